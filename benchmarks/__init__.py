@@ -1,0 +1,1 @@
+"""Benchmarks, each a module with a ``main()`` that prints a table. ``python -m benchmarks``."""

@@ -1,0 +1,180 @@
+"""What an answer of the service means: error bodies, quota headers, file names, ranges.
+
+Pure functions over status, headers and bytes. Whatever the network sends, they return a value;
+they never raise. Sources of the shapes: ``docs/service.md``.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import email.utils
+import json
+import re
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import unquote
+
+_SHOWN_CHARACTERS = 300
+_MILLISECONDS_FROM = 1e11  # hda 2.35-2.39 read X-Quota-Reset as seconds, 2.40 as milliseconds
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Problem:
+    """An unwanted answer, reduced to what can be told and decided on.
+
+    Attributes
+    ----------
+    status : int
+        The HTTP status that counts: the innermost one, where an error is wrapped in another.
+    text : str
+        Title and detail, or the text of a page, in at most 300 characters.
+    is_page : bool
+        Whether the body was HTML, which the broker itself never sends.
+    """
+
+    status: int
+    text: str
+    is_page: bool = False
+
+
+def explain(status: int, body: bytes) -> Problem:
+    """Say what an error answer says.
+
+    ``detail`` may be text, a list of FastAPI's validation errors, or a text that holds the JSON of
+    another error, whose status is then the one that counts: a quota error of the service behind
+    the broker comes as a 500 with a 429 inside.
+    """
+    text = body.decode("utf-8", "replace")
+    value = _json_or_none(text)
+    if isinstance(value, Mapping):
+        inner, told = _unwrap(value, depth=0)
+        return Problem(inner or status, _shorten(told))
+    is_page = text.lstrip()[:200].lower().startswith(("<!doctype", "<html", "<?xml", "<head"))
+    if is_page:
+        text = re.sub(r"(?is)<(script|style).*?</\1>|<[^>]*>", " ", text)
+    return Problem(status, _shorten(text), is_page)
+
+
+def _unwrap(value: Mapping[str, Any], *, depth: int) -> tuple[int | None, str]:
+    status = value.get("status_code")
+    detail = value.get("detail", value.get("message", value.get("error_description")))
+    inner: Any = _json_or_none(detail) if isinstance(detail, str) else detail
+    if isinstance(inner, Mapping) and depth < 5:
+        deeper, told = _unwrap(inner, depth=depth + 1)
+        return deeper or _status(status), told
+    if isinstance(inner, list):
+        detail = "; ".join(_validation_error(entry) for entry in inner[:5])
+    elif isinstance(detail, str) and (wrapped := re.match(r"\s*(4\d\d|5\d\d), message=", detail)):
+        # The text form of the aiohttp error that the broker got from the service behind it.
+        status = int(wrapped.group(1))
+    title = value.get("title", value.get("error"))
+    told = ": ".join(str(part) for part in (title, detail) if part)
+    return _status(status), told or str(dict(value))
+
+
+def _status(value: object) -> int | None:
+    return value if isinstance(value, int) and 400 <= value <= 599 else None
+
+
+def _validation_error(entry: object) -> str:
+    if not isinstance(entry, Mapping):
+        return str(entry)
+    where = entry.get("loc")
+    place = ".".join(str(part) for part in where) if isinstance(where, list) else ""
+    return f"{place} {entry.get('msg', '')}".strip() or str(dict(entry))
+
+
+def _json_or_none(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _shorten(text: str) -> str:
+    flat = " ".join(text.split())
+    return flat if len(flat) <= _SHOWN_CHARACTERS else f"{flat[: _SHOWN_CHARACTERS - 1]}…"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class QuotaState:
+    """What the quota headers of one answer tell; None where one is missing or no number.
+
+    Attributes
+    ----------
+    limit, remaining : int or None
+        Orders per window, and how many of them are left.
+    reset_at : float or None
+        When an order comes back, in seconds since 1970 (UTC).
+    """
+
+    limit: int | None = None
+    remaining: int | None = None
+    reset_at: float | None = None
+
+
+def quota_state(headers: Mapping[str, str]) -> QuotaState:
+    """Read ``X-Quota-Limit``, ``-Remaining`` and ``-Reset`` (seconds or milliseconds)."""
+    reset = _number(headers.get("X-Quota-Reset"))
+    if reset is not None and reset > _MILLISECONDS_FROM:
+        reset /= 1000
+    limit = _number(headers.get("X-Quota-Limit"))
+    remaining = _number(headers.get("X-Quota-Remaining"))
+    return QuotaState(
+        None if limit is None else int(limit),
+        None if remaining is None else int(remaining),
+        reset,
+    )
+
+
+def retry_after(headers: Mapping[str, str], now: float) -> float | None:
+    """Read ``Retry-After``, in seconds or as a date, as seconds from ``now``."""
+    value = headers.get("Retry-After")
+    if value is None:
+        return None
+    seconds = _number(value)
+    if seconds is None:
+        try:
+            seconds = email.utils.parsedate_to_datetime(value).timestamp() - now
+        except (ValueError, TypeError, OverflowError):
+            return None
+    return max(0.0, seconds)
+
+
+def _number(value: object) -> float | None:
+    if not isinstance(value, str) or not re.fullmatch(r"\s*\d{1,18}(\.\d{1,9})?\s*", value):
+        return None
+    return float(value)
+
+
+def content_length(headers: Mapping[str, str]) -> int | None:
+    """Read the length of the body as stored, None where it is missing, malformed or encoded."""
+    value = headers.get("Content-Length", "")
+    encoded = headers.get("Content-Encoding", "identity").strip().lower() not in {"", "identity"}
+    return int(value) if not encoded and re.fullmatch(r"\s*\d{1,18}\s*", value) else None
+
+
+def content_range(headers: Mapping[str, str]) -> tuple[int, int | None] | None:
+    """Read ``Content-Range`` as (first byte, total length or None)."""
+    found = re.fullmatch(
+        r"\s*bytes\s+(\d{1,18})-\d{1,18}/(\d{1,18}|\*)\s*", headers.get("Content-Range", "")
+    )
+    if found is None:
+        return None
+    return int(found.group(1)), None if found.group(2) == "*" else int(found.group(2))
+
+
+def delivered_name(headers: Mapping[str, str]) -> str | None:
+    """Read the file name of ``Content-Disposition``, just as sent: it is not to be trusted."""
+    value = headers.get("Content-Disposition", "")
+    extended = re.search(r"filename\*\s*=\s*([\w-]*)'[^']*'([^;]+)", value, re.IGNORECASE)
+    if extended is not None:
+        try:
+            return unquote(extended.group(2).strip(), extended.group(1) or "utf-8") or None
+        except LookupError:
+            pass  # an unknown character set: the plain parameter may still serve
+    quoted = re.search(r'filename\s*=\s*"((?:\\.|[^"\\])*)"', value, re.IGNORECASE)
+    if quoted is not None:
+        return re.sub(r"\\(.)", r"\1", quoted.group(1)) or None
+    plain = re.search(r"filename\s*=\s*([^;]+)", value, re.IGNORECASE)
+    return (plain.group(1).strip().strip('"') or None) if plain is not None else None

@@ -1,0 +1,70 @@
+"""The emulator as a command: prints how to reach it, then serves until it is interrupted."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import threading
+from pathlib import Path
+from types import FrameType
+from typing import Any, TextIO
+
+from hda_fsspec.emulator.catalogue import Catalogue
+from hda_fsspec.emulator.service import Emulator, random_password
+
+
+def serve(
+    folder_or_json: Path,
+    *,
+    port: int = 0,
+    profile: str = "day",
+    out: TextIO | None = None,
+    **options: Any,
+) -> None:
+    """Serve a folder, or what a JSON file lists, until SIGINT or SIGTERM.
+
+    First prints ``HDA_URL=…``, ``HDA_USER=…`` and ``HDA_PASSWORD=…``, one a line, and nothing
+    else. The password is a new one each time unless ``password`` is given.
+
+    Parameters
+    ----------
+    folder_or_json : Path
+        See :meth:`Catalogue.from_folder` and :meth:`Catalogue.from_json`.
+    port : int
+        0 for a free one.
+    profile : str
+        Of the catalogue times of a folder.
+    out : TextIO or None
+        Where to print; None for standard output.
+    **options
+        Of :class:`Emulator`.
+    """
+    path = Path(folder_or_json)
+    if path.is_file():
+        catalogue = Catalogue.from_json(path)
+    else:
+        catalogue = Catalogue.from_folder(path, profile=profile)
+    options.setdefault("password", random_password())
+    stopped = threading.Event()
+    restore = _stop_on_signals(stopped)
+    try:
+        with Emulator(catalogue, port=port, **options) as emulator:
+            lines = [f"{name}={value}\n" for name, value in emulator.environment.items()]
+            stream = sys.stdout if out is None else out
+            stream.write("".join(lines))
+            stream.flush()
+            stopped.wait()
+    finally:
+        for number, handler in restore.items():
+            signal.signal(number, handler)
+
+
+def _stop_on_signals(stopped: threading.Event) -> dict[int, Any]:
+    """Let SIGINT and SIGTERM set an event; return the handlers that were there before."""
+    if threading.current_thread() is not threading.main_thread():
+        return {}
+
+    def stop(_number: int, _frame: FrameType | None) -> None:
+        stopped.set()
+
+    return {int(each): signal.signal(each, stop) for each in (signal.SIGINT, signal.SIGTERM)}

@@ -1,0 +1,201 @@
+"""The emulator as tests and users hold it: start, stop, script faults, look at what happened."""
+
+from __future__ import annotations
+
+import secrets
+import threading
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from hda_fsspec.emulator.broker import Broker
+from hda_fsspec.emulator.catalogue import Catalogue
+from hda_fsspec.emulator.faults import Fault, FaultScript
+from hda_fsspec.emulator.messages import Request, RequestLog, RequestRecord
+from hda_fsspec.emulator.options import Options
+from hda_fsspec.emulator.server import Exchange, Server, Traffic
+from hda_fsspec.errors import ConfigurationError
+
+# Looks like a real one, so that tests which search for leaked secrets cannot find it by chance.
+_PASSWORD = "vK7-qT2x_Lm94ZpR"  # noqa: S105 - it opens nothing but the emulator
+
+
+class Emulator:
+    """A local HDA service on a loopback port.
+
+    Parameters
+    ----------
+    catalogue : Catalogue
+        What it offers.
+    user, password : str
+        The one account it has.
+    **options
+        The fields of :class:`hda_fsspec.emulator.options.Options`.
+
+    Attributes
+    ----------
+    log : RequestLog
+        Every request so far, a sequence of ``RequestRecord``.
+
+    Examples
+    --------
+    >>> from hda_fsspec.emulator import Catalogue, Emulator
+    >>> with Emulator(Catalogue()) as emulator:
+    ...     emulator.url.startswith("http://127.0.0.1:")
+    True
+    """
+
+    def __init__(
+        self,
+        catalogue: Catalogue,
+        *,
+        user: str = "user",
+        password: str = _PASSWORD,
+        **options: Any,
+    ) -> None:
+        self.catalogue = catalogue
+        self.user = user
+        self.password = password
+        self.options = Options.of(options)
+        self.log = RequestLog()
+        self._broker = Broker(catalogue, self.options, user, password)
+        self._faults = FaultScript()
+        self._server: Server | None = None
+        self._port = self.options.port
+        self._traffic = Traffic()
+        self._lock = threading.Lock()
+
+    def __repr__(self) -> str:
+        return f"<Emulator at port {self._port}, {'up' if self._server else 'down'}>"
+
+    def start(self) -> Self:
+        """Serve from a background thread. After a stop it comes back at the same port."""
+        with self._lock:
+            if self._server is None:
+                server = Server(self._port, self._respond)
+                server.traffic = self._traffic
+                self._port = self._broker.delivery.port = server.server_address[1]
+                server.start()
+                self._server = server
+        return self
+
+    def stop(self) -> None:
+        """Close every socket and end every thread; orders and tokens are kept."""
+        with self._lock:
+            server, self._server = self._server, None
+        if server is not None:
+            server.stop()
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.stop()
+
+    def _respond(self, request: Request) -> Exchange:
+        faults = self._faults.take(request, self._broker.product_of(request))
+        answer = self._broker.answer(request, faults)
+        record = RequestRecord.of(request, answer.status, tuple(fault.kind for fault in faults))
+        wait = next((fault.seconds or 3600.0 for fault in faults if fault.kind == "hang"), 0.0)
+        if not self.options.latency_paths or request.api.startswith(self.options.latency_paths):
+            wait += self.options.latency_seconds
+        return Exchange(answer, record, wait, self.log.append)
+
+    @property
+    def url(self) -> str:
+        """The base URL of the broker, as ``HDA_URL`` has it."""
+        if not self._port:
+            msg = "The emulator has no address yet: start it first, or use it as a context manager."
+            raise ConfigurationError(msg)
+        return f"http://127.0.0.1:{self._port}/hda-broker/"
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """The variables that lead a client here."""
+        return {"HDA_URL": self.url, "HDA_USER": self.user, "HDA_PASSWORD": self.password}
+
+    def fault(self, fault: Fault) -> None:
+        """Script a fault; faults are met in the order in which they were scripted."""
+        self._faults.add(fault)
+
+    def clear_faults(self) -> None:
+        """Forget the faults that have not struck yet."""
+        self._faults.clear()
+
+    def count(self, method: str, path: str) -> int:
+        """Return how many requests had this method and a path that starts so.
+
+        Paths are relative to ``api/v1/`` (``dataaccess/search``), or to the broker (``gettoken``).
+        """
+        return sum(
+            record.method == method and record.api.startswith(path)
+            for record in self.log.snapshot()
+        )
+
+    def clear_log(self) -> None:
+        """Forget the requests so far, not the counters."""
+        self.log.clear()
+
+    @property
+    def orders(self) -> int:
+        """How many products were ordered for the first time."""
+        return self._broker.delivery.orders.new
+
+    @property
+    def order_posts(self) -> int:
+        """How many orders were placed, repeated and refused ones included."""
+        return self._broker.delivery.orders.posts
+
+    @property
+    def max_in_preparation(self) -> int:
+        """The most orders that were in preparation at one time."""
+        return self._broker.delivery.orders.max_in_preparation
+
+    @property
+    def downloads(self) -> int:
+        """How many GETs of files ran to the last byte of the file."""
+        return self._traffic.downloads
+
+    @property
+    def bytes_sent(self) -> int:
+        """Bytes of files sent."""
+        return self._traffic.bytes_sent
+
+    @property
+    def max_connections(self) -> int:
+        """The most sockets that were open at one time."""
+        return self._traffic.max_connections
+
+    @property
+    def logins(self) -> int:
+        """How many logins with user and password succeeded."""
+        return self._broker.accounts.logins
+
+    @property
+    def tokens_issued(self) -> list[str]:
+        """Every access and refresh token ever issued."""
+        return list(self._broker.accounts.tokens.issued)
+
+    def expire_tokens(self, *, refresh: bool = False) -> None:
+        """Let all access tokens expire at once; with ``refresh`` refresh tokens, too."""
+        self._broker.accounts.tokens.expire(refresh=refresh)
+
+    def forget_orders(self) -> None:
+        """Let all download ids become unknown."""
+        self._broker.delivery.orders.forget()
+
+    def republish(
+        self, dataset_id: str, product_id: str, content: bytes | Path, **changes: Any
+    ) -> None:
+        """Replace a product's bytes, and other fields of its ``ProductEntry``."""
+        self.catalogue.replace(dataset_id, product_id, source=content, **changes)
+
+
+def random_password() -> str:
+    """Return a password for an emulator that others on the machine can reach."""
+    return secrets.token_urlsafe(12)

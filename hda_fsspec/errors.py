@@ -1,0 +1,195 @@
+"""Every error that this package raises on purpose, as one tree.
+
+HDAError
+├── ConfigurationError      (ValueError)       a setting is wrong or missing
+├── LocationError           (ValueError)       a path or request is not well formed
+├── QueryError              (ValueError)       a query was refused, by its schema or by the service
+├── TooManyProductsError    (ValueError)       a listing is larger than ``max_products``
+├── AuthenticationError     (PermissionError)  the service does not accept user and password
+├── TermsNotAcceptedError   (PermissionError)  a licence of the data set is not accepted yet
+├── QuotaError              (OSError)          the orders of this hour are used up
+├── OrderError              (OSError)          the service could not prepare a product
+│   └── OrderTimeoutError   (TimeoutError)     … within the time allowed
+├── DownloadError           (OSError)          a transfer ended short, or was not what was ordered
+├── ProductFormatError      (OSError)          a file is damaged, or not of a known format
+├── ProductMismatchError    (ValueError)       a product does not fit the data set it is part of
+├── OfflineError            (OSError)          the network is needed, and ``offline`` is set
+└── BrokerError             (OSError)          any other answer of the service, or none
+
+A path that is not there is a plain :class:`FileNotFoundError`. The module does no I/O and
+imports nothing of the package.
+"""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Sequence
+from typing import Any
+
+
+def _restore(cls: type[HDAError], args: tuple[Any, ...], state: dict[str, Any]) -> HDAError:
+    error = cls.__new__(cls, *args)
+    error.args = args
+    error.__dict__.update(state)
+    return error
+
+
+class HDAError(Exception):
+    """Base of all errors of this package: a message, and attributes that survive pickling."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+
+    def __str__(self) -> str:
+        return str(self.args[0]) if self.args else ""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # The constructors take keywords, which BaseException.__reduce__ would lose, and errors
+        # cross process borders on a Dask cluster.
+        return _restore, (type(self), self.args, self.__dict__.copy())
+
+
+class ConfigurationError(HDAError, ValueError):
+    """A setting is unknown, malformed or missing."""
+
+
+class LocationError(HDAError, ValueError):
+    """A path, or a request to make one from, is not well formed."""
+
+
+class QueryError(HDAError, ValueError):
+    """A query was refused by the schema of its data set, or by the service.
+
+    Attributes
+    ----------
+    key : str or None
+        The query key at fault, where one is known.
+    suggestions : tuple of str
+        The nearest valid keys or values, nearest first.
+    """
+
+    def __init__(
+        self, message: str, *, key: str | None = None, suggestions: Sequence[str] = ()
+    ) -> None:
+        super().__init__(message)
+        self.key = key
+        self.suggestions = tuple(suggestions)
+
+
+class TooManyProductsError(HDAError, ValueError):
+    """A listing holds more products than ``max_products`` allows.
+
+    Attributes
+    ----------
+    found : int or None
+        How many there are, where the service tells it.
+    limit : int or None
+        The setting ``max_products``.
+    """
+
+    def __init__(self, message: str, *, found: int | None = None, limit: int | None = None) -> None:
+        super().__init__(message)
+        self.found = found
+        self.limit = limit
+
+
+class AuthenticationError(HDAError, PermissionError):
+    """The service does not accept user and password, or not for this call."""
+
+
+class TermsNotAcceptedError(HDAError, PermissionError):
+    """A data set has licences which the account has not accepted.
+
+    Attributes
+    ----------
+    dataset_id : str or None
+        The data set.
+    terms : tuple of str
+        The ids of the licences that are missing.
+    """
+
+    def __init__(
+        self, message: str, *, dataset_id: str | None = None, terms: Sequence[str] = ()
+    ) -> None:
+        super().__init__(message)
+        self.dataset_id = dataset_id
+        self.terms = tuple(terms)
+
+
+class QuotaError(HDAError, OSError):
+    """The account's orders of this hour are used up.
+
+    Attributes
+    ----------
+    reset_at : float or None
+        When an order is possible again, in seconds since 1970 (UTC), where the service tells it.
+    """
+
+    def __init__(self, message: str, *, reset_at: float | None = None) -> None:
+        super().__init__(message)
+        self.errno = errno.EDQUOT
+        self.reset_at = reset_at
+
+
+class OrderError(HDAError, OSError):
+    """The service could not prepare a product.
+
+    Attributes
+    ----------
+    product_id, download_id : str or None
+        What was ordered, and the id which the service gave the order.
+    """
+
+    def __init__(
+        self, message: str, *, product_id: str | None = None, download_id: str | None = None
+    ) -> None:
+        super().__init__(message)
+        self.product_id = product_id
+        self.download_id = download_id
+
+
+class OrderTimeoutError(OrderError, TimeoutError):
+    """The service did not prepare a product within ``max_wait``."""
+
+
+class DownloadError(HDAError, OSError):
+    """A transfer ended short, or what arrived is not what was ordered.
+
+    Attributes
+    ----------
+    expected, received : int or None
+        Lengths in bytes, where known.
+    """
+
+    def __init__(
+        self, message: str, *, expected: int | None = None, received: int | None = None
+    ) -> None:
+        super().__init__(message)
+        self.expected = expected
+        self.received = received
+
+
+class ProductFormatError(HDAError, OSError):
+    """A file is damaged or cut short, or its format is not known."""
+
+
+class ProductMismatchError(HDAError, ValueError):
+    """A product does not fit the data set that it is part of."""
+
+
+class OfflineError(HDAError, OSError):
+    """Something is not in the cache, and ``offline`` forbids to fetch it."""
+
+
+class BrokerError(HDAError, OSError):
+    """The service gave an answer that nothing more precise describes, or none at all.
+
+    Attributes
+    ----------
+    status : int or None
+        The HTTP status; None if there was no answer.
+    """
+
+    def __init__(self, message: str, *, status: int | None = None) -> None:
+        super().__init__(message)
+        self.status = status

@@ -1,0 +1,318 @@
+"""How one product gets from the service into the cache: order, wait, transfer, publish.
+
+Told as steps of a flight (see :mod:`hda_fsspec.flights`), so that whatever waits holds no thread,
+no connection, and no lock that another product needs.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import errno
+import functools
+import logging
+import time
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from hda_fsspec.broker import Broker, OrderState
+from hda_fsspec.cache import Cache, Entry, Staging
+from hda_fsspec.errors import (
+    BrokerError,
+    OrderError,
+    OrderTimeoutError,
+    ProductFormatError,
+    QuotaError,
+)
+from hda_fsspec.flights import Flight, Gate, Steps
+from hda_fsspec.formats import check_complete, extension, sniff
+from hda_fsspec.locks import FileLocks
+from hda_fsspec.quota import Quota
+from hda_fsspec.records import Product
+from hda_fsspec.settings import Settings
+from hda_fsspec.transfer import NotReadyError, Received, transfer
+
+logger = logging.getLogger("hda_fsspec")
+
+_FIRST_POLL_SECONDS = 0.1
+_POLL_GROWTH = 1.5
+_LONGEST_POLL_SECONDS = 10.0
+_LOCK_POLL_SECONDS = 0.1
+_SLOT_POLL_SECONDS = 0.25
+# A finished order may be forgotten by the service (how long it lives is not documented), a file
+# may arrive damaged, the cache may be cleared meanwhile: how often to start anew.
+_TRIES = 3
+
+
+class Orders(Protocol):
+    """The orders of an account, kept on disk; a repeated order costs no quota but a call."""
+
+    def get(self, product: Product) -> str | None:
+        """Return the id of the order of a product, if there is one."""
+        ...
+
+    def put(self, product: Product, download_id: str) -> None:
+        """Keep the id of an order."""
+        ...
+
+    def drop(self, product: Product) -> None:
+        """Forget the order of a product."""
+        ...
+
+
+class _DeadOrderError(Exception):
+    """The service does not know an order any more, or it failed in an earlier run."""
+
+
+class _QuotaClosedError(Exception):
+    """No order may go out now."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(seconds)
+        self.seconds = seconds
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Halves:
+    """What a fetch brings together: the network half, the disk half, and who is asked or told.
+
+    Attributes
+    ----------
+    allow : callable
+        Returns the licences of a data set, or raises TermsNotAcceptedError.
+    learn : callable
+        Told the true length of each product that was fetched.
+    """
+
+    broker: Broker
+    cache: Cache
+    locks: FileLocks
+    orders: Orders
+    quota: Quota
+    allow: Callable[[str], Sequence[str]]
+    learn: Callable[[Product, int], object]
+
+
+class Fetches:
+    """The way of products from the service into the cache.
+
+    Parameters
+    ----------
+    settings : Settings
+        The bounds: orders, connections, waiting; and what to do when the quota is used up.
+    halves : Halves
+        The parts it works with.
+    clock : callable
+        Seconds on a clock that never goes back.
+    """
+
+    def __init__(
+        self, settings: Settings, halves: Halves, *, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._settings = settings
+        self._halves = halves
+        self._clock = clock
+        self._slots = f"orders of {settings.account}"
+        # Bounds the lock files that are open at one time.
+        self._under_way = Gate(settings.max_orders + settings.max_connections)
+        self._preparing = Gate(settings.max_orders)
+        # One connection stays free for orders and polls.
+        self._transfers = Gate(max(1, settings.max_connections - 1))
+
+    def steps(self, product: Product, flight: Flight[Entry]) -> Steps[Entry]:
+        """Make a product local.
+
+        Raises
+        ------
+        HDAError
+            What went wrong, after what can be retried was.
+        OSError
+            The cache folder cannot be written, or its disk is full.
+        """
+        began = self._clock()
+        cache = self._halves.cache
+        cache.prepare()
+        while True:
+            yield self._under_way
+            try:
+                lock = self._halves.locks.try_acquire(f"product {cache.key(product)}")
+                if lock is None:
+                    pause = _LOCK_POLL_SECONDS
+                else:
+                    with lock:
+                        entry = cache.lookup(product)
+                        if entry is not None:
+                            return entry
+                        return (yield from self._fetch(product, flight, began))
+            except _QuotaClosedError as closed:
+                pause = closed.seconds
+            finally:
+                self._under_way.leave()
+            # Another process fetches this product, or the quota is used up. Both are waited for
+            # without a lock and without a place, so that others go on.
+            yield pause
+
+    def _fetch(self, product: Product, flight: Flight[Entry], began: float) -> Steps[Entry]:
+        for attempt in range(1, _TRIES + 1):
+            try:
+                download_id = yield from self._prepare(product, began)
+                ready = self._clock()
+                entry = yield from self._receive(product, download_id, flight)
+            except _DeadOrderError as err:
+                self._halves.orders.drop(product)
+                if attempt == _TRIES:
+                    msg = _order_failed(product, f"the service forgot {attempt} orders of it")
+                    raise OrderError(msg, product_id=product.product_id) from err
+                logger.info("%s: the order is gone (%s); ordering anew", product.product_id, err)
+            except ProductFormatError as err:
+                self._halves.orders.drop(product)
+                if attempt == _TRIES:
+                    raise
+                logger.warning("%s Fetching it again.", err)
+            except OSError as err:
+                # ESTALE: somebody cleared the cache folder while this was written into it.
+                if err.errno != errno.ESTALE or attempt == _TRIES:
+                    raise
+                logger.warning("%s Fetching it again.", err)
+            else:
+                self._halves.learn(product, entry.size)
+                logger.info(
+                    "%s: fetched %d bytes in %.1f s, %.1f s after it was asked for",
+                    product.product_id,
+                    entry.size,
+                    self._clock() - ready,
+                    self._clock() - began,
+                )
+                return entry
+        raise AssertionError  # the last attempt returns or raises
+
+    def _prepare(self, product: Product, began: float) -> Steps[str]:
+        """Order a product, or take up its order of an earlier run, and wait until it is ready."""
+        yield self._preparing
+        slot = None
+        try:
+            while slot is None:
+                slot = self._halves.locks.slots(self._slots, self._settings.max_orders)
+                if slot is None:
+                    yield _SLOT_POLL_SECONDS
+            download_id = self._halves.orders.get(product)
+            is_old = download_id is not None
+            if download_id is None:
+                download_id = self._order(product, began)
+            try:
+                yield from self._wait_until_ready(product, download_id)
+            except OrderTimeoutError:
+                raise
+            except OrderError as err:
+                self._halves.orders.drop(product)
+                if is_old:
+                    raise _DeadOrderError(str(err)) from err
+                raise
+            return download_id
+        finally:
+            if slot is not None:
+                slot.release()
+            self._preparing.leave()
+
+    def _order(self, product: Product, began: float) -> str:
+        self._halves.allow(product.dataset_id)
+        left = self._halves.quota.seconds_left()
+        if left > 0:
+            raise self._closed(left, began)
+        try:
+            download_id = self._halves.broker.order(product)
+        except QuotaError as err:
+            self._halves.quota.refused(err.reset_at)
+            raise self._closed(self._halves.quota.seconds_left(), began) from err
+        except BrokerError as err:
+            if err.status is None or err.status >= 500:
+                raise
+            msg = _order_failed(product, str(err))
+            raise OrderError(msg, product_id=product.product_id) from err
+        self._halves.quota.granted()
+        self._halves.orders.put(product, download_id)
+        logger.info("%s: ordered (%s)", product.product_id, download_id)
+        return download_id
+
+    def _closed(self, seconds: float, began: float) -> Exception:
+        """Say what a used-up quota means here: an error, or how long to wait."""
+        if self._settings.on_quota == "wait":
+            if self._clock() + seconds - began <= self._settings.max_wait:
+                return _QuotaClosedError(seconds)
+            why = f"waiting for it would take longer than max_wait ({self._settings.max_wait:g} s)"
+        else:
+            why = "on_quota is 'raise'"
+        msg = (
+            f"The order quota of {self._settings.user!r} is used up for another {seconds:.0f} s, "
+            f"and {why}. Products that were ordered before are not affected; try again then."
+        )
+        return QuotaError(msg, reset_at=time.time() + seconds)
+
+    def _wait_until_ready(self, product: Product, download_id: str) -> Steps[None]:
+        began = self._clock()
+        pause = _FIRST_POLL_SECONDS
+        while True:
+            status = self._halves.broker.status(download_id)
+            if status.state is OrderState.READY:
+                return
+            if status.state is OrderState.GONE:
+                raise _DeadOrderError(download_id)
+            if status.state is OrderState.FAILED:
+                msg = _order_failed(product, status.message)
+                raise OrderError(msg, product_id=product.product_id, download_id=download_id)
+            if self._clock() - began > self._settings.max_wait:
+                raise self._too_late(product, download_id)
+            yield pause
+            pause = min(pause * _POLL_GROWTH, _LONGEST_POLL_SECONDS)
+
+    def _too_late(self, product: Product, download_id: str) -> OrderTimeoutError:
+        msg = (
+            f"{product.product_id} ({product.dataset_id}) was not ready "
+            f"{self._settings.max_wait:g} s after it was ordered ({download_id}). The order is "
+            "kept: open it again later, or raise max_wait."
+        )
+        return OrderTimeoutError(msg, product_id=product.product_id, download_id=download_id)
+
+    def _receive(self, product: Product, download_id: str, flight: Flight[Entry]) -> Steps[Entry]:
+        began = self._clock()
+        pause = _FIRST_POLL_SECONDS
+        while True:
+            yield self._transfers
+            try:
+                with self._halves.cache.stage(product, expected_bytes=product.size) as staging:
+                    received = yield from transfer(
+                        self._halves.broker, download_id, staging, flight.tell
+                    )
+                    return self._publish(product, staging, received)
+            except NotReadyError:
+                if self._clock() - began > self._settings.max_wait:
+                    raise self._too_late(product, download_id) from None
+            except BrokerError as err:
+                # What the service refuses to hand out may be had by a new order.
+                if err.status is not None and err.status not in {401, 403}:
+                    raise _DeadOrderError(str(err)) from err
+                raise
+            finally:
+                self._transfers.leave()
+            yield pause
+            pause = min(pause * _POLL_GROWTH, _LONGEST_POLL_SECONDS)
+
+    def _publish(self, product: Product, staging: Staging, received: Received) -> Entry:
+        name = received.name or product.product_id
+        try:
+            return staging.publish(
+                name + extension(sniff(staging.path), name),
+                # What was put together from two answers may be half of each: a ZIP can tell.
+                check=functools.partial(check_complete, deep=received.resumed),
+                expected_bytes=received.total,
+                extra={"terms": list(self._halves.allow(product.dataset_id))},
+            )
+        except ProductFormatError as err:
+            msg = f"What arrived for {product.product_id} ({product.dataset_id}) is damaged: {err}"
+            raise ProductFormatError(msg) from err
+
+
+def _order_failed(product: Product, why: str) -> str:
+    return (
+        f"The service could not prepare {product.product_id} ({product.dataset_id}): {why}. "
+        "Try again later, or narrow the query."
+    )

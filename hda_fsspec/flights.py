@@ -1,0 +1,174 @@
+"""Work that mostly waits: many flights on few threads.
+
+A flight is a generator. It yields a number of seconds to be woken after, or a :class:`Gate` to be
+woken once it has passed; while it waits it holds no thread. So thousands of orders can be under
+way with a handful of threads, and nothing that waits keeps anything else from running. What the
+flights do is unknown here.
+"""
+
+from __future__ import annotations
+
+import collections
+import concurrent.futures
+import dataclasses
+import heapq
+import itertools
+import threading
+import time
+from collections.abc import Callable, Generator, Hashable
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
+
+
+class Gate:
+    """Lets a number of flights in at a time, first come, first served.
+
+    A flight passes with ``yield gate`` and must call :meth:`leave` afterwards.
+    """
+
+    def __init__(self, capacity: int) -> None:
+        self._free = capacity
+        self._lock = threading.Lock()
+        self._waiting: collections.deque[Callable[[], None]] = collections.deque()
+
+    def enter(self, wake: Callable[[], None]) -> None:
+        """Take a place and call ``wake``, now or when one gets free."""
+        with self._lock:
+            if self._free == 0:
+                self._waiting.append(wake)
+                return
+            self._free -= 1
+        wake()
+
+    def leave(self) -> None:
+        """Give a place back, to the flight that has waited longest if there is one."""
+        with self._lock:
+            if not self._waiting:
+                self._free += 1
+                return
+            wake = self._waiting.popleft()
+        wake()
+
+
+Steps = Generator[float | Gate, None, T]
+
+
+@dataclasses.dataclass(eq=False, slots=True)
+class Flight(Generic[T]):
+    """One piece of work under way, shared by all who asked for it.
+
+    Attributes
+    ----------
+    key : hashable
+        What the work is; there is one flight per key at a time.
+    future : concurrent.futures.Future
+        Its outcome. It cannot be cancelled, since others may wait for it too.
+    listeners : list of callable
+        Called with (bytes done, bytes in all or None) as the work goes on.
+    """
+
+    key: Hashable
+    future: concurrent.futures.Future[T]
+    listeners: list[Callable[[int, int | None], None]]
+    steps: Steps[T] | None = None
+
+    def tell(self, done: int, total: int | None) -> None:
+        """Tell all listeners how far the work is."""
+        for listener in tuple(self.listeners):
+            listener(done, total)
+
+
+class Flights(Generic[T]):
+    """A few daemon threads that take turns at all flights.
+
+    Daemon threads, so that an interrupted program ends at once instead of after its last order.
+
+    Parameters
+    ----------
+    workers : int
+        How many threads at most; they are started as needed.
+    clock : callable
+        Seconds on a clock that never goes back.
+    """
+
+    def __init__(self, workers: int, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._workers = workers
+        self._clock = clock
+        self._condition = threading.Condition()
+        self._due: list[tuple[float, int, Flight[T]]] = []
+        self._order = itertools.count()
+        self._by_key: dict[Hashable, Flight[T]] = {}
+        self._threads = 0
+        self._idle = 0
+
+    def submit(
+        self,
+        key: Hashable,
+        begin: Callable[[Flight[T]], Steps[T]],
+        listener: Callable[[int, int | None], None] | None = None,
+    ) -> concurrent.futures.Future[T]:
+        """Return the outcome of the flight of this key, which begins now unless it is under way."""
+        with self._condition:
+            flight = self._by_key.get(key)
+            is_new = flight is None
+            if flight is None:
+                flight = Flight(key, concurrent.futures.Future(), [])
+                flight.future.set_running_or_notify_cancel()
+                flight.steps = begin(flight)
+                self._by_key[key] = flight
+            if listener is not None:
+                flight.listeners.append(listener)
+        if is_new:
+            self._schedule(flight, 0.0)
+        return flight.future
+
+    def __len__(self) -> int:
+        """Return how many flights are under way."""
+        with self._condition:
+            return len(self._by_key)
+
+    def _schedule(self, flight: Flight[T], delay: float) -> None:
+        with self._condition:
+            heapq.heappush(self._due, (self._clock() + delay, next(self._order), flight))
+            if self._idle == 0 and self._threads < self._workers:
+                self._threads += 1
+                name = f"hda-flights-{self._threads}"
+                threading.Thread(target=self._work, name=name, daemon=True).start()
+            self._condition.notify()
+
+    def _work(self) -> None:
+        while True:
+            with self._condition:
+                while not self._due or self._due[0][0] > self._clock():
+                    timeout = self._due[0][0] - self._clock() if self._due else None
+                    self._idle += 1
+                    self._condition.wait(timeout)
+                    self._idle -= 1
+                flight = heapq.heappop(self._due)[2]
+            self._advance(flight)
+            # The local name would keep the last flight, and all it holds, alive while idle.
+            del flight
+
+    def _advance(self, flight: Flight[T]) -> None:
+        steps = flight.steps
+        if steps is None:
+            return
+        try:
+            step = next(steps)
+        except StopIteration as end:
+            self._land(flight)
+            flight.future.set_result(end.value)
+        except BaseException as err:  # noqa: BLE001  (whoever waits for the flight gets it)
+            self._land(flight)
+            flight.future.set_exception(err)
+        else:
+            if isinstance(step, Gate):
+                step.enter(lambda: self._schedule(flight, 0.0))
+            else:
+                self._schedule(flight, step)
+
+    def _land(self, flight: Flight[T]) -> None:
+        flight.steps = None
+        with self._condition:
+            self._by_key.pop(flight.key, None)

@@ -1,0 +1,349 @@
+"""The use case: list a location, make its products local.
+
+One :class:`Products` per settings and process holds tokens, listings, connections and everything
+under way; filesystems and data sets of equal settings share it.
+"""
+
+from __future__ import annotations
+
+import concurrent.futures
+import errno
+import hashlib
+import itertools
+import os
+import threading
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, BinaryIO, TypeVar
+
+from fsspec.callbacks import DEFAULT_CALLBACK
+
+from hda_fsspec.broker import Broker
+from hda_fsspec.cache import Cache, Entry
+from hda_fsspec.catalogue import Catalogue
+from hda_fsspec.errors import OfflineError
+from hda_fsspec.fetches import Fetches, Halves
+from hda_fsspec.flights import Flight, Flights, Steps
+from hda_fsspec.locations import Location
+from hda_fsspec.locks import FileLocks
+from hda_fsspec.notes import Notes
+from hda_fsspec.quota import Quota
+from hda_fsspec.records import Dataset, Product
+from hda_fsspec.session import Session
+from hda_fsspec.settings import Settings
+
+__all__ = ["Entry", "Listener", "Products", "close_shared_products", "shared_products"]
+
+T = TypeVar("T")
+Listener = Callable[[int, int | None], None]
+
+_LOOKING_THREADS = 16
+_TRIES_TO_OPEN = 5
+
+
+class Products:
+    """Listing and fetching with one set of settings.
+
+    Parameters
+    ----------
+    settings : Settings
+        All settings.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        account = hashlib.sha256("\0".join(settings.account).encode()).hexdigest()[:16]
+        session = Session(settings)
+        broker = Broker(
+            session, max_products=settings.max_products, workers=settings.max_connections
+        )
+        notes = Notes(settings.cache_dir)
+        self.settings = settings
+        self.cache = Cache(settings.cache_dir, max_bytes=settings.cache_max_bytes)
+        self.catalogue = Catalogue(settings, broker, notes, account)
+        self._session = session
+        self._lengths = notes.lengths
+        self._flights: Flights[Entry] = Flights(settings.max_connections)
+        self._looking: Flights[Any] = Flights(_LOOKING_THREADS)
+        self._tickets = itertools.count()
+        halves = Halves(
+            broker=broker,
+            cache=self.cache,
+            locks=FileLocks(settings.cache_dir),
+            orders=_Orders(notes, account),
+            quota=Quota(products_left=lambda: len(self._flights)),
+            allow=self.catalogue.licences.allow,
+            learn=self._lengths.note,
+        )
+        self._fetches = Fetches(settings, halves)
+
+    def close(self) -> None:
+        """Close the idle connections; what is under way goes on."""
+        self._session.close()
+
+    def run(self, work: Callable[[], T]) -> concurrent.futures.Future[T]:
+        """Do blocking work in a thread of this object."""
+
+        def steps(_: Flight[Any]) -> Steps[T]:
+            yield from ()
+            return work()
+
+        return self._looking.submit(next(self._tickets), steps)
+
+    def datasets(self, *, refresh: bool = False) -> list[Dataset]:
+        """Return all data sets; see :meth:`Catalogue.datasets`."""
+        return self.catalogue.datasets(refresh=refresh)
+
+    def search(self, location: Location, *, refresh: bool = False) -> list[Product]:
+        """Return the products below a location; with a pattern those that match it.
+
+        What is raised: see :meth:`Catalogue.search`. An empty query is an empty list.
+        """
+        found = self.catalogue.search(location, refresh=refresh)
+        if location.pattern is None:
+            return list(found.values())
+        return [product for product in found.values() if location.matches(product.product_id)]
+
+    def product(self, location: Location, *, refresh: bool = False) -> Product:
+        """Return the product that a location names; see :meth:`Catalogue.product`."""
+        return self.catalogue.product(location, refresh=refresh)
+
+    def product_to_open(self, location: Location) -> Product:
+        """Return the record of a product that will be read: a local one costs no request.
+
+        A listing that is still trusted decides which version it is; without one, what is local
+        is good enough, and only then is the service asked.
+        """
+        known = self.catalogue.recall(location)
+        if known is not None:
+            return known
+        entry = self.cache.lookup(Product(location.dataset or "", location.product or ""))
+        return self.product(location) if entry is None else entry.product
+
+    def size(self, product: Product) -> int | None:
+        """Return the length of a product's file in bytes, None where it is not known.
+
+        It is known if the product was fetched once, or if the catalogue's sizes of this data set
+        have proved exact.
+        """
+        length = self._lengths.length_of(product)
+        if length is None and self._lengths.catalogue_is_exact(product.dataset_id):
+            return product.size
+        return length
+
+    def local(self, product: Product) -> Entry | None:
+        """Return the local file of a product if there is one: no network, no lock, no hash."""
+        return self.cache.lookup(product)
+
+    def fetch(
+        self, product: Product, listener: Listener | None = None
+    ) -> concurrent.futures.Future[Entry]:
+        """Make a product local; all who ask for one product at a time share one fetch.
+
+        Returns
+        -------
+        concurrent.futures.Future of Entry
+            Its exceptions are those of :meth:`Fetches.steps`, and OfflineError.
+        """
+        entry = self.cache.lookup(product)
+        if entry is not None:
+            return _done(entry)
+        if self.settings.offline:
+            msg = (
+                f"{product.product_id} ({product.dataset_id}) is not in the cache "
+                f"{self.settings.cache_dir}, and offline is set. Unset offline (or HDA_OFFLINE) to "
+                "fetch it."
+            )
+            return _failed(OfflineError(msg))
+        return self._flights.submit(
+            product, lambda flight: self._fetches.steps(product, flight), listener
+        )
+
+    def open(
+        self, product: Product, listener: Listener | None = None
+    ) -> concurrent.futures.Future[tuple[Entry, BinaryIO]]:
+        """Make a product local and open its file, before an eviction can come in between."""
+        outcome: concurrent.futures.Future[tuple[Entry, BinaryIO]] = concurrent.futures.Future()
+        outcome.set_running_or_notify_cancel()
+
+        def attempt(left: int) -> None:
+            self.fetch(product, listener).add_done_callback(lambda done: finish(done, left))
+
+        def finish(done: concurrent.futures.Future[Entry], left: int) -> None:
+            try:
+                entry = done.result()
+                handle = entry.path.open("rb")
+            except FileNotFoundError as err:
+                # Evicted in this moment, by another process or for lack of room.
+                if left:
+                    attempt(left - 1)
+                else:
+                    outcome.set_exception(err)
+            except BaseException as err:  # noqa: BLE001  (whoever waits for the outcome gets it)
+                outcome.set_exception(err)
+            else:
+                outcome.set_result((entry, handle))
+
+        attempt(_TRIES_TO_OPEN - 1)
+        return outcome
+
+    def fetch_all(
+        self, products: Sequence[Product], *, callback: Any = DEFAULT_CALLBACK
+    ) -> list[Entry]:
+        """Make many products local at one time, and return their entries in order.
+
+        Raises
+        ------
+        OSError
+            ``ENOSPC``: the cache cannot hold them all at one time.
+        HDAError
+            The first fault, when all the others have ended; its notes name the others.
+        """
+        self._refuse_what_does_not_fit(products)
+        entries = each(products, self.fetch, lambda _, entry: entry, callback)
+        if any(not entry.path.exists() for entry in entries):
+            raise self._does_not_fit(sum(entry.size for entry in entries), len(entries))
+        return entries
+
+    def accept_terms(self, dataset_id: str) -> list[str]:
+        """Accept the licences of a data set; return those that were not accepted before."""
+        return self.catalogue.licences.accept(dataset_id)
+
+    def _refuse_what_does_not_fit(self, products: Sequence[Product]) -> None:
+        needed = sum(self.size(product) or 0 for product in set(products))
+        bound = self.cache.max_bytes if needed else None
+        if bound is not None and needed > bound:
+            raise self._does_not_fit(needed, len(products))
+
+    def _does_not_fit(self, needed: int, count: int) -> OSError:
+        msg = (
+            f"The cache {self.settings.cache_dir} is bounded to {self.cache.max_bytes} bytes and "
+            f"cannot hold these {count} products of {needed} bytes at one time. Raise "
+            "cache_max_bytes, ask for fewer at a time, or copy them out with fs.get or fs.download."
+        )
+        return OSError(errno.ENOSPC, msg)
+
+
+def each(
+    products: Sequence[Product],
+    begin: Callable[[Product], concurrent.futures.Future[T]],
+    finish: Callable[[Product, T], Any],
+    callback: Any = DEFAULT_CALLBACK,
+    *,
+    at_a_time: int | None = None,
+) -> list[Any]:
+    """Begin work on each product, finish each as it gets ready, and return the results in order.
+
+    A fault does not stop the others. When all have ended the first one is raised; its notes name
+    the other products that failed.
+
+    Parameters
+    ----------
+    products : sequence of Product
+        What to work on; a product that stands twice is worked on once.
+    begin, finish : callable
+        ``begin`` returns a future, whose result ``finish`` gets in the calling thread.
+    callback : fsspec.callbacks.Callback
+        Counts products.
+    at_a_time : int, optional
+        How many may have begun and not ended.
+    """
+    unique = list(dict.fromkeys(products))
+    callback.set_size(len(unique))
+    queue = iter(unique)
+    running = {begin(product): product for product in itertools.islice(queue, at_a_time)}
+    results: dict[Product, Any] = {}
+    faults: dict[Product, BaseException] = {}
+    while running:
+        done, _ = concurrent.futures.wait(running, return_when=concurrent.futures.FIRST_COMPLETED)
+        for future in done:
+            product = running.pop(future)
+            try:
+                results[product] = finish(product, future.result())
+            except Exception as err:  # noqa: BLE001  (raised below, when the others have ended)
+                faults[product] = err
+            callback.relative_update(1)
+            following = next(queue, None)
+            if following is not None:
+                running[begin(following)] = following
+    if faults:
+        raise _first(faults, unique)
+    return [results[product] for product in products]
+
+
+def _first(faults: dict[Product, BaseException], order: Sequence[Product]) -> BaseException:
+    first, *others = sorted(faults, key=list(order).index)
+    error = faults[first]
+    if others:
+        shown = "\n".join(f"  {p.product_id}: {faults[p]}" for p in others[:20])
+        more = f"\n  and {len(others) - 20} more" if len(others) > 20 else ""
+        error.add_note(f"{len(others)} other products failed too:\n{shown}{more}")
+    return error
+
+
+def _done(result: T) -> concurrent.futures.Future[T]:
+    future: concurrent.futures.Future[T] = concurrent.futures.Future()
+    future.set_result(result)
+    return future
+
+
+def _failed(error: BaseException) -> concurrent.futures.Future[Any]:
+    future: concurrent.futures.Future[Any] = concurrent.futures.Future()
+    future.set_exception(error)
+    return future
+
+
+class _Orders:
+    """The orders of one account, as notes on disk."""
+
+    def __init__(self, notes: Notes, account: str) -> None:
+        self._notes = notes
+        self._account = account
+
+    def get(self, product: Product) -> str | None:
+        """Return the id of the order of a product, if there is one."""
+        facts = self._notes.order(self._account, product)
+        download_id = facts.get("download_id") if facts else None
+        return download_id if isinstance(download_id, str) else None
+
+    def put(self, product: Product, download_id: str) -> None:
+        """Keep the id of an order."""
+        self._notes.put_order(
+            self._account, product, download_id=download_id, ordered_at=time.time()
+        )
+
+    def drop(self, product: Product) -> None:
+        """Forget the order of a product."""
+        self._notes.drop_order(self._account, product)
+
+
+_shared: dict[tuple[Settings, str | None], Products] = {}
+_shared_lock = threading.Lock()
+
+
+def shared_products(settings: Settings) -> Products:
+    """Return the one :class:`Products` of this process for these settings."""
+    # The password is no part of equality, but who corrects it must not get the refused login.
+    key = (settings, settings.password)
+    with _shared_lock:
+        found = _shared.get(key)
+        if found is None:
+            found = _shared[key] = Products(settings)
+        return found
+
+
+def close_shared_products() -> None:
+    """Forget all shared objects of this process and close their idle connections."""
+    with _shared_lock:
+        for products in _shared.values():
+            products.close()
+        _shared.clear()
+
+
+def _forget_after_fork() -> None:
+    # The child has neither the threads nor a right to the connections of its parent.
+    global _shared_lock  # noqa: PLW0603  (another thread may have held it when forking)
+    _shared_lock = threading.Lock()
+    _shared.clear()
+
+
+os.register_at_fork(after_in_child=_forget_after_fork)

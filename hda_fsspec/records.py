@@ -1,0 +1,264 @@
+"""What the catalogue says of data sets, licences and products, as plain values.
+
+Records are frozen, hashable and picklable, and do no I/O. They keep what the service said: a
+``size`` is the catalogue's, which may be an estimate, and never the length of a file.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from hda_fsspec.errors import BrokerError
+
+Scalar = str | int | float | bool
+
+_TIME = re.compile(
+    r"(\d{4}-\d{2}-\d{2})(?:[T ](\d{2}:\d{2}(?::\d{2})?)(?:[.,](\d+))?)?\s*(Z|[+-]\d{2}:?\d{2})?\Z",
+    re.IGNORECASE,
+)
+
+#: Names under which catalogues tell when an entry last changed; the first one present counts.
+_UPDATED_KEYS = (
+    "updated",
+    "modified",
+    "modificationDate",
+    "publication",
+    "publicationDate",
+    "published",
+    "ingestionDate",
+    "processingDate",
+)
+
+
+def parse_time(text: str) -> datetime:
+    """Read an ISO 8601 time as an aware datetime in UTC; a time without zone is UTC.
+
+    Digits beyond the microsecond are dropped. Raises ValueError for anything else.
+    """
+    match = _TIME.match(text.strip())
+    if match is None:
+        msg = f"not an ISO 8601 time: {text!r}"
+        raise ValueError(msg)
+    day, clock, fraction, zone = match.groups()
+    zone = "+00:00" if zone is None or zone.upper() == "Z" else zone
+    micro = (fraction or "")[:6].ljust(6, "0")
+    clock = clock or "00:00:00"
+    clock = clock if clock.count(":") == 2 else f"{clock}:00"
+    return datetime.fromisoformat(f"{day}T{clock}.{micro}{zone}").astimezone(UTC)
+
+
+def format_time(time: datetime) -> str:
+    """Write an aware datetime the way the service does: ``2024-05-01T00:00:00.000Z``.
+
+    Microseconds are kept only where milliseconds would lose them.
+    """
+    time = time.astimezone(UTC)
+    spec = "microseconds" if time.microsecond % 1000 else "milliseconds"
+    return time.replace(tzinfo=None).isoformat(timespec=spec) + "Z"
+
+
+def _time_or_none(value: object) -> str | None:
+    if not isinstance(value, str) or not value:
+        return None
+    try:
+        return format_time(parse_time(value))
+    except ValueError:
+        return None
+
+
+def _size_or_none(value: object) -> int | None:
+    """Return the catalogue's size in bytes; "ND", a negative or a missing one is None."""
+    if isinstance(value, bool) or not isinstance(value, (int, float, str)):
+        return None
+    try:
+        size = int(value)
+    except (ValueError, OverflowError):
+        return None
+    return size if size > 0 else None
+
+
+def _text_or_none(value: object) -> str | None:
+    return value if isinstance(value, str) and value else None
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Product:
+    """One product of a search: what must be sent back to order it, and what is known of it.
+
+    Attributes
+    ----------
+    dataset_id, product_id : str
+        Together the identity of a product.
+    location : str
+        The opaque locator that an order must repeat, verbatim.
+    size : int or None
+        Size in bytes as the catalogue gives it; None where it says "ND" or nothing. It may be an
+        estimate.
+    startdate, enddate : str or None
+        The interval the product covers, as ``YYYY-MM-DDThh:mm:ss.sssZ``.
+    updated : str or None
+        When the catalogue entry last changed, where the catalogue tells it.
+    properties : tuple of (str, scalar)
+        Other scalar metadata (cloud cover, orbit, …), by name, sorted.
+    """
+
+    dataset_id: str
+    product_id: str
+    location: str = ""
+    size: int | None = None
+    startdate: str | None = None
+    enddate: str | None = None
+    updated: str | None = None
+    properties: tuple[tuple[str, Scalar], ...] = ()
+
+    @classmethod
+    def from_feature(cls, dataset_id: str, feature: object) -> Product:
+        """Read one feature of a search answer.
+
+        Raises
+        ------
+        BrokerError
+            The feature has no usable id.
+        """
+        product_id = feature.get("id") if isinstance(feature, Mapping) else None
+        if not isinstance(feature, Mapping) or not isinstance(product_id, str) or not product_id:
+            msg = (
+                f"The search of {dataset_id} answered a product without an id "
+                f"({str(feature)[:80]}): the service may have changed; please report it."
+            )
+            raise BrokerError(msg)
+        given = feature.get("properties")
+        told: Mapping[str, Any] = given if isinstance(given, Mapping) else {}
+        more = told.get("metadata")
+        metadata: Mapping[str, Any] = more if isinstance(more, Mapping) else {}
+        both = {**metadata, **told}
+        known = {"location", "size", "startdate", "enddate", "metadata", "localpath"}
+        return cls(
+            dataset_id=dataset_id,
+            product_id=product_id,
+            location=_text_or_none(told.get("location")) or "",
+            size=_size_or_none(told.get("size")),
+            startdate=_time_or_none(told.get("startdate")),
+            enddate=_time_or_none(told.get("enddate")),
+            updated=next((t for k in _UPDATED_KEYS if (t := _time_or_none(both.get(k)))), None),
+            properties=tuple(
+                sorted(
+                    (str(key), value)
+                    for key, value in both.items()
+                    if key not in known and isinstance(value, (str, int, float, bool))
+                )
+            ),
+        )
+
+    @property
+    def start(self) -> datetime | None:
+        """Start of the interval, as an aware datetime in UTC."""
+        return None if self.startdate is None else parse_time(self.startdate)
+
+    @property
+    def end(self) -> datetime | None:
+        """End of the interval, as an aware datetime in UTC."""
+        return None if self.enddate is None else parse_time(self.enddate)
+
+    @property
+    def version(self) -> tuple[int | None, str | None, str | None, str | None]:
+        """What tells two states of one product apart: size and dates as the catalogue has them."""
+        return (self.size, self.updated, self.startdate, self.enddate)
+
+    def is_same_version(self, other: Product) -> bool:
+        """Whether two records of one product agree; what either does not tell matches anything."""
+        return all(
+            mine is None or theirs is None or mine == theirs
+            for mine, theirs in zip(self.version, other.version, strict=True)
+        )
+
+    def overlaps(self, start: datetime | None, end: datetime | None) -> bool:
+        """Whether the product's interval overlaps [start, end], either of which may be open.
+
+        A product that only touches the range at its own end is not in it: the service answers
+        such neighbours, since its filter is inclusive at both ends. A product without dates is.
+        """
+        first, last = self.start, self.end
+        first, last = first or last, last or first
+        if first is None or last is None:
+            return True
+        if end is not None and first > end:
+            return False
+        if start is None:
+            return True
+        return last >= start if last - first <= timedelta(0) else last > start
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the record as JSON values."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Product:
+        """Read what :meth:`to_json` wrote; raises KeyError or TypeError for anything else."""
+        names = {field.name for field in dataclasses.fields(cls)}
+        given = {key: value[key] for key in value if key in names}
+        given["properties"] = tuple((str(k), v) for k, v in given.get("properties", ()))
+        return cls(**given)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Dataset:
+    """One data set of the catalogue.
+
+    Attributes
+    ----------
+    dataset_id : str
+        For example ``EO:EUM:DAT:SENTINEL-3:OL_2_WFR___``.
+    terms : tuple of str
+        The ids of the licences that must be accepted before its first search.
+    title : str
+        A title for people; empty where the catalogue has none.
+    """
+
+    dataset_id: str
+    terms: tuple[str, ...] = ()
+    title: str = ""
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Dataset:
+        """Read a data set as the service, or :func:`dataclasses.asdict`, gives it."""
+        terms = value.get("terms")
+        metadata = value.get("metadata")
+        metadata = metadata if isinstance(metadata, Mapping) else {}
+        source = metadata.get("_source")
+        source = source if isinstance(source, Mapping) else {}
+        title = (
+            value.get("title")
+            or source.get("datasetTitle")
+            or metadata.get("title")
+            or metadata.get("description")
+        )
+        return cls(
+            dataset_id=str(value["dataset_id"]),
+            terms=tuple(str(term) for term in terms) if isinstance(terms, (list, tuple)) else (),
+            title=_text_or_none(title) or "",
+        )
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Term:
+    """A licence: its id, its title, and where its text can be read (None where not told)."""
+
+    term_id: str
+    title: str = ""
+    link: str | None = None
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Term:
+        """Read a licence as the service gives it; the link is the first one of its abstract."""
+        abstract = str(value.get("abstract") or "")
+        link = re.search(r"https?://[^\s\"'<>)]+", abstract)
+        return cls(
+            term_id=str(value["term_id"]),
+            title=_text_or_none(value.get("title")) or "",
+            link=link.group(0).rstrip(".,;") if link else None,
+        )

@@ -1,0 +1,322 @@
+"""Settings: resolved once per use, in one stated order, into one frozen value.
+
+This is the only module that reads the environment and the rc file. It does not know what the
+settings are for.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import math
+import os
+import re
+import threading
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Literal
+from urllib.parse import urlsplit
+
+import platformdirs
+from fsspec.config import conf as fsspec_config
+
+from hda_fsspec.errors import ConfigurationError
+
+logger = logging.getLogger("hda_fsspec")
+
+DEFAULT_URL = "https://gateway.prod.wekeo2.eu/hda-broker/"  # hda 2.40, BROKER_URL
+
+_UNITS = {"": 1, "B": 1} | {
+    f"{prefix}{suffix}": base ** (power + 1)
+    for power, prefix in enumerate("KMGTP")
+    for suffix, base in (("", 1000), ("B", 1000), ("IB", 1024))
+}
+_NONE_WORDS = frozenset({"none", "null", "unbounded", "unlimited"})
+
+
+def _boolean(value: object) -> bool:
+    if isinstance(value, bool):
+        return value
+    word = str(value).strip().lower()
+    if word in {"1", "true", "yes", "on"}:
+        return True
+    if word in {"0", "false", "no", "off"}:
+        return False
+    raise ValueError("give true or false")
+
+
+def _seconds(value: object) -> float:
+    number = float(str(value))
+    if not (math.isfinite(number) and number > 0):
+        raise ValueError("give a positive number of seconds")
+    return number
+
+
+def _count(value: object) -> int:
+    number = int(str(value).replace("_", ""))
+    if isinstance(value, bool) or number < 1:
+        raise ValueError("give a whole number above zero")
+    return number
+
+
+def _bytes(value: object) -> int | None | Literal["auto"]:
+    if value is None:
+        return None
+    text = str(value).strip().replace("_", "")
+    if text.lower() in _NONE_WORDS:
+        return None
+    if text.lower() == "auto":
+        return "auto"
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([A-Za-z]*)", text)
+    if match is None or match.group(2).upper() not in _UNITS:
+        raise ValueError('give a size such as 10_000, "200GB" or "none"')
+    return int(float(match.group(1)) * _UNITS[match.group(2).upper()])
+
+
+def _on_quota(value: object) -> Literal["wait", "raise"]:
+    if value == "wait":
+        return "wait"
+    if value == "raise":
+        return "raise"
+    raise ValueError('give "wait" or "raise"')
+
+
+def _verify(value: object) -> bool | str:
+    try:
+        return _boolean(value)
+    except ValueError:
+        path = Path(os.fspath(value) if isinstance(value, os.PathLike) else str(value)).expanduser()
+    if not path.exists():
+        raise ValueError("give true, false, or the path of a CA bundle that exists")
+    return str(path)
+
+
+def _url(value: object) -> str:
+    """Normalise the broker's base URL: it ends in a slash and holds no ``api/v1``."""
+    text = str(value).strip()
+    parts = urlsplit(text)
+    if parts.scheme not in {"http", "https"} or not parts.hostname:
+        msg = f"give an address such as {DEFAULT_URL}"
+        raise ValueError(msg)
+    if parts.username or parts.password:
+        raise ValueError("give user and password as settings of their own, not in the address")
+    return text.rstrip("/").removesuffix("/api/v1").rstrip("/") + "/"
+
+
+def _folder(value: object) -> Path:
+    text = os.fspath(value) if isinstance(value, os.PathLike) else str(value)
+    return Path(os.path.abspath(Path(text).expanduser()))  # noqa: PTH100  (absolute, not resolved)
+
+
+def _text(value: object) -> str:
+    return str(value)
+
+
+_CONVERTERS: Mapping[str, Callable[[object], Any]] = {
+    "url": _url,
+    "user": _text,
+    "password": _text,
+    "accept_terms": _boolean,
+    "cache_dir": _folder,
+    "cache_max_bytes": _bytes,
+    "on_quota": _on_quota,
+    "max_wait": _seconds,
+    "max_orders": _count,
+    "max_connections": _count,
+    "offline": _boolean,
+    "timeout": _seconds,
+    "listings_expiry_time": _seconds,
+    "max_products": _count,
+    "verify": _verify,
+}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Settings:
+    """Every setting, with its default. Make one with :meth:`resolve`.
+
+    Settings are hashable and equal by value, the password left out. A pickle carries what was
+    given explicitly, the broker's address and the user; the process that unpickles it resolves
+    the rest, the password above all, from its own environment.
+
+    Attributes
+    ----------
+    url : str
+        Address of the broker, with or without ``api/v1``.
+    user, password : str or None
+        Credentials; needed at the first request only.
+    accept_terms : bool
+        Whether to accept licences without being asked.
+    cache_dir : Path
+        The cache folder.
+    cache_max_bytes : int, None or "auto"
+        Bound of the cache in bytes; None for no bound; "auto" for the smaller of 50 GB and half
+        of the free disk at first use.
+    on_quota : {"wait", "raise"}
+        What to do when the orders of the hour are used up.
+    max_wait : float
+        Longest wait for quota, or for one order, in seconds.
+    max_orders : int
+        Orders in preparation at one time, per account.
+    max_connections : int
+        Sockets per process.
+    offline : bool
+        Never touch the network.
+    timeout : float
+        Seconds without an answer after which a request has failed.
+    listings_expiry_time : float
+        Seconds for which a listing is trusted.
+    max_products : int
+        The longest listing.
+    verify : bool or str
+        TLS verification, or the path of a CA bundle.
+    """
+
+    url: str = DEFAULT_URL
+    user: str | None = None
+    password: str | None = dataclasses.field(default=None, repr=False, compare=False)
+    accept_terms: bool = False
+    cache_dir: Path = dataclasses.field(
+        default_factory=lambda: Path(platformdirs.user_cache_dir("hda_fsspec", appauthor=False))
+    )
+    cache_max_bytes: int | None | Literal["auto"] = "auto"
+    on_quota: Literal["wait", "raise"] = "wait"
+    max_wait: float = 6 * 3600.0
+    max_orders: int = 20
+    max_connections: int = 8
+    offline: bool = False
+    timeout: float = 60.0
+    listings_expiry_time: float = 3600.0
+    max_products: int = 10_000
+    verify: bool | str = True
+    _given: tuple[tuple[str, Any], ...] = dataclasses.field(default=(), repr=False, compare=False)
+
+    @classmethod
+    def resolve(cls, **given: Any) -> Settings:
+        """Resolve all settings: argument, fsspec config, environment, rc file, default.
+
+        An argument that is None counts as not given, but ``cache_max_bytes=None``, which asks for
+        no bound. An empty environment variable counts as absent. A password is taken only from a
+        source that does not name another user.
+
+        Raises
+        ------
+        ConfigurationError
+            A setting is unknown, or its value cannot be used; the message says where it was found.
+        """
+        explicit = {k: v for k, v in given.items() if v is not None or k == "cache_max_bytes"}
+        config = {k: v for k, v in dict(fsspec_config.get("hda", {})).items() if v is not None}
+        environment = {
+            name: os.environ[variable]
+            for name in _CONVERTERS
+            if os.environ.get(variable := f"HDA_{name.upper()}")
+        }
+        sources: list[tuple[str, Mapping[str, Any]]] = [
+            ("argument", explicit),
+            ("fsspec config 'hda'", config),
+            ("environment variable", environment),
+        ]
+        for source, values in sources:
+            _refuse_unknown(source, values)
+        if not any("password" in values for _, values in sources) or not any(
+            "user" in values for _, values in sources
+        ):
+            path = os.environ.get("HDA_RC") or "~/.hdarc"
+            sources.append((path, read_rc(Path(path).expanduser())))
+        resolved: dict[str, Any] = {}
+        for name, convert in _CONVERTERS.items():
+            for source, values in sources:
+                if name not in values or (name == "password" and _is_of_another(values, resolved)):
+                    continue
+                resolved[name] = _convert(name, values[name], convert, source)
+                break
+        kept = {k: resolved[k] for k in explicit if k != "password"}
+        return cls(**resolved, _given=tuple(sorted(kept.items())))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _resolve_again, ({**dict(self._given), "url": self.url, "user": self.user},)
+
+    @property
+    def account(self) -> tuple[str, str]:
+        """What orders and quota are kept by: the broker's address and the user."""
+        return (self.url, self.user or "")
+
+
+def _resolve_again(given: dict[str, Any]) -> Settings:
+    return Settings.resolve(**given)
+
+
+def _is_of_another(values: Mapping[str, Any], resolved: Mapping[str, Any]) -> bool:
+    user = values.get("user")
+    return user is not None and "user" in resolved and str(user) != resolved["user"]
+
+
+def _refuse_unknown(source: str, values: Mapping[str, Any]) -> None:
+    unknown = sorted(set(values) - set(_CONVERTERS))
+    if unknown:
+        msg = (
+            f"Unknown setting {unknown[0]!r} ({source}). "
+            f"The settings are: {', '.join(_CONVERTERS)}."
+        )
+        raise ConfigurationError(msg)
+
+
+def _convert(name: str, value: Any, convert: Callable[[object], Any], source: str) -> Any:
+    try:
+        return convert(value)
+    except (ValueError, TypeError, OverflowError) as err:
+        # An address may hold a password, where it is refused for just that.
+        shown = "" if name == "password" or "@" in str(value) else f" {value!r}"
+        where = f"{source} HDA_{name.upper()}" if source == "environment variable" else source
+        msg = f"Cannot use the value{shown} of setting {name!r} ({where}): {err}."
+        raise ConfigurationError(msg) from err
+
+
+_rc_lock = threading.Lock()
+_rc_cache: dict[Path, tuple[tuple[int, int, int], dict[str, str]]] = {}
+
+
+def read_rc(path: Path) -> dict[str, str]:
+    """Read ``user`` and ``password`` from a ``key: value`` file; none where there is no file.
+
+    A ``url`` line is ignored with one log line, since many such files hold addresses of services
+    that are gone. The file is read again when it has changed.
+
+    Raises
+    ------
+    ConfigurationError
+        The file is there but cannot be read.
+    """
+    try:
+        stat = path.stat()
+        stamp = (stat.st_mtime_ns, stat.st_size, stat.st_ino)
+        with _rc_lock:
+            known = _rc_cache.get(path)
+        if known is not None and known[0] == stamp:
+            return known[1]
+        text = path.read_text(encoding="utf-8")
+    except (FileNotFoundError, NotADirectoryError):
+        return {}
+    except (OSError, UnicodeDecodeError) as err:
+        msg = f"Cannot read user and password from {path}: {err}. Correct the file or its mode."
+        raise ConfigurationError(msg) from err
+    found: dict[str, str] = {}
+    for line in text.splitlines():
+        key, colon, value = line.partition(":")
+        key, value = key.strip(), value.strip()
+        if not colon or not value or key.startswith("#"):
+            continue
+        if key in {"user", "password"}:
+            found[key] = value
+        elif key == "url":
+            logger.info(
+                "The url line of %s is ignored: only user and password are read from it. "
+                "Set HDA_URL to use another broker.",
+                path,
+            )
+    with _rc_lock:
+        _rc_cache[path] = (stamp, found)
+    return found
+
+
+SETTING_NAMES = frozenset(_CONVERTERS)

@@ -1,0 +1,336 @@
+"""The layers of the package, as the design draws them: imports point down only."""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+ROOT = Path(__file__).resolve().parents[1]
+PACKAGE = ROOT / "hda_fsspec"
+
+VALUES = {"errors", "records", "locations"}
+SCHEMA = {"vocabulary", "parameters", "daylists"}
+HTTP = {"settings", "answers", "tokens", "session"}
+FILES = {"filebytes", "arrays", "containers", "rasters"}
+DISK = {"folder", "locks", "writers", "entries", "partials", "room", "staging"} | {
+    *("verification", "lengths", "notes"),
+}
+HALVES = {"queryables", "quota", "terms", "broker", "transfer", "cache", "formats", "flights"}
+ADAPTER = VALUES | {"settings", "products"}
+
+#: Which modules of the package a module may import, late imports included. A sub-package is one
+#: entry. Modules that do not stand in each other's sets are strangers on purpose.
+ALLOWED: dict[str, set[str]] = {
+    # values: no I/O
+    "errors": set(),
+    "records": {"errors"},
+    "locations": {"errors", "records"},
+    # the schema of a data set: values too
+    "vocabulary": {"errors", "records"},
+    "parameters": {"errors", "records", "vocabulary"},
+    "daylists": {"errors", "records", "vocabulary", "parameters"},
+    "queryables": {"errors", "records"} | SCHEMA,
+    # settings: the only reader of the environment
+    "settings": {"errors"},
+    # the network half
+    "answers": {"errors", "records"},
+    "tokens": {"errors", "answers"},
+    "session": {"errors", "settings", "answers", "tokens"},
+    "broker": VALUES | SCHEMA | HTTP | {"queryables", "quota", "terms"},
+    "transfer": {"errors", "records", "answers", "session", "broker"},
+    # the disk half: keys and bytes, and nothing of the service
+    "folder": {"errors"},
+    "locks": {"errors", "folder"},
+    "writers": {"errors", "folder", "locks"},
+    "entries": {"errors", "records", "folder", "locks"},
+    "lengths": {"errors", "records", "folder", "locks", "entries"},
+    "notes": {"errors", "records", "folder", "locks", "entries", "lengths"},
+    "verification": {"errors", "records", "folder", "locks", "entries"},
+    "partials": {"errors", "records", "folder", "locks", "writers", "entries"},
+    "room": {"errors", "records", "folder", "locks", "entries", "partials"},
+    "staging": {"errors", "records", "folder", "locks", "writers", "entries", "partials"},
+    "cache": {"errors", "records"} | DISK,
+    # ledgers of the account, which the network half keeps on disk
+    "quota": {"errors", "records", "folder", "locks", "notes"},
+    "terms": {"errors", "records", "folder", "locks", "notes"},
+    # what is in a file
+    "filebytes": {"errors"},
+    "arrays": {"errors", "filebytes"},
+    "containers": {"errors", "filebytes"},
+    "rasters": {"errors", "filebytes"},
+    "formats": {"errors"} | FILES,
+    # waiting work: who asks first, who waits
+    "flights": {"errors"},
+    # the use case
+    "fetches": VALUES | HTTP | DISK | HALVES,
+    "products": VALUES | SCHEMA | HTTP | DISK | HALVES | {"fetches"},
+    # adapters: each knows the use case; only the terminal knows another
+    "files": {"errors", "records"},
+    "filesystem": ADAPTER | {"files"},
+    "xarray_backend": ADAPTER | {"formats"},
+    "upath": VALUES,
+    "demo": ADAPTER | {"filesystem", "emulator"},
+    "cli": ADAPTER | {"filesystem", "cache", "demo", "emulator"},
+    # a peer of the service, not of the client: were they to share code, they would share mistakes
+    "emulator": {"errors", "records"},
+    # the front door; its filesystem and settings are loaded when they are first named
+    "__init__": VALUES | {"filesystem", "settings"},
+}
+
+#: Names that the front door offers to everyone, since they cost nothing to load.
+FRONT_DOOR_CONSTANTS = {"__version__"}
+
+ENVIRONMENT_NAMES = {"environ", "environb", "getenv", "getenvb", "putenv", "unsetenv"}
+HTTP_CLIENTS = ("requests", "urllib3", "urllib.request", "httpx", "aiohttp")
+INPUT_OUTPUT = (
+    *HTTP_CLIENTS,
+    *("fsspec", "glob", "io", "netCDF4", "os", "pathlib", "shutil", "socket"),
+    *("subprocess", "tempfile", "threading", "time", "xarray"),
+)
+
+#: Private names of other packages that we use all the same: (module, dotted name) → the reason.
+PRIVATE_ALLOWED: dict[tuple[str, str], str] = {}
+
+
+@dataclasses.dataclass(frozen=True)
+class Source:
+    """One file of the package, parsed."""
+
+    path: Path
+    tree: ast.Module
+
+    @property
+    def dotted(self) -> str:
+        """The module's name below the package: ``emulator.server``."""
+        return ".".join(self.path.relative_to(PACKAGE).with_suffix("").parts)
+
+    @property
+    def unit(self) -> str:
+        """The entry of the table that the module belongs to."""
+        return self.dotted.split(".")[0]
+
+
+def _read(path: Path) -> Source:
+    return Source(path, ast.parse(path.read_text(encoding="utf-8"), filename=str(path)))
+
+
+SOURCES = [_read(path) for path in sorted(PACKAGE.rglob("*.py"))]
+UNITS = {source.unit for source in SOURCES}
+
+
+def _is_type_checking(test: ast.expr) -> bool:
+    return (isinstance(test, ast.Name) and test.id == "TYPE_CHECKING") or (
+        isinstance(test, ast.Attribute) and test.attr == "TYPE_CHECKING"
+    )
+
+
+def _nodes(node: ast.AST) -> Iterator[ast.AST]:
+    """Walk a tree, function bodies included, but not what only type checkers execute."""
+    yield node
+    skipped = node.body if isinstance(node, ast.If) and _is_type_checking(node.test) else []
+    for child in ast.iter_child_nodes(node):
+        if child not in skipped:
+            yield from _nodes(child)
+
+
+def _imports(source: Source) -> Iterator[tuple[str, int]]:
+    """Yield imported names with lines: ``a.b`` for ``import a.b`` and ``from a import b``."""
+    package = ("hda_fsspec", *source.dotted.split(".")[:-1])
+    for node in _nodes(source.tree):
+        if isinstance(node, ast.Import):
+            yield from ((alias.name, node.lineno) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = package[: len(package) - node.level + 1] if node.level else ()
+            module = ".".join([*base, *([node.module] if node.module else [])])
+            yield from ((f"{module}.{alias.name}", node.lineno) for alias in node.names)
+
+
+def _own_imports(source: Source) -> Iterator[tuple[str, int]]:
+    """Yield the entries of the table that a module imports from, with lines."""
+    for name, line in _imports(source):
+        parts = name.split(".")
+        if parts[0] != "hda_fsspec":
+            continue
+        head = parts[1] if len(parts) > 1 else "__init__"
+        if head in FRONT_DOOR_CONSTANTS:
+            continue
+        yield (head if head in UNITS else "__init__"), line
+
+
+def _is_of(name: str, packages: tuple[str, ...]) -> bool:
+    return any(name == package or name.startswith(f"{package}.") for package in packages)
+
+
+def _imports_of(source: Source, packages: tuple[str, ...]) -> Iterator[str]:
+    for name, line in _imports(source):
+        if _is_of(name, packages):
+            yield f"{line} imports {name}"
+
+
+def _violations(check: Callable[[Source], Iterator[str]]) -> list[str]:
+    return [
+        f"{source.path.relative_to(ROOT)}:{what}" for source in SOURCES for what in check(source)
+    ]
+
+
+def test_every_module_has_its_place_in_the_table() -> None:
+    """A new module must be given a layer before it can be used."""
+    missing = sorted(UNITS - ALLOWED.keys())
+
+    assert not missing, f"{missing}: add it to the table ALLOWED in {__file__}"
+
+
+def test_the_table_itself_has_no_cycle() -> None:
+    """The table is a drawing of layers, so what it allows can be sorted."""
+    done: set[str] = set()
+    left = dict(ALLOWED)
+    while ready := [name for name, below in left.items() if below <= done]:
+        done.update(ready)
+        for name in ready:
+            del left[name]
+
+    assert not left, f"these allow each other in a circle: {sorted(left)}"
+
+
+def test_network_disk_and_formats_are_strangers() -> None:
+    """The network half, the disk half and the readers of formats never know each other."""
+    halves = {
+        "broker": {"broker", "transfer", "session", "tokens", "answers"},
+        "cache": {"cache"} | DISK - {"folder", "locks", "notes"},
+        "formats": {"formats", *FILES},
+    }
+
+    known = {one: ALLOWED[one] & set().union(*halves.values()) - halves[one] for one in halves}
+
+    assert known == {one: set() for one in halves}
+
+
+@pytest.mark.parametrize("source", SOURCES, ids=lambda source: source.dotted)
+def test_imports_point_down(source: Source) -> None:
+    """A module imports only what its layer allows, at the top or late."""
+    allowed = ALLOWED.get(source.unit, set()) | {source.unit}
+
+    wrong = [f"line {line}: {name}" for name, line in _own_imports(source) if name not in allowed]
+
+    assert not wrong, f"{source.unit} may import {sorted(allowed)}; but {'; '.join(wrong)}"
+
+
+def test_values_do_no_io() -> None:
+    """Errors, records and the schema are values: they import nothing that reads or waits."""
+
+    def check(source: Source) -> Iterator[str]:
+        if source.unit not in VALUES | SCHEMA | {"queryables", "answers"}:
+            return
+        # Location.from_request takes the path of a JSON file, and so may know what a path is.
+        free = {"os", "pathlib"} if source.unit == "locations" else set()
+        for name, line in _imports(source):
+            if _is_of(name, INPUT_OUTPUT) and name.split(".")[0] not in free:
+                yield f"{line} imports {name}"
+
+    assert _violations(check) == []
+
+
+def test_only_settings_reads_the_environment() -> None:
+    """No module but settings mentions the environment."""
+
+    def check(source: Source) -> Iterator[str]:
+        if source.unit == "settings":
+            return
+        mentions = [["os", each] for each in sorted(ENVIRONMENT_NAMES)]
+        for node in _nodes(source.tree):
+            if isinstance(node, ast.Attribute) and _dotted(node) in mentions:
+                yield f"{node.lineno} uses os.{node.attr}"
+        for name, line in _imports(source):
+            if name in {f"os.{each}" for each in ENVIRONMENT_NAMES}:
+                yield f"{line} imports {name}"
+
+    assert _violations(check) == []
+
+
+def test_only_session_speaks_http() -> None:
+    """No module but session imports requests, nor any other HTTP client."""
+
+    def check(source: Source) -> Iterator[str]:
+        if source.unit == "session":
+            return
+        # The emulator's server takes the table of reason phrases from http.client.
+        standard = () if source.unit == "emulator" else ("http.client",)
+        yield from _imports_of(source, (*HTTP_CLIENTS, *standard))
+
+    assert _violations(check) == []
+
+
+def test_the_emulator_is_independent() -> None:
+    """The emulator shares no code with the client beyond errors and records, nor its libraries."""
+
+    def check(source: Source) -> Iterator[str]:
+        if source.unit != "emulator":
+            return
+        client = (*HTTP_CLIENTS, "fsspec", "dask", "filelock", "platformdirs")
+        yield from _imports_of(source, client)
+
+    assert _violations(check) == []
+    assert [name for name, below in ALLOWED.items() if "emulator" in below] == ["demo", "cli"]
+
+
+def _foreign_private_names(source: Source) -> Iterator[tuple[str, int]]:
+    """Yield private names of other packages: imported, or reached through a module's name."""
+    bound: dict[str, str] = {}
+    for name, line in _imports(source):
+        top = name.split(".")[0]
+        if top in {"hda_fsspec", "__future__"}:
+            continue
+        if any(_is_private(part) for part in name.split(".")) or _is_of(name, ("xarray.core",)):
+            yield name, line
+    for node in _nodes(source.tree):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                bound[alias.asname or alias.name.split(".")[0]] = alias.name
+    for node in _nodes(source.tree):
+        if not isinstance(node, ast.Attribute):
+            continue
+        chain = _dotted(node)
+        if chain is None:
+            continue
+        root, *rest = chain
+        target = bound.get(root)
+        if target is None or target.split(".")[0] == "hda_fsspec":
+            continue
+        if _is_private(node.attr) or (target == "xarray" and rest == ["core"]):
+            yield ".".join([target, *rest]), node.lineno
+
+
+def _is_private(name: str) -> bool:
+    return name.startswith("_") and not name.startswith("__")
+
+
+def _dotted(node: ast.expr) -> list[str] | None:
+    if isinstance(node, ast.Name):
+        return [node.id]
+    if isinstance(node, ast.Attribute):
+        before = _dotted(node.value)
+        return None if before is None else [*before, node.attr]
+    return None
+
+
+def test_nobody_uses_private_names_of_other_packages() -> None:
+    """What another package may change without notice is used only where a reason is given."""
+    used: set[tuple[str, str]] = set()
+
+    def check(source: Source) -> Iterator[str]:
+        for name, line in _foreign_private_names(source):
+            if (source.dotted, name) in PRIVATE_ALLOWED:
+                used.add((source.dotted, name))
+            else:
+                yield f"{line} uses {name}"
+
+    assert _violations(check) == []
+    assert all(reason.strip() for reason in PRIVATE_ALLOWED.values())
+    assert used == PRIVATE_ALLOWED.keys(), "an entry of PRIVATE_ALLOWED is no longer needed"

@@ -1,0 +1,64 @@
+"""Habits of the code that a reader would otherwise have to check by eye."""
+
+from __future__ import annotations
+
+import ast
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+PACKAGE = ROOT / "hda_fsspec"
+MAX_LINES = 350
+TERMINAL = {"cli", "demo"}
+HEAVY = {"xarray", "netCDF4", "dask", "requests", "numpy", "pandas", "aiohttp", "tqdm"}
+
+
+def test_libraries_do_not_print() -> None:
+    """Only the terminal's modules write to the terminal."""
+    printing = [
+        f"{path.relative_to(ROOT)}:{node.lineno}"
+        for path in sorted(PACKAGE.rglob("*.py"))
+        if path.relative_to(PACKAGE).parts[0].removesuffix(".py") not in TERMINAL
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Name)
+        and node.func.id in {"print", "pprint"}
+    ]
+
+    assert printing == []
+
+
+def test_files_stay_short() -> None:
+    """A module is one idea, and one idea fits in 350 lines."""
+    lengths = {
+        str(path.relative_to(ROOT)): len(path.read_text(encoding="utf-8").splitlines())
+        for folder in ("hda_fsspec", "tests", "examples", "benchmarks")
+        for path in sorted((ROOT / folder).rglob("*.py"))
+    }
+
+    assert {path: lines for path, lines in lengths.items() if lines > MAX_LINES} == {}
+
+
+@pytest.mark.parametrize(
+    "module",
+    ["hda_fsspec", "hda_fsspec.settings", "hda_fsspec.filesystem", "hda_fsspec.cli"],
+)
+def test_import_is_light(module: str) -> None:
+    """Importing the front door, the filesystem or the terminal loads no heavy library."""
+    code = f"import json, sys, {module}; print(json.dumps(sorted(sys.modules)))"
+
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+
+    assert done.returncode == 0, done.stderr
+    assert sorted(HEAVY & set(json.loads(done.stdout))) == []

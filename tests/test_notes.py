@@ -1,0 +1,406 @@
+"""Notes: small facts on disk that are whole or not known, and never an error."""
+
+from __future__ import annotations
+
+import logging
+import os
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hda_fsspec.errors import ConfigurationError
+from hda_fsspec.folder import Folder
+from hda_fsspec.lengths import Lengths
+from hda_fsspec.notes import Notes, Shelf, pack_products, unpack_products
+from hda_fsspec.records import Product
+
+_PRODUCT = Product("EO:TEST:DAT", "p1", size=5)
+
+
+class _Clock:
+    def __init__(self) -> None:
+        self.now = 1_700_000_000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def _many(count: int) -> list[Product]:
+    """Return products as a search of a large archive gives them."""
+    return [
+        Product(
+            "EO:TEST:DAT",
+            f"S3A_OL_2_WFR____20240501T0000{number}_20240501T000000_0180_092_194_2340.SEN3",
+            location="https://example.invalid/data/collections/" + "x" * 80 + str(number),
+            size=number or None,
+            startdate="2024-05-01T00:00:00.000Z",
+            enddate="2024-05-01T00:03:00.000Z",
+            properties=(("cloud", number / 7), ("orbit", number), ("mode", "NRT")),
+        )
+        for number in range(count)
+    ]
+
+
+def _only_file(folder: Path) -> Path:
+    (path,) = (path for path in folder.rglob("*") if path.is_file())
+    return path
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """Return a cache folder that does not exist yet."""
+    return tmp_path / "cache"
+
+
+def test_reading_makes_nothing(root: Path) -> None:
+    """Asking for facts that nobody noted leaves nothing on disk."""
+    notes = Notes(root)
+
+    assert notes.listings.get("x") is None
+    assert notes.order("me", _PRODUCT) is None
+    assert notes.header(_PRODUCT) is None
+    assert notes.accepted_terms("me") == frozenset()
+    assert notes.lengths.length_of(_PRODUCT) is None
+    assert notes.lengths.catalogue_is_exact("EO:TEST:DAT") is False
+    assert not root.exists()
+
+
+def test_notes_are_for_the_next_process(root: Path) -> None:
+    """What one object notes, another reads."""
+    notes = Notes(root)
+    notes.put_order("me", _PRODUCT, download_id="abc", ordered_at=1.5)
+    notes.put_header(_PRODUCT, b"\x00\xff")
+    notes.add_accepted_terms("me", ["a", "b"])
+    notes.add_accepted_terms("me", ["c"])
+    notes.listings.put("query", {"x": ["é", 1, None]})
+
+    later = Notes(root)
+
+    assert later.order("me", _PRODUCT) == {"download_id": "abc", "ordered_at": 1.5}
+    assert later.header(_PRODUCT) == b"\x00\xff"
+    assert later.accepted_terms("me") == {"a", "b", "c"}
+    assert later.listings.get("query") == {"x": ["é", 1, None]}
+
+
+def test_notes_are_told_apart(root: Path) -> None:
+    """Orders belong to an account and a version, licences to an account."""
+    notes = Notes(root)
+    notes.put_order("me", _PRODUCT, download_id="abc")
+    notes.add_accepted_terms("me", ["a"])
+    notes.put_header(_PRODUCT, b"x")
+
+    assert notes.order("you", _PRODUCT) is None
+    assert notes.order("me", Product("EO:TEST:DAT", "p1", size=6)) is None
+    assert notes.header(Product("EO:TEST:DAT", "p2", size=5)) is None
+    assert notes.accepted_terms("you") == frozenset()
+    notes.drop_order("me", _PRODUCT)
+    notes.drop_order("me", _PRODUCT)
+    assert notes.order("me", _PRODUCT) is None
+
+
+def test_listing_expires(root: Path) -> None:
+    """A listing older than asked for, or from the future, is not known; without limit it is."""
+    clock = _Clock()
+    shelf = Shelf(root, "listings", clock=clock)
+    shelf.put("query", [1])
+
+    clock.now += 3600
+    assert shelf.get("query", max_age_seconds=3600) == [1]
+    clock.now += 1
+    assert shelf.get("query", max_age_seconds=3600) is None
+    assert shelf.get("query") == [1]
+    clock.now -= 10_000
+    assert shelf.get("query", max_age_seconds=3600) is None
+
+
+@pytest.mark.parametrize("damage", [b"", b"{", b"\xff\x00", b'{"a": ', b"[" * 100_000, b"3", b"[]"])
+def test_garbage_is_not_known(root: Path, damage: bytes) -> None:
+    """A damaged note is as good as none, and is replaced by the next one."""
+    notes = Notes(root)
+    notes.put_order("me", _PRODUCT, download_id="abc")
+    notes.add_accepted_terms("me", ["a"])
+    for kind in ("orders", "terms"):
+        _only_file(root / "v1" / kind).write_bytes(damage)
+
+    assert notes.order("me", _PRODUCT) is None
+    assert notes.accepted_terms("me") == frozenset()
+    assert unpack_products(notes.listings.get("none")) is None
+
+    notes.put_order("me", _PRODUCT, download_id="new")
+    assert notes.order("me", _PRODUCT) == {"download_id": "new"}
+
+
+def test_torn_write_keeps_the_old_note(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where a write dies before its end the old note stays, and no remains."""
+    shelf = Shelf(root, "listings")
+    shelf.put("query", "old")
+
+    def die(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Path, "replace", die)
+    with pytest.raises(KeyboardInterrupt):
+        shelf.put("query", "new")
+
+    assert Shelf(root, "listings").get("query") == "old"
+
+
+def test_readers_see_whole_notes(root: Path) -> None:
+    """While one thread rewrites a note, others see one of its states, never a part."""
+    shelf = Shelf(root, "listings")
+    states = ["a" * 50_000, "b" * 10]
+    shelf.put("query", states[0])
+
+    def write(number: int) -> None:
+        shelf.put("query", states[number % 2])
+
+    with ThreadPoolExecutor(4) as pool:
+        writes = [pool.submit(write, number) for number in range(60)]
+        seen = [pool.submit(Shelf(root, "listings").get, "query") for _ in range(200)]
+    assert all(write.result() is None for write in writes)
+    assert {value.result() for value in seen} <= set(states)
+
+
+def test_full_or_read_only_disk_loses_a_note_and_says_so_once(
+    root: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A note that cannot be kept is no reason to fail."""
+    notes = Notes(root)
+    Folder(root).prepare()
+
+    def refuse(*_: object) -> None:
+        raise OSError(30, "Read-only file system")
+
+    monkeypatch.setattr(Path, "replace", refuse)
+    monkeypatch.setattr(os, "write", refuse)
+    with caplog.at_level(logging.WARNING, "hda_fsspec"):
+        for _ in range(2):
+            notes.put_header(_PRODUCT, b"x")
+            notes.lengths.note(_PRODUCT, 5)
+
+    assert notes.header(_PRODUCT) is None
+    assert len(caplog.records) == 2
+    assert "read-only" in caplog.text
+    assert [path for path in (root / "v1" / "headers").rglob("*") if path.is_file()] == []
+
+
+def test_world_writable_folder_is_refused(root: Path) -> None:
+    """Facts from a folder to which everybody may write are not believed."""
+    root.mkdir()
+    root.chmod(0o777)
+
+    with pytest.raises(ConfigurationError):
+        Notes(root).order("me", _PRODUCT)
+    with pytest.raises(ConfigurationError):
+        Notes(root).put_order("me", _PRODUCT)
+
+
+def test_notes_are_cleared_by_age(root: Path) -> None:
+    """Old notes can be cleared, and all."""
+    clock = _Clock()
+    shelf = Shelf(root, "listings", clock=clock)
+    shelf.put("old", 1)
+    clock.now += 100
+    shelf.put("new", 2)
+
+    assert shelf.clear(older_than_seconds=50) == 1
+    assert shelf.get("new") == 2
+    assert shelf.clear() == 1
+    assert shelf.get("new") is None
+
+
+def test_note_after_the_folder_was_deleted(root: Path) -> None:
+    """A folder that is deleted under a running job is made again."""
+    shelf = Shelf(root, "listings")
+    shelf.put("query", 1)
+    root.rename(root.with_name("gone"))
+
+    assert shelf.get("query") is None
+    shelf.put("query", 2)
+    assert shelf.get("query") == 2
+
+
+def test_large_listing_is_read_quickly_in_a_new_process(root: Path) -> None:
+    """Ten thousand products are on disk in a few MB and there again within 0.3 s."""
+    products = _many(10_000)
+    shelf = Shelf(root, "listings")
+    shelf.put("query", pack_products(products))
+    assert _only_file(root / "v1" / "listings").stat().st_size < 5_000_000
+
+    script = (
+        "import sys, time; from pathlib import Path;"
+        "from hda_fsspec.notes import Shelf, unpack_products; start = time.perf_counter();"
+        "products = unpack_products(Shelf(Path(sys.argv[1]), 'listings').get('query'));"
+        "print(len(products), time.perf_counter() - start)"
+    )
+    seconds = []
+    for _ in range(3):
+        done = subprocess.run(
+            [sys.executable, "-c", script, str(root)],
+            capture_output=True,
+            text=True,
+            check=True,
+            cwd=Path(__file__).resolve().parents[1],
+        )
+        count, taken = done.stdout.split()
+        assert int(count) == 10_000
+        seconds.append(float(taken))
+        if min(seconds) < 0.3:
+            break
+    assert min(seconds) < 0.3
+    assert unpack_products(shelf.get("query")) == products
+
+
+_TEXT = st.text(max_size=10)
+_MAYBE = st.none() | _TEXT
+
+
+@given(
+    st.lists(
+        st.builds(
+            Product,
+            _TEXT,
+            _TEXT,
+            _TEXT,
+            st.none() | st.integers(),
+            _MAYBE,
+            _MAYBE,
+            _MAYBE,
+            st.dictionaries(
+                _TEXT, _TEXT | st.integers() | st.booleans() | st.floats(allow_nan=False)
+            ).map(lambda facts: tuple(facts.items())),
+        )
+    )
+)
+def test_packing_is_undone_by_unpacking(products: list[Product]) -> None:
+    """Any products come back as they were."""
+    assert unpack_products(pack_products(products)) == products
+
+
+@pytest.mark.parametrize("value", [None, 3, [], {}, {"dataset_id": ["a"]}, "text"])
+def test_anything_else_is_no_listing(value: object) -> None:
+    """A value of another shape, or with columns of unequal length, is not known."""
+    assert unpack_products(value) is None
+    packed = pack_products(_many(3))
+    packed["size"].pop()
+    assert unpack_products(packed) is None
+
+
+def test_lengths_are_remembered_by_version(root: Path) -> None:
+    """The true length of a version is known to other processes, also after a change."""
+    ours, theirs = Lengths(root), Lengths(root)
+    ours.note(_PRODUCT, 7)
+
+    assert theirs.length_of(_PRODUCT) == 7
+    theirs.note(_PRODUCT, 8)
+    assert ours.length_of(_PRODUCT) == 8
+    assert ours.length_of(Product("EO:TEST:DAT", "p1", size=6)) is None
+    assert ours.length_of(Product("EO:OTHER:DAT", "p1", size=5)) is None
+
+
+def test_sizes_of_the_catalogue_must_prove_exact(root: Path) -> None:
+    """At least one size compared, and none ever wrong; "ND" proves nothing."""
+    lengths = Lengths(root)
+    exact = lengths.catalogue_is_exact
+
+    lengths.note(Product("EO:TEST:DAT", "nd"), 3)
+    assert exact("EO:TEST:DAT") is False
+    lengths.note(Product("EO:TEST:DAT", "a", size=3), 3)
+    assert exact("EO:TEST:DAT") is True
+    assert exact("EO:OTHER:DAT") is False
+    lengths.note(Product("EO:TEST:DAT", "b", size=3), 4)
+    lengths.note(Product("EO:TEST:DAT", "c", size=3), 3)
+    assert exact("EO:TEST:DAT") is False
+    assert Lengths(root).catalogue_is_exact("EO:TEST:DAT") is False
+
+
+def test_same_length_is_noted_once(root: Path) -> None:
+    """The log does not grow by what is known."""
+    lengths = Lengths(root)
+    lengths.note(_PRODUCT, 7)
+    size = _only_file(root / "v1" / "lengths").stat().st_size
+    lengths.note(_PRODUCT, 7)
+
+    assert _only_file(root / "v1" / "lengths").stat().st_size == size
+
+
+def test_damaged_lines_of_lengths_are_skipped(root: Path) -> None:
+    """A torn or altered line costs itself and no other."""
+    lengths = Lengths(root)
+    names = "abcd"
+    for number, name in enumerate(names):
+        lengths.note(Product("EO:TEST:DAT", name), 1000 + number)
+    path = _only_file(root / "v1" / "lengths")
+    data = path.read_bytes()
+    torn = data[: len(data) - 10].replace(b"\t1001\t", b"\t9001\t")
+    path.write_bytes(b"\xff\n\n\t\t\t\t" + torn)
+    later = Lengths(root)
+
+    found = [later.length_of(Product("EO:TEST:DAT", name)) for name in names]
+    assert found == [1000, None, 1002, None]
+
+    later.note(Product("EO:TEST:DAT", "e"), 5)
+    assert Lengths(root).length_of(Product("EO:TEST:DAT", "e")) == 5
+    assert later.length_of(Product("EO:TEST:DAT", "e")) == 5
+
+
+def test_line_that_is_still_being_written_is_read_when_it_is_whole(root: Path) -> None:
+    """A reader that meets half a line looks at it again."""
+    Lengths(root).note(_PRODUCT, 7)
+    path = _only_file(root / "v1" / "lengths")
+    data = path.read_bytes()
+    path.write_bytes(data[:-4])
+    reader = Lengths(root)
+
+    assert reader.length_of(_PRODUCT) is None
+    path.write_bytes(data)
+    assert reader.length_of(_PRODUCT) == 7
+
+
+def test_shortened_log_is_read_anew(root: Path) -> None:
+    """A log that was deleted and begun again is not read from the middle."""
+    lengths = Lengths(root)
+    for name in "abc":
+        lengths.note(Product("EO:TEST:DAT", name), 1)
+    path = _only_file(root / "v1" / "lengths")
+    path.unlink()
+    assert lengths.length_of(Product("EO:TEST:DAT", "a")) is None
+    Lengths(root).note(Product("EO:TEST:DAT", "b"), 2)
+
+    assert lengths.length_of(Product("EO:TEST:DAT", "a")) is None
+    assert lengths.length_of(Product("EO:TEST:DAT", "b")) == 2
+
+
+def test_many_writers_lose_no_length(root: Path) -> None:
+    """Lines that are appended at the same time all arrive."""
+    products = _many(200)
+
+    def note(part: int) -> None:
+        lengths = Lengths(root)
+        for product in products[part::4]:
+            lengths.note(product, len(product.product_id))
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(note, range(4)))
+
+    later = Lengths(root)
+    assert all(later.length_of(product) for product in products)
+
+
+def test_ten_thousand_lengths_are_asked_quickly(root: Path) -> None:
+    """Listing a large directory may ask for the length of each product."""
+    products = _many(10_000)
+    lengths = Lengths(root)
+    lengths.note(products[0], 1)
+
+    start = time.perf_counter()
+    for product in products:
+        lengths.length_of(product)
+
+    assert time.perf_counter() - start < 2
