@@ -7,6 +7,7 @@ Importing the package loads neither xarray, netCDF4, dask nor requests.
 
 from __future__ import annotations
 
+import importlib
 from typing import TYPE_CHECKING, Any
 
 from hda_fsspec import errors
@@ -14,22 +15,31 @@ from hda_fsspec.locations import Location
 from hda_fsspec.records import Product
 
 if TYPE_CHECKING:
+    from hda_fsspec.classical import open_mfdataset
     from hda_fsspec.filesystem import HDAFileSystem
     from hda_fsspec.settings import Settings
 
 __version__ = "0.1.0"
 
-__all__ = ["HDAFileSystem", "Location", "Product", "Settings", "__version__", "errors"]
+__all__ = [
+    "HDAFileSystem",
+    "Location",
+    "Product",
+    "Settings",
+    "__version__",
+    "errors",
+    "open_mfdataset",
+]
+
+_LATE = {
+    "HDAFileSystem": "hda_fsspec.filesystem",
+    "Settings": "hda_fsspec.settings",
+    "open_mfdataset": "hda_fsspec.classical",
+}
 
 
 def __getattr__(name: str) -> Any:
-    if name == "HDAFileSystem":
-        from hda_fsspec.filesystem import HDAFileSystem
-
-        return HDAFileSystem
-    if name == "Settings":
-        from hda_fsspec.settings import Settings
-
-        return Settings
-    msg = f"module {__name__!r} has no attribute {name!r}"
-    raise AttributeError(msg)
+    if name not in _LATE:
+        msg = f"module {__name__!r} has no attribute {name!r}"
+        raise AttributeError(msg)
+    return getattr(importlib.import_module(_LATE[name]), name)

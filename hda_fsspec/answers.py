@@ -10,9 +10,10 @@ import dataclasses
 import email.utils
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from datetime import UTC
 from typing import Any
-from urllib.parse import unquote
+from urllib.parse import quote, unquote
 
 _SHOWN_CHARACTERS = 300
 _MILLISECONDS_FROM = 1e11  # hda 2.35-2.39 read X-Quota-Reset as seconds, 2.40 as milliseconds
@@ -47,11 +48,15 @@ def explain(status: int, body: bytes) -> Problem:
     text = body.decode("utf-8", "replace")
     value = _json_or_none(text)
     if isinstance(value, Mapping):
-        inner, told = _unwrap(value, depth=0)
+        try:
+            inner, told = _unwrap(value, depth=0)
+        except RecursionError:
+            return Problem(status, _shorten(text))
         return Problem(inner or status, _shorten(told))
     is_page = text.lstrip()[:200].lower().startswith(("<!doctype", "<html", "<?xml", "<head"))
     if is_page:
-        text = re.sub(r"(?is)<(script|style).*?</\1>|<[^>]*>", " ", text)
+        # An element or tag that never ends is taken to the end, so that the time is linear.
+        text = re.sub(r"(?is)<(script|style)\b.*?(?:</\1>|\Z)|<[^<>]*>?", " ", text)
     return Problem(status, _shorten(text), is_page)
 
 
@@ -135,8 +140,10 @@ def retry_after(headers: Mapping[str, str], now: float) -> float | None:
     seconds = _number(value)
     if seconds is None:
         try:
-            seconds = email.utils.parsedate_to_datetime(value).timestamp() - now
-        except (ValueError, TypeError, OverflowError):
+            date = email.utils.parsedate_to_datetime(value)
+            # A date of the zone "-0000" is in UTC, and yet comes without a zone.
+            seconds = (date if date.tzinfo else date.replace(tzinfo=UTC)).timestamp() - now
+        except (ValueError, TypeError, OverflowError, IndexError):
             return None
     return max(0.0, seconds)
 
@@ -168,13 +175,20 @@ def delivered_name(headers: Mapping[str, str]) -> str | None:
     """Read the file name of ``Content-Disposition``, just as sent: it is not to be trusted."""
     value = headers.get("Content-Disposition", "")
     extended = re.search(r"filename\*\s*=\s*([\w-]*)'[^']*'([^;]+)", value, re.IGNORECASE)
-    if extended is not None:
-        try:
-            return unquote(extended.group(2).strip(), extended.group(1) or "utf-8") or None
-        except LookupError:
-            pass  # an unknown character set: the plain parameter may still serve
+    # Other character sets than the two of RFC 5987 are not read: Python knows "idna" and such, too.
+    if extended is not None and extended.group(1).lower() in {"", "utf-8", "iso-8859-1"}:
+        return unquote(extended.group(2).strip(), extended.group(1) or "utf-8") or None
     quoted = re.search(r'filename\s*=\s*"((?:\\.|[^"\\])*)"', value, re.IGNORECASE)
     if quoted is not None:
         return re.sub(r"\\(.)", r"\1", quoted.group(1)) or None
     plain = re.search(r"filename\s*=\s*([^;]+)", value, re.IGNORECASE)
     return (plain.group(1).strip().strip('"') or None) if plain is not None else None
+
+
+def redact(text: str, secrets: Iterable[str]) -> str:
+    """Replace secrets by asterisks, also as JSON, Python and percent-encoding write them."""
+    for secret in secrets:
+        forms = (secret, json.dumps(secret)[1:-1], repr(secret)[1:-1], quote(secret, safe=""))
+        for form in sorted(set(forms), key=len, reverse=True):
+            text = text.replace(form, "***")
+    return text

@@ -6,16 +6,17 @@ paths or waiting.
 
 from __future__ import annotations
 
-import concurrent.futures
 import contextlib
 import dataclasses
 import enum
 import logging
 from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any
+from urllib.parse import quote
 
 from hda_fsspec.answers import delivered_name
-from hda_fsspec.errors import BrokerError, QueryError, TooManyProductsError
+from hda_fsspec.errors import BrokerError, QueryError
+from hda_fsspec.paging import collect
 from hda_fsspec.records import Dataset, Product, Term
 from hda_fsspec.session import Answer, Session
 
@@ -82,7 +83,7 @@ class Broker:
             params = {"startIndex": start, "itemsPerPage": _DATASETS_PAGE}
             return self._session.json("GET", "datasets", params=params)
 
-        features = self._paged(page, "the list of data sets", limit=None)
+        features = self._collect(page, "the list of data sets", page_size=_DATASETS_PAGE)
         return [Dataset.from_json(feature) for feature in features if "dataset_id" in feature]
 
     def dataset(self, dataset_id: str) -> Dataset:
@@ -124,7 +125,7 @@ class Broker:
             return self._session.json("POST", "dataaccess/search", body=body)
 
         try:
-            features = self._paged(page, what, limit=self._max_products)
+            features = self._collect(page, what, limit=self._max_products)
         except BrokerError as err:
             if _NO_DATA in str(err).lower():
                 return []
@@ -139,22 +140,20 @@ class Broker:
 
     def terms(self) -> dict[str, Term]:
         """Return all licences of the service, by id."""
-        features = self._paged(lambda start: self._terms_page("terms", start), "the licences", None)
+        features = self._all_terms("terms", "the licences")
         terms = (Term.from_json(feature) for feature in features if "term_id" in feature)
         return {term.term_id: term for term in terms}
 
     def accepted_terms(self) -> frozenset[str]:
         """Return the ids of the licences that the account has accepted."""
-        features = self._paged(
-            lambda start: self._terms_page("termsaccepted", start), "the accepted licences", None
-        )
+        features = self._all_terms("termsaccepted", "the accepted licences")
         return frozenset(
             str(feature.get("term_id")) for feature in features if feature.get("accepted") is True
         )
 
     def accept_term(self, term_id: str) -> None:
         """Accept one licence in the name of the account, for ever."""
-        self._session.put(f"termsaccepted/{term_id}", {"accepted": True})
+        self._session.put(f"termsaccepted/{_segment(term_id)}", {"accepted": True})
 
     def order(self, product: Product) -> str:
         """Order a product and return the id of the order.
@@ -208,13 +207,16 @@ class Broker:
                 return OrderStatus(OrderState.GONE)
             raise
         features = page.get("features") if isinstance(page, Mapping) else None
-        if not isinstance(features, list) or not features or not isinstance(features[0], Mapping):
+        listed = [f for f in features if isinstance(f, Mapping)] if features else []
+        # A service that does not filter answers the orders of the whole account.
+        told = next((f for f in listed if f.get("_id", download_id) == download_id), None)
+        if told is None:
             return OrderStatus(OrderState.GONE)
-        word = str(features[0].get("status", "")).strip().lower()
+        word = str(told.get("status", "")).strip().lower()
         if word in _DONE:
             return OrderStatus(OrderState.READY)
         if word in _FAILED:
-            return OrderStatus(OrderState.FAILED, str(features[0].get("message") or word))
+            return OrderStatus(OrderState.FAILED, str(told.get("message") or word))
         return OrderStatus(OrderState.WAITING)
 
     @contextlib.contextmanager
@@ -234,7 +236,7 @@ class Broker:
 
     def _get_of_dataset(self, path: str, dataset_id: str) -> Mapping[str, Any]:
         try:
-            answer = self._session.json("GET", f"{path}/{dataset_id}")
+            answer = self._session.json("GET", f"{path}/{_segment(dataset_id)}")
         except BrokerError as err:
             if err.status not in {404, 410}:
                 raise
@@ -245,90 +247,31 @@ class Broker:
             raise BrokerError(msg)
         return answer
 
-    def _terms_page(self, path: str, start: int) -> Any:
-        return self._session.json("GET", path, params={"startIndex": start, "itemsPerPage": _PAGE})
-
-    def _paged(
-        self, fetch: Callable[[int], Any], what: str, limit: int | None
+    def _collect(
+        self,
+        fetch: Callable[[int], Any],
+        what: str,
+        *,
+        page_size: int = _PAGE,
+        limit: int | None = None,
     ) -> list[Mapping[str, Any]]:
-        """Collect all pages, in either style of paging; each id once."""
-        first = fetch(0)
-        features, properties = _read_page(first, what)
-        total = properties.get("totalResults")
-        if isinstance(total, int) and not isinstance(total, bool):
-            _refuse_too_many(what, total, limit)
-            features += self._rest_by_total(fetch, what, len(features), total)
-            if len(features) < total:
-                logger.warning(
-                    "%s announced %d items and gave %d: the service stopped with an empty page",
-                    what,
-                    total,
-                    len(features),
-                )
-        else:
-            # The CDSE adapter (EO:ESA, EO:JRC) tells no total, only where the next page starts.
-            start, following = 0, properties.get("nextIndex")
-            while isinstance(following, int) and following > start:
-                _refuse_too_many(what, len(features), limit, at_least=True)
-                start = following
-                page, properties = _read_page(fetch(start), what)
-                if not page:
-                    break
-                features += page
-                following = properties.get("nextIndex")
-        unique = {str(feature.get("id", index)): feature for index, feature in enumerate(features)}
-        _refuse_too_many(what, len(unique), limit, at_least=True)
-        return list(unique.values())
+        return collect(fetch, what, page_size=page_size, workers=self._workers, limit=limit)
 
-    def _rest_by_total(
-        self, fetch: Callable[[int], Any], what: str, step: int, total: int
-    ) -> list[Mapping[str, Any]]:
-        """Fetch the pages after the first in parallel; ``startIndex`` counts items, not pages."""
-        if not 0 < step < total:
-            return []
+    def _all_terms(self, path: str, what: str) -> list[Mapping[str, Any]]:
+        def page(start: int) -> Any:
+            params = {"startIndex": start, "itemsPerPage": _PAGE}
+            return self._session.json("GET", path, params=params)
 
-        def span(start: int) -> list[Mapping[str, Any]]:
-            wanted = min(step, total - start)
-            found: list[Mapping[str, Any]] = []
-            while len(found) < wanted:
-                page, _ = _read_page(fetch(start + len(found)), what)
-                if not page:
-                    break
-                found += page
-            return found
-
-        starts = range(step, total, step)
-        with concurrent.futures.ThreadPoolExecutor(
-            min(self._workers, len(starts)), thread_name_prefix="hda-pages"
-        ) as pool:
-            spans = [pool.submit(span, start) for start in starts]
-            try:
-                return [feature for future in spans for feature in future.result()]
-            except BaseException:
-                for future in spans:
-                    future.cancel()
-                raise
+        return self._collect(page, what)
 
 
 def _download_path(download_id: str) -> str:
-    return f"dataaccess/download/{download_id}"
+    return f"dataaccess/download/{_segment(download_id)}"
 
 
-def _read_page(page: Any, what: str) -> tuple[list[Mapping[str, Any]], Mapping[str, Any]]:
-    features = page.get("features") if isinstance(page, Mapping) else None
-    if not isinstance(features, list) or not all(isinstance(f, Mapping) for f in features):
-        msg = f"A page of {what} holds no list of features: {str(page)[:200]!r}. Try again later."
-        raise BrokerError(msg)
-    properties = page.get("properties")
-    return list(features), properties if isinstance(properties, Mapping) else {}
-
-
-def _refuse_too_many(what: str, found: int, limit: int | None, *, at_least: bool = False) -> None:
-    if limit is None or found <= limit:
-        return
-    msg = (
-        f"{what[0].upper()}{what[1:]} has {'more than ' if at_least else ''}"
-        f"{found if not at_least else limit} products, and max_products is {limit}. Narrow it: a "
-        "shorter startdate/enddate, a smaller bbox, or more keys; or raise max_products."
-    )
-    raise TooManyProductsError(msg, found=None if at_least else found, limit=limit)
+def _segment(name: str) -> str:
+    """Write an id as one segment of an address, whatever a user or the network calls it."""
+    if name in {".", ".."}:
+        msg = f"{name!r} is no id that the service can be asked for."
+        raise BrokerError(msg, status=404)
+    return quote(name, safe=":")

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import collections
 import dataclasses
-import difflib
 import logging
 import threading
 import time
@@ -22,11 +21,13 @@ from hda_fsspec.errors import (
     HDAError,
     LocationError,
     OfflineError,
+    QueryError,
     TooManyProductsError,
 )
 from hda_fsspec.licences import Licences
 from hda_fsspec.locations import Location
 from hda_fsspec.notes import Notes, pack_products, unpack_products
+from hda_fsspec.parameters import nearest
 from hda_fsspec.queryables import Schema
 from hda_fsspec.records import Dataset, Product
 from hda_fsspec.settings import Settings
@@ -203,7 +204,7 @@ class Catalogue:
             found = self._search_by_name(location, refresh=refresh)
         product = found.get(product_id)
         if product is None:
-            near = difflib.get_close_matches(product_id, list(found)[:2000], n=1)
+            near = nearest(product_id, ([other] for other in list(found)[:2000]), limit=1)
             hint = f" The nearest is {near[0]!r}." if near else ""
             msg = (
                 f"There is no product {product_id!r} in {location.directory.path}, which finds "
@@ -239,9 +240,10 @@ class Catalogue:
             if isinstance(err, BrokerError) and err.status not in {403, 404}:
                 raise
             # An unaccepted licence looks like an unknown data set, or like a lack of rights.
-            self.licences.allow(dataset_id, is_refused=True)
             self.dataset(dataset_id, refresh=True)
-            raise
+            if not self.licences.explain_refusal(dataset_id):
+                raise
+            found = self._broker.search(dataset_id, request)
         # The service's filter is inclusive at both ends and answers neighbours.
         return {p.product_id: p for p in found if p.overlaps(start, end)}
 
@@ -251,7 +253,12 @@ class Catalogue:
         stem = product_id.rpartition(".")[0]
         for key in self.schema(dataset_id).name_keys:
             for name in dict.fromkeys(filter(None, (product_id, stem))):
-                found = self.search(Location(dataset_id, {key: name}), refresh=refresh)
+                try:
+                    found = self.search(Location(dataset_id, {key: name}), refresh=refresh)
+                except QueryError as err:
+                    # Some filters take no dots, and whether one does is known by asking only.
+                    logger.debug("%s cannot be asked for by %s: %s", product_id, key, err)
+                    continue
                 if product_id in found:
                     return found
         try:
@@ -265,10 +272,9 @@ class Catalogue:
             raise LocationError(msg) from err
 
     def _no_dataset(self, dataset_id: str) -> FileNotFoundError:
-        near: list[str] = []
+        near: tuple[str, ...] = ()
         try:
-            ids = [dataset.dataset_id for dataset in self.datasets()]
-            near = difflib.get_close_matches(dataset_id, ids, n=3, cutoff=0.5)
+            near = nearest(dataset_id, ((d.dataset_id, d.title) for d in self.datasets()))
         except HDAError as err:
             logger.debug("No suggestion for %s: %s", dataset_id, err)
         hint = f" The nearest: {', '.join(near)}." if near else ""
@@ -286,9 +292,10 @@ class Catalogue:
         with self._lock:
             lock = self._locks.setdefault(name, threading.Lock())
         with lock:
-            known = self._recall(kind, what)
-            if known is not None and (not refresh or self._memory[name][0] > asked_at):
-                return known
+            # Another thread may have asked while this one waited for its turn.
+            dated = self._recall_dated(kind, what)
+            if dated is not None and (not refresh or dated[0] > asked_at):
+                return dated[1]
             try:
                 value = ask()
             except OfflineError as err:
@@ -303,21 +310,31 @@ class Catalogue:
             return value
 
     def _recall(self, kind: _Kind, what: str) -> Any:
+        dated = self._recall_dated(kind, what)
+        return None if dated is None else dated[1]
+
+    def _recall_dated(self, kind: _Kind, what: str) -> tuple[float, Any] | None:
+        """Return an answer that is still trusted, with the time when it was given."""
         name = self._name(kind, what)
-        oldest = float("-inf") if self._max_age is None else self._clock() - self._max_age
-        oldest = max(oldest, self._forgotten_at)
         with self._lock:
             known = self._memory.get(name)
-            if known is not None and known[0] >= oldest:
+            if known is not None and self._is_trusted(known[0]):
                 self._memory.move_to_end(name)
-                return known[1]
+                return known
         note = self._notes.listings.get(name, max_age_seconds=self._max_age)
         if not isinstance(note, dict) or not isinstance(note.get("at"), (int, float)):
             return None
-        value = kind.unpack(note.get("value")) if note["at"] >= oldest else None
-        if value is not None:
-            self._remember(name, note["at"], value)
-        return value
+        at = float(note["at"])
+        value = kind.unpack(note.get("value")) if self._is_trusted(at) else None
+        if value is None:
+            return None
+        self._remember(name, at, value)
+        return at, value
+
+    def _is_trusted(self, at: float) -> bool:
+        # An answer from the future is no younger: a clock was wrong, now or then.
+        is_young = self._max_age is None or abs(self._clock() - at) <= self._max_age
+        return is_young and at >= self._forgotten_at
 
     def _remember(self, name: str, at: float, value: Any) -> None:
         with self._lock:

@@ -30,7 +30,8 @@ from typing import Any
 def _restore(cls: type[HDAError], args: tuple[Any, ...], state: dict[str, Any]) -> HDAError:
     error = cls.__new__(cls, *args)
     error.args = args
-    error.__dict__.update(state)
+    for name, value in state.items():
+        setattr(error, name, value)
     return error
 
 
@@ -46,7 +47,11 @@ class HDAError(Exception):
     def __reduce__(self) -> tuple[Any, ...]:
         # The constructors take keywords, which BaseException.__reduce__ would lose, and errors
         # cross process borders on a Dask cluster.
-        return _restore, (type(self), self.args, self.__dict__.copy())
+        state = self.__dict__.copy()
+        # OSError keeps this one outside of __dict__.
+        if (number := getattr(self, "errno", None)) is not None:
+            state["errno"] = number
+        return _restore, (type(self), self.args, state)
 
 
 class ConfigurationError(HDAError, ValueError):

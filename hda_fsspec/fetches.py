@@ -6,13 +6,13 @@ no connection, and no lock that another product needs.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import errno
 import functools
 import logging
 import time
 from collections.abc import Callable, Sequence
-from typing import Protocol
 
 from hda_fsspec.broker import Broker, OrderState
 from hda_fsspec.cache import Cache, Entry, Staging
@@ -21,11 +21,12 @@ from hda_fsspec.errors import (
     OrderError,
     OrderTimeoutError,
     ProductFormatError,
-    QuotaError,
 )
 from hda_fsspec.flights import Flight, Gate, Steps
 from hda_fsspec.formats import check_complete, extension, sniff
+from hda_fsspec.licences import Licences
 from hda_fsspec.locks import FileLocks
+from hda_fsspec.ordering import Ordering, Orders, QuotaClosedError, order_failed
 from hda_fsspec.quota import Quota
 from hda_fsspec.records import Product
 from hda_fsspec.settings import Settings
@@ -43,32 +44,8 @@ _SLOT_POLL_SECONDS = 0.25
 _TRIES = 3
 
 
-class Orders(Protocol):
-    """The orders of an account, kept on disk; a repeated order costs no quota but a call."""
-
-    def get(self, product: Product) -> str | None:
-        """Return the id of the order of a product, if there is one."""
-        ...
-
-    def put(self, product: Product, download_id: str) -> None:
-        """Keep the id of an order."""
-        ...
-
-    def drop(self, product: Product) -> None:
-        """Forget the order of a product."""
-        ...
-
-
 class _DeadOrderError(Exception):
     """The service does not know an order any more, or it failed in an earlier run."""
-
-
-class _QuotaClosedError(Exception):
-    """No order may go out now."""
-
-    def __init__(self, seconds: float) -> None:
-        super().__init__(seconds)
-        self.seconds = seconds
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -77,8 +54,6 @@ class Halves:
 
     Attributes
     ----------
-    allow : callable
-        Returns the licences of a data set, or raises TermsNotAcceptedError.
     learn : callable
         Told the true length of each product that was fetched.
     """
@@ -88,7 +63,7 @@ class Halves:
     locks: FileLocks
     orders: Orders
     quota: Quota
-    allow: Callable[[str], Sequence[str]]
+    licences: Licences
     learn: Callable[[Product, int], object]
 
 
@@ -111,6 +86,14 @@ class Fetches:
         self._settings = settings
         self._halves = halves
         self._clock = clock
+        self._ordering = Ordering(
+            settings,
+            broker=halves.broker,
+            licences=halves.licences,
+            orders=halves.orders,
+            quota=halves.quota,
+            clock=clock,
+        )
         self._slots = f"orders of {settings.account}"
         # Bounds the lock files that are open at one time.
         self._under_way = Gate(settings.max_orders + settings.max_connections)
@@ -129,21 +112,23 @@ class Fetches:
             The cache folder cannot be written, or its disk is full.
         """
         began = self._clock()
+        give_up_at = began + self._settings.max_wait
         cache = self._halves.cache
         cache.prepare()
         while True:
             yield self._under_way
             try:
                 lock = self._halves.locks.try_acquire(f"product {cache.key(product)}")
-                if lock is None:
+                if lock is None and self._clock() < give_up_at:
                     pause = _LOCK_POLL_SECONDS
                 else:
-                    with lock:
+                    # Whoever held it so long is stuck, and nothing but work depends on it.
+                    with lock or contextlib.nullcontext():
                         entry = cache.lookup(product)
                         if entry is not None:
                             return entry
                         return (yield from self._fetch(product, flight, began))
-            except _QuotaClosedError as closed:
+            except QuotaClosedError as closed:
                 pause = closed.seconds
             finally:
                 self._under_way.leave()
@@ -152,15 +137,16 @@ class Fetches:
             yield pause
 
     def _fetch(self, product: Product, flight: Flight[Entry], began: float) -> Steps[Entry]:
+        terms = list(self._halves.licences.allow(product.dataset_id))
         for attempt in range(1, _TRIES + 1):
             try:
                 download_id = yield from self._prepare(product, began)
                 ready = self._clock()
-                entry = yield from self._receive(product, download_id, flight)
+                entry = yield from self._receive(product, download_id, flight, terms)
             except _DeadOrderError as err:
                 self._halves.orders.drop(product)
                 if attempt == _TRIES:
-                    msg = _order_failed(product, f"the service forgot {attempt} orders of it")
+                    msg = order_failed(product, f"{attempt} orders of it are of no use: {err}")
                     raise OrderError(msg, product_id=product.product_id) from err
                 logger.info("%s: the order is gone (%s); ordering anew", product.product_id, err)
             except ProductFormatError as err:
@@ -189,15 +175,18 @@ class Fetches:
         """Order a product, or take up its order of an earlier run, and wait until it is ready."""
         yield self._preparing
         slot = None
+        give_up_at = self._clock() + self._settings.max_wait
         try:
             while slot is None:
                 slot = self._halves.locks.slots(self._slots, self._settings.max_orders)
+                if slot is None and self._clock() > give_up_at:
+                    raise self._too_many(product)
                 if slot is None:
                     yield _SLOT_POLL_SECONDS
             download_id = self._halves.orders.get(product)
             is_old = download_id is not None
             if download_id is None:
-                download_id = self._order(product, began)
+                download_id = self._ordering.order(product, began)
             try:
                 yield from self._wait_until_ready(product, download_id)
             except OrderTimeoutError:
@@ -209,43 +198,11 @@ class Fetches:
                 raise
             return download_id
         finally:
-            if slot is not None:
-                slot.release()
-            self._preparing.leave()
-
-    def _order(self, product: Product, began: float) -> str:
-        self._halves.allow(product.dataset_id)
-        left = self._halves.quota.seconds_left()
-        if left > 0:
-            raise self._closed(left, began)
-        try:
-            download_id = self._halves.broker.order(product)
-        except QuotaError as err:
-            self._halves.quota.refused(err.reset_at)
-            raise self._closed(self._halves.quota.seconds_left(), began) from err
-        except BrokerError as err:
-            if err.status is None or err.status >= 500:
-                raise
-            msg = _order_failed(product, str(err))
-            raise OrderError(msg, product_id=product.product_id) from err
-        self._halves.quota.granted()
-        self._halves.orders.put(product, download_id)
-        logger.info("%s: ordered (%s)", product.product_id, download_id)
-        return download_id
-
-    def _closed(self, seconds: float, began: float) -> Exception:
-        """Say what a used-up quota means here: an error, or how long to wait."""
-        if self._settings.on_quota == "wait":
-            if self._clock() + seconds - began <= self._settings.max_wait:
-                return _QuotaClosedError(seconds)
-            why = f"waiting for it would take longer than max_wait ({self._settings.max_wait:g} s)"
-        else:
-            why = "on_quota is 'raise'"
-        msg = (
-            f"The order quota of {self._settings.user!r} is used up for another {seconds:.0f} s, "
-            f"and {why}. Products that were ordered before are not affected; try again then."
-        )
-        return QuotaError(msg, reset_at=time.time() + seconds)
+            try:
+                if slot is not None:
+                    slot.release()
+            finally:
+                self._preparing.leave()
 
     def _wait_until_ready(self, product: Product, download_id: str) -> Steps[None]:
         began = self._clock()
@@ -257,12 +214,20 @@ class Fetches:
             if status.state is OrderState.GONE:
                 raise _DeadOrderError(download_id)
             if status.state is OrderState.FAILED:
-                msg = _order_failed(product, status.message)
+                msg = order_failed(product, status.message)
                 raise OrderError(msg, product_id=product.product_id, download_id=download_id)
             if self._clock() - began > self._settings.max_wait:
                 raise self._too_late(product, download_id)
             yield pause
             pause = min(pause * _POLL_GROWTH, _LONGEST_POLL_SECONDS)
+
+    def _too_many(self, product: Product) -> OrderTimeoutError:
+        msg = (
+            f"{product.product_id} ({product.dataset_id}) could not be ordered within "
+            f"{self._settings.max_wait:g} s: other processes on this cache have all "
+            f"{self._settings.max_orders} orders (max_orders) in preparation. Open it again later."
+        )
+        return OrderTimeoutError(msg, product_id=product.product_id)
 
     def _too_late(self, product: Product, download_id: str) -> OrderTimeoutError:
         msg = (
@@ -272,7 +237,9 @@ class Fetches:
         )
         return OrderTimeoutError(msg, product_id=product.product_id, download_id=download_id)
 
-    def _receive(self, product: Product, download_id: str, flight: Flight[Entry]) -> Steps[Entry]:
+    def _receive(
+        self, product: Product, download_id: str, flight: Flight[Entry], terms: Sequence[str]
+    ) -> Steps[Entry]:
         began = self._clock()
         pause = _FIRST_POLL_SECONDS
         while True:
@@ -282,7 +249,7 @@ class Fetches:
                     received = yield from transfer(
                         self._halves.broker, download_id, staging, flight.tell
                     )
-                    return self._publish(product, staging, received)
+                    return _publish(product, staging, received, terms)
             except NotReadyError:
                 if self._clock() - began > self._settings.max_wait:
                     raise self._too_late(product, download_id) from None
@@ -296,23 +263,21 @@ class Fetches:
             yield pause
             pause = min(pause * _POLL_GROWTH, _LONGEST_POLL_SECONDS)
 
-    def _publish(self, product: Product, staging: Staging, received: Received) -> Entry:
-        name = received.name or product.product_id
-        try:
-            return staging.publish(
-                name + extension(sniff(staging.path), name),
-                # What was put together from two answers may be half of each: a ZIP can tell.
-                check=functools.partial(check_complete, deep=received.resumed),
-                expected_bytes=received.total,
-                extra={"terms": list(self._halves.allow(product.dataset_id))},
-            )
-        except ProductFormatError as err:
-            msg = f"What arrived for {product.product_id} ({product.dataset_id}) is damaged: {err}"
-            raise ProductFormatError(msg) from err
 
-
-def _order_failed(product: Product, why: str) -> str:
-    return (
-        f"The service could not prepare {product.product_id} ({product.dataset_id}): {why}. "
-        "Try again later, or narrow the query."
-    )
+def _publish(product: Product, staging: Staging, received: Received, terms: Sequence[str]) -> Entry:
+    name = received.name or product.product_id
+    try:
+        return staging.publish(
+            name + extension(sniff(staging.path), name),
+            # What was put together from two answers may be half of each: a ZIP can tell.
+            check=functools.partial(check_complete, deep=received.resumed),
+            expected_bytes=received.total,
+            extra={"terms": list(terms)},
+        )
+    except ProductFormatError as err:
+        msg = f"What arrived for {product.product_id} ({product.dataset_id}) is damaged: {err}"
+        raise ProductFormatError(msg) from err
+    except FileNotFoundError as err:
+        # Not for our caller, who would take it for "there is no such product".
+        msg = f"The file of {product.product_id} disappeared from the cache while it was checked."
+        raise OSError(errno.ESTALE, msg) from err

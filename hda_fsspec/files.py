@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import contextlib
 import io
+import itertools
 import os
 import shutil
-import threading
 import uuid
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from hda_fsspec.locations import Location
+from hda_fsspec.records import Product
 
 _COPY_BYTES = 1 << 20
+# Most file systems allow 255; some are left for a number that tells equal names apart.
+_MAX_NAME_BYTES = 240
 
 
 class ProductFile(io.BufferedReader):
@@ -65,6 +68,7 @@ def copy_out(source: BinaryIO, target: Any) -> int:
             shutil.copyfileobj(source, target, _COPY_BYTES)
             return source.tell()
         path = Path(target)
+        path.parent.mkdir(parents=True, exist_ok=True)
         part = path.with_name(f".{uuid.uuid4().hex}.part")
         try:
             with part.open("xb") as handle:
@@ -77,21 +81,45 @@ def copy_out(source: BinaryIO, target: Any) -> int:
         return source.tell()
 
 
-class Names:
-    """Gives each of many files its own name in one folder."""
+class Deliveries:
+    """Products copied into one folder, under the names with which they were delivered.
 
-    def __init__(self) -> None:
-        self._taken: set[str] = set()
-        self._lock = threading.Lock()
+    Those that share a name get their ids in front of it, each of them: so it does not depend on
+    which of them arrives first. Not for several threads.
 
-    def claim(self, name: str, otherwise: str) -> str:
-        """Return ``name`` if it is free, else one that begins with ``otherwise``."""
-        with self._lock:
-            number = 1
-            candidate = name
-            while candidate in self._taken:
-                suffix = "" if number == 1 else f"-{number}"
-                candidate = f"{otherwise.replace(os.sep, '_')}{suffix}_{name}"
-                number += 1
-            self._taken.add(candidate)
-            return candidate
+    Attributes
+    ----------
+    paths : dict
+        Where each product is.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._of_name: dict[str, list[Product]] = {}
+        self._taken: set[Path] = set()
+        self.paths: dict[Product, Path] = {}
+
+    def add(self, product: Product, name: str, source: BinaryIO) -> None:
+        """Copy an open file, and close it."""
+        same = self._of_name.setdefault(name, [])
+        same.append(product)
+        target = plain = self._folder / name
+        if len(same) > 1 or plain in self._taken:
+            target = self._own_path(product, name)
+        copy_out(source, target)
+        self._taken.add(target)
+        self.paths[product] = target
+        first = same[0]
+        if len(same) == 2 and self.paths[first] == plain:
+            self.paths[first] = plain.replace(self._own_path(first, name))
+            self._taken.add(self.paths[first])
+
+    def _own_path(self, product: Product, name: str) -> Path:
+        # As it is written in paths, an id holds nothing that could lead elsewhere.
+        stem = Location(product.dataset_id, product=product.product_id).name.encode()
+        stem = stem[: max(0, _MAX_NAME_BYTES - len(name.encode()))]
+        for suffix in itertools.chain([""], (f"-{number}" for number in itertools.count(2))):
+            path = self._folder / f"{stem.decode(errors='ignore')}{suffix}_{name}"
+            if path not in self._taken:
+                return path
+        raise AssertionError  # numbers do not end

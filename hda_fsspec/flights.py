@@ -13,12 +13,17 @@ import concurrent.futures
 import dataclasses
 import heapq
 import itertools
+import logging
 import threading
 import time
 from collections.abc import Callable, Generator, Hashable
 from typing import Generic, TypeVar
 
+logger = logging.getLogger("hda_fsspec")
+
 T = TypeVar("T")
+
+_IDLE_SECONDS = 10.0
 
 
 class Gate:
@@ -74,9 +79,16 @@ class Flight(Generic[T]):
     steps: Steps[T] | None = None
 
     def tell(self, done: int, total: int | None) -> None:
-        """Tell all listeners how far the work is."""
+        """Tell all listeners how far the work is; one that raises is told no more.
+
+        What listens is one asker's progress bar, and the work is that of all of them.
+        """
         for listener in tuple(self.listeners):
-            listener(done, total)
+            try:
+                listener(done, total)
+            except Exception:
+                self.listeners.remove(listener)
+                logger.warning("%r is told no more of this transfer:", listener, exc_info=True)
 
 
 class Flights(Generic[T]):
@@ -87,14 +99,23 @@ class Flights(Generic[T]):
     Parameters
     ----------
     workers : int
-        How many threads at most; they are started as needed.
+        How many threads at most; they are started as needed, and end when long unneeded.
     clock : callable
         Seconds on a clock that never goes back.
+    idle_seconds : float
+        For how long a thread waits for new flights while there are none.
     """
 
-    def __init__(self, workers: int, *, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        workers: int,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        idle_seconds: float = _IDLE_SECONDS,
+    ) -> None:
         self._workers = workers
         self._clock = clock
+        self._idle_seconds = idle_seconds
         self._condition = threading.Condition()
         self._due: list[tuple[float, int, Flight[T]]] = []
         self._order = itertools.count()
@@ -120,7 +141,12 @@ class Flights(Generic[T]):
             if listener is not None:
                 flight.listeners.append(listener)
         if is_new:
-            self._schedule(flight, 0.0)
+            try:
+                self._schedule(flight, 0.0)
+            except RuntimeError as err:
+                # Not one thread can be had. Others may have joined this flight by now.
+                self._land(flight)
+                flight.future.set_exception(err)
         return flight.future
 
     def __len__(self) -> int:
@@ -131,24 +157,45 @@ class Flights(Generic[T]):
     def _schedule(self, flight: Flight[T], delay: float) -> None:
         with self._condition:
             heapq.heappush(self._due, (self._clock() + delay, next(self._order), flight))
-            if self._idle == 0 and self._threads < self._workers:
-                self._threads += 1
-                name = f"hda-flights-{self._threads}"
-                threading.Thread(target=self._work, name=name, daemon=True).start()
+            self._grow()
             self._condition.notify()
 
+    def _grow(self) -> None:
+        """Start a thread if none waits for what is due, now or later."""
+        if not self._due or self._idle or self._threads >= self._workers:
+            return
+        self._threads += 1
+        name = f"hda-flights-{self._threads}"
+        try:
+            threading.Thread(target=self._work, name=name, daemon=True).start()
+        except RuntimeError:
+            # The system has no more threads to give: those that run take their turns at it.
+            self._threads -= 1
+            if not self._threads:
+                raise
+
     def _work(self) -> None:
-        while True:
-            with self._condition:
-                while not self._due or self._due[0][0] > self._clock():
-                    timeout = self._due[0][0] - self._clock() if self._due else None
-                    self._idle += 1
-                    self._condition.wait(timeout)
-                    self._idle -= 1
-                flight = heapq.heappop(self._due)[2]
+        while (flight := self._next()) is not None:
             self._advance(flight)
             # The local name would keep the last flight, and all it holds, alive while idle.
             del flight
+
+    def _next(self) -> Flight[T] | None:
+        """Wait for the next flight that is due; None when this thread is not needed any more."""
+        with self._condition:
+            while not self._due or self._due[0][0] > self._clock():
+                wait = self._due[0][0] - self._clock() if self._due else self._idle_seconds
+                self._idle += 1
+                is_woken = self._condition.wait(wait)
+                self._idle -= 1
+                if not is_woken and not self._due:
+                    self._threads -= 1
+                    return None
+            flight = heapq.heappop(self._due)[2]
+            # A thread that was notified counts as idle until it runs, and this one is about to be
+            # busy for who knows how long: what is still due must not depend on either.
+            self._grow()
+            return flight
 
     def _advance(self, flight: Flight[T]) -> None:
         steps = flight.steps

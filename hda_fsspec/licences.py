@@ -52,15 +52,8 @@ class Licences:
         self._lock = threading.Lock()
         self._accepted: frozenset[str] = frozenset()
 
-    def allow(self, dataset_id: str, *, is_refused: bool = False) -> tuple[str, ...]:
+    def allow(self, dataset_id: str) -> tuple[str, ...]:
         """Return the licences of a data set, all of which are accepted.
-
-        Parameters
-        ----------
-        dataset_id : str
-            The data set.
-        is_refused : bool
-            Whether the service just refused it: then what is remembered is not trusted.
 
         Raises
         ------
@@ -68,15 +61,30 @@ class Licences:
             Some are not accepted, and ``accept_terms`` is not set.
         """
         terms = self._terms_of(dataset_id)
-        if not is_refused and self._accepted.issuperset(terms):
-            return terms
-        with self._lock:
-            missing = self._missing(terms, trust_notes=not is_refused)
-            if missing and self._accept_all:
-                self._accept(missing)
-            elif missing:
-                raise self._not_accepted(dataset_id, missing)
+        if not self._accepted.issuperset(terms):
+            with self._lock:
+                self._accept_or_refuse(dataset_id, self._missing(terms, trust_notes=True))
         return terms
+
+    def explain_refusal(self, dataset_id: str) -> bool:
+        """Look whether a licence is why the service just refused something of a data set.
+
+        What is remembered is not trusted here: a licence may have been withdrawn.
+
+        Returns
+        -------
+        bool
+            Whether asking again can help, since a licence was accepted now.
+
+        Raises
+        ------
+        TermsNotAcceptedError
+            It is, and ``accept_terms`` is not set.
+        """
+        with self._lock:
+            missing = self._missing(self._terms_of(dataset_id), trust_notes=False)
+            self._accept_or_refuse(dataset_id, missing)
+        return bool(missing)
 
     def accept(self, dataset_id: str) -> list[str]:
         """Accept what is missing for a data set; return the ids of what was accepted now."""
@@ -106,6 +114,12 @@ class Licences:
         self._accepted = accepted
         self._notes.add_accepted_terms(self._account, accepted)
         return [term for term in terms if term not in accepted]
+
+    def _accept_or_refuse(self, dataset_id: str, missing: list[str]) -> None:
+        if missing and not self._accept_all:
+            raise self._not_accepted(dataset_id, missing)
+        if missing:
+            self._accept(missing)
 
     def _accept(self, terms: Iterable[str]) -> None:
         for term in terms:

@@ -8,86 +8,49 @@ set accepts or the service holds; it only says what a path means and how it is w
 from __future__ import annotations
 
 import dataclasses
-import fnmatch
 import functools
-import json
 import math
-import os
-import re
-from collections.abc import Iterable, Mapping
+import numbers
+from collections.abc import Mapping
 from datetime import date, datetime
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from hda_fsspec.api_requests import read_request
 from hda_fsspec.errors import LocationError
+from hda_fsspec.patterns import MAGIC, canonical_pattern, pattern_regex
+from hda_fsspec.percent import quote, unquote
 from hda_fsspec.records import format_time
+
+if TYPE_CHECKING:
+    import os
 
 Query = tuple[tuple[str, tuple[str, ...]], ...]
 
 PROTOCOL = "hda"
 _PREFIXES = (f"{PROTOCOL}://", f"{PROTOCOL}::")
-_MAGIC = re.compile(r"[*?\[]")
-_ESCAPED = re.compile(r"[%/?*\[\]#=,\\]|\s|[\x00-\x1f\x7f]|::+")
-_NOT_A_QUERY = frozenset({"dataset_id", "itemsPerPage", "startIndex", "sortOrder"})
 _EXAMPLE = "hda://EO:EUM:DAT:SENTINEL-3:OL_2_WFR___/startdate=2024-05-01/enddate=2024-05-02"
 
 
-def _quote(text: str) -> str:
-    """Percent-encode what has a meaning in paths, patterns or chained URLs."""
-    if text in {".", ".."}:
-        return text.replace(".", "%2E")
-    try:
-        return _ESCAPED.sub(
-            lambda match: "".join(f"%{byte:02X}" for byte in match.group(0).encode()), text
-        )
-    except UnicodeEncodeError as err:
-        msg = f"Cannot write {text!r} into a path: it is not valid Unicode text."
-        raise LocationError(msg) from err
-
-
-def _unquote(text: str, whole: str) -> str:
-    """Decode percent-encoding, strictly: a ``%`` that escapes nothing is an error."""
-    if "%" not in text:
-        return text
-    out = bytearray()
-    position = 0
-    while (found := text.find("%", position)) >= 0:
-        out += text[position:found].encode("utf-8", "surrogatepass")
-        digits = text[found + 1 : found + 3]
-        if not re.fullmatch(r"[0-9A-Fa-f]{2}", digits):
-            msg = f"Cannot read {whole!r}: '%{digits}' is no escape; write a percent sign as %25."
-            raise LocationError(msg)
-        out.append(int(digits, 16))
-        position = found + 3
-    out += text[position:].encode("utf-8", "surrogatepass")
-    try:
-        return out.decode()
-    except UnicodeDecodeError as err:
-        msg = f"Cannot read {whole!r}: its percent-encoded bytes are not UTF-8."
-        raise LocationError(msg) from err
-
-
-def _number(text: str) -> str:
+def _number(value: float) -> str:
     """Write a finite number in its shortest form: ``-6.0`` is ``-6``."""
-    value = float(text)
-    if not math.isfinite(value):
-        raise ValueError(text)
     return str(int(value)) if value == int(value) else repr(value)
 
 
 def _bbox(values: tuple[str, ...], whole: str) -> tuple[str, ...]:
     try:
-        numbers = tuple(_number(value) for value in values)
-        west, south, east, north = map(float, numbers)
+        box = tuple(float(value) for value in values)
+        west, south, east, north = box
     except ValueError:
         problem = "it must be four finite numbers"
     else:
-        if not -90 <= south <= north <= 90:
+        if not all(map(math.isfinite, box)):
+            problem = "it must be four finite numbers"
+        elif not -90 <= south <= north <= 90:
             problem = "south must not be above north, both within -90 and 90"
         elif not (-360 <= west <= 360 and -360 <= east <= 360):
             problem = "west and east must be within -360 and 360"
         else:
-            return numbers
+            return tuple(map(_number, box))
     msg = (
         f"Cannot use bbox={','.join(values)} in {whole!r}: {problem}. "
         "The order is west,south,east,north in degrees, as in bbox=-6,43,-1,46."
@@ -100,10 +63,10 @@ def _value_text(value: object, key: str) -> str:
         text = value
     elif isinstance(value, bool):
         text = "true" if value else "false"
-    elif isinstance(value, int):
-        text = str(value)
-    elif isinstance(value, float):
-        text = repr(value) if math.isfinite(value) and value != int(value) else f"{value:.0f}"
+    elif isinstance(value, numbers.Integral):
+        text = str(int(value))
+    elif isinstance(value, numbers.Real) and math.isfinite(value):
+        text = _number(float(value))
     elif isinstance(value, datetime):
         text = (
             format_time(value) if value.tzinfo else f"{value.isoformat(timespec='milliseconds')}Z"
@@ -121,39 +84,20 @@ def _value_text(value: object, key: str) -> str:
 
 def _freeze(query: Mapping[str, Any], whole: str) -> Query:
     items: list[tuple[str, tuple[str, ...]]] = []
-    for key in sorted(query):
-        value = query[key]
+    for key, value in sorted(query.items(), key=lambda item: str(item[0])):
         if value is None:
             continue
-        if key == "bbox" and isinstance(value, str):
-            value = value.split(",")
-        many = value if isinstance(value, (list, tuple)) else (value,)
+        many = value.split(",") if key == "bbox" and isinstance(value, str) else value
+        many = many if isinstance(many, (list, tuple)) else (many,)
         texts = tuple(_value_text(one, key) for one in many)
-        if not key or not texts:
-            msg = f"Cannot use {key}={value!r} as part of a query: neither may be empty."
+        if not key or not isinstance(key, str) or not texts:
+            msg = (
+                f"Cannot use {key!r}={value!r} as part of a query: a key is text, and neither it "
+                "nor its values may be empty."
+            )
             raise LocationError(msg)
         items.append((key, _bbox(texts, whole) if key == "bbox" else texts))
     return tuple(items)
-
-
-def _canonical_pattern(raw: str, whole: str) -> str:
-    """Rewrite a pattern so that only glob characters stand raw in it."""
-    pieces = re.split(r"([*?\[\]])", raw)
-    return "".join(
-        piece if index % 2 else _quote(_unquote(piece, whole)).replace("%2E", ".")
-        for index, piece in enumerate(pieces)
-    )
-
-
-@functools.lru_cache(maxsize=256)
-def _pattern_regex(pattern: str) -> re.Pattern[str]:
-    # An escape stands for the literal character, so it must not become a glob character again.
-    # fnmatch takes a class of one character as that character.
-    def literal(match: re.Match[str]) -> str:
-        text = _unquote(match.group(0), pattern)
-        return "".join(f"[{char}]" if char in "*?[" else char for char in text)
-
-    return re.compile(fnmatch.translate(re.sub(r"(?:%[0-9A-Fa-f]{2})+", literal, pattern)))
 
 
 @dataclasses.dataclass(frozen=True, init=False, repr=False, slots=True)
@@ -214,16 +158,16 @@ class Location:
             msg = f"Cannot make a path of {whole!r}: give a product or a pattern, not both."
             raise LocationError(msg)
         if pattern is not None:
-            if not _MAGIC.search(pattern) or "/" in pattern or "=" in pattern:
+            if not MAGIC.search(pattern) or "/" in pattern or "=" in pattern:
                 msg = (
                     f"Cannot use {pattern!r} as a pattern: it needs one of * ? [ and must not hold "
                     "/ or = (write these as %2F and %3D)."
                 )
                 raise LocationError(msg)
-            pattern = _canonical_pattern(pattern, pattern)
+            pattern = canonical_pattern(pattern, pattern)
         frozen = _freeze(query or {}, whole)
-        for text in (dataset, product, *(key for key, _ in frozen)):
-            _quote(text or "")
+        for text in (dataset, product, *(text for key, texts in frozen for text in (key, *texts))):
+            quote(text or "")
         for name, value in zip(
             ("dataset", "_query", "product", "pattern"),
             (dataset, frozen, product, pattern),
@@ -265,17 +209,7 @@ class Location:
         FileNotFoundError
             There is no such file.
         """
-        body = request if isinstance(request, Mapping) else _read_json(request)
-        if "datasetId" in body:
-            return _from_v1(body)
-        dataset = body.get("dataset_id")
-        if not isinstance(dataset, str) or not dataset:
-            msg = (
-                f"Cannot read the request {str(dict(body))[:120]}: it has no 'dataset_id' (v2) and "
-                "no 'datasetId' (v1). Copy the whole JSON that \"Show API request\" shows."
-            )
-            raise LocationError(msg)
-        return cls(dataset, {k: v for k, v in body.items() if k not in _NOT_A_QUERY and v != []})
+        return cls(*read_request(request))
 
     @property
     def query(self) -> dict[str, tuple[str, ...]]:
@@ -316,13 +250,13 @@ class Location:
         """Whether a decoded id is meant by the pattern; without a pattern, whether it is named."""
         if self.pattern is None:
             return name == self.product
-        return _pattern_regex(self.pattern).match(name) is not None
+        return pattern_regex(self.pattern).match(name) is not None
 
     def _segments(self) -> list[str]:
-        segments = [] if self.dataset is None else [_quote(self.dataset)]
-        segments += [f"{_quote(k)}={','.join(map(_quote, values))}" for k, values in self._query]
+        segments = [] if self.dataset is None else [quote(self.dataset)]
+        segments += [f"{quote(k)}={','.join(map(quote, values))}" for k, values in self._query]
         if self.product is not None:
-            segments.append(_quote(self.product))
+            segments.append(quote(self.product))
         if self.pattern is not None:
             segments.append(self.pattern)
         return segments
@@ -346,7 +280,7 @@ def _parse(path: str) -> Location:
     if not segments:
         return Location()
     for position, segment in enumerate(segments):
-        if _MAGIC.search(segment) and ("=" in segment or position < len(segments) - 1):
+        if MAGIC.search(segment) and ("=" in segment or position < len(segments) - 1):
             msg = (
                 f"Cannot read {path!r}: glob characters (* ? [) may stand only in the last "
                 f"segment, as a pattern over product ids, and not in {segment!r}. "
@@ -354,14 +288,14 @@ def _parse(path: str) -> Location:
             )
             raise LocationError(msg)
     last = segments[-1]
-    pattern = last if _MAGIC.search(last) else None
+    pattern = last if MAGIC.search(last) else None
     if pattern is not None and len(segments) == 1:
         return Location(pattern=pattern)
     dataset, *rest = segments[:-1] if pattern is not None else segments
     if "=" in dataset:
         msg = f"Cannot read {path!r}: it starts with a query; the data set goes first: {_EXAMPLE}"
         raise LocationError(msg)
-    product = _unquote(rest.pop(), path) if rest and "=" not in rest[-1] else None
+    product = unquote(rest.pop(), path) if rest and "=" not in rest[-1] else None
     query: dict[str, tuple[str, ...]] = {}
     for segment in rest:
         key, equals, value = segment.partition("=")
@@ -371,51 +305,15 @@ def _parse(path: str) -> Location:
                 "product id goes last, and nothing is below it."
             )
             raise LocationError(msg)
-        key = _unquote(key, path)
+        key = unquote(key, path)
         if key in query:
             msg = f"Cannot read {path!r}: {key!r} stands twice; write its values as {key}=a,b."
             raise LocationError(msg)
         if "=" in value:
             msg = f"Cannot read {path!r}: {segment!r} holds two '='; write one in a value as %3D."
             raise LocationError(msg)
-        query[key] = tuple(_unquote(one, path) for one in value.split(","))
+        query[key] = tuple(unquote(one, path) for one in value.split(","))
     if product is not None and pattern is not None:
         msg = f"Cannot read {path!r}: {product!r} is a product, and nothing is below a product."
         raise LocationError(msg)
-    return Location(_unquote(dataset, path), query, product, pattern=pattern)
-
-
-def _read_json(request: str | os.PathLike[str]) -> Mapping[str, Any]:
-    is_text = isinstance(request, str) and request.lstrip()[:1] in {"{", "["}
-    text = str(request) if is_text else Path(request).expanduser().read_text(encoding="utf-8")
-    try:
-        body = json.loads(text)
-    except ValueError as err:
-        msg = f"Cannot read the request {text[:80]!r}: it is not JSON ({err})."
-        raise LocationError(msg) from err
-    if not isinstance(body, Mapping):
-        msg = f"Cannot read the request {text[:80]!r}: it must be one JSON object."
-        raise LocationError(msg)
-    return body
-
-
-def _from_v1(body: Mapping[str, Any]) -> Location:
-    """Translate the v1 form; its one date range becomes ``startdate`` and ``enddate``."""
-
-    def entries(field: str) -> Iterable[Mapping[str, Any]]:
-        return body.get(field) or ()
-
-    query: dict[str, Any] = {}
-    try:
-        for box in entries("boundingBoxValues"):
-            query["bbox"] = box["bbox"]
-        for dates in entries("dateRangeSelectValues"):
-            query["startdate"], query["enddate"] = dates.get("start"), dates.get("end")
-        for field in ("stringChoiceValues", "multiStringSelectValues", "stringInputValues"):
-            query.update({entry["name"]: entry["value"] for entry in entries(field)})
-    except (AttributeError, KeyError, TypeError) as err:
-        msg = (
-            f"Cannot read the v1 request of {body['datasetId']}: an entry lacks a field ({err!r})."
-        )
-        raise LocationError(msg) from err
-    return Location(str(body["datasetId"]), {k: v for k, v in query.items() if v not in ([], "")})
+    return Location(unquote(dataset, path), query, product, pattern=pattern)

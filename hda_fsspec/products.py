@@ -24,6 +24,7 @@ from hda_fsspec.catalogue import Catalogue
 from hda_fsspec.errors import OfflineError
 from hda_fsspec.fetches import Fetches, Halves
 from hda_fsspec.flights import Flight, Flights, Steps
+from hda_fsspec.gathering import each
 from hda_fsspec.locations import Location
 from hda_fsspec.locks import FileLocks
 from hda_fsspec.notes import Notes
@@ -32,7 +33,7 @@ from hda_fsspec.records import Dataset, Product
 from hda_fsspec.session import Session
 from hda_fsspec.settings import Settings
 
-__all__ = ["Entry", "Listener", "Products", "close_shared_products", "shared_products"]
+__all__ = ["Entry", "Listener", "Products", "close_shared_products", "each", "shared_products"]
 
 T = TypeVar("T")
 Listener = Callable[[int, int | None], None]
@@ -61,6 +62,7 @@ class Products:
         self.cache = Cache(settings.cache_dir, max_bytes=settings.cache_max_bytes)
         self.catalogue = Catalogue(settings, broker, notes, account)
         self._session = session
+        self._notes = notes
         self._lengths = notes.lengths
         self._flights: Flights[Entry] = Flights(settings.max_connections)
         self._looking: Flights[Any] = Flights(_LOOKING_THREADS)
@@ -71,7 +73,7 @@ class Products:
             locks=FileLocks(settings.cache_dir),
             orders=_Orders(notes, account),
             quota=Quota(products_left=lambda: len(self._flights)),
-            allow=self.catalogue.licences.allow,
+            licences=self.catalogue.licences,
             learn=self._lengths.note,
         )
         self._fetches = Fetches(settings, halves)
@@ -171,13 +173,10 @@ class Products:
         def finish(done: concurrent.futures.Future[Entry], left: int) -> None:
             try:
                 entry = done.result()
-                handle = entry.path.open("rb")
-            except FileNotFoundError as err:
-                # Evicted in this moment, by another process or for lack of room.
-                if left:
+                handle = _open_or_none(entry, is_last=not left)
+                if handle is None:
                     attempt(left - 1)
-                else:
-                    outcome.set_exception(err)
+                    return
             except BaseException as err:  # noqa: BLE001  (whoever waits for the outcome gets it)
                 outcome.set_exception(err)
             else:
@@ -204,6 +203,14 @@ class Products:
             raise self._does_not_fit(sum(entry.size for entry in entries), len(entries))
         return entries
 
+    def header(self, product: Product) -> bytes | None:
+        """Return the description of a product that was kept, whether or not it is local."""
+        return self._notes.header(product)
+
+    def keep_header(self, product: Product, header: bytes) -> None:
+        """Keep a description of a product; it survives the eviction of its file."""
+        self._notes.put_header(product, header)
+
     def accept_terms(self, dataset_id: str) -> list[str]:
         """Accept the licences of a data set; return those that were not accepted before."""
         return self.catalogue.licences.accept(dataset_id)
@@ -223,61 +230,14 @@ class Products:
         return OSError(errno.ENOSPC, msg)
 
 
-def each(
-    products: Sequence[Product],
-    begin: Callable[[Product], concurrent.futures.Future[T]],
-    finish: Callable[[Product, T], Any],
-    callback: Any = DEFAULT_CALLBACK,
-    *,
-    at_a_time: int | None = None,
-) -> list[Any]:
-    """Begin work on each product, finish each as it gets ready, and return the results in order.
-
-    A fault does not stop the others. When all have ended the first one is raised; its notes name
-    the other products that failed.
-
-    Parameters
-    ----------
-    products : sequence of Product
-        What to work on; a product that stands twice is worked on once.
-    begin, finish : callable
-        ``begin`` returns a future, whose result ``finish`` gets in the calling thread.
-    callback : fsspec.callbacks.Callback
-        Counts products.
-    at_a_time : int, optional
-        How many may have begun and not ended.
-    """
-    unique = list(dict.fromkeys(products))
-    callback.set_size(len(unique))
-    queue = iter(unique)
-    running = {begin(product): product for product in itertools.islice(queue, at_a_time)}
-    results: dict[Product, Any] = {}
-    faults: dict[Product, BaseException] = {}
-    while running:
-        done, _ = concurrent.futures.wait(running, return_when=concurrent.futures.FIRST_COMPLETED)
-        for future in done:
-            product = running.pop(future)
-            try:
-                results[product] = finish(product, future.result())
-            except Exception as err:  # noqa: BLE001  (raised below, when the others have ended)
-                faults[product] = err
-            callback.relative_update(1)
-            following = next(queue, None)
-            if following is not None:
-                running[begin(following)] = following
-    if faults:
-        raise _first(faults, unique)
-    return [results[product] for product in products]
-
-
-def _first(faults: dict[Product, BaseException], order: Sequence[Product]) -> BaseException:
-    first, *others = sorted(faults, key=list(order).index)
-    error = faults[first]
-    if others:
-        shown = "\n".join(f"  {p.product_id}: {faults[p]}" for p in others[:20])
-        more = f"\n  and {len(others) - 20} more" if len(others) > 20 else ""
-        error.add_note(f"{len(others)} other products failed too:\n{shown}{more}")
-    return error
+def _open_or_none(entry: Entry, *, is_last: bool) -> BinaryIO | None:
+    """Open an entry; None if it was evicted in this moment, by another process or for room."""
+    try:
+        return entry.path.open("rb")
+    except FileNotFoundError:
+        if is_last:
+            raise
+        return None
 
 
 def _done(result: T) -> concurrent.futures.Future[T]:
@@ -317,6 +277,7 @@ class _Orders:
 
 
 _shared: dict[tuple[Settings, str | None], Products] = {}
+_of_the_parent: list[Products] = []
 _shared_lock = threading.Lock()
 
 
@@ -343,6 +304,8 @@ def _forget_after_fork() -> None:
     # The child has neither the threads nor a right to the connections of its parent.
     global _shared_lock  # noqa: PLW0603  (another thread may have held it when forking)
     _shared_lock = threading.Lock()
+    # Kept alive for ever: the end of its flights would give back the parent's locks and partials.
+    _of_the_parent.extend(_shared.values())
     _shared.clear()
 
 

@@ -2,7 +2,8 @@
 
 A schema types the values, speaks the one vocabulary for time and box, and refuses what the service
 would not understand before anything is sent. It never refuses because something is missing: the
-lists of required keys are wrong too often, so that is for the service to say.
+lists of required keys are wrong too often, so that is for the service to say. Names that a data
+set had for its time range in an earlier year are taken for those it has now.
 """
 
 from __future__ import annotations
@@ -176,6 +177,16 @@ class Schema:
         return find_time_keys(names, dated=dated)
 
     @cached_property
+    def _earlier(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """Names of start and end at other times or places, which mean nothing else here."""
+        here = [name is not None for name in self._time]
+        starts, ends = (
+            tuple(dict.fromkeys(name for name in names if is_here and name not in self._named))
+            for names, is_here in zip(zip(*TIME_PAIRS, strict=True), here, strict=True)
+        )
+        return starts, ends
+
+    @cached_property
     def _day_lists(self) -> DayLists | None:
         return None if any(self._time) else DayLists.find(self._named)
 
@@ -191,8 +202,11 @@ class Schema:
         if self._day_lists is not None and any(interval):
             expanded = self._expand(self._day_lists, query, interval)
             query = {k: v for k, v in query.items() if k not in (START, END)} | expanded
+        starts, ends = self._earlier
+        meant = dict.fromkeys((START, *starts), start or START)
+        meant |= dict.fromkeys((END, *ends), end or END) | {BOX: box or BOX}
         for key, values in query.items():
-            name = {START: start or START, END: end or END, BOX: box or BOX}.get(key, key)
+            name = meant.get(key, key)
             if (instant := times.get(name)) is not None:
                 body[name] = format_time(instant)
             elif name == box:
@@ -212,8 +226,9 @@ class Schema:
 
     def _interval(self, query: Query) -> tuple[datetime | None, datetime | None]:
         start_name, end_name = self._time_names(query)
-        start_key, start = _instant(query, START, start_name, last=False)
-        end_key, end = _instant(query, END, end_name, last=True)
+        starts, ends = self._earlier
+        start_key, start = _instant(query, (START, start_name, *starts), last=False)
+        end_key, end = _instant(query, (END, end_name, *ends), last=True)
         if start is not None and end is not None and start > end:
             msg = (
                 f"the range ends before it starts: {start_key} is {format_time(start)}, {end_key} "
@@ -248,7 +263,7 @@ class Schema:
             msg = f"{key!r} is no part of a query: {_RESERVED[key]}. Leave it out."
             raise QueryError(msg, key=key)
         keys = self.keys
-        if self.is_open or key in keys:
+        if self.is_open or key in keys or any(key in names for names in self._earlier):
             return
         # A name of an earlier year is spelled quite unlike the common one that replaces it.
         meant = [START for start, _ in TIME_PAIRS if key == start and START in keys]
@@ -280,18 +295,24 @@ def _without_empty(query: Query) -> dict[str, tuple[str, ...]]:
 
 
 def _instant(
-    query: Query, common: str, native: str | None, *, last: bool
+    query: Query, names: tuple[str, str | None, *tuple[str, ...]], *, last: bool
 ) -> tuple[str, datetime | None]:
-    """Read one end of the range, by whichever name it is given; also return that name."""
-    names = () if native is None else (common,) if native == common else (common, native)
+    """Read one end of the range, by whichever name it is given; also return that name.
+
+    The names are the common one, the data set's own, and earlier ones.
+    """
+    common, native, *_ = names
     told = {
-        key: read_instant(key, single(key, query[key]), last=last) for key in names if key in query
+        key: read_instant(key, single(key, query[key]), last=last)
+        for key in names
+        if key is not None and native is not None and key in query
     }
     if not told:
         return common, None
     (key, instant), *others = told.items()
-    if any(other != instant for _, other in others):
-        raise _both(common, str(native))
+    for name, other in others:
+        if other != instant:
+            raise _both(key, name)
     return key, instant
 
 

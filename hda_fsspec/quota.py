@@ -81,7 +81,7 @@ class Quota:
         until = datetime.fromtimestamp(self._closed_until, UTC).astimezone()
         left = self._products_left()
         logger.warning(
-            "The order quota is used up until %s; %d products are left. Waiting.",
+            "The order quota is used up until %s. Waiting; products left: %d.",
             until.isoformat(timespec="seconds"),
             left,
         )

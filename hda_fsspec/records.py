@@ -7,6 +7,7 @@ Records are frozen, hashable and picklable, and do no I/O. They keep what the se
 from __future__ import annotations
 
 import dataclasses
+import math
 import re
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
@@ -48,7 +49,12 @@ def parse_time(text: str) -> datetime:
     micro = (fraction or "")[:6].ljust(6, "0")
     clock = clock or "00:00:00"
     clock = clock if clock.count(":") == 2 else f"{clock}:00"
-    return datetime.fromisoformat(f"{day}T{clock}.{micro}{zone}").astimezone(UTC)
+    time = datetime.fromisoformat(f"{day}T{clock}.{micro}{zone}")
+    try:
+        return time.astimezone(UTC)
+    except OverflowError as err:
+        msg = f"not a time between the years 1 and 9999 in UTC: {text!r}"
+        raise ValueError(msg) from err
 
 
 def format_time(time: datetime) -> str:
@@ -79,6 +85,11 @@ def _size_or_none(value: object) -> int | None:
     except (ValueError, OverflowError):
         return None
     return size if size > 0 else None
+
+
+def _is_scalar(value: object) -> bool:
+    """Whether a value can be kept: text, a boolean, or a number that equals itself."""
+    return isinstance(value, (str, int)) or (isinstance(value, float) and math.isfinite(value))
 
 
 def _text_or_none(value: object) -> str | None:
@@ -149,7 +160,7 @@ class Product:
                 sorted(
                     (str(key), value)
                     for key, value in both.items()
-                    if key not in known and isinstance(value, (str, int, float, bool))
+                    if key not in known and _is_scalar(value)
                 )
             ),
         )
@@ -198,7 +209,7 @@ class Product:
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Product:
-        """Read what :meth:`to_json` wrote; raises KeyError or TypeError for anything else."""
+        """Read what :meth:`to_json` wrote; TypeError, ValueError or KeyError for anything else."""
         names = {field.name for field in dataclasses.fields(cls)}
         given = {key: value[key] for key in value if key in names}
         given["properties"] = tuple((str(k), v) for k, v in given.get("properties", ()))

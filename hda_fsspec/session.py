@@ -19,8 +19,9 @@ import requests
 import requests.adapters
 
 from hda_fsspec import __version__
-from hda_fsspec.answers import Problem, explain, quota_state, retry_after
-from hda_fsspec.errors import AuthenticationError, BrokerError, OfflineError, QuotaError
+from hda_fsspec.answers import Problem, explain, redact, retry_after
+from hda_fsspec.errors import BrokerError, OfflineError
+from hda_fsspec.failures import RETRIES, Failures, delay_seconds, error_of
 from hda_fsspec.settings import Settings
 from hda_fsspec.tokens import Tokens
 
@@ -28,16 +29,6 @@ logger = logging.getLogger("hda_fsspec")
 
 _ERROR_BODY_BYTES = 64 * 1024
 _CONNECT_SECONDS = 10.0
-_FIRST_DELAY_SECONDS = 0.5
-_LONGEST_DELAY_SECONDS = 16.0
-_LONGEST_RETRY_AFTER_SECONDS = 60.0
-# How often each fault is retried. 500 is often permanent at this service: the official client
-# retried it 500 times and hung for hours (ecmwf/hda#40).
-_RETRIES = {408: 6, 429: 6, 500: 3, 502: 6, 503: 6, 504: 6}
-_RETRIES_OF_A_PAGE = 2
-_RETRIES_WHEN_NEVER_CONNECTED = 2
-_RETRIES_OF_A_CONNECTION = 6
-_RETRIES_OF_A_TIMEOUT = 2
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -62,6 +53,15 @@ class _Bearer(requests.auth.AuthBase):
 class _NoAuth(requests.auth.AuthBase):
     def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
         return request
+
+
+class _Http(requests.Session):
+    def rebuild_auth(
+        self, prepared_request: requests.PreparedRequest, response: requests.Response
+    ) -> None:
+        """Drop the token where a redirect leaves the host, and take no other from ~/.netrc."""
+        if self.should_strip_auth(response.request.url, prepared_request.url):  # type: ignore[no-untyped-call]
+            prepared_request.headers.pop("Authorization", None)
 
 
 def _jitter() -> float:
@@ -94,7 +94,7 @@ class Session:
         self._base = f"{settings.url}api/v1/"
         self._tokens = Tokens(settings.url, settings.user, settings.password, self._post_plain)
         self._has_connected = False
-        self._http = requests.Session()
+        self._http = _Http()
         self._http.headers.update(
             {
                 # On-the-fly compression would hide the true length of a product.
@@ -119,22 +119,25 @@ class Session:
         *,
         params: Mapping[str, Any] | None = None,
         body: Any = None,
+        retry_quota: bool = True,
     ) -> Any:
         """Send a request and return the JSON of its answer; see :meth:`head` for what is raised."""
-        address = self._base + quote(path, safe="/:")
-        for attempt in range(_RETRIES_OF_A_PAGE + 1):
-            response = self._send(method, address, params=params, json=body)
+        address = self._address(path)
+        for failures in range(1, RETRIES["not JSON"] + 2):
+            response = self._send(
+                method, address, params=params, json=body, retry_quota=retry_quota
+            )
             try:
                 return response.json()
-            except requests.exceptions.JSONDecodeError:
-                problem = explain(response.status_code, response.content[:_ERROR_BODY_BYTES])
-                if attempt < _RETRIES_OF_A_PAGE:
-                    self._wait(attempt, f"{method} {path}", "an answer that is no JSON")
+            # A number of thousands of digits, or nesting without end, is no JSONDecodeError.
+            except (ValueError, RecursionError):
+                if failures <= RETRIES["not JSON"]:
+                    self._wait(failures, f"{method} {path}", "an answer that is no JSON")
+        problem = self._explain(response)
         what = "a web page" if problem.is_page else "something that is no JSON"
         msg = (
-            f"{method} {address} answered {what} with status {problem.status}: "
-            f"{self._redact(problem.text)!r}. Is HDA_URL={self._settings.url} the address of a "
-            "broker? If it is, try again later."
+            f"{method} {address} answered {what} with status {problem.status}: {problem.text!r}. "
+            f"Is HDA_URL={self._settings.url} the address of a broker? If it is, try again later."
         )
         raise BrokerError(msg, status=problem.status)
 
@@ -159,13 +162,13 @@ class Session:
         OfflineError
             The setting ``offline`` forbids it.
         """
-        address = self._base + quote(path, safe="/:")
+        address = self._address(path)
         response = self._send("HEAD", address, accept=accept, allow_redirects=False)
         return Answer(response.status_code, response.headers)
 
     def put(self, path: str, body: Any) -> None:
         """Put a body, and leave the answer's unread; raises what :meth:`head` raises."""
-        self._send("PUT", self._base + quote(path, safe="/:"), json=body)
+        self._send("PUT", self._address(path), json=body)
 
     @contextlib.contextmanager
     def stream(
@@ -176,7 +179,7 @@ class Session:
         A fault in the middle of the body is raised by the iterator as BrokerError; nothing is
         retried there, since only the caller knows what it holds already.
         """
-        address = self._base + quote(path, safe="/:")
+        address = self._address(path)
         response = self._send("GET", address, headers=headers, accept=accept, stream=True)
         try:
             yield Answer(response.status_code, response.headers), self._pieces(response, path)
@@ -189,17 +192,12 @@ class Session:
         Raises QuotaError for a 429, with the reset time where the service tells it, and else what
         :meth:`head` raises.
         """
-        address = self._base + quote(path, safe="/:")
-        response = self._send("POST", address, json=body, retry_quota=False)
-        try:
-            return response.json()
-        except requests.exceptions.JSONDecodeError as err:
-            problem = explain(response.status_code, response.content[:_ERROR_BODY_BYTES])
-            msg = (
-                f"POST {address} answered something that is no JSON with status "
-                f"{problem.status}: {self._redact(problem.text)!r}. Try again later."
-            )
-            raise BrokerError(msg, status=problem.status) from err
+        # Repeating an order costs nothing, so a spoilt answer may be asked for again.
+        return self.json("POST", path, body=body, retry_quota=False)
+
+    def _address(self, path: str) -> str:
+        # A percent sign stays: it is for the caller to encode an id that holds a slash.
+        return self._base + quote(path, safe="/:%")
 
     def _pieces(self, response: requests.Response, path: str) -> Iterator[bytes]:
         try:
@@ -224,7 +222,7 @@ class Session:
                 "Unset offline (or HDA_OFFLINE), or use only what the cache holds."
             )
             raise OfflineError(msg)
-        failures: dict[int | str, int] = {}
+        failures = Failures()
         renewed = False
         while True:
             token = "" if is_login else self._tokens.current()
@@ -237,21 +235,26 @@ class Session:
             status = response.status_code
             if status < 400 or status in accept:
                 return response
-            if is_login and status not in _RETRIES:
+            if is_login and status not in RETRIES:
                 return response
-            problem = explain(status, self._error_body(response))
+            problem = self._explain(response)
             if status in {401, 403} and not renewed:
                 renewed = True
                 self._tokens.renew(token)
                 continue
-            allowed = (
-                0 if problem.status == 429 and not retry_quota else _RETRIES.get(problem.status, 0)
-            )
-            failures[problem.status] = attempt = failures.get(problem.status, 0) + 1
-            if attempt > allowed:
-                raise self._error(method, address, problem, response.headers)
+            is_final = problem.status == 429 and not retry_quota
+            count = failures.count(problem.status)
+            if is_final or count > RETRIES.get(problem.status, 0):
+                raise error_of(
+                    f"{method} {address}",
+                    status,
+                    problem,
+                    response.headers,
+                    user=self._settings.user,
+                    now=self._clock(),
+                )
             told = retry_after(response.headers, self._clock())
-            self._wait(attempt - 1, f"{method} {address}", f"status {problem.status}", told)
+            self._wait(count, f"{method} {address}", f"status {problem.status}", told)
 
     def _exchange(self, method: str, address: str, **options: Any) -> requests.Response:
         started = time.monotonic()
@@ -270,67 +273,49 @@ class Session:
         method: str,
         address: str,
         err: requests.exceptions.RequestException,
-        failures: dict[int | str, int],
+        failures: Failures,
     ) -> None:
-        kind = "timeout" if isinstance(err, requests.exceptions.Timeout) else "connection"
-        if kind == "timeout":
-            allowed = _RETRIES_OF_A_TIMEOUT
-        elif self._has_connected:
-            allowed = _RETRIES_OF_A_CONNECTION
-        else:
-            allowed = _RETRIES_WHEN_NEVER_CONNECTED
-        if isinstance(err, requests.exceptions.SSLError):
-            allowed = 0
-        failures[kind] = attempt = failures.get(kind, 0) + 1
-        if attempt <= allowed:
-            self._wait(attempt - 1, f"{method} {address}", type(err).__name__)
+        kind = self._kind_of(err)
+        count = failures.count(kind)
+        if count <= RETRIES.get(kind, 0):
+            self._wait(count, f"{method} {address}", type(err).__name__)
             return
-        if isinstance(err, requests.exceptions.SSLError):
+        if kind == "TLS":
             step = "If your site has its own certificates, set verify (HDA_VERIFY) to their bundle"
         else:
             step = "Check the network, proxies and HDA_URL"
         msg = (
-            f"{method} {address} got no answer in {attempt} tries: "
+            f"{method} {address} got no answer in {count} {'tries' if count > 1 else 'try'}: "
             f"{self._redact(str(err))[:300]}. {step}."
         )
         raise BrokerError(msg) from err
 
-    def _wait(self, attempt: int, what: str, why: str, told: float | None = None) -> None:
-        delay = min(_FIRST_DELAY_SECONDS * 2**attempt, _LONGEST_DELAY_SECONDS) * self._jitter()
-        if told is not None:
-            delay = max(delay, min(told, _LONGEST_RETRY_AFTER_SECONDS))
+    def _kind_of(self, err: requests.exceptions.RequestException) -> str:
+        if isinstance(err, requests.exceptions.SSLError):
+            return "TLS"
+        if isinstance(err, requests.exceptions.Timeout):
+            return "timeout"
+        lost = (requests.exceptions.ConnectionError, requests.exceptions.ChunkedEncodingError)
+        if not isinstance(err, lost):
+            return "address"  # one that cannot be used, or that leads in a circle
+        return "connection" if self._has_connected else "first connection"
+
+    def _wait(self, failures: int, what: str, why: str, told: float | None = None) -> None:
+        delay = delay_seconds(failures, self._jitter(), told)
         logger.info("%s: %s; trying again in %.1f s", what, why, delay)
         self._sleep(delay)
 
-    def _error_body(self, response: requests.Response) -> bytes:
+    def _explain(self, response: requests.Response) -> Problem:
+        """Say what an answer says, without the secrets that it may quote, and close it."""
         try:
-            return next(response.iter_content(_ERROR_BODY_BYTES), b"")
+            body = next(response.iter_content(_ERROR_BODY_BYTES), b"")
         except (requests.exceptions.RequestException, OSError):
             # The status alone tells enough, and it is what the caller acts on.
-            return b""
+            body = b""
         finally:
             response.close()
-
-    def _error(
-        self, method: str, address: str, problem: Problem, headers: Mapping[str, str]
-    ) -> Exception:
-        said = f": {self._redact(problem.text)}" if problem.text else ""
-        told = f"{method} {address} answered {problem.status}{said}."
-        if problem.status == 429:
-            reset_at = quota_state(headers).reset_at
-            if reset_at is None and (seconds := retry_after(headers, self._clock())) is not None:
-                reset_at = self._clock() + seconds
-            msg = (
-                f"{told} The account's quota, or that of the service behind the broker, is used up."
-            )
-            return QuotaError(msg, reset_at=reset_at)
-        if problem.status in {401, 403}:
-            msg = (
-                f"{told} A new login did not help: has the account {self._settings.user!r} access?"
-            )
-            return AuthenticationError(msg)
-        step = " Try again later." if problem.status >= 500 else ""
-        return BrokerError(told + step, status=problem.status)
+        text = self._redact(body.decode("utf-8", "replace"))
+        return explain(response.status_code, text.encode())
 
     def _post_plain(
         self,
@@ -339,21 +324,24 @@ class Session:
         body: Mapping[str, str] | None = None,
         form: Mapping[str, str] | None = None,
     ) -> tuple[int, Mapping[str, Any]]:
-        response = self._send("POST", url, json=body, data=form, is_login=True)
+        # Not redirected: requests would post the password again, wherever the answer points.
+        response = self._send(
+            "POST", url, json=body, data=form, is_login=True, allow_redirects=False
+        )
         try:
             payload = response.json()
-        except requests.exceptions.JSONDecodeError as err:
+        except (ValueError, RecursionError) as err:
             if response.status_code != 200:
                 return response.status_code, {}
-            problem = explain(200, response.content[:_ERROR_BODY_BYTES])
+            problem = self._explain(response)
+            # Half of an answer may hold a whole token, so only a page is quoted.
+            said = f"a web page ({problem.text!r})" if problem.is_page else "broken JSON"
             msg = (
-                f"POST {url} answered something that is no JSON: {self._redact(problem.text)!r}. "
-                f"Is HDA_URL={self._settings.url} the address of a broker?"
+                f"POST {url} answered {said}. Is HDA_URL={self._settings.url} the address of a "
+                "broker? If it is, try again later."
             )
             raise BrokerError(msg, status=200) from err
         return response.status_code, payload if isinstance(payload, Mapping) else {}
 
     def _redact(self, text: str) -> str:
-        for secret in self._tokens.secrets():
-            text = text.replace(secret, "***")
-        return text
+        return redact(text, self._tokens.secrets())

@@ -7,6 +7,7 @@ settings are for.
 from __future__ import annotations
 
 import dataclasses
+import decimal
 import logging
 import math
 import os
@@ -46,17 +47,20 @@ def _boolean(value: object) -> bool:
 
 
 def _seconds(value: object) -> float:
-    number = float(str(value))
+    try:
+        number = float(str(value))
+    except ValueError:
+        number = math.nan
     if not (math.isfinite(number) and number > 0):
         raise ValueError("give a positive number of seconds")
     return number
 
 
 def _count(value: object) -> int:
-    number = int(str(value).replace("_", ""))
-    if isinstance(value, bool) or number < 1:
+    text = str(value).strip().replace("_", "")
+    if not re.fullmatch(r"[0-9]{1,18}", text) or int(text) < 1:
         raise ValueError("give a whole number above zero")
-    return number
+    return int(text)
 
 
 def _bytes(value: object) -> int | None | Literal["auto"]:
@@ -67,10 +71,10 @@ def _bytes(value: object) -> int | None | Literal["auto"]:
         return None
     if text.lower() == "auto":
         return "auto"
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([A-Za-z]*)", text)
+    match = re.fullmatch(r"([0-9]{1,18}(?:\.[0-9]{1,9})?)\s*([A-Za-z]*)", text)
     if match is None or match.group(2).upper() not in _UNITS:
         raise ValueError('give a size such as 10_000, "200GB" or "none"')
-    return int(float(match.group(1)) * _UNITS[match.group(2).upper()])
+    return int(decimal.Decimal(match.group(1)) * _UNITS[match.group(2).upper()])
 
 
 def _on_quota(value: object) -> Literal["wait", "raise"]:
@@ -98,6 +102,8 @@ def _url(value: object) -> str:
     if parts.scheme not in {"http", "https"} or not parts.hostname:
         msg = f"give an address such as {DEFAULT_URL}"
         raise ValueError(msg)
+    if parts.port == 0 or parts.query or parts.fragment:
+        raise ValueError("give scheme, host and path alone")
     if parts.username or parts.password:
         raise ValueError("give user and password as settings of their own, not in the address")
     return text.rstrip("/").removesuffix("/api/v1").rstrip("/") + "/"
@@ -204,34 +210,20 @@ class Settings:
         ConfigurationError
             A setting is unknown, or its value cannot be used; the message says where it was found.
         """
-        explicit = {k: v for k, v in given.items() if v is not None or k == "cache_max_bytes"}
-        config = {k: v for k, v in dict(fsspec_config.get("hda", {})).items() if v is not None}
-        environment = {
-            name: os.environ[variable]
-            for name in _CONVERTERS
-            if os.environ.get(variable := f"HDA_{name.upper()}")
+        found = _find(given)
+        kept = {
+            k: found[k][1]
+            for k, v in given.items()
+            if k != "password" and (v is not None or k == "cache_max_bytes")
         }
-        sources: list[tuple[str, Mapping[str, Any]]] = [
-            ("argument", explicit),
-            ("fsspec config 'hda'", config),
-            ("environment variable", environment),
-        ]
-        for source, values in sources:
-            _refuse_unknown(source, values)
-        if not any("password" in values for _, values in sources) or not any(
-            "user" in values for _, values in sources
-        ):
-            path = os.environ.get("HDA_RC") or "~/.hdarc"
-            sources.append((path, read_rc(Path(path).expanduser())))
-        resolved: dict[str, Any] = {}
-        for name, convert in _CONVERTERS.items():
-            for source, values in sources:
-                if name not in values or (name == "password" and _is_of_another(values, resolved)):
-                    continue
-                resolved[name] = _convert(name, values[name], convert, source)
-                break
-        kept = {k: resolved[k] for k in explicit if k != "password"}
-        return cls(**resolved, _given=tuple(sorted(kept.items())))
+        values = {name: value for name, (_, value) in found.items()}
+        return cls(**values, _given=tuple(sorted(kept.items())))
+
+    @classmethod
+    def sources(cls, **given: Any) -> dict[str, str]:
+        """Return for each setting where :meth:`resolve` finds it; "default" if nowhere."""
+        found = _find(given)
+        return {name: found[name][0] if name in found else "default" for name in _CONVERTERS}
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _resolve_again, ({**dict(self._given), "url": self.url, "user": self.user},)
@@ -242,13 +234,45 @@ class Settings:
         return (self.url, self.user or "")
 
 
+def _find(given: Mapping[str, Any]) -> dict[str, tuple[str, Any]]:
+    """Return each setting that stands somewhere: where, and its converted value."""
+    explicit = {k: v for k, v in given.items() if v is not None or k == "cache_max_bytes"}
+    config = {k: v for k, v in dict(fsspec_config.get("hda", {})).items() if v is not None}
+    environment = {
+        name: os.environ[variable]
+        for name in _CONVERTERS
+        if os.environ.get(variable := f"HDA_{name.upper()}")
+    }
+    sources: list[tuple[str, Mapping[str, Any]]] = [
+        ("argument", explicit),
+        ("fsspec config 'hda'", config),
+        ("environment variable", environment),
+    ]
+    for source, values in sources:
+        _refuse_unknown(source, values)
+    user = next((str(values["user"]) for _, values in sources if "user" in values), None)
+    if user is None or not any(
+        "password" in values and str(values.get("user", user)) == user for _, values in sources
+    ):
+        sources.append((str(rc_path()), read_rc(rc_path())))
+    found: dict[str, tuple[str, Any]] = {}
+    for name, convert in _CONVERTERS.items():
+        for source, values in sources:
+            if name not in values or (name == "password" and _is_of_another(values, found)):
+                continue
+            where = f"{source} HDA_{name.upper()}" if values is environment else source
+            found[name] = (where, _convert(name, values[name], convert, where))
+            break
+    return found
+
+
 def _resolve_again(given: dict[str, Any]) -> Settings:
     return Settings.resolve(**given)
 
 
-def _is_of_another(values: Mapping[str, Any], resolved: Mapping[str, Any]) -> bool:
+def _is_of_another(values: Mapping[str, Any], found: Mapping[str, tuple[str, Any]]) -> bool:
     user = values.get("user")
-    return user is not None and "user" in resolved and str(user) != resolved["user"]
+    return user is not None and "user" in found and str(user) != found["user"][1]
 
 
 def _refuse_unknown(source: str, values: Mapping[str, Any]) -> None:
@@ -267,9 +291,13 @@ def _convert(name: str, value: Any, convert: Callable[[object], Any], source: st
     except (ValueError, TypeError, OverflowError) as err:
         # An address may hold a password, where it is refused for just that.
         shown = "" if name == "password" or "@" in str(value) else f" {value!r}"
-        where = f"{source} HDA_{name.upper()}" if source == "environment variable" else source
-        msg = f"Cannot use the value{shown} of setting {name!r} ({where}): {err}."
+        msg = f"Cannot use the value{shown} of setting {name!r} ({source}): {err}."
         raise ConfigurationError(msg) from err
+
+
+def rc_path() -> Path:
+    """Return the path of the rc file: what ``HDA_RC`` names, else ``~/.hdarc``."""
+    return Path(os.environ.get("HDA_RC") or "~/.hdarc").expanduser()
 
 
 _rc_lock = threading.Lock()
@@ -294,7 +322,7 @@ def read_rc(path: Path) -> dict[str, str]:
             known = _rc_cache.get(path)
         if known is not None and known[0] == stamp:
             return known[1]
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")
     except (FileNotFoundError, NotADirectoryError):
         return {}
     except (OSError, UnicodeDecodeError) as err:

@@ -6,17 +6,30 @@ has never heard of HTTP libraries, since it is handed a function that posts.
 
 from __future__ import annotations
 
+import collections
+import copy
 import dataclasses
+import logging
+import re
 import threading
 import time
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
-from hda_fsspec.errors import AuthenticationError, BrokerError, ConfigurationError
+from hda_fsspec.answers import redact
+from hda_fsspec.errors import AuthenticationError, BrokerError, ConfigurationError, HDAError
+
+logger = logging.getLogger("hda_fsspec")
 
 # hda 2.40 tries an account without an origin first, then these two in this order.
 _ORIGINS = (None, "eumetsat", "cmems")
+# Statuses of an address where no login is. A redirection is one: a password is sent to no address
+# but the one that was set.
+_ABSENT = frozenset({301, 302, 303, 307, 308, 404, 405, 410, 501})
 _MARGIN_SECONDS = 60.0  # a token is renewed this long before its end, or at a tenth of its life
+
+
+_TOKEN = re.compile(r"[!-~]{1,8192}")  # what can stand in a header
 
 
 class Post(Protocol):
@@ -70,9 +83,10 @@ class Tokens:
         self._clock = clock
         self._lock = threading.Lock()
         self._token: _Token | None = None
+        self._issued: collections.deque[str] = collections.deque(maxlen=100)
         self._way: tuple[str, str | None] | None = None
         self._attempts = 0
-        self._refused: AuthenticationError | None = None
+        self._failure: HDAError | None = None
 
     def current(self) -> str:
         """Return a token that is believed to be valid, after a login where there is none."""
@@ -91,37 +105,43 @@ class Tokens:
         AuthenticationError
             The service refuses them.
         BrokerError
-            There is no place to log in at this address.
+            There is no place to log in at this address, or it does not answer.
         """
         attempts = self._attempts
         with self._lock:
             token = self._token
             if token is not None and token.access != stale:
                 return token.access
-            if attempts != self._attempts and self._refused is not None:
-                # Threads that waited here for one login share its refusal.
-                raise AuthenticationError(str(self._refused)) from self._refused
-            self._attempts += 1
-            self._refused = None
+            if attempts != self._attempts and self._failure is not None:
+                # Threads that waited here for one login share its failure.
+                raise copy.copy(self._failure) from self._failure
+            self._failure = None
             try:
                 self._token = (token and self._refresh(token)) or self._login()
-            except AuthenticationError as err:
-                self._refused = err
+            except HDAError as err:
+                self._failure = err
                 raise
+            finally:
+                # Counted at the end: who comes while it goes on must see it as later.
+                self._attempts += 1
             return self._token.access
 
     def secrets(self) -> tuple[str, ...]:
-        """Return what must never appear in a message: the password and the tokens."""
-        token = self._token
-        known = (self._password, token and token.access, token and token.refresh)
-        return tuple(text for text in known if text)
+        """Return what must never appear in a message: the password and the tokens so far."""
+        return (*((self._password,) if self._password else ()), *self._issued.copy())
 
     def _refresh(self, token: _Token) -> _Token | None:
         if token.refresh is None:
             return None
         # Form data: the one call of the service that takes no JSON (hda 2.40, EODAG 4.10).
         form = {"grant_type": "refresh_token", "refresh_token": token.refresh}
-        status, payload = self._post(f"{self._url}refreshtoken", form=form)
+        try:
+            status, payload = self._post(f"{self._url}refreshtoken", form=form)
+        except BrokerError as err:
+            if err.status is None:
+                raise
+            logger.info("The token cannot be refreshed, so a login follows: %s", err)
+            return None
         return self._read(payload) if status == 200 else None
 
     def _login(self) -> _Token:
@@ -152,7 +172,8 @@ class Tokens:
                 continue
             body = {"username": self._user, "password": self._password}
             status, payload = self._post(place, body=body | ({"origin": origin} if origin else {}))
-            if status in {404, 405, 410, 501}:
+            if status in _ABSENT:
+                told = told or f"status {status}"
                 absent.add(place)
                 continue
             token = self._read(payload) if status == 200 else None
@@ -160,14 +181,16 @@ class Tokens:
                 self._way = (place, origin)
                 return token
             reason = payload.get("error_description") or payload.get("detail") or ""
-            told = f"status {status} {reason}".strip()
+            # A service may quote in its refusal what it was sent.
+            told = redact(f"status {status} {reason}".strip(), self.secrets())[:300]
             refused.add(place)
         if not refused:
             msg = (
-                f"Cannot log in at {self._url}: neither {' nor '.join(places)} is there. "
-                "Is HDA_URL the address of a broker?"
+                f"Cannot log in at {self._url}: neither {' nor '.join(places)} is there "
+                f"({told}). Is HDA_URL the address of a broker?"
             )
-            raise BrokerError(msg, status=404)
+            # No status: a 404 would be taken for an answer about what was asked with the token.
+            raise BrokerError(msg)
         msg = (
             f"Cannot log in at {self._url} as {self._user!r}: {told}. Check user and password "
             "(arguments, HDA_USER and HDA_PASSWORD, or ~/.hdarc) at https://www.wekeo.eu."
@@ -177,13 +200,12 @@ class Tokens:
     def _read(self, payload: Mapping[str, Any]) -> _Token | None:
         """Read an answer; a 200 may still carry ``error`` and no token (seen since hda 2.38)."""
         access, refresh = payload.get("access_token"), payload.get("refresh_token")
-        if "error" in payload or not isinstance(access, str) or not access:
+        if "error" in payload or not isinstance(access, str) or not _TOKEN.fullmatch(access):
             return None
         life = payload.get("expires_in")
         seconds = float(life) if isinstance(life, (int, float)) and life > 0 else 3600.0
         margin = min(_MARGIN_SECONDS, seconds / 10)
-        return _Token(
-            access,
-            refresh if isinstance(refresh, str) and refresh else None,
-            self._clock() + seconds - margin,
-        )
+        refresh = refresh if isinstance(refresh, str) and refresh else None
+        # A token that was replaced may live on at the service for the rest of its hour.
+        self._issued.extend(text for text in (access, refresh) if text)
+        return _Token(access, refresh, self._clock() + seconds - margin)

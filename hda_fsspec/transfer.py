@@ -198,8 +198,7 @@ def _once(
     held, facts = place.offset, place.facts
     if held and facts.get("total") == held:
         return Received(facts.get("name"), held, resumed=bool(facts.get("resumed")))
-    has_validator = facts.get("etag") is not None or facts.get("last_modified") is not None
-    first_byte = held if has_validator else max(0, held - OVERLAP_BYTES)
+    first_byte = range_start(held, facts)
     with broker.download(download_id, first_byte=first_byte, accept={416}) as (answer, body):
         action, total = plan(answer, held=held, first_byte=first_byte, facts=facts)
         if action is Action.WAIT:
@@ -215,14 +214,29 @@ def _once(
         if not is_resumed and held:
             place.restart()
         name = delivered_name(answer.headers) or facts.get("name")
-        if total is None or total >= _REMEMBER_FROM_BYTES or is_resumed:
-            told = validators(answer.headers)
-            place.remember(total=total, name=name, resumed=is_resumed, **told)
-        _write(place, pieces, total, tell)
-    if total is not None and place.offset < total:
-        short = BrokerError(f"the body ended after {place.offset} of {total} bytes.")
-        raise _BrokenOff(short, total)
+        told = {"total": total, "name": name, "resumed": is_resumed, **validators(answer.headers)}
+        is_remembered = total is None or total >= _REMEMBER_FROM_BYTES or is_resumed
+        if is_remembered:
+            place.remember(**told)
+        try:
+            _write(place, pieces, total, tell)
+        except _BrokenOff:
+            if not is_remembered:
+                place.remember(**told)
+            raise
     return Received(name, total, resumed=is_resumed)
+
+
+def range_start(held: int, facts: Mapping[str, Any]) -> int:
+    """Return the first byte to ask for, given the bytes held and what was remembered of them.
+
+    Bytes of which nothing is known (a small file, whose writer was killed) are fetched again;
+    without a validator the last ones are, to be compared.
+    """
+    if not facts:
+        return 0
+    has_validator = facts.get("etag") is not None or facts.get("last_modified") is not None
+    return held if has_validator else max(0, held - OVERLAP_BYTES)
 
 
 class _Pieces:
@@ -255,9 +269,9 @@ def _overlap_is_equal(
 ) -> bool:
     with _broken_is_told(total):
         again = pieces.take(held - first_byte)
-    with open(place.path, "rb") as handle:  # noqa: PTH123
+    with place.open() as handle:
         handle.seek(first_byte)
-        return handle.read(held - first_byte) == again
+        return bool(handle.read(held - first_byte) == again)
 
 
 def _write(
@@ -271,6 +285,8 @@ def _write(
                 handle.write(piece)
                 done += len(piece)
                 tell(done, total)
+    if total is not None and done < total:
+        raise _BrokenOff(BrokerError(f"the body ended after {done} of {total} bytes."), total)
 
 
 @contextlib.contextmanager

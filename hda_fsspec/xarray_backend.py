@@ -1,27 +1,32 @@
-"""The xarray engine ``hda``: one product of an ``hda://`` path, opened as a dataset.
+"""The xarray engine ``hda``: a product, or a whole query, of an ``hda://`` path as a dataset.
 
-It makes the product local and hands the file to xarray's own engine for its format.
+It only translates xarray's arguments; see :mod:`hda_fsspec.lazily` and
+:mod:`hda_fsspec.stacking` for what is done.
 """
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import xarray as xr
 from xarray.backends import BackendEntrypoint
 
-from hda_fsspec.errors import LocationError
-from hda_fsspec.filesystem import HDAFileSystem
+from hda_fsspec.errors import LocationError, QueryError
+from hda_fsspec.lazily import open_product, open_product_tree, open_query_tree
 from hda_fsspec.locations import PROTOCOL, Location
+from hda_fsspec.opening import OpenOptions
+from hda_fsspec.products import Products, shared_products
+from hda_fsspec.settings import Settings
+from hda_fsspec.stacking import StackOptions, open_query
 
 
 class HDABackendEntrypoint(BackendEntrypoint):
-    """Open a Copernicus product by its ``hda://`` path."""
+    """Open Copernicus products of WEkEO by their ``hda://`` path."""
 
     description: ClassVar[str] = "Open Copernicus products of WEkEO (hda:// paths)"
-    url: ClassVar[str] = "https://github.com/hda-fsspec/hda-fsspec"
+    url: ClassVar[str] = "https://www.wekeo.eu"
+    supports_groups: ClassVar[bool] = True
 
     def guess_can_open(self, filename_or_obj: Any) -> bool:
         """Whether it is a location or an ``hda://`` path; costs nothing."""
@@ -29,7 +34,7 @@ class HDABackendEntrypoint(BackendEntrypoint):
             return filename_or_obj.startswith(f"{PROTOCOL}://")
         return isinstance(filename_or_obj, Location)
 
-    def open_dataset(  # type: ignore[override]  # xarray asks for the options by name
+    def open_dataset(
         self,
         filename_or_obj: Any,
         *,
@@ -41,56 +46,172 @@ class HDABackendEntrypoint(BackendEntrypoint):
         concat_characters: bool | Mapping[str, bool] | None = None,
         decode_coords: Any = None,
         storage_options: Mapping[str, Any] | None = None,
+        group: str | None = None,
+        member: str | None = None,
+        concat_dim: str | None = None,
+        scan: bool = False,
+        concat_variables: Iterable[str] = (),
+        on_missing: Literal["raise", "nan"] = "raise",
+        product_coord: str | None = None,
         product_engine: str | None = None,
         product_engine_kwargs: Mapping[str, Any] | None = None,
     ) -> xr.Dataset:
-        """Open one product.
+        """Open a product, or the products of a query or pattern as one lazy dataset.
 
         Parameters
         ----------
         filename_or_obj : str or Location
-            The path of a product.
+            The path.
         drop_variables, mask_and_scale, decode_times, decode_timedelta, use_cftime, \
 concat_characters, decode_coords
             As for :func:`xarray.open_dataset`.
         storage_options : mapping, optional
             Settings; see :class:`hda_fsspec.HDAFileSystem`.
+        group : str, optional
+            The group of a netCDF-4 or HDF5 product.
+        member : str, optional
+            Glob pattern of the files inside an archive product.
+        concat_dim : str, optional
+            The dimension along which a query is stacked; found by itself if None.
+        scan : bool
+            False: predict where products stand, and verify when they are read. True: order every
+            product and read its header first.
+        concat_variables : iterable of str
+            Variables to stack although they lack the dimension.
+        on_missing : {"raise", "nan"}
+            "nan": a product that cannot be had becomes missing values, with a warning.
+        product_coord : str, optional
+            Name of a coordinate with product ids; None: no such coordinate.
         product_engine : str, optional
-            xarray's engine for the file; guessed from the file if not given.
+            xarray's engine for the files; found by their content if not given.
         product_engine_kwargs : mapping, optional
             Further options of that engine.
 
         Raises
         ------
-        LocationError
-            The path is a query or a pattern.
+        FileNotFoundError
+            The product is not there, or the query finds none.
+        ProductFormatError
+            A file is damaged, or cannot be opened without further options.
+        ProductMismatchError, QueryError
+            The products do not stack; the message says what differs and what to do.
         HDAError
             The product cannot be had.
         """
-        location = Location.parse(filename_or_obj)
-        if location.product is None:
-            msg = (
-                f'engine="hda" opens one product, and {location.path} is a '
-                f"{'pattern' if location.pattern else 'directory'}. Open its products together "
-                'with xr.open_mfdataset([f"hda://{path}" for path in fs.glob(…)], engine="hda").'
-            )
-            raise LocationError(msg)
-        decoders = {
-            "mask_and_scale": mask_and_scale,
-            "decode_times": decode_times,
-            "decode_timedelta": decode_timedelta,
-            "use_cftime": use_cftime,
-            "concat_characters": concat_characters,
-            "decode_coords": decode_coords,
-        }
-        fs = HDAFileSystem(**(storage_options or {}))
-        (local,) = fs.prefetch(location)
-        dataset = xr.open_dataset(
-            os.fspath(local),
-            engine=product_engine,
+        location = _location(filename_or_obj)
+        if on_missing not in {"raise", "nan"}:
+            msg = f'on_missing is "raise" or "nan", not {on_missing!r}.'
+            raise QueryError(msg, key="on_missing")
+        products = _products(storage_options)
+        options = OpenOptions.make(
+            group=group,
+            member=member,
             drop_variables=drop_variables,
-            **{name: value for name, value in decoders.items() if value is not None},
-            **(product_engine_kwargs or {}),
+            product_engine=product_engine,
+            product_engine_kwargs=product_engine_kwargs,
+            mask_and_scale=mask_and_scale,
+            decode_times=decode_times,
+            decode_timedelta=decode_timedelta,
+            use_cftime=use_cftime,
+            concat_characters=concat_characters,
+            decode_coords=decode_coords,
         )
-        dataset.encoding["source"] = location.path
-        return dataset
+        if location.product is not None:
+            return open_product(products, location, options)
+        how = StackOptions(
+            concat_dim=concat_dim,
+            scan=scan,
+            concat_variables=tuple(concat_variables),
+            on_missing=on_missing,
+            product_coord=product_coord,
+        )
+        return open_query(products, location, options, how)
+
+    def open_groups_as_dict(
+        self,
+        filename_or_obj: Any,
+        *,
+        drop_variables: str | Iterable[str] | None = None,
+        mask_and_scale: bool | Mapping[str, bool] | None = None,
+        decode_times: Any = None,
+        decode_timedelta: Any = None,
+        use_cftime: Any = None,
+        concat_characters: bool | Mapping[str, bool] | None = None,
+        decode_coords: Any = None,
+        storage_options: Mapping[str, Any] | None = None,
+        group: str | None = None,
+        member: str | None = None,
+        max_nodes: int = 20,
+        product_engine: str | None = None,
+        product_engine_kwargs: Mapping[str, Any] | None = None,
+    ) -> dict[str, xr.Dataset]:
+        """Open the groups of a product, the files of an archive product, or a query's products.
+
+        Parameters
+        ----------
+        filename_or_obj : str or Location
+            The path.
+        max_nodes : int
+            A query needs all of its products: with more than this many that are not local it is
+            refused.
+        drop_variables, mask_and_scale, decode_times, decode_timedelta, use_cftime, \
+concat_characters, decode_coords, storage_options, group, member, product_engine, \
+product_engine_kwargs
+            As for :meth:`open_dataset`.
+
+        Returns
+        -------
+        dict of str to Dataset
+            Paths of nodes, such as ``/PRODUCT`` or ``/Oa01_radiance``; below the product's id for
+            a query.
+
+        Raises
+        ------
+        QueryError
+            More than ``max_nodes`` products are not local.
+        FileNotFoundError, ProductFormatError, HDAError
+            As :meth:`open_dataset`.
+        """
+        location = _location(filename_or_obj)
+        products = _products(storage_options)
+        options = OpenOptions.make(
+            group=group,
+            member=member,
+            drop_variables=drop_variables,
+            product_engine=product_engine,
+            product_engine_kwargs=product_engine_kwargs,
+            mask_and_scale=mask_and_scale,
+            decode_times=decode_times,
+            decode_timedelta=decode_timedelta,
+            use_cftime=use_cftime,
+            concat_characters=concat_characters,
+            decode_coords=decode_coords,
+        )
+        if location.product is not None:
+            return open_product_tree(products, location, options)
+        return open_query_tree(products, location, options, max_nodes=max_nodes)
+
+    def open_datatree(self, filename_or_obj: Any, **options: Any) -> xr.DataTree:
+        """Open what :meth:`open_groups_as_dict` opens, and with its options, as a tree."""
+        tree: xr.DataTree = xr.DataTree.from_dict(
+            self.open_groups_as_dict(filename_or_obj, **options)
+        )
+        return tree
+
+
+def _location(filename_or_obj: Any) -> Location:
+    if isinstance(filename_or_obj, str) and not filename_or_obj.startswith(f"{PROTOCOL}://"):
+        msg = (
+            f'engine="hda" opens hda:// paths, and {filename_or_obj!r} is none. Open a local file '
+            "without engine=."
+        )
+        raise LocationError(msg)
+    location = Location.parse(filename_or_obj)
+    if location.dataset is None:
+        msg = f"Cannot open {location.path}: name a data set, and a query or a product of it."
+        raise LocationError(msg)
+    return location
+
+
+def _products(storage_options: Mapping[str, Any] | None) -> Products:
+    return shared_products(Settings.resolve(**dict(storage_options or {})))

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import random
 import socket
-from collections.abc import Iterator
+import sys
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from hda_fsspec import HDAFileSystem
+from hda_fsspec.emulator import Catalogue, DatasetEntry, Emulator, ProductEntry, dated_product
 
 _REAL_CONNECT = socket.socket.connect
 _REAL_CONNECT_EX = socket.socket.connect_ex
@@ -62,3 +68,85 @@ def shared_data() -> Iterator[Path]:
     if not (folder / "MANIFEST.tsv").is_file():
         pytest.skip("the folder ../shared/data with real products is absent")
     yield folder
+
+
+DATASET = "EO:TEST:DAT:DAILY"
+QUERY = f"hda://{DATASET}/enddate=2024-05-31/startdate=2024-05-01"
+
+
+@pytest.fixture(autouse=True)
+def _no_shared_products() -> Iterator[None]:
+    """Each test begins without the tokens, listings and connections of the one before."""
+    yield
+    if "hda_fsspec.products" in sys.modules:
+        sys.modules["hda_fsspec.products"].close_shared_products()
+
+
+class Bench:
+    """An emulator with small daily products of May 2024, and filesystems that use it."""
+
+    dataset = DATASET
+    query = QUERY
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.cache_dir = folder / "cache"
+        self._stack = contextlib.ExitStack()
+
+    def product_id(self, day: int = 1) -> str:
+        """Return the id of a day's product."""
+        return f"sst_202405{day:02}.nc"
+
+    def path(self, day: int = 1) -> str:
+        """Return the path of a day's product below :attr:`query`."""
+        return f"{self.query}/{self.product_id(day)}"
+
+    def body(self, day: int = 1, size: int = 2000) -> bytes:
+        """Return a day's file: a valid netCDF-3 header, then bytes that differ from day to day."""
+        return b"CDF\x01" + bytes(28) + random.Random(day).randbytes(size)
+
+    def start(
+        self,
+        days: int = 5,
+        *,
+        size: int = 2000,
+        products: Sequence[ProductEntry] | None = None,
+        entry: Mapping[str, Any] | None = None,
+        **options: Any,
+    ) -> Emulator:
+        """Start an emulator; it stops when the test ends."""
+        if products is None:
+            products = [
+                dated_product(self.product_id(day), self.body(day, size))
+                for day in range(1, days + 1)
+            ]
+        datasets = [DatasetEntry(self.dataset, list(products), **dict(entry or {}))]
+        emulator = Emulator(Catalogue(datasets), **options)
+        self._stack.enter_context(emulator)
+        return emulator
+
+    def settings(self, emulator: Emulator, **settings: Any) -> dict[str, Any]:
+        """Return storage options for an emulator."""
+        given = {
+            "url": emulator.url,
+            "user": emulator.user,
+            "password": emulator.password,
+            "cache_dir": self.cache_dir,
+        }
+        return given | settings
+
+    def filesystem(self, emulator: Emulator, **settings: Any) -> HDAFileSystem:
+        """Return a filesystem with its cache in the folder of the test."""
+        return HDAFileSystem(**self.settings(emulator, **settings))
+
+    def close(self) -> None:
+        """Stop all emulators."""
+        self._stack.close()
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Iterator[Bench]:
+    """Emulators and filesystems for one test."""
+    bench = Bench(tmp_path)
+    yield bench
+    bench.close()

@@ -16,8 +16,9 @@ ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "hda_fsspec"
 
 VALUES = {"errors", "records", "locations"}
+PATHS = {"percent", "patterns", "api_requests"}
 SCHEMA = {"vocabulary", "parameters", "daylists"}
-HTTP = {"settings", "answers", "tokens", "session"}
+HTTP = {"settings", "answers", "tokens", "failures", "session"}
 FILES = {"filebytes", "arrays", "containers", "rasters"}
 DISK = {"folder", "locks", "writers", "entries", "partials", "room", "staging"} | {
     *("verification", "lengths", "notes"),
@@ -31,7 +32,10 @@ ALLOWED: dict[str, set[str]] = {
     # values: no I/O
     "errors": set(),
     "records": {"errors"},
-    "locations": {"errors", "records"},
+    "percent": {"errors"},
+    "patterns": {"percent"},
+    "api_requests": {"errors"},
+    "locations": {"errors", "records"} | PATHS,
     # the schema of a data set: values too
     "vocabulary": {"errors", "records"},
     "parameters": {"errors", "records", "vocabulary"},
@@ -42,8 +46,10 @@ ALLOWED: dict[str, set[str]] = {
     # the network half
     "answers": {"errors", "records"},
     "tokens": {"errors", "answers"},
-    "session": {"errors", "settings", "answers", "tokens"},
-    "broker": VALUES | SCHEMA | HTTP | {"queryables", "quota", "terms"},
+    "failures": {"errors", "answers"},
+    "session": {"errors", "settings", "answers", "tokens", "failures"},
+    "paging": {"errors"},
+    "broker": VALUES | SCHEMA | HTTP | {"queryables", "quota", "terms", "paging"},
     "transfer": {"errors", "records", "answers", "session", "broker"},
     # the disk half: keys and bytes, and nothing of the service
     "folder": {"errors"},
@@ -202,7 +208,7 @@ def test_the_table_itself_has_no_cycle() -> None:
 def test_network_disk_and_formats_are_strangers() -> None:
     """The network half, the disk half and the readers of formats never know each other."""
     halves = {
-        "broker": {"broker", "transfer", "session", "tokens", "answers"},
+        "broker": {"broker", "transfer", "session", "failures", "tokens", "answers"},
         "cache": {"cache"} | DISK - {"folder", "locks", "notes"},
         "formats": {"formats", *FILES},
     }
@@ -226,10 +232,10 @@ def test_values_do_no_io() -> None:
     """Errors, records and the schema are values: they import nothing that reads or waits."""
 
     def check(source: Source) -> Iterator[str]:
-        if source.unit not in VALUES | SCHEMA | {"queryables", "answers"}:
+        if source.unit not in VALUES | PATHS | SCHEMA | {"queryables", "answers", "failures"}:
             return
-        # Location.from_request takes the path of a JSON file, and so may know what a path is.
-        free = {"os", "pathlib"} if source.unit == "locations" else set()
+        # A request may be given as the path of a JSON file.
+        free = {"os", "pathlib"} if source.unit == "api_requests" else set()
         for name, line in _imports(source):
             if _is_of(name, INPUT_OUTPUT) and name.split(".")[0] not in free:
                 yield f"{line} imports {name}"

@@ -71,9 +71,9 @@ for line in sys.stdin:
             outcome = write(job)
         except BaseException as err:
             outcome = repr(err)
-        name = Path(f"{job['root']}.{os.getpid()}")
-        name.with_suffix(".tmp").write_text(json.dumps(outcome))
-        name.with_suffix(".tmp").rename(name.with_suffix(f".{os.getpid()}.done"))
+        name = f"{job['root']}.{os.getpid()}"
+        Path(name + ".tmp").write_text(json.dumps(outcome))
+        Path(name + ".tmp").rename(name + ".done")
         os._exit(0)
     print(pid, flush=True)
 """

@@ -1,0 +1,110 @@
+"""What WEkEO's web page shows under "Show API request", read as a data set and a query.
+
+It knows the two forms of such a request and nothing of paths.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from hda_fsspec.errors import LocationError
+
+_NOT_A_QUERY = frozenset({"dataset_id", "itemsPerPage", "startIndex", "sortOrder"})
+
+
+def read_request(
+    request: Mapping[str, Any] | str | os.PathLike[str],
+) -> tuple[str, dict[str, Any]]:
+    """Read a request as a data set id and a query, without paging and empty values.
+
+    Raises
+    ------
+    LocationError
+        It is not JSON, or not a request.
+    FileNotFoundError
+        There is no such file.
+    """
+    body = request if isinstance(request, Mapping) else _read_json(request)
+    if "datasetId" in body:
+        dataset, query = body["datasetId"], _query_of_v1(body)
+    else:
+        dataset = body.get("dataset_id")
+        query = {key: value for key, value in body.items() if key not in _NOT_A_QUERY}
+    if not isinstance(dataset, str) or not dataset:
+        msg = (
+            f"Cannot read the request {str(dict(body))[:120]}: it has no 'dataset_id' (v2) and "
+            "no 'datasetId' (v1). Copy the whole JSON that \"Show API request\" shows."
+        )
+        raise LocationError(msg)
+    return dataset, {key: value for key, value in query.items() if value not in (None, [], "")}
+
+
+def _read_json(request: str | os.PathLike[str]) -> Mapping[str, Any]:
+    is_text = isinstance(request, str) and request.lstrip("\ufeff \t\r\n")[:1] in {"{", "["}
+    shown = str(request)[:80]
+    try:
+        text = (
+            str(request).lstrip("\ufeff")
+            if is_text
+            else Path(request).expanduser().read_text(encoding="utf-8-sig")
+        )
+        body = json.loads(text)
+    except (ValueError, RecursionError, IsADirectoryError) as err:
+        msg = (
+            f"Cannot read the request {shown!r}: it is not JSON ({err}). Give the text that "
+            '"Show API request" shows, or the path of a file that holds it.'
+        )
+        raise LocationError(msg) from err
+    if not isinstance(body, Mapping):
+        msg = f"Cannot read the request {shown!r}: it must be one JSON object."
+        raise LocationError(msg)
+    return body
+
+
+def _query_of_v1(body: Mapping[str, Any]) -> dict[str, Any]:
+    """Translate the v1 form; its one date range becomes ``startdate`` and ``enddate``."""
+    query: dict[str, Any] = {}
+    try:
+        for box in _entries(body, "boundingBoxValues", at_most_one=True):
+            query["bbox"] = box["bbox"]
+        for dates in _entries(body, "dateRangeSelectValues", at_most_one=True):
+            query["startdate"], query["enddate"] = dates.get("start"), dates.get("end")
+        for field in ("stringChoiceValues", "multiStringSelectValues", "stringInputValues"):
+            for entry in _entries(body, field):
+                _add(query, entry["name"], entry["value"])
+    except (AttributeError, KeyError, TypeError) as err:
+        msg = (
+            f"Cannot read the v1 request of {body['datasetId']}: an entry lacks a field ({err!r})."
+        )
+        raise LocationError(msg) from err
+    return query
+
+
+def _entries(
+    body: Mapping[str, Any], field: str, *, at_most_one: bool = False
+) -> Iterable[Mapping[str, Any]]:
+    entries = body.get(field) or []
+    if at_most_one and len(entries) > 1:
+        # Taking one of them would silently ask for more than was meant.
+        msg = (
+            f"Cannot read the v1 request of {body['datasetId']}: it has {len(entries)} "
+            f"{field}, and a query has one. Leave the others out."
+        )
+        raise LocationError(msg)
+    return entries
+
+
+def _add(query: dict[str, Any], name: str, value: Any) -> None:
+    """Add a value; a name that comes again has both values."""
+    if name not in query:
+        query[name] = value
+        return
+    query[name] = [
+        each
+        for values in (query[name], value)
+        for each in (values if isinstance(values, list) else [values])
+    ]

@@ -1,0 +1,58 @@
+"""xarray's classical way of many files, over products that are fetched together first."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import xarray as xr
+
+from hda_fsspec.filesystem import HDAFileSystem
+from hda_fsspec.locations import Location
+
+
+def open_mfdataset(
+    paths: str | Location | Sequence[str | Location],
+    *,
+    storage_options: Mapping[str, Any] | None = None,
+    **kwargs: Any,
+) -> xr.Dataset:
+    """Fetch products at one time, then open them with :func:`xarray.open_mfdataset`.
+
+    Parameters
+    ----------
+    paths : str, Location, or a list of them
+        A query, a pattern, or the paths of products. (xarray itself refuses a single remote
+        string.)
+    storage_options : mapping, optional
+        Settings; see :class:`hda_fsspec.HDAFileSystem`.
+    **kwargs
+        As for :func:`xarray.open_mfdataset`: ``combine``, ``preprocess``, ``parallel``, …, and
+        the options of the engine.
+
+    Raises
+    ------
+    FileNotFoundError
+        A query or pattern finds nothing.
+    HDAError, OSError
+        As :meth:`hda_fsspec.HDAFileSystem.prefetch`.
+    """
+    fs = HDAFileSystem(**dict(storage_options or {}))
+    products = _paths(fs, [paths] if isinstance(paths, (str, Location)) else paths)
+    fs.prefetch(products)
+    options: dict[str, Any] = dict(kwargs)
+    if storage_options is not None:
+        options["storage_options"] = dict(storage_options)
+    return xr.open_mfdataset(products, engine="hda", **options)
+
+
+def _paths(fs: HDAFileSystem, paths: Sequence[str | Location]) -> list[str]:
+    """Return the paths of all products that are meant, in order."""
+    found: list[str] = []
+    for location in map(Location.parse, paths):
+        names = [location.path] if location.product else fs.ls(location.path, detail=False)
+        if not names:
+            msg = f"Nothing to open: {location.path} finds no product."
+            raise FileNotFoundError(msg)
+        found += [fs.unstrip_protocol(name) for name in names]
+    return found

@@ -1,0 +1,98 @@
+"""``cache``: what the cache folder holds, whether it is sound, and how to make it smaller."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from hda_fsspec.cache import Cache
+from hda_fsspec.cli.terminal import (
+    human_bytes,
+    local_time,
+    plural,
+    remark,
+    resolve_settings,
+    say,
+    say_table,
+)
+
+
+def _cache(args: argparse.Namespace) -> Cache:
+    settings = resolve_settings(args)
+    return Cache(settings.cache_dir, max_bytes=settings.cache_max_bytes)
+
+
+def ls(args: argparse.Namespace) -> None:
+    """List the products in the cache, the one that was used last first."""
+    cache = _cache(args)
+    entries = sorted(cache.entries(), key=lambda entry: entry.used_at, reverse=True)
+    if not entries:
+        remark(f"no products in {cache.root}")
+        return
+    rows = [
+        (
+            human_bytes(entry.size),
+            local_time(entry.used_at),
+            entry.product.dataset_id,
+            entry.product.product_id,
+        )
+        for entry in entries
+    ]
+    say_table([("SIZE", "LAST USED", "DATA SET", "PRODUCT"), *rows], right=[0])
+
+
+def du(args: argparse.Namespace) -> None:
+    """Show how much the cache holds, and how much it may hold."""
+    cache = _cache(args)
+    usage, bound = cache.usage(), cache.max_bytes
+    say(
+        f"folder: {cache.root}",
+        f"products: {human_bytes(usage.bytes)} in {plural(usage.files, 'file')}",
+        f"unfinished downloads: {human_bytes(usage.partial_bytes)}",
+        f"bound: {'none' if bound is None else human_bytes(bound)}",
+    )
+
+
+def prune(args: argparse.Namespace) -> None:
+    """Remove what is of no use, what is old, and what is beyond the bound."""
+    cache = _cache(args)
+    freed = cache.prune(older_than_seconds=args.older_than)
+    freed += sum(entry.size for entry in cache.evict())
+    say(f"Removed {human_bytes(freed)}; {human_bytes(cache.usage().total_bytes)} are left.")
+
+
+def verify(args: argparse.Namespace) -> int:
+    """Read all products again; exit code 1 if one is damaged."""
+    from hda_fsspec.formats import check_complete
+
+    cache = _cache(args)
+    sound = damaged = 0
+    for entry, fault in cache.verify(check_complete):
+        if fault is None:
+            sound += 1
+            continue
+        damaged += 1
+        say(f"DAMAGED {entry.product.product_id} ({entry.product.dataset_id}): {fault}")
+        if args.remove:
+            cache.remove(entry.key)
+            say(f"  removed {entry.path}")
+    say(f"{plural(sound, 'product')} sound, {damaged} damaged, in {cache.root}")
+    return 1 if damaged else 0
+
+
+def clear(args: argparse.Namespace) -> int:
+    """Remove all products, after asking."""
+    cache = _cache(args)
+    usage = cache.usage()
+    what = f"{plural(usage.files, 'product')}, {human_bytes(usage.total_bytes)}, in {cache.root}"
+    if not args.yes and not _confirm(f"Remove {what}? [y/N] "):
+        remark("nothing was removed; --yes removes without asking")
+        return 1
+    say(f"Removed {human_bytes(cache.clear())} from {cache.root}.")
+    return 0
+
+
+def _confirm(question: str) -> bool:
+    sys.stderr.write(question)
+    sys.stderr.flush()
+    return sys.stdin.readline().strip().lower() in {"y", "yes"}

@@ -1,0 +1,165 @@
+"""``doctor``: one line for each thing that must be right, and the next step where it is not."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import importlib.metadata
+import platform
+import shutil
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+from hda_fsspec import __version__
+from hda_fsspec.cache import Cache
+from hda_fsspec.cli.terminal import given_settings, human_bytes, plural, say
+from hda_fsspec.errors import (
+    AuthenticationError,
+    BrokerError,
+    ConfigurationError,
+    HDAError,
+    OfflineError,
+)
+from hda_fsspec.settings import Settings, rc_path
+
+_LIBRARIES = ("fsspec", "xarray", "netCDF4", "dask")
+# Who calls the doctor wants an answer, not patience.
+_TIMEOUT_SECONDS = 15.0
+
+
+@dataclasses.dataclass(frozen=True)
+class Finding:
+    """What one check found: "ok", "FAIL", or "-" for what could not be or need not be tried."""
+
+    state: str
+    what: str
+    next_step: str = ""
+
+
+def doctor(args: argparse.Namespace) -> int:
+    """Check everything, and return 1 if something is wrong."""
+    failed = 0
+    for finding in _findings(args):
+        failed += finding.state == "FAIL"
+        say(f"{finding.state:<4}  {finding.what}")
+        if finding.next_step:
+            say(f"      -> {finding.next_step}")
+    say("", f"{plural(failed, 'check')} failed." if failed else "All is well.")
+    return 1 if failed else 0
+
+
+def _findings(args: argparse.Namespace) -> Iterator[Finding]:
+    yield from _check_installation()
+    given = given_settings(args)
+    try:
+        settings = Settings.resolve(**given)
+    except ConfigurationError as err:
+        yield Finding("FAIL", f"settings: {err}")
+        return
+    yield from _show_settings(settings, Settings.sources(**given))
+    yield _check_rc_file(rc_path())
+    yield from _check_cache(settings)
+    yield from _check_service(settings)
+
+
+def _check_installation() -> Iterator[Finding]:
+    yield Finding("ok", f"hda-fsspec {__version__} on Python {platform.python_version()}")
+    found, missing = [], []
+    for name in _LIBRARIES:
+        try:
+            found.append(f"{name} {importlib.metadata.version(name)}")
+        except importlib.metadata.PackageNotFoundError:
+            missing.append(name)
+    yield Finding("ok", f"libraries: {', '.join(found)}")
+    if missing:
+        names = " ".join(missing)
+        yield Finding("FAIL", f"libraries: {names} not found", f"run: pip install {names}")
+    points = importlib.metadata.entry_points(group="fsspec.specs", name="hda")
+    if points:
+        yield Finding("ok", "fsspec finds hda:// paths by itself")
+    else:
+        step = "install the package itself: pip install hda-fsspec, or pip install -e . in a clone"
+        yield Finding("FAIL", "fsspec does not find hda:// paths", step)
+
+
+def _show_settings(settings: Settings, sources: dict[str, str]) -> Iterator[Finding]:
+    for name, source in sources.items():
+        value = getattr(settings, name)
+        if name == "password":
+            value = "not set" if value is None else "set"
+        yield Finding("-", f"{name} = {'not set' if value is None else value}  ({source})")
+
+
+def _check_rc_file(path: Path) -> Finding:
+    try:
+        mode = stat.S_IMODE(path.stat().st_mode)
+    except FileNotFoundError:
+        return Finding("-", f"rc file {path}: not there")
+    if mode & 0o077:
+        step = f"others may read your password; run: chmod 600 {path}"
+        return Finding("FAIL", f"rc file {path}: mode {mode:04o}", step)
+    return Finding("ok", f"rc file {path}: mode {mode:04o}")
+
+
+def _check_cache(settings: Settings) -> Iterator[Finding]:
+    from hda_fsspec.locks import FileLocks
+
+    cache = Cache(settings.cache_dir, max_bytes=settings.cache_max_bytes)
+    try:
+        cache.prepare()
+        lock = FileLocks(cache.root).try_acquire("doctor")
+        mode = stat.S_IMODE(cache.root.stat().st_mode)
+        free, bound, usage = shutil.disk_usage(cache.root).free, cache.max_bytes, cache.usage()
+    except (HDAError, OSError) as err:
+        yield Finding("FAIL", f"cache folder: {err}")
+        return
+    yield Finding("ok", f"cache folder {cache.root}: mode {mode:04o}, can be written to")
+    told = "no bound" if bound is None else f"bound {human_bytes(bound)}"
+    room = (
+        f"cache size: {human_bytes(usage.total_bytes)}, {told}, disk has {human_bytes(free)} free"
+    )
+    if bound is not None and usage.total_bytes + free < bound:
+        step = "the disk is full before the bound is reached; lower cache_max_bytes or free space"
+        yield Finding("FAIL", room, step)
+    else:
+        yield Finding("ok", room)
+    # None: another process looks at this moment, so the lock works.
+    if lock is None or lock.is_shared:
+        yield Finding("ok", "file locks work")
+    else:
+        step = "results stay right, but processes may order one product twice; use another disk"
+        yield Finding("FAIL", "file locks do not work there", step)
+    if lock is not None:
+        lock.release()
+
+
+def _check_service(settings: Settings) -> Iterator[Finding]:
+    from hda_fsspec.products import Products
+
+    quick = dataclasses.replace(settings, timeout=min(settings.timeout, _TIMEOUT_SECONDS))
+    products = Products(quick)
+    broker, login = f"broker {settings.url}", f"login as {settings.user}"
+    try:
+        states = products.catalogue.licences.states()
+    except OfflineError:
+        yield Finding("-", f"{broker}: not tried, offline is set")
+    except ConfigurationError as err:
+        yield Finding("-", f"{broker}: not tried without a login")
+        yield Finding("FAIL", f"login: {err}")
+    except AuthenticationError as err:
+        yield Finding("ok", f"{broker} answers")
+        yield Finding("FAIL", f"login: {err}", "hda-fsspec login --check writes and tries another")
+    except BrokerError as err:
+        yield Finding("FAIL", f"{broker}: {err}")
+        yield Finding("-", f"{login}: not known")
+    except HDAError as err:
+        yield Finding("FAIL", f"{broker}: {err}")
+    else:
+        yield Finding("ok", f"{broker} answers")
+        yield Finding("ok", f"{login} works")
+        accepted = sum(states.values())
+        step = "" if accepted == len(states) else "hda-fsspec terms list shows which"
+        yield Finding("ok", f"licences: {accepted} of {len(states)} accepted", step)
+    finally:
+        products.close()

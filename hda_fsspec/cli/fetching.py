@@ -1,0 +1,84 @@
+"""``get``: copies of products in a local folder, under the names that were asked for."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fsspec.callbacks import DEFAULT_CALLBACK, TqdmCallback
+
+from hda_fsspec.cli.terminal import open_filesystem, plural, say
+from hda_fsspec.errors import LocationError
+from hda_fsspec.locations import PROTOCOL, Location
+
+if TYPE_CHECKING:
+    from hda_fsspec.filesystem import HDAFileSystem
+
+
+def get(args: argparse.Namespace) -> None:
+    """Copy products into a folder, and print where they are."""
+    locations, folder = _split(args.paths)
+    fs = open_filesystem(args)
+    if args.delivered_names:
+        with _progress("product") as callback:
+            say(*fs.download(locations, folder, callback=callback))
+        return
+    targets = _targets(fs, locations, folder)
+    if len(targets) == 1:
+        with _progress("B", unit_scale=True, unit_divisor=1000) as callback:
+            [(path, target)] = targets.items()
+            folder.mkdir(parents=True, exist_ok=True)
+            fs.get_file(path, target, callback=callback)
+    else:
+        with _progress("product") as callback:
+            fs.get(list(targets), list(targets.values()), callback=callback)
+    say(*targets.values())
+
+
+def _split(given: list[str]) -> tuple[list[Location], Path]:
+    """Tell the paths from the folder, which is the last one if it is no ``hda://`` path."""
+    *first, last = given
+    if first and not last.startswith(f"{PROTOCOL}://"):
+        return [Location.parse(path) for path in first], Path(last).expanduser()
+    return [Location.parse(path) for path in given], Path()
+
+
+def _targets(fs: HDAFileSystem, locations: list[Location], folder: Path) -> dict[str, str]:
+    """Return each product's path with the local file to make of it; nothing is ordered."""
+    # A product that stands in two of the queries is copied once.
+    products: dict[tuple[str | None, str], Location] = {}
+    for location in locations:
+        for product in _products_of(fs, location):
+            products.setdefault((product.dataset, product.name), product)
+    names = [name for _, name in products]
+    if len(set(names)) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        msg = (
+            f"Cannot copy {plural(len(names), 'product')} to {folder}: two data sets have a "
+            f"product {twice}. Get them into different folders."
+        )
+        raise LocationError(msg)
+    return {p.path: os.fspath(folder / name) for (_, name), p in products.items()}
+
+
+def _products_of(fs: HDAFileSystem, location: Location) -> list[Location]:
+    if location.product is not None:
+        return [location]
+    if location.dataset is None:
+        msg = f"Cannot copy {location.path}: it names data sets. Name a query of one of them."
+        raise LocationError(msg)
+    found: list[dict[str, Any]] = fs.ls(location)
+    if not found:
+        msg = f"Nothing to copy: {location.path} finds no product."
+        raise FileNotFoundError(msg)
+    return [Location.parse(info["name"]) for info in found]
+
+
+def _progress(unit: str, **more: Any) -> Any:
+    """Return a callback that draws a bar, if somebody looks at it."""
+    if not sys.stderr.isatty():
+        return DEFAULT_CALLBACK
+    return TqdmCallback(tqdm_kwargs={"unit": unit, **more})

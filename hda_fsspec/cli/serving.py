@@ -1,0 +1,32 @@
+"""``emulator`` and ``demo``: a local service, for tests and for a first look."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+# What the emulator calls the options whose names are longer there.
+_LONG_NAMES = {
+    "preparation": "preparation_seconds",
+    "latency": "latency_seconds",
+    "rate": "rate_bytes_per_second",
+}
+_OPTIONS = (
+    *("port", "profile", "polls", "quota", "token_seconds", "paging", "sizes", "user"),
+    *_LONG_NAMES,
+)
+
+
+def emulator(args: argparse.Namespace) -> None:
+    """Serve a folder or a JSON catalogue until SIGINT or SIGTERM."""
+    from hda_fsspec.emulator.command import serve
+
+    given = {_LONG_NAMES.get(k, k): getattr(args, k) for k in _OPTIONS if hasattr(args, k)}
+    serve(args.source, **given)
+
+
+def demo(args: argparse.Namespace) -> None:
+    """Run the demo."""
+    from hda_fsspec.demo import run
+
+    run(sys.stdout, keep=args.keep, progress=sys.stderr.isatty())

@@ -1,0 +1,85 @@
+"""Work on many products at one time: all of it is done, then the first fault is told.
+
+What the work is comes as callables; nothing here knows of networks or disks.
+"""
+
+from __future__ import annotations
+
+import concurrent.futures
+import itertools
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+from fsspec.callbacks import DEFAULT_CALLBACK
+
+from hda_fsspec.records import Product
+
+T = TypeVar("T")
+
+_SHOWN_FAULTS = 20
+
+
+def each(
+    products: Sequence[Product],
+    begin: Callable[[Product], concurrent.futures.Future[T]],
+    finish: Callable[[Product, T], Any],
+    callback: Any = DEFAULT_CALLBACK,
+    *,
+    at_a_time: int | None = None,
+) -> list[Any]:
+    """Begin work on each product, finish each as it gets ready, and return the results in order.
+
+    A fault does not stop the others. When all have ended the first one is raised; its notes name
+    the other products that failed.
+
+    Parameters
+    ----------
+    products : sequence of Product
+        What to work on; a product that stands twice is worked on once.
+    begin, finish : callable
+        ``begin`` returns a future, whose result ``finish`` gets in the calling thread.
+    callback : fsspec.callbacks.Callback
+        Counts products.
+    at_a_time : int, optional
+        How many may have begun and not ended.
+    """
+    unique = list(dict.fromkeys(products))
+    callback.set_size(len(unique))
+    queue = iter(unique)
+    running = {begin(product): product for product in itertools.islice(queue, at_a_time)}
+    results: dict[Product, Any] = {}
+    faults: dict[Product, BaseException] = {}
+    while running:
+        done, _ = concurrent.futures.wait(running, return_when=concurrent.futures.FIRST_COMPLETED)
+        for future in done:
+            product = running.pop(future)
+            try:
+                results[product] = finish(product, future.result())
+            except Exception as err:  # noqa: BLE001  (raised below, when the others have ended)
+                faults[product] = err
+            callback.relative_update(1)
+            following = next(queue, None)
+            if following is not None:
+                running[begin(following)] = following
+    if faults:
+        raise _first(faults, unique)
+    return [results[product] for product in products]
+
+
+def _first(faults: dict[Product, BaseException], order: Sequence[Product]) -> BaseException:
+    first, *others = sorted(faults, key=list(order).index)
+    error = faults[first]
+    if first.product_id not in str(error):
+        _note(error, f"This was while {first.product_id} ({first.dataset_id}) was fetched.")
+    if others:
+        shown = "\n".join(f"  {p.product_id}: {faults[p]}" for p in others[:_SHOWN_FAULTS])
+        left = len(others) - _SHOWN_FAULTS
+        more = f"\n  and {left} more" if left > 0 else ""
+        _note(error, f"{len(others)} other products failed too:\n{shown}{more}")
+    return error
+
+
+def _note(error: BaseException, note: str) -> None:
+    # All who asked for a product share its error.
+    if note not in getattr(error, "__notes__", ()):
+        error.add_note(note)

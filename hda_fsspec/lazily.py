@@ -1,0 +1,137 @@
+"""One product as a lazy dataset, or a lazy tree: recipes in place of handles, else as it is."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import threading
+import time
+
+import numpy as np
+import xarray as xr
+from xarray.core import indexing  # xarray documents this module for writers of backends
+
+from hda_fsspec import opened
+from hda_fsspec.errors import QueryError
+from hda_fsspec.locations import Location
+from hda_fsspec.opening import OpenOptions
+from hda_fsspec.pieces import Pieces
+from hda_fsspec.products import Entry, Products
+from hda_fsspec.recipes import ProductArray, RecipeVariable, Source
+from hda_fsspec.records import Product
+
+logger = logging.getLogger("hda_fsspec")
+
+_ROOT = "/"
+_HINT_WITHIN_SECONDS = 60.0
+
+
+def open_product(products: Products, location: Location, options: OpenOptions) -> xr.Dataset:
+    """Open one product lazily, with its full encoding; it is fetched first if it is not local."""
+    source = _source(products, products.product_to_open(location), options)
+    _hints.look(products, source.pieces[0])
+    return opened.use(source, 0, lambda ds, _: as_recipes(ds, source, location.path))
+
+
+def open_product_tree(
+    products: Products, location: Location, options: OpenOptions
+) -> dict[str, xr.Dataset]:
+    """Open all groups of a product, or all files of an archive product, by their nodes."""
+    return _tree(products, products.product_to_open(location), options, location.path)
+
+
+def open_query_tree(
+    products: Products, location: Location, options: OpenOptions, *, max_nodes: int
+) -> dict[str, xr.Dataset]:
+    """Open each product of a query as a node, named by its id; all of them are fetched first.
+
+    Raises QueryError if more than ``max_nodes`` are not local.
+    """
+    found = products.search(location)
+    if not found:
+        msg = f"Nothing to open: {location.path} finds no product."
+        raise FileNotFoundError(msg)
+    missing = [p for p in found if products.cache.lookup(p, touch=False) is None]
+    if len(missing) > max_nodes:
+        msg = (
+            f"A tree of {location.path} needs all of its {len(found)} products, and {len(missing)} "
+            f"are not local: more than max_nodes={max_nodes}. Fetch them first with "
+            "fs.prefetch(…), narrow the query, or raise max_nodes."
+        )
+        raise QueryError(msg, key="max_nodes")
+    products.fetch_all(found)
+    tree: dict[str, xr.Dataset] = {}
+    for product in found:
+        path = location.directory.child(product.product_id).path
+        node = product.product_id.replace(_ROOT, "_")
+        for name, dataset in _tree(products, product, options, path).items():
+            tree[f"/{node}{name.rstrip(_ROOT)}"] = dataset
+    return tree
+
+
+def _source(products: Products, product: Product, options: OpenOptions) -> Source:
+    return Source(products.settings, Pieces([product]), options)
+
+
+def _tree(
+    products: Products, product: Product, options: OpenOptions, path: str
+) -> dict[str, xr.Dataset]:
+    source = dataclasses.replace(_source(products, product, options), node=_ROOT)
+
+    def work(tree: dict[str, xr.Dataset], _: Entry) -> dict[str, xr.Dataset]:
+        return {
+            node: as_recipes(dataset, dataclasses.replace(source, node=node), path)
+            for node, dataset in tree.items()
+        }
+
+    return opened.use_tree(source, 0, work)
+
+
+def as_recipes(dataset: xr.Dataset, source: Source, path: str) -> xr.Dataset:
+    """Return an open product with recipes in place of its handles.
+
+    Index coordinates are in memory already and stay so.
+    """
+    variables: dict[str, xr.Variable] = {}
+    for name, variable in dataset.variables.items():
+        encoding = dict(variable.encoding)
+        if "source" in encoding:
+            encoding["source"] = path
+        if isinstance(variable, xr.IndexVariable):
+            values = np.asarray(variable.values)
+            variables[str(name)] = xr.Variable(variable.dims, values, variable.attrs, encoding)
+            continue
+        recipe = ProductArray(source, str(name), variable.shape, variable.dtype)
+        data = indexing.LazilyIndexedArray(recipe)
+        variables[str(name)] = RecipeVariable(variable.dims, data, variable.attrs, encoding)
+    lazy = xr.Dataset(variables, attrs=dataset.attrs).set_coords(list(dataset.coords))
+    lazy.encoding = {**dataset.encoding, "source": path}
+    return lazy
+
+
+class _Hints:
+    """Says once that products are being waited for one after another."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._waited_at = float("-inf")
+        self._is_told = False
+
+    def look(self, products: Products, product: Product) -> None:
+        """Take note that a product is about to be opened."""
+        if self._is_told or products.cache.lookup(product, touch=False) is not None:
+            return
+        with self._lock:
+            now = time.monotonic()
+            is_second = now - self._waited_at < _HINT_WITHIN_SECONDS
+            self._waited_at = now
+            if not is_second or self._is_told:
+                return
+            self._is_told = True
+        logger.warning(
+            "Products are ordered one after another as they are opened. fs.prefetch(…), or "
+            "hda_fsspec.open_mfdataset, orders them all at one time."
+        )
+
+
+_hints = _Hints()

@@ -1,0 +1,166 @@
+"""How one product is to be opened, as a small value that is the same in every process.
+
+It knows the names of xarray's options; it opens nothing.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import pickle
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from hda_fsspec.errors import ConfigurationError
+
+#: The decoders that xarray's engines take by name.
+DECODERS = (
+    "mask_and_scale",
+    "decode_times",
+    "decode_timedelta",
+    "use_cftime",
+    "concat_characters",
+    "decode_coords",
+)
+
+_PLAIN = (type(None), bool, int, float, complex, str, bytes)
+_COLLECTIONS: dict[str, type[Any]] = {
+    "tuple": tuple,
+    "list": list,
+    "set": set,
+    "frozenset": frozenset,
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class _Mapping:
+    """A dict, in the order of its keys' spelling."""
+
+    items: tuple[tuple[Any, Any], ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class _Collection:
+    """A tuple, list or set."""
+
+    kind: str
+    items: tuple[Any, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class _Pickled:
+    """Any other object: most of them are not hashable, or equal only to themselves."""
+
+    data: bytes
+
+
+def freeze(value: Any) -> Any:
+    """Return a hashable stand-in of a value; equal values have equal stand-ins.
+
+    Raises ConfigurationError for an object that cannot be pickled.
+    """
+    if isinstance(value, _PLAIN):
+        return value
+    if isinstance(value, Mapping):
+        pairs = [(freeze(key), freeze(each)) for key, each in value.items()]
+        return _Mapping(tuple(sorted(pairs, key=repr)))
+    for kind, type_ in _COLLECTIONS.items():
+        if type(value) is type_:
+            items = [freeze(each) for each in value]
+            return _Collection(kind, tuple(sorted(items, key=repr) if "set" in kind else items))
+    try:
+        return _Pickled(pickle.dumps(value, protocol=4))
+    except (pickle.PicklingError, TypeError, AttributeError) as err:
+        msg = (
+            f"The option value {value!r} cannot be sent to other processes: {err}. Give a value "
+            "that can be pickled, such as a function of a module instead of a lambda."
+        )
+        raise ConfigurationError(msg) from err
+
+
+def thaw(frozen: Any) -> Any:
+    """Return a new object equal to the one that was frozen."""
+    match frozen:
+        case _Mapping(items):
+            return {thaw(key): thaw(value) for key, value in items}
+        case _Collection(kind, items):
+            return _COLLECTIONS[kind](thaw(each) for each in items)
+        case _Pickled(data):
+            return pickle.loads(data)  # noqa: S301 - made by freeze, from the caller's own object
+    return frozen
+
+
+@dataclasses.dataclass(frozen=True)
+class OpenOptions:
+    """What the caller asked for when opening a product.
+
+    Attributes
+    ----------
+    group : str or None
+        The group of a netCDF-4 or HDF5 file.
+    member : str or None
+        A glob of files inside an archive product.
+    drop_variables : tuple of str
+        Variables to leave out.
+    decoders : tuple of (name, value)
+        Those of xarray's decoders that were given, frozen.
+    product_engine : str or None
+        xarray's engine for the file; None: the one for its format.
+    product_engine_kwargs : tuple of (name, value)
+        Further options of that engine, frozen.
+    """
+
+    group: str | None = None
+    member: str | None = None
+    drop_variables: tuple[str, ...] = ()
+    decoders: tuple[tuple[str, Any], ...] = ()
+    product_engine: str | None = None
+    product_engine_kwargs: tuple[tuple[str, Any], ...] = ()
+
+    @classmethod
+    def make(
+        cls,
+        *,
+        group: str | None = None,
+        member: str | None = None,
+        drop_variables: str | Iterable[str] | None = None,
+        product_engine: str | None = None,
+        product_engine_kwargs: Mapping[str, Any] | None = None,
+        **decoders: Any,
+    ) -> OpenOptions:
+        """Make the value from the arguments of ``xr.open_dataset``; None means "not given".
+
+        Raises
+        ------
+        ConfigurationError
+            A decoder has no such name, or a value cannot be pickled.
+        """
+        for unknown in sorted(decoders.keys() - set(DECODERS)):
+            near = difflib.get_close_matches(unknown, DECODERS, n=1)
+            hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(DECODERS)}."
+            msg = f"There is no option {unknown} to open a product with; {hint}"
+            raise ConfigurationError(msg)
+        dropped = [drop_variables] if isinstance(drop_variables, str) else drop_variables or ()
+        return cls(
+            group=group,
+            member=member,
+            drop_variables=tuple(dropped),
+            decoders=_frozen_pairs(decoders),
+            product_engine=product_engine,
+            product_engine_kwargs=_frozen_pairs(product_engine_kwargs or {}, keep_none=True),
+        )
+
+    def arguments(self) -> dict[str, Any]:
+        """Return decoders and engine options as keyword arguments of ``xr.open_dataset``."""
+        pairs = (*self.decoders, *self.product_engine_kwargs)
+        return {name: thaw(value) for name, value in pairs}
+
+
+def _frozen_pairs(
+    given: Mapping[str, Any], *, keep_none: bool = False
+) -> tuple[tuple[str, Any], ...]:
+    return tuple(
+        (name, freeze(given[name]))
+        for name in sorted(given)
+        if keep_none or given[name] is not None
+    )

@@ -1,0 +1,65 @@
+"""Percent-encoding of one segment of a path, strict in both directions.
+
+It knows which characters have a meaning in paths, patterns and chained URLs; it has never heard
+of what the segments say.
+"""
+
+from __future__ import annotations
+
+import re
+
+from hda_fsspec.errors import LocationError
+
+_ESCAPED = re.compile(r"[%/?*\[\]#=,\\]|\s|[\x00-\x1f\x7f]|::+")
+_HEXADECIMAL = re.compile(r"[0-9A-Fa-f]{2}")
+
+
+def quote(text: str) -> str:
+    """Percent-encode what has a meaning in paths, patterns or chained URLs.
+
+    Raises
+    ------
+    LocationError
+        The text holds lone surrogates, which no path can.
+    """
+    if text in {".", ".."}:
+        return text.replace(".", "%2E")
+    try:
+        text.encode()
+    except UnicodeEncodeError as err:
+        msg = f"Cannot write {text!r} into a path: it is not valid Unicode text."
+        raise LocationError(msg) from err
+    return _ESCAPED.sub(lambda match: escape(match.group(0)), text)
+
+
+def escape(text: str) -> str:
+    """Percent-encode every character."""
+    return "".join(f"%{byte:02X}" for byte in text.encode())
+
+
+def unquote(text: str, whole: str) -> str:
+    """Decode percent-encoding, strictly.
+
+    Raises
+    ------
+    LocationError
+        A ``%`` escapes nothing, or the bytes are not UTF-8; the message shows the `whole` path.
+    """
+    if "%" not in text:
+        return text
+    out = bytearray()
+    position = 0
+    while (found := text.find("%", position)) >= 0:
+        out += text[position:found].encode("utf-8", "surrogatepass")
+        digits = text[found + 1 : found + 3]
+        if not _HEXADECIMAL.fullmatch(digits):
+            msg = f"Cannot read {whole!r}: '%{digits}' is no escape; write a percent sign as %25."
+            raise LocationError(msg)
+        out.append(int(digits, 16))
+        position = found + 3
+    out += text[position:].encode("utf-8", "surrogatepass")
+    try:
+        return out.decode()
+    except UnicodeDecodeError as err:
+        msg = f"Cannot read {whole!r}: its percent-encoded bytes are not UTF-8."
+        raise LocationError(msg) from err

@@ -1,0 +1,86 @@
+"""With the real engine too, the products told are those that computing makes local."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import xarray as xr
+
+import hda_fsspec.accessor  # noqa: F401  (registers it)
+from hda_fsspec import opened
+from hda_fsspec.emulator import dated_product
+from hda_fsspec.products import shared_products
+from hda_fsspec.settings import Settings
+from hda_fsspec.xarray_backend import HDABackendEntrypoint
+
+Expression = Callable[[xr.Dataset], Any]
+SELECTIONS: dict[str, Expression] = {
+    "slice": lambda d: d.isel(time=slice(3, 6)),
+    "list": lambda d: d.sst.isel(time=[1, 5]),
+    "backwards": lambda d: d.sst.T.isel(time=slice(7, None, -3)),
+    "without the dimension": lambda d: d.mask,
+}
+CHUNKED: dict[str, Expression] = {
+    "mean": lambda d: d.sst.isel(time=slice(2, 7)).mean(),
+    "anomaly": lambda d: (d - d.mean("time")).isel(time=2),
+    "resample": lambda d: d.resample(time="2D").mean().isel(time=[1]),
+    "rolling": lambda d: d.sst.rolling(time=3).mean().isel(time=5),
+}
+CASES = [
+    *(pytest.param(f, {}, id=name) for name, f in {**SELECTIONS, **CHUNKED}.items()),
+    *(pytest.param(f, {"time": 3}, id=f"{name}, chunks of 3") for name, f in CHUNKED.items()),
+    *(pytest.param(f, None, id=f"{name}, not chunked") for name, f in SELECTIONS.items()),
+]
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    """Eight daily files, by name."""
+    folder: Path = tmp_path_factory.mktemp("files")
+    found = {}
+    for day in range(1, 9):
+        path = folder / f"sst_202405{day:02}.nc"
+        xr.Dataset(
+            {"sst": (("time", "lat"), np.full((1, 3), float(day))), "mask": ("lat", [1.0, 2, 3])},
+            coords={
+                "time": [np.datetime64(f"2024-05-{day:02}T12:00", "ns")],
+                "lat": [1.0, 2.0, 3.0],
+                "flag": ("time", [float(day)]),
+            },
+        ).to_netcdf(path)
+        found[path.name] = path.read_bytes()
+    return found
+
+
+@pytest.mark.parametrize(("expression", "chunks"), CASES)
+def test_what_is_told_becomes_local(
+    bench: Any, files: dict[str, bytes], expression: Expression, chunks: Any
+) -> None:
+    """Nothing is ordered by telling; computing then makes those products local, and no others."""
+    emulator = bench.start(products=[dated_product(name, body) for name, body in files.items()])
+    options = bench.settings(emulator)
+    cache = shared_products(Settings.resolve(**options)).cache
+    dataset = xr.open_dataset(
+        bench.query, engine=HDABackendEntrypoint, chunks=chunks, storage_options=options
+    )
+    made = expression(dataset)
+    orders = emulator.orders
+
+    told = [product.product_id for product in made.hda.products]
+
+    assert made.hda.plan().orders_needed == len(set(told) - _local(cache))
+    assert emulator.orders == orders == 1
+    # The template is local since the data set was opened.
+    opened.clear_pool()
+    cache.clear()
+    made.compute()
+    assert _local(cache) == set(told)
+    assert made.compute().hda.products == []
+
+
+def _local(cache: Any) -> set[str]:
+    return {entry.product.product_id for entry in cache.entries()}

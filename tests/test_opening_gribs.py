@@ -1,0 +1,195 @@
+"""GRIB products: no variable dropped unsaid, and an index that is safe to share a disk with."""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+import xarray as xr
+
+from hda_fsspec.errors import ProductFormatError
+from hda_fsspec.gribs import grib_parts, import_pyproj_first, open_grib
+from hda_fsspec.opening import OpenOptions, open_local
+
+import_pyproj_first()
+pytest.importorskip("cfgrib")
+
+SPLIT = {
+    "ERA5_AN_20100101_0000.grb": 3,
+    "cams-egg4-monthly.grib": 2,
+    "t_on_different_level_types.grib": 2,
+    "tp_on_different_grid_resolutions.grib": 2,
+}
+
+
+@pytest.fixture
+def product(shared_data: Path, tmp_path: Path) -> Path:
+    """Copy a GRIB file of two variables into a folder of its own."""
+    folder = tmp_path / "product {odd} name"
+    folder.mkdir()
+    return Path(shutil.copy(shared_data / "grib/era5-levels-members.grib", folder / "data.grib"))
+
+
+def _open(path: Path, scratch: Path, **options: Any) -> xr.Dataset:
+    return open_local(path, OpenOptions.make(**options), name="P1", scratch=scratch)
+
+
+@pytest.mark.parametrize(("file", "parts"), SPLIT.items())
+def test_the_filters_of_the_error_work(
+    file: str, parts: int, shared_data: Path, tmp_path: Path
+) -> None:
+    """Each filter that the message names opens, and together they hold every message."""
+    path = shared_data / "grib" / file
+    with pytest.raises(ProductFormatError, match=r'product_engine_kwargs=\{"filter_by_keys"') as e:
+        _open(path, tmp_path / "scratch")
+
+    filters = grib_parts(path, {})
+
+    assert len(filters) == parts
+    found = []
+    for each in filters:
+        assert str(each) in str(e.value)
+        with _open(path, tmp_path / "s", product_engine_kwargs={"filter_by_keys": each}) as ds:
+            found += [variable.attrs["GRIB_paramId"] for variable in ds.data_vars.values()]
+    import cfgrib
+
+    index = cfgrib.FieldsetIndex.from_fieldset(
+        cfgrib.FileStream(str(path)), ["paramId"], cfgrib.COMPUTED_KEYS
+    )
+    assert set(found) == set(index["paramId"])
+
+
+def test_dropping_is_possible_when_asked_for(shared_data: Path, tmp_path: Path) -> None:
+    """What cfgrib does by default can be had, by name."""
+    path = shared_data / "grib/cams-egg4-monthly.grib"
+
+    with _open(path, tmp_path, product_engine_kwargs={"errors": "ignore"}) as ds:
+        assert list(ds.data_vars) == ["t2m"]
+
+
+def test_a_filter_that_fits_nothing_is_told(product: Path, tmp_path: Path) -> None:
+    """Cfgrib makes an empty dataset of it; here it is an error with the values there are."""
+    options = {"filter_by_keys": {"typeOfLevel": "surface"}}
+
+    with pytest.raises(ProductFormatError, match="typeOfLevel: 'isobaricInhPa'"):
+        _open(product, tmp_path, product_engine_kwargs=options)
+
+
+def test_the_index_is_kept_and_used(
+    product: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The second opening reads the index; neither says anything in the log."""
+    caplog.set_level(logging.INFO)
+    scratch = tmp_path / "scratch"
+    _open(product, scratch).close()
+    (index,) = scratch.rglob("*.idx")
+    made = index.stat()
+
+    with _open(product, scratch) as ds:
+        assert ds["t"].isel(number=0, time=0, isobaricInhPa=0).mean() > 200
+
+    assert index.stat().st_mtime_ns == made.st_mtime_ns
+    assert list(scratch.rglob("*")) == [index.parent, index]
+    assert list(product.parent.iterdir()) == [product]
+    assert not [each for each in caplog.records if each.name.startswith("cfgrib")]
+
+
+def test_another_product_of_the_same_length_has_its_own_index(
+    shared_data: Path, tmp_path: Path
+) -> None:
+    """An index belongs to what a file holds, not to where it lies."""
+    path = tmp_path / "data.grib"
+    days = sorted((shared_data / "c3s/era5-2t-uk-2019-03-grib/daily").glob("*.grib"))[:2]
+    times = []
+    for day in days:
+        shutil.copy(day, path)
+        with _open(path, tmp_path / "scratch") as ds:
+            times.append(str(ds["time"].values[0])[:10])
+
+    assert times == ["2019-03-01", "2019-03-02"]
+    assert len(list((tmp_path / "scratch").rglob("*.idx"))) == 2
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root to own files as somebody else")
+def test_an_index_of_somebody_else_is_not_loaded(product: Path, tmp_path: Path) -> None:
+    """An index is a pickle: in a folder that others may write to it is neither read nor made."""
+    scratch = tmp_path / "scratch"
+    folder = scratch / f"grib-{os.geteuid()}"
+    folder.mkdir(parents=True)
+    os.chown(folder, 12345, 12345)
+
+    with _open(product, scratch) as ds:
+        assert set(ds.data_vars) == {"t", "z"}
+
+    assert list(folder.iterdir()) == []
+
+
+def test_an_index_others_may_write_to_is_not_used(product: Path, tmp_path: Path) -> None:
+    """The same for a folder of ours with permissions for the group."""
+    scratch = tmp_path / "scratch"
+    folder = scratch / f"grib-{os.geteuid()}"
+    folder.mkdir(parents=True)
+    folder.chmod(0o770)
+
+    _open(product, scratch).close()
+
+    assert list(folder.iterdir()) == []
+
+
+def test_no_index_where_nothing_can_be_written(product: Path, tmp_path: Path) -> None:
+    """A read-only cache opens without an index and without a word."""
+    file = tmp_path / "file"
+    file.touch()
+
+    with _open(product, file / "scratch") as ds:
+        assert set(ds.data_vars) == {"t", "z"}
+
+
+def test_many_threads_share_one_index(
+    product: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Nobody sees an index that is half written, and one of them stays."""
+    scratch = tmp_path / "scratch"
+    sizes = []
+
+    def run() -> None:
+        with open_grib(product, {}, name="P1", scratch=scratch) as ds:
+            sizes.append(ds.sizes["number"])
+
+    threads = [threading.Thread(target=run) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert sizes == [10] * 4
+    assert len([path for path in scratch.rglob("*") if path.is_file()]) == 1
+    assert not [each for each in caplog.records if each.name.startswith("cfgrib")]
+
+
+def test_python_ends_well_after_a_grib_and_a_raster(shared_data: Path, tmp_path: Path) -> None:
+    """The two PROJ libraries that the wheels bring are loaded in the order that both survive."""
+    pytest.importorskip("rioxarray")
+    code = (
+        "import sys; from pathlib import Path; from hda_fsspec.opening import *\n"
+        "for path in sys.argv[2:]:\n"
+        "    open_local(Path(path), OpenOptions(), name='P1', scratch=Path(sys.argv[1])).load()"
+    )
+    files = [shared_data / "grib/optical-cams.grib", shared_data / "sentinel-2/S2_20250602_SCL.jp2"]
+
+    done = subprocess.run(
+        [sys.executable, "-c", code, tmp_path / "scratch", *files],
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+    assert done.returncode == 0, done.stderr

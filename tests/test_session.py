@@ -1,0 +1,309 @@
+"""Requests over real sockets: what is retried, how often, how long, and what is told in the end."""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+
+from hda_fsspec.emulator import Emulator, Fault
+from hda_fsspec.errors import AuthenticationError, BrokerError, OfflineError, QuotaError
+from hda_fsspec.session import Session
+from hda_fsspec.settings import Settings
+
+
+class FakeSleep:
+    """Remembers the waits, and waits for none of them."""
+
+    def __init__(self) -> None:
+        self.waits: list[float] = []
+
+    def __call__(self, seconds: float) -> None:
+        """Wait."""
+        self.waits.append(seconds)
+
+
+@pytest.fixture
+def sleep() -> FakeSleep:
+    """Return a way to wait that takes no time."""
+    return FakeSleep()
+
+
+@pytest.fixture
+def connect(bench: Any, sleep: FakeSleep) -> Any:
+    """Return a function from an emulator and settings to a session with recorded waits."""
+    sessions: list[Session] = []
+
+    def connect(emulator: Emulator, **given: Any) -> Session:
+        settings = Settings.resolve(**bench.settings(emulator, **given))
+        session = Session(settings, sleep=sleep, clock=lambda: 1000.0, jitter=lambda: 1.0)
+        sessions.append(session)
+        return session
+
+    yield connect
+    for session in sessions:
+        session.close()
+
+
+CALLS: dict[str, Callable[[Session], Any]] = {
+    "json": lambda session: session.json("GET", "datasets"),
+    "search": lambda session: session.json("POST", "dataaccess/search", body={"dataset_id": "x"}),
+    "head": lambda session: session.head("dataaccess/download/abc"),
+    "order": lambda session: session.order("dataaccess/download", {"product_id": "p"}),
+}
+PLACES = {
+    "json": ("GET", "datasets"),
+    "search": ("POST", "dataaccess/search"),
+    "head": ("HEAD", "dataaccess/download"),
+    "order": ("POST", "dataaccess/download"),
+}
+GROWING = [0.5, 1.0, 2.0, 4.0, 8.0, 16.0]
+
+
+@pytest.mark.parametrize(("status", "retries"), [(408, 6), (500, 3), (502, 6), (503, 6), (504, 6)])
+@pytest.mark.parametrize("call", sorted(CALLS))
+def test_a_fault_that_stays_is_told_after_its_retries(
+    bench: Any, connect: Any, sleep: FakeSleep, call: str, status: int, retries: int
+) -> None:
+    """Each status is asked again so often, with waits that double up to a bound, and no more."""
+    emulator = bench.start()
+    emulator.fault(
+        Fault("status", method=PLACES[call][0], path=PLACES[call][1], status=status, times=None)
+    )
+    with pytest.raises(BrokerError) as caught:
+        CALLS[call](connect(emulator))
+
+    assert caught.value.status == status
+    assert f"{PLACES[call][0]} {emulator.url}api/v1/{PLACES[call][1]}" in str(caught.value)
+    assert emulator.count(*PLACES[call]) == retries + 1
+    assert sleep.waits == GROWING[:retries]
+
+
+@pytest.mark.parametrize("status", [400, 404, 409, 410, 422, 501])
+def test_what_does_not_help_is_not_retried(
+    bench: Any, connect: Any, sleep: FakeSleep, status: int
+) -> None:
+    """A refusal is told at once, in the service's words."""
+    emulator = bench.start()
+    emulator.fault(
+        Fault("status", path="datasets", status=status, body={"detail": "no such thing"})
+    )
+    with pytest.raises(BrokerError, match="no such thing") as caught:
+        connect(emulator).json("GET", "datasets")
+
+    assert caught.value.status == status
+    assert sleep.waits == []
+
+
+@pytest.mark.parametrize("times", [1, 3])
+def test_a_fault_that_passes_is_not_told(bench: Any, connect: Any, times: int) -> None:
+    """After the retries that were needed the answer is the answer."""
+    emulator = bench.start()
+    emulator.fault(Fault("status", path="datasets", status=500, times=times))
+
+    assert connect(emulator).json("GET", "datasets")["features"]
+    assert emulator.count("GET", "datasets") == times + 1
+
+
+def test_quota_of_other_calls_is_waited_for_and_of_orders_is_told(
+    bench: Any, connect: Any, sleep: FakeSleep
+) -> None:
+    """A 429 is retried, but that of an order is for the caller, with the time of the reset."""
+    emulator = bench.start(quota=0, quota_reset_unit="s")
+    session = connect(emulator)
+    emulator.fault(Fault("status", path="datasets", status=429, times=None))
+    with pytest.raises(QuotaError):
+        session.json("GET", "datasets")
+    assert len(sleep.waits) == 6
+
+    sleep.waits.clear()
+    product = session.json("POST", "dataaccess/search", body={"dataset_id": bench.dataset})
+    feature = product["features"][0]
+    body = {"dataset_id": bench.dataset, "product_id": feature["id"]}
+    with pytest.raises(QuotaError) as caught:
+        session.order(
+            "dataaccess/download", {**body, "location": feature["properties"]["location"]}
+        )
+    assert sleep.waits == []
+    assert caught.value.reset_at is not None
+    assert 0 < caught.value.reset_at - time.time() < 3700
+
+
+def test_retry_after_is_honoured_up_to_a_minute(
+    bench: Any, connect: Any, sleep: FakeSleep, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The service's own wait counts where it is longer than ours, and not for longer than 60 s."""
+    waits = iter(["7", "0", "3600", "garbage"])
+    emulator = bench.start()
+    answer = emulator._broker.answer
+
+    def answers(request: Any, faults: Any) -> Any:
+        got = answer(request, faults)
+        return got.with_headers({"Retry-After": next(waits)}) if got.status == 503 else got
+
+    monkeypatch.setattr(emulator._broker, "answer", answers)
+    emulator.fault(Fault("status", path="datasets", status=503, times=4))
+    connect(emulator).json("GET", "datasets")
+
+    assert sleep.waits == [7.0, 1.0, 60.0, 4.0]
+
+
+@pytest.mark.parametrize("kind", ["html", "cut-json"])
+@pytest.mark.parametrize("call", ["json", "search"])
+def test_what_is_no_json_is_asked_for_again(
+    bench: Any, connect: Any, sleep: FakeSleep, kind: str, call: str
+) -> None:
+    """A page or half an answer is retried twice, then told, with what came and the address."""
+    emulator = bench.start()
+    session = connect(emulator)
+    body = {"dataset_id": bench.dataset}
+    method, path = PLACES[call]
+    emulator.fault(Fault(kind, method=method, path=path, times=2))
+    assert session.json(method, path, body=body if call == "search" else None)["features"]
+    assert sleep.waits == [0.5, 1.0]
+
+    emulator.fault(Fault(kind, method=method, path=path, times=None))
+    with pytest.raises(BrokerError, match="HDA_URL") as caught:
+        session.json(method, path, body=body if call == "search" else None)
+    assert ("a web page" in str(caught.value)) == (kind == "html")
+    assert caught.value.status == 200
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, "9" * 5000, "", "null,"])
+def test_odd_json_is_told_too(bench: Any, connect: Any, text: str) -> None:
+    """Nesting without end and numbers of thousands of digits are no JSON to us."""
+    emulator = bench.start()
+    emulator.fault(Fault("status", path="datasets", status=200, body=text, times=None))
+    with pytest.raises(BrokerError, match="no JSON"):
+        connect(emulator).json("GET", "datasets")
+
+
+def test_resets_and_hangs(bench: Any, connect: Any, sleep: FakeSleep) -> None:
+    """A lost connection is retried six times, silence two times, each with its own count."""
+    emulator = bench.start()
+    session = connect(emulator, timeout=0.05)
+    session.json("GET", "datasets")
+    emulator.fault(Fault("reset", path="datasets", times=6))
+    emulator.fault(Fault("hang", path="datasets", seconds=0.3, times=2))
+    assert session.json("GET", "datasets")
+    assert sleep.waits == [*GROWING, 0.5, 1.0]
+
+    sleep.waits.clear()
+    emulator.fault(Fault("reset", path="datasets", times=None))
+    with pytest.raises(BrokerError, match="in 7 tries") as caught:
+        session.json("GET", "datasets")
+    assert caught.value.status is None
+    assert sleep.waits == GROWING
+    emulator.clear_faults()
+    emulator.fault(Fault("hang", path="datasets", seconds=0.3, times=None))
+    with pytest.raises(BrokerError, match="in 3 tries"):
+        session.json("GET", "datasets")
+
+
+def test_a_host_that_was_never_reached(bench: Any, connect: Any, sleep: FakeSleep) -> None:
+    """A host that never answered is tried twice more: it is probably a wrong address."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    for url in (f"http://127.0.0.1:{port}/", "http://no-such-host.invalid/"):
+        sleep.waits.clear()
+        with pytest.raises(BrokerError, match=r"in 3 tries.*HDA_URL"):
+            connect(bench.start(), url=url).json("GET", "datasets")
+        assert sleep.waits == [0.5, 1.0]
+
+
+def test_a_token_that_is_refused_for_ever(bench: Any, connect: Any, sleep: FakeSleep) -> None:
+    """After one renewal a refusal is told: it is not the token's fault."""
+    for status in (401, 403):
+        emulator = bench.start()
+        emulator.fault(Fault("status", path="datasets", status=status, times=None))
+        with pytest.raises(AuthenticationError, match="'user'"):
+            connect(emulator).json("GET", "datasets")
+
+        assert emulator.count("GET", "datasets") == 2
+        assert emulator.count("POST", "refreshtoken") == 1
+    assert sleep.waits == []
+
+
+def test_a_refusal_inside_another_answer_is_no_credential_error(bench: Any, connect: Any) -> None:
+    """The service behind the broker refuses the broker, not this account."""
+    emulator = bench.start()
+    body = {"status_code": 500, "detail": "401, message='Unauthorized', url='https://up.int'"}
+    emulator.fault(Fault("status", path="datasets", status=500, body=body, times=None))
+    with pytest.raises(BrokerError, match="Unauthorized"):
+        connect(emulator).json("GET", "datasets")
+
+    assert emulator.count("POST", "refreshtoken") == 0
+
+
+def test_offline_never_touches_the_network(bench: Any, connect: Any) -> None:
+    """Every kind of call is refused before a socket is opened."""
+    emulator = bench.start()
+    session = connect(emulator, offline=True)
+    calls: dict[str, Callable[[Session], Any]] = {
+        **CALLS,
+        "put": lambda session: session.put("termsaccepted/t", {}),
+        "stream": lambda session: next(session.stream("a", headers={}).gen),
+    }
+    for call in calls.values():
+        with pytest.raises(OfflineError, match="HDA_OFFLINE"):
+            call(session)
+
+    assert len(emulator.log) == 0
+    assert emulator.max_connections == 0
+
+
+@pytest.mark.parametrize("limit", [1, 3])
+def test_connections_are_bounded(bench: Any, connect: Any, limit: int) -> None:
+    """However many threads ask, no more sockets are open than were allowed."""
+    emulator = bench.start(latency_seconds=0.01)
+    session = connect(emulator, max_connections=limit)
+    with ThreadPoolExecutor(12) as pool:
+        list(pool.map(lambda _: session.json("GET", "datasets"), range(24)))
+
+    assert emulator.max_connections <= limit
+    assert emulator.logins == 1
+
+
+def test_a_stream_that_is_left_gives_its_connection_back(bench: Any, connect: Any) -> None:
+    """Leaving a body unread, and refusals of streams, do not use up the connections."""
+    emulator = bench.start(size=3_000_000)
+    session = connect(emulator, max_connections=1, timeout=5)
+    found = session.json("POST", "dataaccess/search", body={"dataset_id": bench.dataset})
+    feature = found["features"][0]
+    body = {"dataset_id": bench.dataset, "product_id": feature["id"]}
+    order = {**body, "location": feature["properties"]["location"]}
+    path = f"dataaccess/download/{session.order('dataaccess/download', order)['download_id']}"
+    for _ in range(3):
+        with session.stream(path, headers={}) as (answer, pieces):
+            assert answer.status == 200
+            assert next(pieces)
+        with pytest.raises(BrokerError), session.stream("dataaccess/download/no", headers={}):
+            pass
+        assert session.head(path).status == 200
+        with session.stream("dataaccess/download/no", headers={}, accept={404}) as (answer, _rest):
+            assert answer.status == 404
+
+
+def test_a_body_that_breaks_off_is_told_by_its_pieces(bench: Any, connect: Any) -> None:
+    """A cut in the middle of a stream is an error of the iterator, and not retried there."""
+    emulator = bench.start(size=100_000)
+    session = connect(emulator)
+    found = session.json("POST", "dataaccess/search", body={"dataset_id": bench.dataset})
+    feature = found["features"][0]
+    body = {"dataset_id": bench.dataset, "product_id": feature["id"]}
+    order = {**body, "location": feature["properties"]["location"]}
+    path = f"dataaccess/download/{session.order('dataaccess/download', order)['download_id']}"
+    for kind in ("cut", "reset"):
+        emulator.fault(Fault(kind, after_bytes=500))
+        with (
+            session.stream(path, headers={}) as (_, pieces),
+            pytest.raises(BrokerError, match="broke off"),
+        ):
+            list(pieces)
+
+    assert emulator.count("GET", path) == 2
