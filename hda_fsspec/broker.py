@@ -191,11 +191,7 @@ class Broker:
             return OrderStatus(OrderState.READY, name=delivered_name(answer.headers))
         if answer.status in {405, 501}:
             self._heads_work = False
-        status = self._listed_status(download_id)
-        if status.state is OrderState.READY and self._heads_work:
-            # The two disagree; the file itself is not there yet.
-            return OrderStatus(OrderState.WAITING)
-        return status
+        return self._listed_status(download_id)
 
     def _listed_status(self, download_id: str) -> OrderStatus:
         try:

@@ -6,9 +6,11 @@ files are the truth: there is no index, and nothing here needs a lock.
 
 from __future__ import annotations
 
+import collections
 import contextlib
 import dataclasses
 import os
+import threading
 import time
 from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
@@ -70,6 +72,8 @@ class Cache:
         self._clock = clock
         self._room = Room(self._folder, bound=max_bytes, clock=clock, free_bytes=free_bytes)
         self._remembered: dict[Product, Entry] = {}
+        self._held: collections.Counter[str] = collections.Counter()
+        self._guard = threading.Lock()
 
     @property
     def root(self) -> Path:
@@ -145,11 +149,23 @@ class Cache:
         )
         try:
             missing = 0 if expected_bytes is None else max(0, expected_bytes - staging.offset)
-            self._room.make(missing, {*keep, staging.key})
+            self._room.make(missing, {*keep, *self._in_use(), staging.key})
         except BaseException:
             staging.release()
             raise
         return staging
+
+    @contextlib.contextmanager
+    def hold(self, product: Product) -> Iterator[None]:
+        """Keep a product from being evicted by this process, which is about to open it."""
+        key = product_key(product)
+        with self._guard:
+            self._held[key] += 1
+        try:
+            yield
+        finally:
+            with self._guard:
+                self._held -= collections.Counter([key])
 
     def entries(self) -> Iterator[Entry]:
         """Go through all complete products, in no particular order."""
@@ -242,6 +258,10 @@ class Cache:
                 useless.append(folder)
         return self._discard_all(useless)
 
+    def _in_use(self) -> set[str]:
+        with self._guard:
+            return set(self._held)
+
     def _find(self, product: Product) -> Entry | None:
         if not self._folder.is_present():
             return None
@@ -291,7 +311,7 @@ class Cache:
         self._remember(entry.product, entry)
         self._room.added(entry)
         # Its size may not have been known before.
-        self._room.make(0, {entry.key})
+        self._room.make(0, {*self._in_use(), entry.key})
 
 
 def _has_length(entry: Entry) -> bool:

@@ -33,7 +33,7 @@ def open_mfdataset(
     Raises
     ------
     FileNotFoundError
-        A query or pattern finds nothing.
+        A query or pattern finds nothing, or the list is empty.
     HDAError, OSError
         As :meth:`hda_fsspec.HDAFileSystem.prefetch`.
     """
@@ -48,6 +48,9 @@ def open_mfdataset(
 
 def _paths(fs: HDAFileSystem, paths: Sequence[str | Location]) -> list[str]:
     """Return the paths of all products that are meant, in order."""
+    if not paths:
+        msg = "Nothing to open: no path was given. Give a query, a pattern, or paths of products."
+        raise FileNotFoundError(msg)
     found: list[str] = []
     for location in map(Location.parse, paths):
         names = [location.path] if location.product else fs.ls(location.path, detail=False)

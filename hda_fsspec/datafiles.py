@@ -122,15 +122,19 @@ def open_data_file_groups(file: DataFile, options: OpenOptions) -> dict[str, xr.
         return {"/": open_data_file(file, options)}
 
     def open_groups(each: str, **more: Any) -> dict[str, xr.Dataset]:
-        every = {**more, **arguments}
-        with _guarded(each) as locked:
-            return xr.open_groups(
-                file.path, engine=each, chunks=None, cache=False, **{**locked, **every}
-            )
+        # One by one: xarray's own way shares a lock among groups that it cannot be given.
+        above = f"/{(options.group or '').strip('/')}".rstrip("/")
+        below = [path for path in list_groups(file.path) if path.startswith(f"{above}/")]
+        groups: dict[str, xr.Dataset] = {}
+        with contextlib.ExitStack() as opened:
+            for path in (above or "/", *below):
+                ds = _open_dataset(file, each, {**more, **arguments, "group": path})
+                opened.callback(ds.close)
+                groups[path.removeprefix(above) or "/"] = ds
+            opened.pop_all()
+        return groups
 
-    groups = _attempt(file, options, engine, open_groups)
-    # Below a group xarray's names are relative, and "." is the group itself.
-    return {f"/{path.strip('/').removeprefix('.')}": ds for path, ds in groups.items()}
+    return _attempt(file, options, engine, open_groups)
 
 
 def list_groups(path: Path) -> dict[str, int]:

@@ -56,6 +56,8 @@ class Halves:
     ----------
     learn : callable
         Told the true length of each product that was fetched.
+    expected : callable
+        Returns the length of a product in bytes, None where it is not known for certain.
     """
 
     broker: Broker
@@ -65,6 +67,7 @@ class Halves:
     quota: Quota
     licences: Licences
     learn: Callable[[Product, int], object]
+    expected: Callable[[Product], int | None]
 
 
 class Fetches:
@@ -245,7 +248,9 @@ class Fetches:
         while True:
             yield self._transfers
             try:
-                with self._halves.cache.stage(product, expected_bytes=product.size) as staging:
+                with self._halves.cache.stage(
+                    product, expected_bytes=self._halves.expected(product)
+                ) as staging:
                     received = yield from transfer(
                         self._halves.broker, download_id, staging, flight.tell
                     )

@@ -1,9 +1,9 @@
 """The locks under which HDF5, netCDF-C and ecCodes are used: those of xarray, re-entrant.
 
-None of these libraries is thread-safe. xarray takes a lock to open a handle and to read values, but not
-while it reads the metadata of a file that is being opened: files opened in one thread while
-another reads crash the process. Whoever holds a lock of this module keeps all users of xarray's
-lock out, and may open, read and close files that were given it, which then takes nothing twice.
+None of these libraries is thread-safe. xarray takes a lock to open a handle and to read values,
+but not while it reads the metadata of a file that is being opened: files opened in one thread
+while another reads crash the process. Whoever holds a lock of this module keeps all users of
+xarray's lock out, and may open, read and close files that were given it: it is not taken twice.
 """
 
 from __future__ import annotations
@@ -49,6 +49,9 @@ class ReentrantLock:
     def locked(self) -> bool:
         """Whether some thread has it."""
         return self._depth > 0
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self._inner,)
 
     def __enter__(self) -> None:
         self.acquire()

@@ -33,6 +33,7 @@ from hda_fsspec.looking import LookingFileSystem
 from hda_fsspec.readonly import ReadOnly, refuse
 from hda_fsspec.records import Product
 from hda_fsspec.settings import SETTING_NAMES, Settings
+from hda_fsspec.waiting import blocking
 
 if TYPE_CHECKING:
     from hda_fsspec.products import Entry, Listener, Products
@@ -155,6 +156,12 @@ class HDAFileSystem(ReadOnly, LookingFileSystem):
         handle = await self._open_local(rpath, listener)
         size = await self._run(lambda: copy_out(handle, lpath))
         listener(size, size)
+
+    cat = blocking(LookingFileSystem._cat)
+    cat_file = blocking(_cat_file)
+    cat_ranges = blocking(LookingFileSystem._cat_ranges)
+    get = blocking(_get)
+    get_file = blocking(_get_file)
 
     def _open(
         self,

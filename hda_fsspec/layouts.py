@@ -1,21 +1,21 @@
 """How products are laid along one dimension: which dimension, which variables, what must agree.
 
-Decided from the header of one product, and checked against those of the others. Pure: no product
-is opened here.
+Decided from the header of one product. Pure: no product is opened here.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import numpy as np
 
-from hda_fsspec.errors import ProductMismatchError, QueryError
+from hda_fsspec.errors import QueryError
 from hda_fsspec.headers import Header, VariableHeader
 
 _TIME_NAMES = ("time", "valid_time", "time_counter", "TIME", "Time", "t", "times", "date")
+_NEW_NAMES = ("time", "start_time", "catalogue_time", "hda_time")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -58,9 +58,10 @@ class Layout:
         return list(dims).index(self.dim) if self.dim in dims else 0
 
     def kept(self, header: Header) -> set[str]:
-        """Return the variables whose values a header must hold: index coordinates."""
+        """Return the variables whose values a header must hold: index coordinates, and scalars."""
         names = {name for name, v in header.variables.items() if v.dims == (name,)}
-        return names | ({self.dim} if self.has_index else set())
+        scalars = {n for n, v in header.variables.items() if not v.dims} & self.compared(header)
+        return names | scalars | ({self.dim} if self.has_index else set())
 
     def compared(self, header: Header) -> set[str]:
         """Return the variables that must be equal in all products."""
@@ -86,19 +87,14 @@ def find_layout(
     Raises
     ------
     QueryError
-        A name in ``concat_variables`` is no variable.
+        A name in ``concat_variables`` is no variable, or an index; or the dimension has the name
+        of a variable that cannot be its coordinate.
     """
-    unknown = sorted(set(concat_variables) - set(header.variables))
-    if unknown:
-        msg = (
-            f"concat_variables names {unknown[0]!r}, which the products do not have. They have: "
-            f"{', '.join(sorted(header.variables))}."
-        )
-        raise QueryError(msg, key="concat_variables")
-    dim = concat_dim or _time_dim(header) or _scalar_time(header) or "time"
+    dim = concat_dim or _time_dim(header) or _scalar_time(header) or _free_name(header)
+    _refuse(header, dim, concat_variables)
     is_new = dim not in header.sizes
     variable = header.variables.get(dim)
-    has_index = variable is not None and variable.dims in {(dim,), ()}
+    has_index = variable is not None
     if is_new:
         # As xarray concatenates: along a new dimension all data variables get it.
         stacked = [n for n, v in header.variables.items() if not v.is_coordinate]
@@ -110,9 +106,32 @@ def find_layout(
         dim=dim,
         is_new=is_new,
         has_index=has_index,
-        is_from_catalogue=not has_index and variable is None and one_step,
+        is_from_catalogue=not has_index and one_step,
         stacked=tuple(stacked),
     )
+
+
+def _refuse(header: Header, dim: str, concat_variables: Collection[str]) -> None:
+    for name in sorted(set(concat_variables) - {dim}):
+        if name not in header.variables:
+            msg = (
+                f"concat_variables names {name!r}, which the products do not have. They have: "
+                f"{', '.join(sorted(header.variables))}."
+            )
+            raise QueryError(msg, key="concat_variables")
+        if header.variables[name].dims == (name,):
+            msg = (
+                f"concat_variables names {name!r}, which is the index of its own dimension and "
+                f"cannot lie along {dim!r} too. Leave it out."
+            )
+            raise QueryError(msg, key="concat_variables")
+    mine = header.variables.get(dim)
+    if mine is not None and mine.dims not in {(dim,), ()}:
+        msg = (
+            f"Products cannot be stacked along {dim!r}: the products have a variable of that name, "
+            f"with the dimensions {mine.dims}. Choose another concat_dim."
+        )
+        raise QueryError(msg, key="concat_dim")
 
 
 def _is_time(variable: VariableHeader) -> bool:
@@ -141,123 +160,11 @@ def _time_dim(header: Header) -> str | None:
     return next((name for name in _TIME_NAMES if name in header.sizes), None)
 
 
+def _free_name(header: Header) -> str:
+    """Return a name for a new dimension; a variable may hold the time of each pixel."""
+    return next(name for name in _NEW_NAMES if name not in header.variables)
+
+
 def _scalar_time(header: Header) -> str | None:
     found = [(name, v) for name, v in header.variables.items() if v.dims == () and _is_time(v)]
     return min(found, key=lambda item: _rank(*item))[0] if found else None
-
-
-@dataclasses.dataclass(frozen=True)
-class Expected:
-    """What one product of a stack must be like.
-
-    Attributes
-    ----------
-    product_id : str
-        Which product, for messages.
-    template : Header
-        The header it must agree with.
-    layout : Layout
-        How the stack is laid.
-    index : numpy.ndarray or None
-        Its part of the index.
-    length : int
-        Its steps.
-    tolerance : numpy.timedelta64 or float
-        How far its index may be from the predicted one.
-    """
-
-    product_id: str
-    template: Header
-    layout: Layout
-    index: np.ndarray[Any, Any] | None
-    length: int
-    tolerance: Any
-
-    def check(self, header: Header) -> None:
-        """Raise ProductMismatchError, which says what differs, unless a product fits."""
-        layout = self.layout
-        for name, mine in self.template.variables.items():
-            theirs = header.variables.get(name)
-            if theirs is None:
-                raise self._differs(f"it lacks the variable {name!r}")
-            if theirs.dims != mine.dims:
-                raise self._differs(f"{name!r} has dimensions {theirs.dims}, not {mine.dims}")
-            if not np.can_cast(theirs.dtype, mine.dtype, "safe"):
-                raise self._differs(f"{name!r} is of dtype {theirs.dtype}, not {mine.dtype}")
-        self._check_sizes(header.sizes)
-        for name in sorted(layout.compared(self.template)):
-            mine, theirs = self.template.variables[name], header.variables[name]
-            if mine.digest is not None and theirs.digest != mine.digest:
-                raise self._value_differs(name, mine, theirs)
-        values = layout.index_values(header)
-        if self.index is not None and values is not None and not self._is_close(values):
-            found, wanted = _shown(values), _shown(self.index)
-            raise self._differs(
-                f"its {layout.dim} is {found}, where {wanted} was predicted from the catalogue",
-                step="Open with scan=True, which reads the header of every product first.",
-            )
-
-    def _check_sizes(self, sizes: Mapping[str, int]) -> None:
-        for dim, size in self.template.sizes.items():
-            if dim != self.layout.dim and sizes.get(dim) != size:
-                raise self._differs(
-                    f"its dimension {dim!r} has {sizes.get(dim)} elements, not {size}",
-                    step=_GRID_STEP,
-                )
-        found = 1 if self.layout.is_new else sizes.get(self.layout.dim, 0)
-        if found != self.length:
-            raise self._differs(
-                f"it has {found} steps along {self.layout.dim!r}, not {self.length}",
-                step="Open with scan=True, which reads the header of every product first.",
-            )
-
-    def _value_differs(self, name: str, mine: VariableHeader, theirs: VariableHeader) -> Exception:
-        if mine.dims and mine.is_coordinate:
-            what = f"its coordinate {name!r} has other values"
-            if mine.values is not None and theirs.values is not None:
-                what += f" ({_shown(theirs.values)}, not {_shown(mine.values)})"
-            return self._differs(what, step=_GRID_STEP)
-        return self._differs(
-            f"{name!r}, which lacks the dimension {self.layout.dim!r}, has another value",
-            step=f"Open with concat_variables=[{name!r}] to stack it too, or with "
-            f"drop_variables=[{name!r}].",
-        )
-
-    def _is_close(self, values: np.ndarray[Any, Any]) -> bool:
-        wanted = self.index
-        if wanted is None or values.shape != wanted.shape:
-            return False
-        if object in (values.dtype, wanted.dtype):
-            return bool((values == wanted).all())
-        if np.issubdtype(values.dtype, np.datetime64) != np.issubdtype(wanted.dtype, np.datetime64):
-            return False
-        if values.dtype.kind not in "mMiuf":
-            return bool((values == wanted).all())
-        same = (values == wanted) | (_is_missing(values) & _is_missing(wanted))
-        return bool((same | (np.abs(values - wanted) <= self.tolerance)).all())
-
-    def _differs(self, what: str, step: str = "") -> ProductMismatchError:
-        step = step or "Narrow the query to products of one kind."
-        msg = f"The product {self.product_id} does not fit the others: {what}. {step}"
-        return ProductMismatchError(msg)
-
-
-_GRID_STEP = (
-    "Products without a common grid (swaths, tiles) do not stack: use xr.open_datatree, or "
-    "open_mfdataset with preprocess=."
-)
-
-
-def _is_missing(values: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    if values.dtype.kind in "mM":
-        return np.asarray(np.isnat(values))
-    if values.dtype.kind == "f":
-        return np.asarray(np.isnan(values))
-    return np.zeros(values.shape, dtype=bool)
-
-
-def _shown(values: np.ndarray[Any, Any]) -> str:
-    flat = values.ravel()
-    if flat.size == 1:
-        return str(flat[0])
-    return f"{flat[0]} … {flat[-1]}" if flat.size else "empty"

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import logging
 import threading
 import time
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import xarray as xr
@@ -29,7 +31,9 @@ _HINT_WITHIN_SECONDS = 60.0
 def open_product(products: Products, location: Location, options: OpenOptions) -> xr.Dataset:
     """Open one product lazily, with its full encoding; it is fetched first if it is not local."""
     source = _source(products, products.product_to_open(location), options)
-    _hints.look(products, source.pieces[0])
+    if products.cache.lookup(source.pieces[0], touch=False) is None:
+        with _hints.waiting():
+            opened.make_local(source, 0)
     return opened.use(source, 0, lambda ds, _: as_recipes(ds, source, location.path))
 
 
@@ -109,29 +113,37 @@ def as_recipes(dataset: xr.Dataset, source: Source, path: str) -> xr.Dataset:
     return lazy
 
 
-class _Hints:
-    """Says once that products are being waited for one after another."""
+class Hints:
+    """Says once that products are being waited for one after another.
 
-    def __init__(self) -> None:
+    Parameters
+    ----------
+    clock : callable
+        Seconds, from any start.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
         self._lock = threading.Lock()
-        self._waited_at = float("-inf")
+        self._waited_until = float("-inf")
         self._is_told = False
 
-    def look(self, products: Products, product: Product) -> None:
-        """Take note that a product is about to be opened."""
-        if self._is_told or products.cache.lookup(product, touch=False) is not None:
-            return
+    @contextlib.contextmanager
+    def waiting(self) -> Iterator[None]:
+        """Take note of a wait for one product."""
         with self._lock:
-            now = time.monotonic()
-            is_second = now - self._waited_at < _HINT_WITHIN_SECONDS
-            self._waited_at = now
-            if not is_second or self._is_told:
-                return
-            self._is_told = True
-        logger.warning(
-            "Products are ordered one after another as they are opened. fs.prefetch(…), or "
-            "hda_fsspec.open_mfdataset, orders them all at one time."
-        )
+            is_second = self._clock() - self._waited_until <= _HINT_WITHIN_SECONDS
+            is_told, self._is_told = self._is_told, self._is_told or is_second
+        if is_second and not is_told:
+            logger.warning(
+                "Products are ordered one after another as they are opened. fs.prefetch(…), or "
+                "hda_fsspec.open_mfdataset, orders them all at one time."
+            )
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._waited_until = self._clock()
 
 
-_hints = _Hints()
+_hints = Hints()

@@ -312,7 +312,8 @@ def _parse(path: str) -> Location:
         if "=" in value:
             msg = f"Cannot read {path!r}: {segment!r} holds two '='; write one in a value as %3D."
             raise LocationError(msg)
-        query[key] = tuple(unquote(one, path) for one in value.split(","))
+        values = tuple(unquote(one, path) for one in value.split(","))
+        query[key] = _bbox(values, path) if key == "bbox" else values
     if product is not None and pattern is not None:
         msg = f"Cannot read {path!r}: {product!r} is a product, and nothing is below a product."
         raise LocationError(msg)

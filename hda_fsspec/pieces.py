@@ -18,7 +18,8 @@ from typing import Any
 
 from hda_fsspec.records import Product
 
-_COLUMNS = tuple(f.name for f in dataclasses.fields(Product) if f.name != "properties")
+_LEFT_OUT = ("properties", "bbox")
+_COLUMNS = tuple(f.name for f in dataclasses.fields(Product) if f.name not in _LEFT_OUT)
 
 _known: weakref.WeakValueDictionary[bytes, Pieces] = weakref.WeakValueDictionary()
 _known_lock = threading.Lock()

@@ -7,6 +7,7 @@ under way; filesystems and data sets of equal settings share it.
 from __future__ import annotations
 
 import concurrent.futures
+import contextlib
 import errno
 import hashlib
 import itertools
@@ -75,6 +76,7 @@ class Products:
             quota=Quota(products_left=lambda: len(self._flights)),
             licences=self.catalogue.licences,
             learn=self._lengths.note,
+            expected=self.size,
         )
         self._fetches = Fetches(settings, halves)
 
@@ -166,6 +168,9 @@ class Products:
         """Make a product local and open its file, before an eviction can come in between."""
         outcome: concurrent.futures.Future[tuple[Entry, BinaryIO]] = concurrent.futures.Future()
         outcome.set_running_or_notify_cancel()
+        holding = contextlib.ExitStack()
+        holding.enter_context(self.cache.hold(product))
+        outcome.add_done_callback(lambda _: holding.close())
 
         def attempt(left: int) -> None:
             self.fetch(product, listener).add_done_callback(lambda done: finish(done, left))

@@ -72,6 +72,14 @@ class RecipeArray(BackendArray):
         self.dtype = dtype
 
     def __getitem__(self, key: indexing.ExplicitIndexer) -> Any:
+        outer = key.tuple
+        if isinstance(key, (indexing.BasicIndexer, indexing.OuterIndexer)) and _is_empty(
+            outer, self.shape
+        ):
+            # xarray's decomposition fails for an empty selection of a reversed axis.
+            lengths = key_lengths(outer, self.shape)
+            kept = [n for n, one in zip(lengths, outer, strict=True) if np.ndim(as_axis(one))]
+            return np.empty(kept, dtype=self.dtype)
         return indexing.explicit_indexing_adapter(
             key, self.shape, indexing.IndexingSupport.OUTER, self.read
         )
@@ -150,9 +158,15 @@ class RecipeVariable(xr.Variable):
 
 def recipe_under(data: Any) -> RecipeArray | None:
     """Return the recipe below xarray's adapters, if there is one."""
-    while data is not None and not isinstance(data, RecipeArray):
+    adapters = (indexing.ExplicitlyIndexed, indexing.ImplicitToExplicitIndexingAdapter)
+    while isinstance(data, adapters) and not isinstance(data, RecipeArray):
         data = getattr(data, "array", None)
-    return data
+    return data if isinstance(data, RecipeArray) else None
+
+
+def as_axis(one: Any) -> Any:
+    """Return something whose ndim tells whether one part of a key keeps its axis."""
+    return [0] if isinstance(one, slice) else one
 
 
 def _is_empty(key: Key, shape: Sequence[int]) -> bool:

@@ -92,6 +92,33 @@ def _is_scalar(value: object) -> bool:
     return isinstance(value, (str, int)) or (isinstance(value, float) and math.isfinite(value))
 
 
+def _bbox_or_none(value: object) -> str | None:
+    """Return W, S, E and N as text, None unless they are four numbers."""
+    if not isinstance(value, list) or len(value) != 4 or not all(map(_is_number, value)):
+        return None
+    return ",".join(f"{float(number):g}" for number in value)
+
+
+def _bbox_around(geometry: object) -> str | None:
+    """Return the box around all points of a GeoJSON geometry."""
+    points: list[list[Any]] = []
+    left = [geometry.get("coordinates")] if isinstance(geometry, Mapping) else []
+    while left:
+        value = left.pop()
+        if isinstance(value, list) and len(value) >= 2 and all(map(_is_number, value)):
+            points.append(value)
+        elif isinstance(value, list):
+            left.extend(value)
+    if not points:
+        return None
+    longitudes, latitudes = zip(*(point[:2] for point in points), strict=True)
+    return _bbox_or_none([min(longitudes), min(latitudes), max(longitudes), max(latitudes)])
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+
+
 def _text_or_none(value: object) -> str | None:
     return value if isinstance(value, str) and value else None
 
@@ -115,6 +142,8 @@ class Product:
         When the catalogue entry last changed, where the catalogue tells it.
     properties : tuple of (str, scalar)
         Other scalar metadata (cloud cover, orbit, …), by name, sorted.
+    bbox : str or None
+        The box around the footprint, ``W,S,E,N`` in degrees, where the catalogue tells it.
     """
 
     dataset_id: str
@@ -125,6 +154,7 @@ class Product:
     enddate: str | None = None
     updated: str | None = None
     properties: tuple[tuple[str, Scalar], ...] = ()
+    bbox: str | None = None
 
     @classmethod
     def from_feature(cls, dataset_id: str, feature: object) -> Product:
@@ -163,6 +193,7 @@ class Product:
                     if key not in known and _is_scalar(value)
                 )
             ),
+            bbox=_bbox_or_none(feature.get("bbox")) or _bbox_around(feature.get("geometry")),
         )
 
     @property

@@ -13,7 +13,7 @@ import numpy as np
 import xarray as xr
 from xarray.core import indexing  # xarray documents this module for writers of backends
 
-from hda_fsspec.recipes import RecipeArray, recipe_under
+from hda_fsspec.recipes import RecipeArray
 
 # Indexing these gives another lazy array. Others may read when they are indexed.
 _LAZY = (indexing.LazilyIndexedArray, indexing.LazilyVectorizedIndexedArray)
@@ -43,8 +43,11 @@ class Chosen:
     @classmethod
     def below(cls, array: Any) -> Chosen | None:
         """Look below an array; None if what it holds is in memory, or not ours."""
-        recipe = recipe_under(array)
-        return None if recipe is None else cls(array, recipe)
+        below = array
+        # Only adapters are asked: other objects that have an "array" may raise when it is named.
+        while isinstance(below, _ADAPTERS) and not isinstance(below, RecipeArray):
+            below = getattr(below, "array", None)
+        return cls(array, below) if isinstance(below, RecipeArray) else None
 
     def pieces(self) -> np.ndarray[Any, Any]:
         """Return the numbers of the products that reading all of the array reads."""

@@ -13,10 +13,11 @@ import random
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 import requests
 import requests.adapters
+import urllib3.exceptions
 
 from hda_fsspec import __version__
 from hda_fsspec.answers import Problem, explain, redact, retry_after
@@ -27,6 +28,7 @@ from hda_fsspec.tokens import Tokens
 
 logger = logging.getLogger("hda_fsspec")
 
+_PIECE_BYTES = 1 << 20
 _ERROR_BODY_BYTES = 64 * 1024
 _CONNECT_SECONDS = 10.0
 
@@ -66,6 +68,13 @@ class _Http(requests.Session):
 
 def _jitter() -> float:
     return random.uniform(0.8, 1.2)  # noqa: S311  (spreads retries, keeps no secret)
+
+
+def _proxies(url: str) -> dict[str, str]:
+    """Return what requests takes for "none": no proxy reaches this machine's own loopback."""
+    host = urlsplit(url).hostname or ""
+    is_loopback = host in {"localhost", "::1"} or host.startswith("127.")
+    return {"no_proxy": host} if is_loopback else {}
 
 
 class Session:
@@ -201,8 +210,11 @@ class Session:
 
     def _pieces(self, response: requests.Response, path: str) -> Iterator[bytes]:
         try:
-            yield from response.iter_content(1 << 20)
-        except (requests.exceptions.RequestException, OSError) as err:
+            # iter_content would collect a whole piece first, and lose what it has of it when the
+            # body breaks off: over a slow, shaky line nothing would ever be kept.
+            while piece := response.raw.read1(_PIECE_BYTES, decode_content=True):
+                yield piece
+        except (urllib3.exceptions.HTTPError, OSError) as err:
             msg = f"GET {path} from {self._settings.url} broke off: {self._redact(str(err))}."
             raise BrokerError(msg) from err
 
@@ -260,7 +272,12 @@ class Session:
         started = time.monotonic()
         timeout = (min(_CONNECT_SECONDS, self._settings.timeout), self._settings.timeout)
         response = self._http.request(
-            method, address, timeout=timeout, verify=self._settings.verify, **options
+            method,
+            address,
+            timeout=timeout,
+            verify=self._settings.verify,
+            proxies=_proxies(address),
+            **options,
         )
         self._has_connected = True
         logger.debug(

@@ -1,4 +1,4 @@
-"""Many products as one lazy array: what each is expected to be, and reading across them.
+"""Many products as one: what each is expected to be, and reading from each.
 
 A :class:`Stack` is shared by all variables of a data set. Every product is checked when it is
 first read in a process; one that differs raises, so that no value is ever silently shifted.
@@ -8,33 +8,27 @@ from __future__ import annotations
 
 import collections
 import concurrent.futures
+import dataclasses
 import functools
 import hashlib
 import json
-import logging
 import threading
 import warnings
 import weakref
 import zlib
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 import xarray as xr
 
 from hda_fsspec import headers, opened
-from hda_fsspec.errors import DownloadError, OrderError, ProductFormatError
 from hda_fsspec.headers import Header
-from hda_fsspec.layouts import Expected, Layout
-from hda_fsspec.opening import OpenOptions
+from hda_fsspec.keptheaders import CANNOT_BE_HAD, keep_header, take_header
+from hda_fsspec.layouts import Layout
+from hda_fsspec.mismatches import Expected
 from hda_fsspec.products import Entry, shared_products
-from hda_fsspec.recipes import Key, RecipeArray, Source, key_lengths
-
-logger = logging.getLogger("hda_fsspec")
-
-# Only what the service or the network did to one product may become missing values; never a
-# mismatch, and never what holds for all products alike (credentials, licences, quota, offline).
-_CANNOT_BE_HAD = (OrderError, DownloadError, ProductFormatError)
+from hda_fsspec.recipes import Key, Source
 
 _known: weakref.WeakValueDictionary[tuple[Source, bytes], Stack] = weakref.WeakValueDictionary()
 _known_lock = threading.Lock()
@@ -60,7 +54,7 @@ class Stack:
     on_missing : {"raise", "nan"}
         What to do with a product that cannot be had.
     mark : str
-        Under which headers are kept; see :func:`headers_mark`.
+        Under which headers are kept; see :class:`hda_fsspec.keptheaders.KnownHeaders`.
     """
 
     def __init__(
@@ -92,11 +86,10 @@ class Stack:
         layout, tolerance = self.layout, self.tolerance
         is_time = isinstance(tolerance, np.timedelta64)
         state = {
-            "layout": [layout.dim, layout.is_new, layout.has_index, layout.is_from_catalogue],
-            "stacked": layout.stacked,
-            "template": self.template.to_json(),
-            "lengths": headers.array_to_json(self.lengths),
-            "index": None if self.index is None else headers.array_to_json(self.index),
+            "layout": dataclasses.asdict(layout),
+            "template": self.template.essentials().to_json(),
+            "lengths": _packed_array(self.lengths),
+            "index": None if self.index is None else _packed_array(self.index),
             "tolerance": [
                 is_time,
                 int(tolerance / np.timedelta64(1, "ns")) if is_time else tolerance,
@@ -120,10 +113,10 @@ class Stack:
             is_time, tolerance = state["tolerance"]
             found = cls(
                 source,
-                Layout(*state["layout"], stacked=tuple(state["stacked"])),
+                Layout(**{**state["layout"], "stacked": tuple(state["layout"]["stacked"])}),
                 template,
-                headers.array_from_json(state["lengths"]),
-                None if state["index"] is None else headers.array_from_json(state["index"]),
+                _unpacked_array(state["lengths"]),
+                None if state["index"] is None else _unpacked_array(state["index"]),
                 tolerance=np.timedelta64(tolerance, "ns") if is_time else tolerance,
                 on_missing=state["on_missing"],
                 mark=state["mark"],
@@ -139,7 +132,8 @@ class Stack:
     def digest(self) -> str:
         """A hash of products, options and index; which product was the template is left out."""
         index = "" if self.index is None else headers.digest_of(self.index)
-        facts = (*self.source.__dask_tokenize__(), self.layout, index, self.on_missing)
+        lengths = headers.digest_of(self.lengths)
+        facts = (*self.source.__dask_tokenize__(), self.layout, lengths, index, self.on_missing)
         return hashlib.sha256(repr(facts).encode()).hexdigest()
 
     @property
@@ -179,7 +173,7 @@ class Stack:
         try:
             fetch.result()
             found: np.ndarray[Any, Any] = opened.use(self.source, number, work)
-        except _CANNOT_BE_HAD as err:
+        except CANNOT_BE_HAD as err:
             if self.on_missing != "nan":
                 raise
             self._tell_missing(number, err)
@@ -220,153 +214,17 @@ class Stack:
             yield number, queue.popleft()
 
 
-class StackArray(RecipeArray):
-    """A variable that lies along the dimension of a stack.
-
-    Parameters
-    ----------
-    stack : Stack
-        The products.
-    name : str
-        The variable.
-    dims : sequence of str
-        Its dimensions in the stack.
-    """
-
-    def __init__(self, stack: Stack, name: str, dims: Sequence[str]) -> None:
-        dim = stack.layout.dim
-        sizes = {**stack.template.sizes, dim: stack.total}
-        dtype = stack.template.variables[name].dtype
-        if stack.on_missing == "nan":
-            dtype = _with_missing(dtype)
-        super().__init__(stack.source, name, [sizes[d] for d in dims], dtype)
-        self.stack = stack
-        self.dims = tuple(dims)
-        self._axis = self.dims.index(dim)
-        # Variables that lack the dimension get it as a new first one.
-        self._is_added = dim not in stack.template.variables[name].dims
-
-    def __dask_tokenize__(self) -> tuple[Any, ...]:
-        return (type(self).__name__, self.stack.digest, self.name)
-
-    def pieces_at(self, key: Key) -> np.ndarray[Any, Any]:
-        """Return the numbers of the products that reading a key would read, sorted, each once."""
-        if any(length == 0 for length in key_lengths(key, self.shape)):
-            return np.zeros(0, dtype=np.int64)
-        return np.unique(self.stack.numbers_at(np.atleast_1d(self._positions(key))))
-
-    def _positions(self, key: Key) -> Any:
-        """Return the positions along the dimension: an integer, or an array of them."""
-        one = key[self._axis]
-        if isinstance(one, slice):
-            return np.arange(*one.indices(self.stack.total))
-        positions = np.asarray(one)
-        return np.where(positions < 0, positions + self.stack.total, positions)
-
-    def read(self, key: Key) -> Any:
-        """Return the values at a key, across products; what is not local is fetched first."""
-        positions = np.asarray(self._positions(key))
-        flat = np.atleast_1d(positions)
-        lengths = key_lengths(key, self.shape)
-        shape = [length for length, one in zip(lengths, key, strict=True) if np.ndim(_array(one))]
-        if 0 in lengths:
-            return np.empty(shape, dtype=self.dtype)
-        numbers = self.stack.numbers_at(flat)
-        wanted = list(dict.fromkeys(numbers.tolist()))
-        out_axis = sum(np.ndim(_array(one)) > 0 for one in key[: self._axis])
-        full = list(shape)
-        if positions.ndim == 0:
-            full.insert(out_axis, 1)
-        out: np.ndarray[Any, Any] | None = None
-        for number, fetch in self.stack.fetch_ahead(wanted):
-            where = np.flatnonzero(numbers == number)
-            start = int(self.stack.ends[number] - self.stack.lengths[number])
-            read = functools.partial(self.stack.read, fetch, number, self.name)
-            values = self._read_piece(read, flat[where] - start, key)
-            if len(wanted) == 1 and values is not None:
-                out = values.astype(self.dtype, copy=False)
-                break
-            if out is None:
-                out = np.empty(full, dtype=self.dtype)
-            target = (*[slice(None)] * out_axis, where)
-            out[target] = _missing_value(self.dtype) if values is None else values
-        if out is None:
-            raise AssertionError
-        return out.take(0, axis=out_axis) if positions.ndim == 0 else out
-
-    def _read_piece(
-        self,
-        read: Callable[[Key], np.ndarray[Any, Any] | None],
-        local: np.ndarray[Any, Any],
-        key: Key,
-    ) -> np.ndarray[Any, Any] | None:
-        """Read positions of one product, along the dimension as an axis of its own."""
-        axis = self._axis
-        if not self._is_added:
-            return read((*key[:axis], _compact(local), *key[axis + 1 :]))
-        values = read((*key[:axis], *key[axis + 1 :]))
-        if values is None:
-            return None
-        out_axis = sum(np.ndim(_array(one)) > 0 for one in key[:axis])
-        return np.repeat(np.expand_dims(values, out_axis), len(local), axis=out_axis)
+def _packed_array(values: np.ndarray[Any, Any]) -> dict[str, Any]:
+    """Return an array as JSON values that compress well: steps of an index are mostly equal."""
+    if values.dtype.kind not in "iM":
+        return headers.array_to_json(values)
+    steps = np.diff(values.view("i8"), prepend=0) if values.dtype.itemsize == 8 else values
+    return {"of": values.dtype.str, "steps": headers.array_to_json(steps)}
 
 
-def _with_missing(dtype: np.dtype[Any]) -> np.dtype[Any]:
-    """Return the dtype that also holds missing values, as xarray promotes it."""
-    if dtype.kind in "fcmMO":
-        return dtype
-    if dtype.kind in "iu":
-        return np.dtype("float32" if dtype.itemsize <= 2 else "float64")
-    return np.dtype(object)
-
-
-def _missing_value(dtype: np.dtype[Any]) -> Any:
-    return np.array("NaT", dtype=dtype) if dtype.kind in "mM" else np.nan
-
-
-def _array(one: Any) -> Any:
-    """Return something whose ndim tells whether a key keeps its axis."""
-    return [0] if isinstance(one, slice) else one
-
-
-def _compact(positions: np.ndarray[Any, Any]) -> Any:
-    """Return positions as a slice where they are one: formats read slices faster."""
-    if len(positions) == 1:
-        return slice(int(positions[0]), int(positions[0]) + 1)
-    steps = np.diff(positions)
-    if (steps == steps[0]).all() and steps[0] > 0:
-        return slice(int(positions[0]), int(positions[-1]) + 1, int(steps[0]))
-    return positions
-
-
-def take_header(dataset: xr.Dataset, layout: Layout) -> Header:
-    """Take the header that a layout needs from an open product."""
-    bare = Header.of(dataset, keep=(), digest=())
-    return Header.of(dataset, keep=layout.kept(bare), digest=layout.compared(bare))
-
-
-def headers_mark(
-    options: OpenOptions, concat_dim: str | None, concat_variables: Collection[str]
-) -> str:
-    """Return what tells headers apart that were taken with other options."""
-    facts = (options, concat_dim, sorted(concat_variables))
-    return hashlib.sha256(repr(facts).encode()).hexdigest()[:16]
-
-
-def kept_header(source: Source, mark: str, number: int) -> Header | None:
-    """Return the header of a product that was kept on disk, if it was taken with these options."""
-    data = shared_products(source.settings).header(source.pieces[number])
-    marked = None if data is None else headers.load(data)
-    return marked[1] if marked is not None and marked[0] == mark else None
-
-
-def keep_header(source: Source, mark: str, number: int, header: Header) -> None:
-    """Keep the header of a product on disk, so that it survives the product's eviction."""
-    product = source.pieces[number]
-    try:
-        data = headers.dump(mark, header)
-    except TypeError as err:
-        # Values of a kind that JSON cannot hold: the product is read again next time.
-        logger.debug("The header of %s is not kept: %s", product.product_id, err)
-        return
-    shared_products(source.settings).keep_header(product, data)
+def _unpacked_array(value: dict[str, Any]) -> np.ndarray[Any, Any]:
+    """Read what :func:`_packed_array` returned."""
+    if "of" not in value:
+        return headers.array_from_json(value)
+    steps = headers.array_from_json(value["steps"])
+    return np.cumsum(steps).view(value["of"]) if steps.dtype == np.int64 else steps

@@ -15,24 +15,23 @@ import numpy as np
 import xarray as xr
 from xarray.core import indexing  # xarray documents this module for writers of backends
 
-from hda_fsspec import opened, timeline
+from hda_fsspec import timeline
 from hda_fsspec.errors import ProductMismatchError, QueryError
+from hda_fsspec.footprints import elsewhere
 from hda_fsspec.headers import Header
-from hda_fsspec.layouts import Layout, find_layout
+from hda_fsspec.keptheaders import KnownHeaders
+from hda_fsspec.layouts import Layout
 from hda_fsspec.locations import Location
+from hda_fsspec.mismatches import check_kind
 from hda_fsspec.opening import OpenOptions
 from hda_fsspec.pieces import Pieces
-from hda_fsspec.products import Entry, Products, each
-from hda_fsspec.recipes import ProductArray, Source
+from hda_fsspec.products import Products
+from hda_fsspec.recipes import RecipeVariable, Source
 from hda_fsspec.records import Product
-from hda_fsspec.stack import (
-    Stack,
-    StackArray,
-    headers_mark,
-    keep_header,
-    kept_header,
-    take_header,
-)
+from hda_fsspec.stack import Stack
+from hda_fsspec.stackarrays import StackArray, TemplateArray
+
+_Array = np.ndarray[Any, Any]
 
 _SCAN = (
     "Open with scan=True, which orders every product and reads its header first; or narrow the "
@@ -52,87 +51,29 @@ class StackOptions:
     product_coord: str | None = None
 
 
-class _Headers:
-    """The headers that are known while a query is opened."""
-
-    def __init__(self, products: Products, source: Source, options: StackOptions) -> None:
-        self._products = products
-        self._source = source
-        self._options = options
-        self.mark = headers_mark(source.options, options.concat_dim, options.concat_variables)
-        self.layout: Layout | None = None
-        self.known: dict[int, Header] = {}
-
-    def recall(self) -> None:
-        """Take up what was kept of earlier openings."""
-        for number in range(len(self._source.pieces)):
-            header = kept_header(self._source, self.mark, number)
-            if header is not None:
-                self._add(number, header)
-
-    def look_at(self, numbers: Sequence[int]) -> None:
-        """Take the headers of products, which are ordered where they are not local."""
-        missing = {self._source.pieces[n]: n for n in numbers if n not in self.known}
-        settings = self._source.settings
-        each(
-            list(missing),
-            self._products.fetch,
-            lambda product, _: self._take(missing[product]),
-            at_a_time=settings.max_orders + settings.max_connections,
-        )
-
-    def first_local(self) -> int:
-        """Return the earliest product that is local; the first one if none is."""
-        for number, product in enumerate(self._source.pieces):
-            if self._products.cache.lookup(product, touch=False) is not None:
-                return number
-        return 0
-
-    def _take(self, number: int) -> None:
-        def work(dataset: xr.Dataset, _: Entry) -> Header:
-            if self.layout is None:
-                bare = Header.of(dataset, keep=(), digest=())
-                self.layout = self._find_layout(bare)
-            return take_header(dataset, self.layout)
-
-        header = opened.use(self._source, number, work)
-        self._add(number, header)
-        keep_header(self._source, self.mark, number, header)
-
-    def _add(self, number: int, header: Header) -> None:
-        if self.layout is None:
-            self.layout = self._find_layout(header)
-        self.known[number] = header
-
-    def _find_layout(self, header: Header) -> Layout:
-        return find_layout(header, self._options.concat_dim, self._options.concat_variables)
-
-
 def open_query(
     products: Products, location: Location, options: OpenOptions, how: StackOptions
 ) -> xr.Dataset:
-    """Open the products of a query or pattern as one lazy dataset; what is raised: see the engine."""
-    found = products.search(location)
+    """Open the products of a query as one lazy dataset; what is raised: see the engine."""
+    found = sorted(products.search(location), key=lambda p: (p.startdate or "", p.product_id))
     if not found:
         msg = (
             f"Nothing to open: {location.path} finds no product. Compare dates, box and keys with "
             "the data set's page, or list a wider query with fs.ls."
         )
         raise FileNotFoundError(msg)
-    pieces = Pieces(sorted(found, key=lambda p: (p.startdate or "", p.product_id)))
+    pieces = Pieces(found)
     source = Source(products.settings, pieces, options)
-    headers = _Headers(products, source, how)
-    headers.recall()
-    if how.scan:
-        headers.look_at(range(len(pieces)))
-    elif not headers.known:
-        headers.look_at([headers.first_local()])
-    layout = headers.layout
-    if layout is None:
-        raise AssertionError
-    template_number = min(headers.known)
+    headers = KnownHeaders(
+        products,
+        source,
+        concat_dim=how.concat_dim,
+        concat_variables=how.concat_variables,
+        may_miss=how.on_missing == "nan",
+    )
+    layout, template_number, asked = _look(headers, [product.bbox for product in found], how)
     template = headers.known[template_number]
-    lengths, index, tolerance = _index(pieces, headers, layout, template)
+    lengths, index, tolerance = _index(pieces, headers, layout, template, asked)
     stack = Stack(
         source,
         layout,
@@ -147,22 +88,59 @@ def open_query(
         stack.expected(number).check(header)
     dataset = _dataset(stack, template_number, list(headers.known.values()))
     if how.product_coord is not None:
-        ids = np.array([product.product_id for product in pieces], dtype=object)
-        dataset = dataset.assign_coords({how.product_coord: (layout.dim, ids.repeat(lengths))})
+        dataset = _with_product_ids(dataset, stack, how.product_coord)
     dataset.encoding["source"] = location.path
     dataset.encoding["hda_template"] = pieces[template_number].product_id
     return dataset
 
 
+def _look(
+    headers: KnownHeaders, boxes: Sequence[str | None], how: StackOptions
+) -> tuple[Layout, int, int]:
+    """Take the headers that are needed in any case.
+
+    Returns
+    -------
+    tuple of (Layout, int, int)
+        How products lie, which one is the template, and how many were ordered beside it.
+    """
+    asked = 0
+    headers.recall()
+    if how.scan:
+        headers.look_at(range(len(boxes)))
+    headers.find_template()
+    template_number = min(headers.known)
+    probe = elsewhere(boxes, headers.known)
+    if probe is not None and not how.scan:
+        asked += 1
+        headers.look_at([probe])
+    layout = headers.layout
+    if layout is None:
+        raise AssertionError
+    for number, header in headers.known.items():
+        product_id = headers.product_id(number)
+        check_kind(product_id, header, headers.known[template_number], layout)
+    if any(layout.length(header) != 1 for header in headers.known.values()):
+        # One start for each product is no index for several steps.
+        layout = dataclasses.replace(layout, is_from_catalogue=False)
+    return layout, template_number, asked
+
+
 def _index(
-    pieces: Pieces, headers: _Headers, layout: Layout, template: Header
-) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any] | None, Any]:
+    pieces: Pieces, headers: KnownHeaders, layout: Layout, template: Header, asked: int
+) -> tuple[_Array, _Array | None, Any]:
     """Return the steps of each product, the index of the whole, and how exact it is."""
-    starts, ends = (_times(pieces, name) for name in ("startdate", "enddate"))
+    interval = (_times(pieces, "startdate"), _times(pieces, "enddate"))
     if layout.is_from_catalogue:
-        return np.ones(len(pieces), np.int64), _catalogue_index(pieces, starts), _MILLISECOND
+        lengths, index = np.ones(len(pieces), np.int64), _catalogue_index(pieces, interval[0])
+        _refuse_duplicates(pieces, index, lengths, interval)
+        return lengths, index, _MILLISECOND
     if layout.has_index:
-        return _predicted(pieces, headers, layout, template, (starts, ends))
+        prediction, tolerance = _predicted(headers, layout, template, interval, asked)
+        if prediction.values is None:
+            raise _unpredictable("the rules that fit disagree", layout)
+        _refuse_duplicates(pieces, prediction.values, prediction.lengths, interval)
+        return prediction.lengths, prediction.values, tolerance
     known = {n: layout.length(h) for n, h in headers.known.items()}
     if len(known) < len(pieces) and len(set(known.values())) > 1:
         raise _unpredictable("products have different numbers of steps", layout)
@@ -173,15 +151,19 @@ def _index(
 
 
 def _predicted(
-    pieces: Pieces,
-    headers: _Headers,
+    headers: KnownHeaders,
     layout: Layout,
     template: Header,
-    interval: tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]],
-) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any], Any]:
+    interval: tuple[_Array, _Array],
+    asked: int,
+) -> tuple[timeline.Prediction, Any]:
+    """Return where products lie, and how exact it is; what is needed to tell is ordered."""
     variable = template.variables[layout.dim]
     tolerance = timeline.resolution_of(
-        variable.encoding.get("units"), variable.dtype, variable.encoding.get("calendar")
+        variable.encoding.get("units"),
+        variable.stored,
+        variable.encoding.get("calendar"),
+        values=layout.index_values(template),
     )
     while True:
         known = [
@@ -190,16 +172,16 @@ def _predicted(
             if (values := layout.index_values(header)) is not None
         ]
         try:
-            prediction = timeline.predict(*interval, known, tolerance=tolerance)
+            prediction = timeline.predict(*interval, known, tolerance=tolerance, asked=asked)
         except timeline.UnpredictableError as err:
             raise _unpredictable(str(err), layout) from err
         if not prediction.ask:
-            break
+            return prediction, tolerance
+        asked += len(prediction.ask)
         headers.look_at(prediction.ask)
-    if prediction.values is None:
-        raise _unpredictable("the rules that fit disagree", layout)
-    _refuse_duplicates(pieces, prediction, interval)
-    return prediction.lengths, prediction.values, tolerance
+        for number in prediction.ask:
+            if number in headers.missing:
+                raise headers.missing[number]
 
 
 def _unpredictable(why: str, layout: Layout) -> ProductMismatchError:
@@ -211,13 +193,9 @@ def _unpredictable(why: str, layout: Layout) -> ProductMismatchError:
 
 
 def _refuse_duplicates(
-    pieces: Pieces,
-    prediction: timeline.Prediction,
-    interval: tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]],
+    pieces: Pieces, index: _Array, lengths: _Array, interval: tuple[_Array, _Array]
 ) -> None:
-    if prediction.values is None:
-        return
-    pairs = timeline.duplicates(prediction.values, prediction.lengths, *interval)
+    pairs = timeline.duplicates(index, lengths, *interval)
     if not pairs:
         return
     first, second = (pieces[number].product_id for number in pairs[0])
@@ -230,12 +208,12 @@ def _refuse_duplicates(
     raise QueryError(msg)
 
 
-def _times(pieces: Sequence[Product], name: str) -> np.ndarray[Any, Any]:
+def _times(pieces: Sequence[Product], name: str) -> _Array:
     texts = [(getattr(product, name) or "NaT").removesuffix("Z") for product in pieces]
     return np.array(texts, dtype="datetime64[us]")
 
 
-def _catalogue_index(pieces: Pieces, starts: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+def _catalogue_index(pieces: Pieces, starts: _Array) -> _Array:
     if np.isnat(starts).any():
         product = pieces[int(np.flatnonzero(np.isnat(starts))[0])]
         msg = (
@@ -260,15 +238,15 @@ def _dataset(stack: Stack, template_number: int, known: Collection[Header]) -> x
         if name in layout.stacked:
             dims = header.dims if layout.dim in header.dims else (layout.dim, *header.dims)
             data = indexing.LazilyIndexedArray(StackArray(stack, name, dims))
-            variable = xr.Variable(dims, data, header.attrs, dict(header.encoding))
+            variable: xr.Variable = RecipeVariable(dims, data, header.attrs, dict(header.encoding))
             variable.encoding["preferred_chunks"] = {layout.dim: _chunks(stack.lengths)}
         elif header.values is not None:
             variable = xr.Variable(header.dims, header.values, header.attrs, dict(header.encoding))
         else:
             sizes = [template.sizes[dim] for dim in header.dims]
-            lazy = ProductArray(stack.source, name, sizes, header.dtype, number=template_number)
+            lazy = TemplateArray(stack.source, name, sizes, header.dtype, number=template_number)
             data = indexing.LazilyIndexedArray(lazy)
-            variable = xr.Variable(header.dims, data, header.attrs, dict(header.encoding))
+            variable = RecipeVariable(header.dims, data, header.attrs, dict(header.encoding))
         variables[name] = variable
     if stack.index is not None:
         mine = template.variables.get(layout.dim)
@@ -280,7 +258,15 @@ def _dataset(stack: Stack, template_number: int, known: Collection[Header]) -> x
     return dataset.set_coords([name for name in coordinates if name in variables])
 
 
-def _chunks(lengths: np.ndarray[Any, Any]) -> int | tuple[int, ...]:
+def _with_product_ids(dataset: xr.Dataset, stack: Stack, name: str) -> xr.Dataset:
+    if name in dataset.variables or name in dataset.sizes:
+        msg = f"product_coord={name!r} is a name that the products use themselves. Choose another."
+        raise QueryError(msg, key="product_coord")
+    ids = np.array([product.product_id for product in stack.source.pieces], dtype=object)
+    return dataset.assign_coords({name: (stack.layout.dim, ids.repeat(stack.lengths))})
+
+
+def _chunks(lengths: _Array) -> int | tuple[int, ...]:
     return int(lengths[0]) if (lengths == lengths[0]).all() else tuple(lengths.tolist())
 
 

@@ -77,10 +77,10 @@ class StandardAxis:
     def times(self, ticks: Ticks) -> Array:
         """Return ``datetime64`` of the unit that the files decode to."""
         # Where the unit is coarser than ours, the nearest, and not the one before.
-        half = np.timedelta64(1, np.datetime_data(self.dtype)[0]) // np.timedelta64(2, "us")
-        wide: Array = (ticks + int(half)).astype("datetime64[us]")
-        values = wide.astype(self.dtype)
-        if (np.abs(rounded_ticks(values) - ticks) > int(half)).any():
+        unit = np.ones(1, self.dtype.str.replace("M8", "m8"))
+        half = int(unit[0] // np.timedelta64(2, "us"))
+        values: Array = (ticks + half).astype("datetime64[us]").astype(self.dtype)
+        if (np.abs(rounded_ticks(values) - ticks) > half).any():
             raise UnpredictableError(f"a time that follows from it does not fit {self.dtype}")
         return values
 
@@ -128,7 +128,8 @@ def rounded_ticks(values: Array) -> Ticks:
     """Return ``datetime64`` as microseconds since 1970, the nearest ones."""
     ticks = values.astype("datetime64[us]")
     over = (values - ticks) / np.timedelta64(1, "us")
-    return ticks.astype(np.int64) + (over >= 0.5)
+    nearest: Ticks = ticks.astype(np.int64) + (over >= 0.5)
+    return nearest
 
 
 def axis_of(arrays: Sequence[Array]) -> Axis | None:
@@ -188,12 +189,14 @@ def resolution_of(
     numpy.timedelta64 or float
         At least one millisecond; or 0.0 where the units are not those of a time.
     """
+    stored = np.dtype(dtype) if dtype is not None else np.dtype(np.float64)
+    if stored.kind == "M":
+        return np.timedelta64(MILLISECOND, "us")
     match = _SINCE.match(attrs_units or "")
     unit = match[1].lower() if match else ""
     ticks = _UNIT_TICKS.get(unit) or _UNIT_TICKS.get(unit.removesuffix("s"))
     if match is None or ticks is None:
         return 0.0
-    stored = np.dtype(dtype) if dtype is not None else np.dtype(np.float64)
     steps = 0.0
     if stored.kind in "iu":
         steps = float(ticks)
@@ -209,7 +212,6 @@ def _year(values: Array | None) -> int:
         return _ANY_YEAR
     first = values.ravel()[0]
     if values.dtype.kind == "M":
-        return (
-            _ANY_YEAR if np.isnat(first) else int(first.astype("datetime64[Y]").astype(int)) + 1970
-        )
+        years = int(first.astype("datetime64[Y]").astype(np.int64))
+        return _ANY_YEAR if np.isnat(first) else years + 1970
     return int(getattr(first, "year", _ANY_YEAR))

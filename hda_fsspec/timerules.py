@@ -149,7 +149,7 @@ class Rule:
 
 
 def _simple_shares(into: Ticks, span: Ticks, within: int) -> np.ndarray:
-    """Return the simplest fraction of each step that fits all products seen; -1 where there is none.
+    """Return the simplest fraction of each step that fits all products seen; -1 where none does.
 
     Any number fits one product, and errors of it grow with the interval. A process that knows the
     interval takes its middle, or some other simple fraction.

@@ -12,6 +12,7 @@ from typing import Any, ClassVar, Literal
 import xarray as xr
 from xarray.backends import BackendEntrypoint
 
+from hda_fsspec import accessor  # noqa: F401  (registers ds.hda)
 from hda_fsspec.errors import LocationError, QueryError
 from hda_fsspec.lazily import open_product, open_product_tree, open_query_tree
 from hda_fsspec.locations import PROTOCOL, Location
@@ -200,7 +201,7 @@ product_engine_kwargs
 
 
 def _location(filename_or_obj: Any) -> Location:
-    if isinstance(filename_or_obj, str) and not filename_or_obj.startswith(f"{PROTOCOL}://"):
+    if not HDABackendEntrypoint().guess_can_open(filename_or_obj):
         msg = (
             f'engine="hda" opens hda:// paths, and {filename_or_obj!r} is none. Open a local file '
             "without engine=."

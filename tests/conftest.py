@@ -13,6 +13,10 @@ from typing import Any
 
 import pytest
 
+with contextlib.suppress(ImportError):
+    # Before anything imports ecCodes: see tests/child_processes/sitecustomize.py.
+    import pyproj  # noqa: F401
+
 from hda_fsspec import HDAFileSystem
 from hda_fsspec.emulator import Catalogue, DatasetEntry, Emulator, ProductEntry, dated_product
 
@@ -58,16 +62,17 @@ def _clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     home = tmp_path / "home"
     home.mkdir()
     monkeypatch.setenv("HOME", str(home))
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent / "child_processes"))
     monkeypatch.setenv("XDG_CACHE_HOME", str(home / ".cache"))
 
 
 @pytest.fixture(scope="session")
-def shared_data() -> Iterator[Path]:
-    """The folder of real products; a test that asks for it skips where it is absent."""
+def shared_data() -> Path:
+    """Return the folder of real products; a test that asks for it skips where it is absent."""
     folder = Path(__file__).resolve().parents[2] / "shared" / "data"
     if not (folder / "MANIFEST.tsv").is_file():
         pytest.skip("the folder ../shared/data with real products is absent")
-    yield folder
+    return folder
 
 
 DATASET = "EO:TEST:DAT:DAILY"
@@ -150,3 +155,91 @@ def bench(tmp_path: Path) -> Iterator[Bench]:
     bench = Bench(tmp_path)
     yield bench
     bench.close()
+
+
+class Stacks:
+    """Products that are written by a test, served, and opened as one data set."""
+
+    dataset = DATASET
+    query = f"hda://{DATASET}/*"
+
+    def __init__(self, bench: Bench) -> None:
+        self.bench = bench
+        self.folder = bench.folder / "files"
+        self.folder.mkdir()
+        self.emulator: Any = None
+        self.options: dict[str, Any] = {}
+
+    def serve(
+        self,
+        products: Mapping[str, Any],
+        *,
+        profile: str = "day",
+        fields: Mapping[str, Any] | None = None,
+        netcdf: Mapping[str, Any] | None = None,
+        **options: Any,
+    ) -> list[Path]:
+        """Serve data sets, or files, by product id, and return the local files in that order.
+
+        ``fields`` are those of each entry of the catalogue, or functions of the product id.
+        """
+        paths = []
+        entries = []
+        for name, source in products.items():
+            path = source
+            if not isinstance(source, Path):
+                path = self.folder / name
+                source.to_netcdf(path, **(netcdf or {}))
+            own = {
+                key: each(name) if callable(each) else each for key, each in (fields or {}).items()
+            }
+            entries.append(dated_product(name, path, profile=profile, **own))
+            paths.append(path)
+        self.emulator = self.bench.start(products=entries, **options)
+        self.options = self.bench.settings(self.emulator)
+        return paths
+
+    def open(self, query: str | None = None, **given: Any) -> Any:
+        """Open the products as one data set."""
+        import xarray as xr
+
+        given.setdefault("cache", False)
+        options = self.options | given.pop("settings", {})
+        return xr.open_dataset(query or self.query, engine="hda", storage_options=options, **given)
+
+    @property
+    def products(self) -> Any:
+        """What all data sets of these settings share in this process."""
+        from hda_fsspec.products import shared_products
+        from hda_fsspec.settings import Settings
+
+        return shared_products(Settings.resolve(**self.options))
+
+    @property
+    def ordered(self) -> list[str]:
+        """The ids of the products that were ordered, in the order of the first order of each."""
+        posts = self.emulator.log.where(
+            lambda r: r.method == "POST" and r.api.startswith("dataaccess/download")
+        )
+        return list(dict.fromkeys(str(record.body["product_id"]) for record in posts))
+
+    def evict(self) -> None:
+        """Empty the cache under whatever is open; headers are kept."""
+        from hda_fsspec import opened
+
+        opened.clear_pool()
+        self.products.cache.clear()
+
+    def forget(self) -> None:
+        """Forget what this process knows, as a new one would; the disk keeps what it has."""
+        from hda_fsspec import opened
+        from hda_fsspec.products import close_shared_products
+
+        opened.clear_pool()
+        close_shared_products()
+
+
+@pytest.fixture
+def stacks(bench: Bench) -> Stacks:
+    """Products of a test as one data set."""
+    return Stacks(bench)

@@ -235,7 +235,6 @@ def test_an_order_that_takes_too_long_is_kept(bench: Any) -> None:
     assert emulator.order_posts == 1
 
 
-@pytest.mark.xfail(strict=True, reason="fsspec puts an empty error in place of any TimeoutError")
 def test_a_coroutine_tells_that_an_order_takes_too_long(bench: Any) -> None:
     """`cat` and `get` say the same as `open` when an order takes too long."""
     emulator = bench.start(days=1, preparation_seconds=0.4)
@@ -277,7 +276,7 @@ def test_cat_can_return_faults(bench: Any) -> None:
 def test_an_error_without_a_name_gets_one(bench: Any) -> None:
     """An error of the network says which product it hit."""
     emulator = bench.start(days=2)
-    emulator.fault(Fault("cut", after_bytes=5, times=None, product_id=bench.product_id(2)))
+    emulator.fault(Fault("cut", after_bytes=0, times=None, product_id=bench.product_id(2)))
 
     with pytest.raises(DownloadError) as caught:
         bench.filesystem(emulator).prefetch(bench.query)

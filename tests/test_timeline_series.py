@@ -1,21 +1,40 @@
-"""Real series of products: their names, and the times that stand in them."""
+"""Prediction of the times of real series, as each profile of the emulator catalogues them."""
 
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 import xarray as xr
 
 from hda_fsspec import timeline
-from hda_fsspec.emulator.profiles import interval, nominal_times
+from hda_fsspec.emulator.profiles import PROFILES, interval, nominal_times
 
 Array = np.ndarray[Any, Any]
 MILLISECOND = np.timedelta64(1, "ms")
+
+#: Headers needed under exact, day, day-before, month, sensing, nominal+publication; 0 is an error.
+#: A month tells nothing of the days in it, and CMIP5 has years of 365 days and of 366.
+HEADERS = {
+    "duacs": (1, 1, 1, 0, 2, 2),
+    "sst": (1, 1, 1, 0, 2, 3),
+    "eac4": (1, 1, 1, 0, 2, 2),
+    "ostia-anomaly": (1, 1, 1, 0, 2, 3),
+    "ssm": (1, 1, 1, 0, 2, 2),
+    "swi": (1, 1, 1, 0, 3, 2),
+    "cmip5": (0, 0, 0, 0, 0, 0),
+    "era5-grib": (1, 1, 1, 0, 2, 2),
+    "nemo": (2, 2, 2, 2, 2, 2),
+    "nemo-centered": (1, 1, 1, 1, 2, 2),
+    "ostia-monthly": (2, 2, 2, 2, 2, 2),
+}
+COUNTS = {"duacs": 91, "sst": 92, "eac4": 365, "cmip5": 16, "era5-grib": 31, "ostia-monthly": 54}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -130,3 +149,94 @@ SERIES: dict[str, Callable[[Path], Series]] = {
     "nemo-centered": _files("other/nemo-*/*.nc", "time_centered"),
     "ostia-monthly": _monthly,
 }
+
+
+@functools.cache
+def _series(name: str, folder: Path) -> Series:
+    return SERIES[name](folder)
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+@pytest.mark.parametrize("name", SERIES)
+def test_times_are_true_or_refused(name: str, profile: str, shared_data: Path) -> None:
+    """The predicted times are those in all files, bit by bit, or there is an error."""
+    series = _series(name, shared_data)
+    expected = dict(zip(PROFILES, HEADERS[name], strict=True))[profile]
+
+    if expected == 0:
+        with pytest.raises(timeline.UnpredictableError):
+            series.open(profile)
+        return
+    prediction, headers = series.open(profile)
+
+    truth = np.concatenate(series.truth)
+    assert prediction.values is not None
+    assert prediction.values.dtype == truth.dtype
+    np.testing.assert_array_equal(prediction.values, truth)
+    assert prediction.lengths.tolist() == [len(values) for values in series.truth]
+    assert headers == expected
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+@pytest.mark.parametrize("name", SERIES)
+def test_any_template_and_resolution_is_safe(name: str, profile: str, shared_data: Path) -> None:
+    """Whichever product is seen first, and however exact its times are, none is shifted."""
+    series = _series(name, shared_data)
+    starts, ends = series.catalogue(profile)
+    decided = 0
+
+    for template in {1, len(series.names) // 2, len(series.names) - 1}:
+        for tolerance in (MILLISECOND, series.resolution, np.timedelta64(1, "D")):
+            try:
+                prediction, _ = settle(
+                    starts, ends, series.truth, tolerance=tolerance, template=template
+                )
+            except timeline.UnpredictableError:
+                continue
+            np.testing.assert_array_equal(prediction.values, np.concatenate(series.truth))
+            decided += 1
+
+    assert decided > 0 or 0 in HEADERS[name]
+
+
+@pytest.mark.parametrize("name", COUNTS)
+def test_series_are_whole(name: str, shared_data: Path) -> None:
+    """The tests above speak of all products of a series, and not of some."""
+    series = _series(name, shared_data)
+
+    assert len(series.names) == len(series.truth) == COUNTS[name]
+
+
+@pytest.mark.parametrize("name", sorted(set(SERIES) - {"cmip5"}))
+def test_seeing_more_never_undoes_a_decision(name: str, shared_data: Path) -> None:
+    """Headers that are read later leave a decided index as it is, and ask for nothing."""
+    series = _series(name, shared_data)
+    starts, ends = series.catalogue("day")
+    _, needed = series.open("day")
+    first, _ = series.open("day")
+
+    for count in range(max(needed, 2), min(len(series.names), 12) + 1):
+        numbers = {0, len(series.names) - 1, *range(count)}
+        known = [timeline.Known(piece, series.truth[piece]) for piece in sorted(numbers)]
+        try:
+            later = timeline.predict(starts, ends, known, tolerance=series.resolution, asked=0)
+        except timeline.UnpredictableError as err:
+            raise AssertionError(str(err)) from err
+        if later.ask:
+            assert needed > 1
+            continue
+        assert first.values is not None
+        np.testing.assert_array_equal(later.values, first.values)
+
+
+def test_cmip5_opens_once_all_headers_are_known(shared_data: Path) -> None:
+    """Products of different length need no rule when every one was seen."""
+    series = _series("cmip5", shared_data)
+    starts, ends = series.catalogue("day")
+    known = [timeline.Known(piece, values) for piece, values in enumerate(series.truth)]
+
+    prediction = timeline.predict(starts, ends, known, tolerance=MILLISECOND)
+
+    assert not prediction.ask
+    assert prediction.lengths.tolist() == [len(values) for values in series.truth]
+    np.testing.assert_array_equal(prediction.values, np.concatenate(series.truth))

@@ -1,0 +1,272 @@
+"""Threads, processes, workers and forks: nobody waits for another's order, and nothing crashes."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import dask
+import numpy as np
+import pytest
+import xarray as xr
+
+from hda_fsspec import opened
+from hda_fsspec.emulator import dated_product
+from hda_fsspec.filelocks import HDF5_GUARD
+from hda_fsspec.products import shared_products
+from hda_fsspec.settings import Settings
+
+_PATIENCE_SECONDS = 20.0
+DAYS = 6
+
+
+def _day(day: int) -> xr.Dataset:
+    return xr.Dataset(
+        {"sst": (("time", "lat"), np.full((1, 50), float(day)))},
+        coords={
+            "time": [np.datetime64(f"2024-05-{day:02}T12:00", "ns")],
+            "lat": np.arange(50.0),
+        },
+    )
+
+
+@pytest.fixture(scope="module")
+def bodies(tmp_path_factory: pytest.TempPathFactory) -> list[bytes]:
+    """Daily netCDF-4 files."""
+    folder = tmp_path_factory.mktemp("daily")
+    made = []
+    for day in range(1, DAYS + 1):
+        _day(day).to_netcdf(folder / "day.nc", engine="netcdf4")
+        made.append((folder / "day.nc").read_bytes())
+    return made
+
+
+class Served:
+    """Daily products behind an emulator."""
+
+    def __init__(self, bench: Any, bodies: list[bytes], **options: Any) -> None:
+        self.bench = bench
+        self.emulator = bench.start(
+            products=[
+                dated_product(bench.product_id(day), body)
+                for day, body in enumerate(bodies, start=1)
+            ],
+            **options,
+        )
+        self.options = bench.settings(self.emulator)
+
+    def open(self, path: str | None = None, **options: Any) -> xr.Dataset:
+        """Open the query, or a path."""
+        return xr.open_dataset(
+            path or self.bench.query, engine="hda", storage_options=self.options, **options
+        )
+
+    def forget(self) -> None:
+        """Evict all products."""
+        opened.clear_pool()
+        shared_products(Settings.resolve(**self.options)).cache.clear()
+
+
+@pytest.mark.parametrize("is_query", [False, True], ids=["product", "query"])
+def test_no_lock_is_held_while_an_order_is_waited_for(
+    bench: Any, bodies: list[bytes], tmp_path: Path, is_query: bool
+) -> None:
+    """A plain read of a local file goes on at once while another thread waits."""
+    served = Served(bench, bodies[:2], preparation_seconds=0.7)
+    ds = served.open(None if is_query else bench.path(1))
+    served.forget()
+    before = served.emulator.order_posts
+    local = tmp_path / "local.nc"
+    _day(9).to_netcdf(local, engine="netcdf4")
+    waiting = threading.Thread(target=ds.load)
+    waiting.start()
+    _wait_until(lambda: served.emulator.order_posts > before)
+    downloads = served.emulator.downloads
+
+    with xr.open_dataset(local, engine="netcdf4") as plain:
+        assert float(plain["sst"].max()) == 9.0
+    is_free = HDF5_GUARD.acquire(blocking=False)
+    if is_free:
+        HDF5_GUARD.release()
+    is_waiting = waiting.is_alive() and served.emulator.downloads == downloads
+    waiting.join(_PATIENCE_SECONDS)
+
+    assert is_free
+    assert is_waiting
+    assert float(ds["sst"].max()) == float(len(ds["time"]))
+
+
+def _wait_until(condition: Any) -> None:
+    until = time.monotonic() + _PATIENCE_SECONDS
+    while not condition():
+        assert time.monotonic() < until
+        time.sleep(0.005)
+
+
+def test_threads_that_open_and_read_at_once(
+    bench: Any, bodies: list[bytes], tmp_path: Path
+) -> None:
+    """Eight threads open and read sixty files, with handles dropped meanwhile: nothing crashes."""
+    products = []
+    for number in range(60):
+        source = bodies[number % DAYS]
+        products.append(dated_product(f"P{number:02}_20240501.nc", source))
+    emulator = bench.start(products=products)
+    bench.filesystem(emulator).prefetch(bench.query)
+    options = {k: str(v) for k, v in bench.settings(emulator).items()}
+    code = (
+        "import concurrent.futures, json, random, sys, xarray as xr\n"
+        "from hda_fsspec import opened\n"
+        "query, options = json.loads(sys.argv[1])\n"
+        "paths = [f'{query}/P{n:02}_20240501.nc' for n in range(60)]\n"
+        "def work(seed):\n"
+        "    order = random.Random(seed).sample(range(60), 60)\n"
+        "    total = 0.0\n"
+        "    for turn, n in enumerate(order):\n"
+        "        ds = xr.open_dataset(paths[n], engine='hda', storage_options=options)\n"
+        "        total += float(ds['sst'][0, n % 7])\n"
+        "        if turn % 16 == seed:\n"
+        "            opened.clear_pool()\n"
+        "        total += float(ds['sst'].mean())\n"
+        "    return total\n"
+        "for _ in range(2):\n"
+        "    with concurrent.futures.ThreadPoolExecutor(8) as pool:\n"
+        "        assert list(pool.map(work, range(8))) == [420.0] * 8\n"
+    )
+
+    done = subprocess.run(
+        [sys.executable, "-X", "faulthandler", "-c", code, json.dumps([bench.query, options])],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=100,
+    )
+
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert emulator.order_posts == 60
+
+
+def test_many_threads_ask_for_one_product(bench: Any, bodies: list[bytes]) -> None:
+    """It is ordered once, and opened once."""
+    served = Served(bench, bodies[:1], preparation_seconds=0.1)
+    found: list[float] = []
+
+    def work() -> None:
+        found.append(float(served.open(bench.path(1))["sst"].mean()))
+
+    threads = [threading.Thread(target=work) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(_PATIENCE_SECONDS)
+
+    assert found == [1.0] * 8
+    assert (served.emulator.order_posts, served.emulator.downloads) == (1, 1)
+
+
+@pytest.mark.parametrize("scheduler", ["synchronous", "threads", "processes"])
+def test_schedulers_of_dask(
+    scheduler: str, bench: Any, bodies: list[bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each computes the same, and orders each product once; workers log in by themselves."""
+    served = Served(bench, bodies)
+    monkeypatch.setenv("HDA_PASSWORD", served.options["password"])
+    lazy = served.open(chunks={})["sst"]
+    assert lazy.data.numblocks[0] == DAYS
+
+    with dask.config.set(scheduler=scheduler, num_workers=2):
+        result = (lazy - lazy.mean("time")).compute()
+
+    np.testing.assert_array_equal(result[:, 7], np.arange(1.0, 7.0) - 3.5)
+    assert served.emulator.order_posts == DAYS
+    assert served.emulator.downloads == DAYS
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning")
+def test_workers_of_distributed(
+    bench: Any, bodies: list[bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two processes of two threads compute a reduction; the password is in no graph."""
+    distributed = pytest.importorskip("distributed")
+    served = Served(bench, bodies)
+    monkeypatch.setenv("HDA_PASSWORD", served.options["password"])
+    lazy = served.open(chunks={})["sst"]
+
+    with (
+        distributed.LocalCluster(
+            n_workers=2, threads_per_worker=2, processes=True, dashboard_address=None
+        ) as cluster,
+        distributed.Client(cluster) as client,
+    ):
+        result = client.compute(lazy.mean("lat")).result(timeout=_PATIENCE_SECONDS)
+
+    assert result.values.tolist() == [1.0, 2.0, 3.0, 4.0, 5.0, 6.0]
+    assert served.emulator.order_posts == DAYS
+
+
+def test_a_fork_after_use(bench: Any, bodies: list[bytes]) -> None:
+    """Children that are forked after products were read read them, and fetch others."""
+    served = Served(bench, bodies)
+    ds = served.open()
+    assert float(ds["sst"][2, 0]) == 3.0
+
+    children = [_in_a_fork(lambda: float(ds["sst"][2:4].sum()) == 350.0) for _ in range(2)]
+    for _ in range(20):
+        assert float(ds["sst"][2, 3]) == 3.0
+
+    assert [_status_of(pid) for pid in children] == [0, 0]
+    assert float(ds["sst"][3, 0]) == 4.0
+    assert served.emulator.downloads == 3
+
+
+def test_a_fork_while_a_file_is_read(bench: Any, bodies: list[bytes]) -> None:
+    """A child does not wait for ever for a lock that a thread of its parent held."""
+    served = Served(bench, bodies[:1])
+    ds = served.open(bench.path(1))
+    is_held, may_go = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with HDF5_GUARD:
+            is_held.set()
+            may_go.wait(_PATIENCE_SECONDS)
+
+    holder = threading.Thread(target=hold)
+    holder.start()
+    is_held.wait(_PATIENCE_SECONDS)
+    child = _in_a_fork(lambda: float(ds["sst"].sum()) == 50.0)
+    status = _status_of(child)
+    may_go.set()
+    holder.join(_PATIENCE_SECONDS)
+
+    assert status == 0
+    assert float(ds["sst"].sum()) == 50.0
+
+
+def _in_a_fork(work: Any) -> int:
+    pid = os.fork()
+    if pid == 0:
+        status = 1
+        try:
+            status = 0 if work() else 2
+        finally:
+            os._exit(status)
+    return pid
+
+
+def _status_of(pid: int) -> int:
+    """Wait for a fork to end, and return its exit status; a stuck one is ended."""
+    until = time.monotonic() + _PATIENCE_SECONDS
+    while time.monotonic() < until:
+        ended, status = os.waitpid(pid, os.WNOHANG)
+        if ended:
+            return os.waitstatus_to_exitcode(status)
+        time.sleep(0.01)
+    os.kill(pid, 9)
+    os.waitpid(pid, 0)
+    return -9

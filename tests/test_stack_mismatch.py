@@ -1,0 +1,242 @@
+"""A product that differs from the others is told when it is read; the others read as they are."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import pytest
+import xarray as xr
+
+from hda_fsspec.errors import ProductMismatchError, QueryError
+
+DAYS, ODD = 12, 6
+LAT, LON = [10.0, 5.0, 0.0], [1.0, 2.0, 3.0, 4.0]
+HOUR = np.timedelta64(1, "h")
+
+
+def name(day: int) -> str:
+    """Return the id of a day's product."""
+    return f"p_202405{day:02}.nc"
+
+
+def product(day: int) -> xr.Dataset:
+    """Return a day's product."""
+    time = np.datetime64(f"2024-05-{day:02}T12:00", "ns")
+    values = np.arange(12.0).reshape(1, 3, 4) + 100 * day
+    ds = xr.Dataset(
+        {
+            "sst": (("time", "lat", "lon"), values, {"units": "K"}),
+            "count": (("time", "lat"), np.full((1, 3), day, dtype="i2")),
+            "mask": (("lat", "lon"), np.eye(3, 4, dtype="i1")),
+        },
+        coords={"time": [time], "lat": LAT, "lon": LON, "run": np.datetime64("2024-01-01", "ns")},
+    )
+    ds["run"].attrs["standard_name"] = "forecast_reference_time"
+    ds["run"].encoding = {"units": "hours since 2024-01-01"}
+    ds["time"].encoding = {"units": "hours since 2024-01-01"}
+    return ds
+
+
+def changed_scale(ds: xr.Dataset) -> xr.Dataset:
+    """Pack the values with numbers of their own."""
+    ds["sst"].encoding = {"dtype": "i4", "scale_factor": 0.25, "_FillValue": -1}
+    return ds
+
+
+def typed(**dtypes: str) -> Callable[[xr.Dataset], xr.Dataset]:
+    """Return what gives variables another dtype."""
+    return lambda ds: ds.assign({key: ds[key].astype(dtype) for key, dtype in dtypes.items()})
+
+
+@dataclasses.dataclass(frozen=True)
+class Odd:
+    """What is odd about one product, and what is said of it; None: nothing, it is allowed."""
+
+    change: Callable[[xr.Dataset], xr.Dataset]
+    message: str | None
+    step: str = "Narrow the query"
+
+
+CASES = {
+    "another grid": Odd(
+        lambda ds: ds.isel(lat=[0, 1]), "dimension 'lat' has 2 elements, not 3", "open_datatree"
+    ),
+    "shifted longitudes": Odd(
+        lambda ds: ds.assign_coords(lon=ds.lon + 360), "coordinate 'lon' has other", "preprocess="
+    ),
+    "another order of dimensions": Odd(
+        lambda ds: ds.transpose("time", "lon", "lat"),
+        r"'sst' has dimensions \('time', 'lon', 'lat'\)",
+    ),
+    "another dtype": Odd(typed(count="f4"), "'count' is of dtype float32, not int16"),
+    "texts for numbers": Odd(
+        lambda ds: ds.assign(count=(("time", "lat"), [["a", "b", "c"]])), "'count' is of dtype"
+    ),
+    "a missing variable": Odd(lambda ds: ds.drop_vars("count"), "lacks the variable 'count'"),
+    "other units": Odd(
+        lambda ds: ds.assign(sst=ds.sst.assign_attrs(units="degC")), "units of 'sst' are 'degC'"
+    ),
+    "another time": Odd(
+        lambda ds: ds.assign_coords(time=ds.time + 6 * HOUR),
+        "time is 2024-05-06T18:00:00.* where 2024-05-06T12:00:00.* was predicted",
+        "scan=True",
+    ),
+    "a time of the next day": Odd(
+        lambda ds: ds.assign_coords(time=ds.time + 24 * HOUR), "was predicted", "scan=True"
+    ),
+    "two steps": Odd(
+        lambda ds: xr.concat(
+            [ds, ds.assign_coords(time=ds.time + HOUR)], "time", data_vars="minimal"
+        ),
+        "it has 2 steps along 'time', not 1",
+        "scan=True",
+    ),
+    "no step": Odd(lambda ds: ds.isel(time=[]), "it has 0 steps along 'time'", "scan=True"),
+    "another scalar coordinate": Odd(
+        lambda ds: ds.assign_coords(run=ds.run + 24 * HOUR),
+        "'run', which lacks .* another value .2024-01-02T00.*, not 2024-01-01T00",
+        r"concat_variables=\['run'\]",
+    ),
+    "another static variable": Odd(
+        lambda ds: ds.assign(mask=ds.mask + np.int8(1)),
+        "'mask', which lacks the dimension 'time', has another value",
+        r"concat_variables=\['mask'\]",
+    ),
+    "a narrower dtype": Odd(typed(sst="f4", count="i1"), None),
+    "another width of coordinates": Odd(lambda ds: ds.assign_coords(lat=ds.lat.astype("f4")), None),
+    "another scale": Odd(changed_scale, None),
+    "another variable beside": Odd(lambda ds: ds.assign(more=ds.sst * 2), None),
+    "other attributes": Odd(lambda ds: ds.assign_attrs(history="reprocessed"), None),
+}
+
+
+def serve(stacks: Any, odd: Odd, **options: Any) -> xr.Dataset:
+    """Serve twelve days with an odd one in the middle, and return what they should be."""
+    made = {name(day): product(day) for day in range(1, DAYS + 1)}
+    made[name(ODD)] = odd.change(made[name(ODD)])
+    stacks.serve(made, **options)
+    return xr.concat(
+        [product(day) for day in range(1, DAYS + 1)],
+        "time",
+        data_vars="minimal",
+        coords="minimal",
+        compat="override",
+    )
+
+
+@pytest.mark.parametrize("chunks", [None, {}], ids=["in memory", "chunked"])
+@pytest.mark.parametrize("case", CASES)
+def test_one_product_that_differs(stacks: Any, case: str, chunks: Any) -> None:
+    """It raises when it is read and names itself; all the others have their own values."""
+    odd = CASES[case]
+    wanted = serve(stacks, odd)
+    found = stacks.open(chunks=chunks)
+    others = [day - 1 for day in range(1, DAYS + 1) if day != ODD]
+
+    if odd.message is None:
+        xr.testing.assert_equal(found.load(), wanted)
+        return
+    pattern = rf"(?s)^The product {name(ODD)} .*{odd.message}.*\. .*{odd.step}"
+    for variable in ("sst", "count"):
+        with pytest.raises(ProductMismatchError, match=pattern):
+            found[variable].isel(time=slice(3, 8)).compute()
+    xr.testing.assert_equal(found.isel(time=others).compute(), wanted.isel(time=others))
+    # It is no other product the second time.
+    with pytest.raises(ProductMismatchError, match=pattern):
+        found["sst"].isel(time=ODD - 1).compute()
+
+
+@pytest.mark.parametrize("case", [key for key, odd in CASES.items() if odd.message])
+def test_a_scan_tells_it_at_opening(stacks: Any, case: str) -> None:
+    """What differs in more than time and length is known when all headers are."""
+    odd = CASES[case]
+    serve(stacks, odd)
+
+    if odd.step == "scan=True":
+        assert stacks.open(scan=True).load().sizes["time"] in {DAYS - 1, DAYS, DAYS + 1}
+        return
+    with pytest.raises(ProductMismatchError, match=f"The product {name(ODD)} .*{odd.message}"):
+        stacks.open(scan=True)
+
+
+def test_a_run_that_differs_can_be_stacked(stacks: Any) -> None:
+    """The advice works: a reference time of each product becomes a coordinate along time."""
+    wanted = serve(stacks, CASES["another scalar coordinate"])
+
+    found = stacks.open(concat_variables=["run", "mask"], chunks={}).load()
+
+    assert found["run"].dims == ("time",)
+    assert found["mask"].dims == ("time", "lat", "lon")
+    days = (found["run"].to_numpy() - np.datetime64("2024-01-01")) // (24 * HOUR)
+    assert days.tolist() == [int(day == ODD) for day in range(1, DAYS + 1)]
+    xr.testing.assert_equal(found["sst"].drop_vars("run"), wanted["sst"].drop_vars("run"))
+
+
+def test_a_variable_that_differs_can_be_dropped(stacks: Any) -> None:
+    """The other advice works too."""
+    wanted = serve(stacks, CASES["another static variable"])
+
+    found = stacks.open(drop_variables=["mask"], chunks={}).load()
+
+    xr.testing.assert_equal(found, wanted.drop_vars("mask"))
+
+
+def test_the_template_itself_may_be_the_odd_one(stacks: Any) -> None:
+    """Where the first product differs from all others, each of the others says so."""
+    made = {name(day): product(day) for day in (1, 2, 3)}
+    made[name(1)] = made[name(1)].isel(lat=[0, 1])
+    stacks.serve(made)
+    found = stacks.open()
+
+    assert found["sst"].isel(time=0).to_numpy().tolist() == product(1)["sst"][0, :2].values.tolist()
+    with pytest.raises(ProductMismatchError, match=r"p_20240502.nc .* has 3 elements, not 2"):
+        found["sst"].isel(time=1).compute()
+
+
+TWICE: Mapping[str, Mapping[str, Any]] = {
+    "with a time": {},
+    "without a time": {"drop_variables": ["time"]},
+}
+
+
+@pytest.mark.parametrize("case", TWICE)
+def test_two_versions_of_a_product(stacks: Any, case: str) -> None:
+    """Two products at one time, of one day in the catalogue, are told by name."""
+    made = {name(day): product(day) for day in (1, 2, 3)}
+    stacks.serve({**made, "v2_20240502.nc": product(2)})
+
+    with pytest.raises(QueryError, match=r"p_20240502.nc and v2_20240502.nc .* Narrow the query"):
+        stacks.open(**TWICE[case])
+
+    assert stacks.open("hda://EO:TEST:DAT:DAILY/p_*").sizes["time"] == 3
+
+
+def test_equal_times_of_products_that_do_not_overlap(stacks: Any) -> None:
+    """An index that is equal in all products, and no time, is kept: it makes no duplicates."""
+    made = {
+        name(day): product(day)
+        .drop_vars("time")
+        .rename(time="time_counter")
+        .assign_coords(time_counter=[0.0])
+        for day in (1, 2, 3, 4)
+    }
+    stacks.serve(made)
+
+    found = stacks.open(chunks={})
+
+    assert stacks.emulator.orders == 2
+    assert found["time_counter"].to_numpy().tolist() == [0.0] * 4
+    assert found["sst"].isel(lat=0, lon=0).compute().to_numpy().tolist() == [100.0, 200, 300, 400]
+
+
+def test_an_empty_query(stacks: Any) -> None:
+    """A query that finds nothing is not there."""
+    stacks.serve({name(1): product(1)})
+
+    with pytest.raises(FileNotFoundError, match="finds no product"):
+        stacks.open("hda://EO:TEST:DAT:DAILY/startdate=2031-01-01/enddate=2031-01-02")
+    with pytest.raises(FileNotFoundError, match="finds no product"):
+        stacks.open("hda://EO:TEST:DAT:DAILY/q_*")
