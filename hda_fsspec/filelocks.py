@@ -8,6 +8,7 @@ xarray's lock out, and may open, read and close files that were given it: it is 
 
 from __future__ import annotations
 
+import os
 import threading
 from types import TracebackType
 from typing import Any
@@ -67,3 +68,11 @@ class ReentrantLock:
 
 #: For netCDF-3, netCDF-4 and HDF5 files.
 HDF5_GUARD = ReentrantLock(combine_locks([NETCDFC_LOCK, HDF5_LOCK]))
+
+# A child that is forked while another thread is inside these libraries would wait for ever for a
+# thread that it does not have, and find them half-way: forks wait until nobody is.
+os.register_at_fork(
+    before=HDF5_GUARD.acquire,
+    after_in_parent=HDF5_GUARD.release,
+    after_in_child=HDF5_GUARD.release,
+)

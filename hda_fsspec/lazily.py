@@ -9,7 +9,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 
-import numpy as np
 import xarray as xr
 from xarray.core import indexing  # xarray documents this module for writers of backends
 
@@ -102,8 +101,10 @@ def as_recipes(dataset: xr.Dataset, source: Source, path: str) -> xr.Dataset:
         if "source" in encoding:
             encoding["source"] = path
         if isinstance(variable, xr.IndexVariable):
-            values = np.asarray(variable.values)
-            variables[str(name)] = xr.Variable(variable.dims, values, variable.attrs, encoding)
+            # As it is, with its index: to make another takes a tenth of the time of opening.
+            index = variable.copy(deep=False)
+            index.encoding = encoding
+            variables[str(name)] = index
             continue
         recipe = ProductArray(source, str(name), variable.shape, variable.dtype)
         data = indexing.LazilyIndexedArray(recipe)

@@ -128,7 +128,11 @@ def read(source: Source, number: int, name: str, key: tuple[Any, ...]) -> np.nda
     """Read part of a variable of a product."""
 
     def work(dataset: xr.Dataset, _: Entry) -> np.ndarray[Any, Any]:
-        return np.asarray(dataset.variables[name][key].values)
+        variable = dataset.variables[name]
+        is_whole = all(each == slice(None) for each in key if isinstance(each, slice))
+        if is_whole and all(isinstance(each, slice) for each in key):
+            return np.asarray(variable.values)
+        return np.asarray(variable[key].values)
 
     return use(source, number, work)
 

@@ -80,6 +80,9 @@ class RecipeArray(BackendArray):
             lengths = key_lengths(outer, self.shape)
             kept = [n for n, one in zip(lengths, outer, strict=True) if np.ndim(as_axis(one))]
             return np.empty(kept, dtype=self.dtype)
+        if isinstance(key, indexing.BasicIndexer) and all(map(_is_forward, outer)):
+            # What xarray would take the key apart into, at a fifth of the time of a small read.
+            return self.read(outer)
         return indexing.explicit_indexing_adapter(
             key, self.shape, indexing.IndexingSupport.OUTER, self.read
         )
@@ -167,6 +170,11 @@ def recipe_under(data: Any) -> RecipeArray | None:
 def as_axis(one: Any) -> Any:
     """Return something whose ndim tells whether one part of a key keeps its axis."""
     return [0] if isinstance(one, slice) else one
+
+
+def _is_forward(one: Any) -> bool:
+    """Whether one part of a key is an integer, or a slice of a positive step."""
+    return not isinstance(one, slice) or one.step is None or one.step > 0
 
 
 def _is_empty(key: Key, shape: Sequence[int]) -> bool:

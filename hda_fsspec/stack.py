@@ -202,16 +202,30 @@ class Stack:
     def fetch_ahead(
         self, numbers: Sequence[int]
     ) -> Iterator[tuple[int, concurrent.futures.Future[Entry]]]:
-        """Yield products in order, with the fetches of those that follow under way."""
+        """Yield products in order, with the fetches of those that follow under way.
+
+        No more are under way than half of the cache can hold, so that what is fetched does not
+        push out what was not read yet.
+        """
         settings = self.source.settings
         products = shared_products(settings)
-        ahead = settings.max_orders + settings.max_connections
+        most = settings.max_orders + settings.max_connections
+        bound = products.cache.max_bytes
         queue: collections.deque[concurrent.futures.Future[Entry]] = collections.deque()
-        following = iter(numbers)
+        largest = 0
+        following = collections.deque(numbers)
         for number in numbers:
-            while len(queue) < ahead and (product := next(following, None)) is not None:
-                queue.append(products.fetch(self.source.pieces[product]))
-            yield number, queue.popleft()
+            while following and len(queue) < most:
+                product = self.source.pieces[following[0]]
+                largest = max(largest, products.size(product) or product.size or 0)
+                if queue and bound is not None and (len(queue) + 1) * largest > bound // 2:
+                    break
+                following.popleft()
+                queue.append(products.fetch(product))
+            fetch = queue.popleft()
+            yield number, fetch
+            if fetch.done() and fetch.exception() is None:
+                largest = max(largest, fetch.result().size)
 
 
 def _packed_array(values: np.ndarray[Any, Any]) -> dict[str, Any]:

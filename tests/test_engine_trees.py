@@ -15,7 +15,7 @@ import pytest
 import xarray as xr
 
 from hda_fsspec import Location, opened
-from hda_fsspec.emulator import dated_product
+from hda_fsspec.emulator import Fault, dated_product
 from hda_fsspec.errors import ConfigurationError, OrderError, ProductFormatError, QueryError
 from hda_fsspec.gribs import import_pyproj_first
 from hda_fsspec.products import shared_products
@@ -136,16 +136,20 @@ def test_files_of_an_archive(bench: Any, tmp_path: Path) -> None:
     served.forget()
     for number in (12, 3):
         xr.testing.assert_equal(tree[f"Oa{number:02}_radiance"].to_dataset(), _ds(number))
-    assert served.emulator.order_posts == 2
+    assert served.emulator.downloads == 2
 
 
 def test_a_real_sentinel_3_product(bench: Any, shared_data: Path) -> None:
     """Thirty files of one product are thirty nodes, each as xarray opens it unpacked."""
     (path,) = (shared_data / "sentinel-3/sen3-layout").glob("S3A_OL_1_EFR*.SEN3.zip")
     name = path.name.removesuffix(".zip")
-    served = Served(bench, {name: path.read_bytes()})
+    emulator = bench.start(products=[dated_product(name, path.read_bytes())])
 
-    tree = served.tree(name)
+    tree = xr.open_datatree(
+        f"hda://{bench.dataset}/startdate=2021-10-01/enddate=2021-10-31/{name}",
+        engine="hda",
+        storage_options=bench.settings(emulator),
+    )
 
     folder = path.with_name(name)
     assert sorted(tree.children) == sorted(file.stem for file in folder.glob("*.nc"))
@@ -189,7 +193,7 @@ def test_too_many_products_are_refused(
     bench.filesystem(served.emulator).prefetch([bench.path(day) for day in range(1, 6)])
     assert len(served.tree().children) == 24
     assert len(served.tree(max_nodes=0).children) == 24
-    assert served.emulator.order_posts == 24
+    assert served.emulator.downloads == 24
 
 
 def test_an_empty_query_has_no_tree(bench: Any) -> None:
@@ -202,10 +206,8 @@ def test_an_empty_query_has_no_tree(bench: Any) -> None:
 
 def test_a_product_that_cannot_be_had(bench: Any, daily: Callable[[int], dict[str, bytes]]) -> None:
     """The error names it, and the others were fetched for the next time."""
-    from hda_fsspec.emulator import Fault
-
     served = Served(bench, daily(3))
-    served.emulator.fault(Fault("order-failed", product=bench.product_id(2)))
+    served.emulator.fault(Fault("order-failed", times=None, product_id=bench.product_id(2)))
 
     with pytest.raises(OrderError, match=r"sst_20240502\.nc"):
         served.tree()
@@ -254,7 +256,7 @@ def test_nodes_travel(
 
     assert done.returncode == 0, done.stderr
     assert done.stdout.split() == ["4.5", "2.5"]
-    assert served.emulator.order_posts == 3 + 2
+    assert served.emulator.downloads == 3 + 2
 
 
 def test_a_location_as_a_tree(bench: Any, grouped: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -113,26 +114,38 @@ CASES = {
 }
 
 
-def serve(stacks: Any, odd: Odd, **options: Any) -> xr.Dataset:
-    """Serve twelve days with an odd one in the middle, and return what they should be."""
+@dataclasses.dataclass(frozen=True)
+class Days:
+    """Twelve products on disk, and what they are together."""
+
+    files: Mapping[str, Path]
+    joined: xr.Dataset
+
+    def serve(self, stacks: Any, case: str) -> None:
+        """Serve them with an odd one in the middle."""
+        odd = CASES[case].change(product(ODD))
+        stacks.serve({**self.files, name(ODD): odd})
+
+
+@pytest.fixture(scope="module")
+def days(tmp_path_factory: pytest.TempPathFactory) -> Days:
+    """Write twelve products that fit each other."""
+    folder = tmp_path_factory.mktemp("days")
     made = {name(day): product(day) for day in range(1, DAYS + 1)}
-    made[name(ODD)] = odd.change(made[name(ODD)])
-    stacks.serve(made, **options)
-    return xr.concat(
-        [product(day) for day in range(1, DAYS + 1)],
-        "time",
-        data_vars="minimal",
-        coords="minimal",
-        compat="override",
+    for key, ds in made.items():
+        ds.to_netcdf(folder / key)
+    joined = xr.concat(
+        list(made.values()), "time", data_vars="minimal", coords="minimal", compat="override"
     )
+    return Days({key: folder / key for key in made}, joined)
 
 
 @pytest.mark.parametrize("chunks", [None, {}], ids=["in memory", "chunked"])
 @pytest.mark.parametrize("case", CASES)
-def test_one_product_that_differs(stacks: Any, case: str, chunks: Any) -> None:
+def test_one_product_that_differs(stacks: Any, days: Days, case: str, chunks: Any) -> None:
     """It raises when it is read and names itself; all the others have their own values."""
-    odd = CASES[case]
-    wanted = serve(stacks, odd)
+    odd, wanted = CASES[case], days.joined
+    days.serve(stacks, case)
     found = stacks.open(chunks=chunks)
     others = [day - 1 for day in range(1, DAYS + 1) if day != ODD]
 
@@ -150,10 +163,10 @@ def test_one_product_that_differs(stacks: Any, case: str, chunks: Any) -> None:
 
 
 @pytest.mark.parametrize("case", [key for key, odd in CASES.items() if odd.message])
-def test_a_scan_tells_it_at_opening(stacks: Any, case: str) -> None:
+def test_a_scan_tells_it_at_opening(stacks: Any, days: Days, case: str) -> None:
     """What differs in more than time and length is known when all headers are."""
     odd = CASES[case]
-    serve(stacks, odd)
+    days.serve(stacks, case)
 
     if odd.step == "scan=True":
         assert stacks.open(scan=True).load().sizes["time"] in {DAYS - 1, DAYS, DAYS + 1}
@@ -162,26 +175,26 @@ def test_a_scan_tells_it_at_opening(stacks: Any, case: str) -> None:
         stacks.open(scan=True)
 
 
-def test_a_run_that_differs_can_be_stacked(stacks: Any) -> None:
+def test_a_run_that_differs_can_be_stacked(stacks: Any, days: Days) -> None:
     """The advice works: a reference time of each product becomes a coordinate along time."""
-    wanted = serve(stacks, CASES["another scalar coordinate"])
+    days.serve(stacks, "another scalar coordinate")
 
     found = stacks.open(concat_variables=["run", "mask"], chunks={}).load()
 
     assert found["run"].dims == ("time",)
     assert found["mask"].dims == ("time", "lat", "lon")
-    days = (found["run"].to_numpy() - np.datetime64("2024-01-01")) // (24 * HOUR)
-    assert days.tolist() == [int(day == ODD) for day in range(1, DAYS + 1)]
-    xr.testing.assert_equal(found["sst"].drop_vars("run"), wanted["sst"].drop_vars("run"))
+    shifts = (found["run"].to_numpy() - np.datetime64("2024-01-01")) // (24 * HOUR)
+    assert shifts.tolist() == [int(day == ODD) for day in range(1, DAYS + 1)]
+    xr.testing.assert_equal(found["sst"].drop_vars("run"), days.joined["sst"].drop_vars("run"))
 
 
-def test_a_variable_that_differs_can_be_dropped(stacks: Any) -> None:
+def test_a_variable_that_differs_can_be_dropped(stacks: Any, days: Days) -> None:
     """The other advice works too."""
-    wanted = serve(stacks, CASES["another static variable"])
+    days.serve(stacks, "another static variable")
 
     found = stacks.open(drop_variables=["mask"], chunks={}).load()
 
-    xr.testing.assert_equal(found, wanted.drop_vars("mask"))
+    xr.testing.assert_equal(found, days.joined.drop_vars("mask"))
 
 
 def test_the_template_itself_may_be_the_odd_one(stacks: Any) -> None:
