@@ -20,6 +20,14 @@ _MILLISECONDS_FROM = 1e11  # hda 2.35-2.39 read X-Quota-Reset as seconds, 2.40 a
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class Answer:
+    """The head of an answer: its status and headers (looked up without regard to case)."""
+
+    status: int
+    headers: Mapping[str, str]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class Problem:
     """An unwanted answer, reduced to what can be told and decided on.
 

@@ -14,11 +14,11 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any
 from urllib.parse import quote
 
-from hda_fsspec.answers import delivered_name
+from hda_fsspec.answers import Answer, delivered_name
 from hda_fsspec.errors import BrokerError, QueryError
 from hda_fsspec.paging import collect
 from hda_fsspec.records import Dataset, Product, Term
-from hda_fsspec.session import Answer, Session
+from hda_fsspec.session import Session
 
 logger = logging.getLogger("hda_fsspec")
 

@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import difflib
 import errno
 import importlib.util
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -21,6 +20,7 @@ from hda_fsspec.errors import ConfigurationError, HDAError, ProductFormatError
 from hda_fsspec.filelocks import HDF5_GUARD
 from hda_fsspec.formats import Format
 from hda_fsspec.gribs import grib_parts, import_pyproj_first, open_grib
+from hda_fsspec.groups import list_groups, no_such_group, only_groups
 from hda_fsspec.options import OpenOptions
 
 _Opened = TypeVar("_Opened")
@@ -34,7 +34,6 @@ _ENGINES = {
 }
 _NETCDF_ENGINES = ("netcdf4", "h5netcdf")
 _ROOT = (None, "", "/")
-_MAX_SHOWN = 20
 _HEAD_BYTES = 64
 
 #: What files that no engine reads often are, by their first bytes.
@@ -104,7 +103,7 @@ def open_data_file(file: DataFile, options: OpenOptions) -> xr.Dataset:
         groups = list_groups(file.path)
         if groups:
             ds.close()
-            raise _only_groups(file, groups)
+            raise only_groups(file.name, groups)
     return ds
 
 
@@ -135,30 +134,6 @@ def open_data_file_groups(file: DataFile, options: OpenOptions) -> dict[str, xr.
         return groups
 
     return _attempt(file, options, engine, open_groups)
-
-
-def list_groups(path: Path) -> dict[str, int]:
-    """Return the paths of the groups of an HDF5 file, the root left out: how many variables each.
-
-    Those of another file, or of one that netCDF4 cannot read: none.
-    """
-    with HDF5_GUARD:
-        try:
-            store = xr.backends.NetCDF4DataStore.open(  # type: ignore[no-untyped-call]
-                str(path), lock=HDF5_GUARD
-            )
-        except (OSError, RuntimeError, ImportError):
-            return {}
-        try:
-            return dict(_walk(store.ds, ""))
-        finally:
-            store.close()
-
-
-def _walk(group: Any, above: str) -> Iterator[tuple[str, int]]:
-    for name, each in group.groups.items():
-        yield f"{above}/{name}", len(each.variables)
-        yield from _walk(each, f"{above}/{name}")
 
 
 def _engine(file: DataFile, options: OpenOptions) -> str:
@@ -267,7 +242,7 @@ def _attempt(
         if options.group not in _ROOT:
             groups = list_groups(file.path)
             if groups and f"/{str(options.group).strip('/')}" not in groups:
-                raise _no_such_group(file, options, groups) from problem
+                raise no_such_group(file.name, str(options.group), groups) from problem
         is_ours_to_choose = options.product_engine is None and file.format is Format.HDF5
         if not is_ours_to_choose or engine == "h5netcdf" or not _is_installed("h5netcdf"):
             raise
@@ -321,40 +296,3 @@ def _unknown(file: DataFile) -> ProductFormatError:
         f"{file.name} is no data file that this package opens: it looks like {what}. Read it "
         "with fsspec.open, or name an engine of xarray with product_engine."
     )
-
-
-def _only_groups(file: DataFile, groups: Mapping[str, int]) -> ProductFormatError:
-    return ProductFormatError(
-        f"The root group of {file.name} is empty; its data are in groups: {_shown(groups)}. Open "
-        f"one with group={_fullest(groups)[0]!r}, or all of them with xr.open_datatree."
-    )
-
-
-def _no_such_group(
-    file: DataFile, options: OpenOptions, groups: Mapping[str, int]
-) -> ProductFormatError:
-    wanted = str(options.group).strip("/")
-    paths = {group.lower(): group for group in _fullest(groups)}
-    names = {group.rpartition("/")[2].lower(): group for group in reversed(_fullest(groups))}
-    spellings = {**names, **paths}
-    near = difflib.get_close_matches(wanted.lower(), spellings, n=3, cutoff=0.5)
-    found = dict.fromkeys(spellings[each] for each in near)
-    hint = f" Did you mean {' or '.join(map(repr, found))}?" if found else ""
-    return ProductFormatError(
-        f"{file.name} has no group {wanted!r}.{hint} It has {_shown(groups)}."
-    )
-
-
-def _fullest(groups: Mapping[str, int]) -> list[str]:
-    """Return the groups that hold variables first, and of those the outermost first."""
-    order = sorted(groups, key=lambda group: (groups[group] == 0, group.count("/")))
-    return [group.strip("/") for group in order]
-
-
-def _shown(groups: Mapping[str, int]) -> str:
-    """Return groups as a list for a message: those with variables, and the outermost."""
-    count = {group.strip("/"): groups[group] for group in groups}
-    names = [each for each in _fullest(groups) if count[each] or "/" not in each]
-    shown = [f"{each} ({count[each]} variables)" for each in names[:_MAX_SHOWN]]
-    more = len(groups) - len(shown)
-    return ", ".join(shown) + (f", and {more} more" if more else "")

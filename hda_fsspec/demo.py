@@ -11,11 +11,9 @@ import dataclasses
 import importlib
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TextIO
-
-from fsspec.callbacks import DEFAULT_CALLBACK, TqdmCallback
 
 from hda_fsspec import __version__
 from hda_fsspec.emulator import Catalogue, Emulator
@@ -24,12 +22,13 @@ from hda_fsspec.filesystem import HDAFileSystem
 from hda_fsspec.settings import SETTING_NAMES, Settings
 
 DATASET = "EO:DEMO:DAT:OSTIA-MONTHLY"
-YEAR = f"hda://{DATASET}/startdate=2007-01-01/enddate=2007-12-31"
+QUERY = f"hda://{DATASET}/startdate=2006-04-01/enddate=2010-09-30"
 
 _PREPARATION_SECONDS = 1.0
 _ORDERS_PER_HOUR = 100  # as at the service
 # The region by which El Nino and La Nina are told, in degrees east.
 _NINO34_WEST, _NINO34_EAST = 190.0, 240.0
+_YEAR = "2007"
 
 
 def run(out: TextIO, *, keep: Path | None = None, progress: bool = False) -> None:
@@ -40,7 +39,8 @@ def run(out: TextIO, *, keep: Path | None = None, progress: bool = False) -> Non
     out : TextIO
         Where to tell what happens.
     keep : Path, optional
-        A folder for products, cache and copies that stays; without it all are removed.
+        A folder for products, cache, copies and the plot that stays; without it all are removed
+        but the plot, which goes into the working directory.
     progress : bool
         Whether to draw progress bars on standard error.
 
@@ -64,7 +64,9 @@ def run(out: TextIO, *, keep: Path | None = None, progress: bool = False) -> Non
                 quota=_ORDERS_PER_HOUR,
             )
         )
-        stage = Stage(out, emulator, _filesystem(emulator, work / "cache"), work, progress)
+        plot = Path("hda-fsspec-demo.png").absolute() if keep is None else work / "plot.png"
+        options = _options(emulator, work / "cache")
+        stage = Stage(out, emulator, HDAFileSystem(**options), options, work, progress, plot)
         _greet(stage, count)
         for number, step in enumerate(STEPS, start=1):
             stage.perform(number, step)
@@ -136,12 +138,12 @@ def _copy_one_time(data: Any, month: Any, index: int) -> None:
         copy[...] = variable[index : index + 1] if has_time else variable[...]
 
 
-def _filesystem(emulator: Emulator, cache_dir: Path) -> HDAFileSystem:
-    """Return a filesystem for which every setting is given, so that the user's do not count."""
+def _options(emulator: Emulator, cache_dir: Path) -> dict[str, Any]:
+    """Return every setting, so that the user's do not count."""
     settings = Settings(
         url=emulator.url, user=emulator.user, password=emulator.password, cache_dir=cache_dir
     )
-    return HDAFileSystem(**{name: getattr(settings, name) for name in SETTING_NAMES})
+    return {name: getattr(settings, name) for name in SETTING_NAMES}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -153,15 +155,19 @@ class Counters:
     sent_bytes: int
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass
 class Stage:
-    """What a step of the demo works with."""
+    """What a step of the demo works with, and what it leaves to the next."""
 
     out: TextIO
     emulator: Emulator
     fs: HDAFileSystem
+    options: dict[str, Any]
     work: Path
     progress: bool
+    plot: Path
+    data: Any = None
+    mean: Any = None
 
     def tell(self, *lines: str) -> None:
         """Print lines."""
@@ -186,16 +192,6 @@ class Stage:
             f"{now.sent_bytes - before.sent_bytes:,} bytes downloaded"
         )
 
-    @contextlib.contextmanager
-    def callback(self) -> Iterator[Any]:
-        """Give a callback that draws a bar which counts products, or one that draws nothing."""
-        if not self.progress:
-            yield DEFAULT_CALLBACK
-            return
-        bar = {"unit": "product", "desc": "   ", "ascii": True, "ncols": 78, "leave": False}
-        with TqdmCallback(tqdm_kwargs=bar) as callback:
-            yield callback
-
     def _count(self) -> Counters:
         emulator = self.emulator
         return Counters(emulator.orders, len(emulator.log), emulator.bytes_sent)
@@ -212,82 +208,106 @@ def _greet(stage: Stage, count: int) -> None:
     )
 
 
-def list_year(stage: Stage) -> None:
-    """List a year: a query is a directory, its products are files."""
-    stage.tell(f"   fs.ls({YEAR!r})")
-    found = stage.fs.ls(YEAR)
+def list_months(stage: Stage) -> None:
+    """List the months: a query is a directory, its products are files."""
+    stage.tell(f"   query = {QUERY!r}", "   fs.ls(query)")
+    found = stage.fs.ls(QUERY)
     for info in (found[0], found[-1]):
         stage.tell(f"      {info['product_id']}  {info['startdate']}  {info['enddate']}")
     stage.tell(f"   {len(found)} products; the first and the last are shown.")
 
 
-def look(stage: Stage) -> None:
-    """Look at one product: the catalogue's answer is still at hand."""
-    [info] = stage.fs.ls(_month(1))
-    stage.tell("   fs.info(january)")
-    for key in ("product_id", "size", "catalogue_size"):
-        stage.tell(f"      {key}: {info[key]}")
+def open_all(stage: Stage) -> None:
+    """Open all of them as one lazy data set: the first one tells how the others lie."""
+    from hda_fsspec.gribs import import_pyproj_first
+
+    import_pyproj_first()
+    import xarray as xr
+
+    stage.tell('   ds = xr.open_dataset(query, engine="hda", chunks={})')
+    ds = stage.data = xr.open_dataset(QUERY, engine="hda", chunks={}, storage_options=stage.options)
+    sizes = ", ".join(f"{name}: {size}" for name, size in ds.sizes.items())
+    first, last = (str(time)[:10] for time in ds["time"].values[[0, -1]])
+    stage.tell(f"      {', '.join(map(str, ds.data_vars))} ({sizes}), {first} to {last}")
+
+
+def plan_year(stage: Stage) -> None:
+    """Ask what a year of the Nino 3.4 region would cost, before any of it is ordered."""
     stage.tell(
-        "   The size is None because catalogues err; it is known once a product was fetched."
+        f'   year = ds.sel(time="{_YEAR}", latitude=slice(-5, 5), longitude=slice(190, 240))',
+        '   sst = year["surface_temperature"].mean(("latitude", "longitude"))',
+        "   sst.hda.plan()",
     )
-
-
-def open_one(stage: Stage) -> None:
-    """Open one product: it is ordered, downloaded, checked, kept, and opened."""
-    stage.tell("   with fs.open(january) as file: nino34_mean(file.name)")
-    with stage.fs.open(_month(1)) as file:
-        mean = nino34_mean(file.name)
-    stage.tell(f"      {mean:.2f} K in the Nino 3.4 region in January 2007")
+    region = {"latitude": slice(-5, 5), "longitude": slice(_NINO34_WEST, _NINO34_EAST)}
+    year = stage.data.sel(time=_YEAR, **region)
+    stage.mean = year["surface_temperature"].mean(("latitude", "longitude"))
+    stage.tell(*(f"      {line}" for line in repr(stage.mean.hda.plan()).splitlines()))
 
 
 def prefetch_year(stage: Stage) -> None:
     """Fetch the year: all orders are prepared at the same time."""
-    stage.tell("   paths = fs.prefetch(query)")
-    with stage.callback() as callback:
-        paths = stage.fs.prefetch(YEAR, callback=callback)
-    means = [nino34_mean(path) for path in paths]
+    stage.tell("   sst.hda.prefetch()")
+    fetched = stage.mean.hda.prefetch(progress=stage.progress)
+    stage.tell(f"      {len(fetched)} products are local")
+
+
+def compute_year(stage: Stage) -> None:
+    """Compute with Dask: what is in the cache costs nothing."""
+    stage.tell("   sst = sst.compute()")
+    sst = stage.mean = stage.mean.compute()
+    warm, cold = float(sst[0]), float(sst[-1])
     stage.tell(
-        f"      Nino 3.4, January to December 2007: {means[0]:.1f} K to {means[-1]:.1f} K",
+        f"      January to December {_YEAR}: {warm:.1f} K to {cold:.1f} K",
         "      (the La Nina of that winter)",
     )
+    _plot(stage, sst)
+
+
+def _plot(stage: Stage, sst: Any) -> None:
+    try:
+        # Pictures only, whatever display there is.
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
+    except ImportError:
+        stage.tell('      No plot: matplotlib is missing (pip install "hda-fsspec[demo]").')
+        return
+    figure = Figure(figsize=(7, 3.5), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    axes.plot(sst["time"].values, sst.values, marker="o")
+    axes.set(title=f"Sea surface temperature, Nino 3.4, {_YEAR}", ylabel="K")
+    figure.savefig(stage.plot, dpi=100)
+    stage.tell(f"      plotted in {stage.plot}")
 
 
 def prefetch_again(stage: Stage) -> None:
-    """Do the same again: what is in the cache costs nothing."""
-    stage.tell("   paths = fs.prefetch(query); fs.du(query)")
-    paths = stage.fs.prefetch(YEAR)
-    stage.tell(f"      {len(paths)} local files, {stage.fs.du(YEAR):,} bytes")
+    """Get the year's local files, for any other tool: nothing is fetched again."""
+    stage.tell(f"   fs.prefetch({_year_path()!r})")
+    paths = stage.fs.prefetch(_year_path())
+    stage.tell(f"      {len(paths)} local files, {stage.fs.du(_year_path()):,} bytes")
 
 
 def copy_two(stage: Stage) -> None:
     """Copy two products out of the cache, into a folder of your own."""
     stage.tell("   fs.get([january, february], 'copies/')")
     folder = stage.work / "copies"
-    stage.fs.get([_month(1), _month(2)], f"{folder}/")
+    months = [f"{_year_path()}/ostia_sst_{_YEAR}{number:02}.nc" for number in (1, 2)]
+    stage.fs.get(months, f"{folder}/")
     for path in sorted(folder.iterdir()):
         stage.tell(f"      {path.name}  {path.stat().st_size:,} bytes")
 
 
 #: The story, in order; a step's docstring is its title.
 STEPS: tuple[Callable[[Stage], None], ...] = (
-    list_year,
-    look,
-    open_one,
+    list_months,
+    open_all,
+    plan_year,
     prefetch_year,
+    compute_year,
     prefetch_again,
     copy_two,
 )
 
 
-def _month(number: int) -> str:
-    return f"{YEAR}/ostia_sst_2007{number:02}.nc"
-
-
-def nino34_mean(path: str) -> float:
-    """Return the mean temperature in the Nino 3.4 region (5 S to 5 N, 170 W to 120 W), in K."""
-    import netCDF4
-
-    with netCDF4.Dataset(path) as data:
-        longitude = data["longitude"][:]
-        is_inside = (longitude >= _NINO34_WEST) & (longitude <= _NINO34_EAST)
-        return float(data["surface_temperature"][0, :, is_inside].mean())
+def _year_path() -> str:
+    return f"hda://{DATASET}/startdate={_YEAR}-01-01/enddate={_YEAR}-12-31"

@@ -95,3 +95,26 @@ def error_of(
         return AuthenticationError(msg)
     step = " Try again later." if problem.status >= 500 else ""
     return BrokerError(told + step, status=problem.status)
+
+
+def no_answer(asked: str, kind: str, tries: int, said: str) -> BrokerError:
+    """Return the error of a request that got no answer at all.
+
+    Parameters
+    ----------
+    asked : str
+        Method and address.
+    kind : str
+        The kind of the last fault.
+    tries : int
+        How often it was met.
+    said : str
+        What the fault says, without secrets.
+    """
+    if kind == "TLS":
+        step = "If your site has its own certificates, set verify (HDA_VERIFY) to their bundle"
+    else:
+        step = "Check the network, proxies and HDA_URL"
+    return BrokerError(
+        f"{asked} got no answer in {tries} {'tries' if tries > 1 else 'try'}: {said}. {step}."
+    )

@@ -6,7 +6,7 @@ Decided from the header of one product. Pure: no product is opened here.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from typing import Any
 
 import numpy as np
@@ -52,10 +52,6 @@ class Layout:
         if variable is None or variable.values is None:
             return None
         return np.atleast_1d(variable.values)
-
-    def axis(self, dims: Sequence[str]) -> int:
-        """Return at which axis a stacked variable is stacked."""
-        return list(dims).index(self.dim) if self.dim in dims else 0
 
     def kept(self, header: Header) -> set[str]:
         """Return the variables whose values a header must hold: index coordinates, and scalars."""

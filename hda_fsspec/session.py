@@ -7,7 +7,6 @@ again helps; what is asked for is its caller's affair.
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import logging
 import random
 import time
@@ -20,9 +19,9 @@ import requests.adapters
 import urllib3.exceptions
 
 from hda_fsspec import __version__
-from hda_fsspec.answers import Problem, explain, redact, retry_after
+from hda_fsspec.answers import Answer, Problem, explain, redact, retry_after
 from hda_fsspec.errors import BrokerError, OfflineError
-from hda_fsspec.failures import RETRIES, Failures, delay_seconds, error_of
+from hda_fsspec.failures import RETRIES, Failures, delay_seconds, error_of, no_answer
 from hda_fsspec.settings import Settings
 from hda_fsspec.tokens import Tokens
 
@@ -31,14 +30,6 @@ logger = logging.getLogger("hda_fsspec")
 _PIECE_BYTES = 1 << 20
 _ERROR_BODY_BYTES = 64 * 1024
 _CONNECT_SECONDS = 10.0
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Answer:
-    """The head of an answer: its status and headers (looked up without regard to case)."""
-
-    status: int
-    headers: Mapping[str, str]
 
 
 class _Bearer(requests.auth.AuthBase):
@@ -297,15 +288,8 @@ class Session:
         if count <= RETRIES.get(kind, 0):
             self._wait(count, f"{method} {address}", type(err).__name__)
             return
-        if kind == "TLS":
-            step = "If your site has its own certificates, set verify (HDA_VERIFY) to their bundle"
-        else:
-            step = "Check the network, proxies and HDA_URL"
-        msg = (
-            f"{method} {address} got no answer in {count} {'tries' if count > 1 else 'try'}: "
-            f"{self._redact(str(err))[:300]}. {step}."
-        )
-        raise BrokerError(msg) from err
+        said = self._redact(str(err))[:300]
+        raise no_answer(f"{method} {address}", kind, count, said) from err
 
     def _kind_of(self, err: requests.exceptions.RequestException) -> str:
         if isinstance(err, requests.exceptions.SSLError):

@@ -12,10 +12,9 @@ import logging
 from collections.abc import Callable, Generator, Iterator, Mapping
 from typing import Any, Protocol
 
-from hda_fsspec.answers import content_length, content_range, delivered_name
+from hda_fsspec.answers import Answer, content_length, content_range, delivered_name
 from hda_fsspec.broker import Broker
 from hda_fsspec.errors import BrokerError, DownloadError
-from hda_fsspec.session import Answer
 
 logger = logging.getLogger("hda_fsspec")
 

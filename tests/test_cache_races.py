@@ -7,8 +7,6 @@ is taken anywhere: this is what happens on a disk where every lock succeeds.
 from __future__ import annotations
 
 import contextlib
-import errno
-import fcntl
 import json
 import os
 import platform
@@ -27,12 +25,12 @@ import pytest
 from hda_fsspec import writers
 from hda_fsspec.cache import Cache
 from hda_fsspec.entries import product_key, version_tag
-from hda_fsspec.locks import FileLocks
 from hda_fsspec.records import Product
 from hda_fsspec.writers import Liveness
 
 _PRODUCT = Product("EO:TEST:DAT", "p1", size=7)
 _CONTENT = bytes(random.Random(1).randrange(256) for _ in range(64_000))
+
 
 # Forks a writer for each line that it reads; each writes how it fared beside the cache.
 _HELPER = """
@@ -322,76 +320,3 @@ def test_who_is_alive() -> None:
     if platform.system() == "Linux":
         assert writers.liveness(f"{host}.{pid}.{int(start) + 1}.{unique}") is Liveness.GONE
         assert writers.liveness(f"{host}.{pid}.0.{unique}") is Liveness.ALIVE
-
-
-def test_locks_exclude_and_are_freed_by_death(tmp_path: Path) -> None:
-    """A lock has one holder, among processes and threads, and ends with its process."""
-    script = (
-        "import sys; from pathlib import Path; from hda_fsspec.locks import FileLocks;"
-        "lock = FileLocks(Path(sys.argv[1])).try_acquire('a'); print(lock is not None, flush=True);"
-        "sys.stdin.read()"
-    )
-    command = [sys.executable, "-c", script, str(tmp_path / "cache")]
-    with subprocess.Popen(
-        command,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-        cwd=Path(__file__).resolve().parents[1],
-    ) as other:
-        assert other.stdout is not None
-        assert other.stdout.readline() == "True\n"
-        locks = FileLocks(tmp_path / "cache")
-        assert locks.try_acquire("a") is None
-        other.kill()
-        other.wait(10)
-
-    lock = locks.try_acquire("a")
-    assert lock is not None
-    assert lock.is_shared
-    with ThreadPoolExecutor(1) as pool:
-        assert pool.submit(FileLocks(tmp_path / "cache").try_acquire, "a").result() is None
-        pool.submit(lock.release).result()
-    lock.release()
-    with FileLocks(tmp_path / "cache").try_acquire("a") as again:  # type: ignore[union-attr]
-        assert again.path.exists()
-    assert again.path.exists()
-
-
-def test_slots_are_as_many_as_told(tmp_path: Path) -> None:
-    """Of three slots three are given, and one that is given back can be taken again."""
-    locks = [FileLocks(tmp_path / "cache") for _ in range(2)]
-    held = [locks[number % 2].slots("orders", 3) for number in range(3)]
-
-    assert all(held)
-    assert locks[0].slots("orders", 3) is None
-    assert locks[0].slots("orders", 0) is None
-    assert held[1] is not None
-    held[1].release()
-    again = locks[1].slots("orders", 3)
-    assert again is not None
-    for lock in (held[0], held[2], again):
-        assert lock is not None
-        lock.release()
-
-
-def test_disk_that_cannot_lock_is_told_once(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    """Where flock is not implemented the lock is given, with one warning, and no marker stays."""
-
-    def refuse(*_: object) -> None:
-        raise OSError(errno.ENOSYS, "Function not implemented")
-
-    monkeypatch.setattr(fcntl, "flock", refuse)
-    ours, theirs = (FileLocks(tmp_path / "cache") for _ in range(2))
-
-    lock = ours.try_acquire("a")
-
-    assert lock is not None
-    assert not lock.is_shared
-    assert theirs.try_acquire("a") is None  # threads of one process still exclude each other
-    lock.release()
-    assert theirs.try_acquire("a") is not None
-    assert ours.try_acquire("b") is not None
-    assert [record.name for record in caplog.records] == ["hda_fsspec"] * 2

@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
+from hda_fsspec.answers import Answer
 from hda_fsspec.cache import Cache
 from hda_fsspec.emulator import Emulator, Fault, RequestRecord, dated_product
 from hda_fsspec.locations import Location
-from hda_fsspec.session import Answer
 from hda_fsspec.transfer import OVERLAP_BYTES, Action, plan, range_start, validators
 
 _LARGE = 2_000_000

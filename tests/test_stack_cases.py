@@ -283,19 +283,21 @@ def test_different_lengths_ask_for_a_scan(stacks: Any) -> None:
 
 @pytest.mark.filterwarnings("ignore:Times can't be serialized faithfully")
 @pytest.mark.parametrize(
-    ("units", "dtype"), [("days since 1950-01-01", "f4"), ("minutes since 1950-01-01", "i4")]
+    ("units", "unit", "dtype"),
+    [
+        ("days since 1950-01-01", np.timedelta64(1, "D"), "f4"),
+        ("minutes since 1950-01-01", np.timedelta64(1, "m"), "i4"),
+    ],
 )
 def test_times_are_predicted_as_exactly_as_files_store_them(
-    stacks: Any, units: str, dtype: str
+    stacks: Any, units: str, unit: np.timedelta64, dtype: str
 ) -> None:
     """A file that stores minutes, or days in four bytes, has no seconds; it is no mismatch."""
     made = {}
     for day in range(1, DAYS + 1):
         ds = one_step(day)
         time = noon(day) + np.timedelta64(1800 + 37 * day, "s")
-        stored = (time - np.datetime64("1950-01-01")) / np.timedelta64(
-            1, units[0].upper().replace("M", "m")
-        )
+        stored = (time - np.datetime64("1950-01-01")) / unit
         ds = ds.assign_coords(time=[np.floor(stored) if dtype == "i4" else stored])
         ds["time"].attrs["units"] = units
         ds["time"].encoding["dtype"] = dtype

@@ -171,11 +171,13 @@ def test_a_cache_that_holds_three_products(stacks: Any) -> None:
 
 
 @pytest.mark.parametrize("chunks", [None, {}], ids=["in memory", "chunked"])
-def test_a_fresh_process_reads_by_itself(stacks: Any, chunks: Any) -> None:
+def test_a_fresh_process_reads_by_itself(
+    stacks: Any, monkeypatch: pytest.MonkeyPatch, chunks: Any
+) -> None:
     """Unpickled elsewhere, with credentials from there and an empty cache, it fetches."""
     serve(stacks)
     for key, value in stacks.emulator.environment.items():
-        os.environ[key] = value
+        monkeypatch.setenv(key, value)
     ds = xr.open_dataset(stacks.query, engine="hda", chunks=chunks, cache=False)
     path = stacks.bench.folder / "ds.pickle"
     path.write_bytes(pickle.dumps(ds))

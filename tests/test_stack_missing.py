@@ -17,7 +17,6 @@ from hda_fsspec.errors import (
     ProductMismatchError,
     QueryError,
 )
-from hda_fsspec.footprints import elsewhere
 
 DAYS = 5
 
@@ -243,26 +242,3 @@ def test_footprints_may_differ_on_one_grid(stacks: Any) -> None:
     stacks.evict()
     stacks.open()
     assert len(stacks.ordered) == DAYS
-
-
-@pytest.mark.parametrize(
-    ("boxes", "known", "expected"),
-    [
-        (["0,0,10,10"] * 3, {0}, None),
-        (["0,0,10,10", "0,0,10.1,10", "0.1,0,10,10"], {0}, None),
-        (["0,0,10,10", "0,0,10.2,10", "0,0,10,11"], {0}, 2),
-        (["0,0,10,10", "0,0,10.2,10", "0,0,10,11"], {0, 1}, None),
-        (["0,0,10,10", "0,0,10,10", "0,0,10,11"], {0, 1}, 2),
-        (["0,0,10,10", None, "0,0,20,10"], {0}, 2),
-        ([None, "0,0,10,10", "0,0,20,10"], {0}, None),
-        ([None, "0,0,10,10", "0,0,20,10"], {0, 1}, 2),
-        ([None, None], {0}, None),
-        (["5,5,5,5", "5,5,5,5", "5,5,5.001,5"], {0}, 2),
-        (["-180,-90,180,90", "-180,-90,179.75,90"], {0}, None),
-    ],
-)
-def test_which_product_is_on_other_ground(
-    boxes: list[str | None], known: set[int], expected: int | None
-) -> None:
-    """The one that differs most, if none of those seen differs already; unknown boxes never do."""
-    assert elsewhere(boxes, known) == expected
