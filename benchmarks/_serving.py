@@ -21,7 +21,8 @@ make, args = sys.argv[1], json.loads(sys.argv[2])
 with Emulator(Catalogue(pkgutil.resolve_name(make)(*args))) as emulator:
     print(json.dumps([emulator.url, emulator.user, emulator.password]), flush=True)
     for _ in sys.stdin:
-        print(json.dumps([emulator.order_posts, len(emulator.log), emulator.bytes_sent]), flush=True)
+        counts = [emulator.order_posts, len(emulator.log), emulator.bytes_sent]
+        print(json.dumps(counts), flush=True)
 """
 
 
@@ -41,7 +42,7 @@ class Served:
         self._process = process
         self.url, self.user, self.password = self._answer()
 
-    def options(self, cache_dir: Any) -> dict[str, str]:
+    def options(self, cache_dir: Any) -> dict[str, Any]:
         """Return storage options with a cache folder."""
         return {
             "url": self.url,
@@ -77,9 +78,9 @@ def serve(make: str, *args: Any) -> Iterator[Served]:
 
 def run_alone(code: str, argument: Any) -> Any:
     """Run code in a fresh process; ``given`` is its argument, and what it prints is JSON."""
+    begin = "import json, sys\ngiven = json.loads(sys.argv[1])\n"
     done = subprocess.run(
-        [sys.executable, "-c", f"import json, sys\ngiven = json.loads(sys.argv[1])\n{code}"]
-        + [json.dumps(argument)],
+        [sys.executable, "-c", begin + code, json.dumps(argument)],
         stdout=subprocess.PIPE,
         text=True,
         check=True,

@@ -40,7 +40,7 @@ def _file(folder: Path) -> Path:
     path = folder / "made.nc"
     values = np.random.default_rng(1).random((1, 128, 344), "f4")
     xr.Dataset(
-        {name: (("time", "latitude", "longitude"), values) for name in ("sla", "adt", "ugos")},
+        dict.fromkeys(("sla", "adt", "ugos"), (("time", "latitude", "longitude"), values)),
         coords={
             "time": [np.datetime64("2005-03-01", "ns")],
             "latitude": np.arange(128.0),

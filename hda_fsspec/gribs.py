@@ -76,7 +76,7 @@ def open_grib(path: Path, arguments: Mapping[str, Any], *, name: str, scratch: P
         The messages do not form one dataset, or none of them fits ``filter_by_keys``.
     """
     cfgrib = import_cfgrib()
-    import eccodes  # type: ignore[import-untyped]
+    import eccodes
 
     guard = _guard()
     arguments = {"errors": "raise", "lock": guard, **arguments}

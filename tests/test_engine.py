@@ -37,7 +37,7 @@ MODULES = {"netcdf4": "netCDF4", "cfgrib": "cfgrib", "rasterio": "rioxarray"}
 
 
 def _day() -> xr.Dataset:
-    """A day of packed values with missing ones, a text, a time and an attribute."""
+    """Return a day of packed values with missing ones, a text, a time and an attribute."""
     sst = np.round(np.linspace(270.0, 300.0, 12), 2).reshape(1, 3, 4)
     sst[0, 1, 1] = np.nan
     ds = xr.Dataset(
@@ -70,6 +70,7 @@ class Served:
 
     @property
     def cache(self) -> Any:
+        """The cache of the client."""
         return shared_products(Settings.resolve(**self.options)).cache
 
     def open(self, **options: Any) -> xr.Dataset:
@@ -81,7 +82,7 @@ class Served:
 
 @pytest.fixture
 def served(bench: Any, tmp_path: Path) -> Served:
-    """A netCDF-4 product."""
+    """Serve a netCDF-4 product."""
     return Served(bench, _written(tmp_path / NAME, engine="netcdf4").read_bytes())
 
 
@@ -163,7 +164,7 @@ def test_options_reach_the_file(served: Served, tmp_path: Path) -> None:
     ):
         with (
             served.open(**options) as ours,
-            xr.open_dataset(file, engine="netcdf4", **options) as plain,  # type: ignore[arg-type]
+            xr.open_dataset(file, engine="netcdf4", **options) as plain,
         ):
             xr.testing.assert_identical(ours, plain)
     with served.open(product_engine="netcdf4", product_engine_kwargs={"format": "NETCDF4"}) as ds:
@@ -194,7 +195,7 @@ def test_group_and_member(bench: Any, tmp_path: Path) -> None:
 
 
 def test_a_location_needs_no_engine(served: Served, tmp_path: Path) -> None:
-    """xarray finds the engine of our own objects by itself."""
+    """The engine of our own objects is found by itself."""
     ds = xr.open_dataset(Location.parse(served.path), storage_options=served.options)  # type: ignore[arg-type]
 
     with xr.open_dataset(tmp_path / NAME) as plain:
@@ -202,7 +203,7 @@ def test_a_location_needs_no_engine(served: Served, tmp_path: Path) -> None:
 
 
 def test_an_address_without_engine_goes_to_netcdf4() -> None:
-    """xarray asks its netCDF4 engine first, which takes every address: always write the engine."""
+    """The netCDF4 engine is asked first and takes every address: always write the engine."""
     assert plugins.guess_engine("hda://EO:X/startdate=2024-05-01/p.nc") == "netcdf4"
 
 
@@ -345,8 +346,11 @@ def test_names_in_dask_are_those_of_the_products(bench: Any, tmp_path: Path) -> 
         time = np.datetime64(f"2024-05-{day:02}T12:00", "ns")
         _day().assign_coords(time=[time]).to_netcdf(tmp_path / "one.nc")
         products.append(dated_product(bench.product_id(day), (tmp_path / "one.nc").read_bytes()))
-    inside = {"startdate": products[2].startdate, "enddate": products[2].enddate}
-    outside = {"startdate": "2023-01-01T00:00:00.000Z", "enddate": "2023-01-02T00:00:00.000Z"}
+    inside: dict[str, Any] = {"startdate": products[2].startdate, "enddate": products[2].enddate}
+    outside: dict[str, Any] = {
+        "startdate": "2023-01-01T00:00:00.000Z",
+        "enddate": "2023-01-02T00:00:00.000Z",
+    }
     emulator = bench.start(products=[*products[:2], dataclasses.replace(products[2], **outside)])
     options = bench.settings(emulator, listings_expiry_time=0.001)
 

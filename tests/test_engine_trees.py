@@ -26,7 +26,7 @@ import_pyproj_first()
 
 @pytest.fixture(scope="module")
 def grouped(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A netCDF-4 file with a root, a group and a group within."""
+    """Write a netCDF-4 file with a root, a group and a group within."""
     path = tmp_path_factory.mktemp("files") / "grouped.nc"
     root = xr.Dataset(coords={"x": [1.0, 2.0]}, attrs={"title": "root"})
     root.to_netcdf(path, engine="netcdf4")
@@ -48,6 +48,7 @@ class Served:
 
     @property
     def cache(self) -> Any:
+        """The cache of the client."""
         return shared_products(Settings.resolve(**self.options)).cache
 
     def tree(self, name: str | None = None, **options: Any) -> xr.DataTree:
@@ -111,7 +112,7 @@ def test_options_reach_every_group(bench: Any, grouped: Path) -> None:
 
     assert below.groups == ("/", "/DETAIL")
     assert below["DETAIL"]["a"].chunks == ((2,),)
-    assert below["DETAIL"]["a"].values.tolist() == [1.0, 1.5]
+    assert below["DETAIL"]["a"].to_numpy().tolist() == [1.0, 1.5]
     assert "a" not in bare["PRODUCT"].variables
     with pytest.raises(ConfigurationError, match="Choose product_engine"):
         served.tree("p_20240501.nc", product_engine="nothing")
@@ -223,7 +224,7 @@ def test_groups_of_the_products_of_a_query(bench: Any, grouped: Path) -> None:
     tree = served.tree()
 
     assert set(tree.groups) >= {f"/{name}/PRODUCT/DETAIL" for name in names}
-    assert tree["q_20240502.nc/METADATA"]["a"].values.tolist() == [2.0, 2.5]
+    assert tree["q_20240502.nc/METADATA"]["a"].to_numpy().tolist() == [2.0, 2.5]
     assert tree["q_20240502.nc"].attrs == {"title": "root"}
 
 
@@ -266,4 +267,4 @@ def test_a_location_as_a_tree(bench: Any, grouped: Path) -> None:
 
     tree = xr.open_datatree(location, storage_options=served.options)  # type: ignore[arg-type]
 
-    assert tree["METADATA"]["a"].values.tolist() == [2.0, 2.5]
+    assert tree["METADATA"]["a"].to_numpy().tolist() == [2.0, 2.5]

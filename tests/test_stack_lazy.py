@@ -235,3 +235,22 @@ def test_names_depend_on_options(stacks: Any) -> None:
     names = {stacks.open(chunks={}, **way)["sst"].data.name for way in ways}
 
     assert len(names) == len(ways)
+
+
+def test_kept_headers_do_not_use_up_the_orders(stacks: Any) -> None:
+    """Four months of 31 days leave open where the others stand; one more may be ordered for it."""
+    made = {}
+    for month in range(1, 9):
+        first, after = (np.datetime64(f"2023-{m:02}-01", "ns") for m in (month, month + 1))
+        kind = "long" if after - first == np.timedelta64(31, "D") else "short"
+        middle = first + (after - first) // 2
+        made[f"{kind}_2023{month:02}.nc"] = product(1).assign_coords(time=[middle])
+    stacks.serve(made, profile="month")
+    stacks.open(f"hda://{stacks.dataset}/long_*")["orbit"].load()
+    known = len(stacks.ordered)
+
+    found = stacks.open(chunks={})
+
+    assert known == 5
+    assert len(stacks.ordered) == known + 1
+    assert found["orbit"].load().size == 8

@@ -32,6 +32,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"hda-fsspec {__version__}")
     commands = _Commands(parser, common, "command")
     _add_looking(commands)
+    _add_datasets(commands)
     _add_licences(commands)
     _add_cache(commands)
     _add_account(commands)
@@ -96,6 +97,26 @@ def _add_looking(commands: _Commands) -> None:
         nargs="+",
         help="products, queries and patterns, then a local folder (by default this one)",
     )
+
+
+def _add_datasets(commands: _Commands) -> None:
+    opened = commands.add(
+        "open", "datasets:open_", "open a product or query with xarray, and show what it is"
+    )
+    plan = commands.add(
+        "plan", "datasets:plan", "show what computing a query, or a selection of it, would cost"
+    )
+    plan.add_argument(
+        "--sel",
+        metavar="DIM=FIRST:LAST",
+        action="append",
+        default=[],
+        help="only this part, such as time=2006-04:2006-09; can be given several times",
+    )
+    for command in (opened, plan):
+        command.add_argument("--group", metavar="GROUP", help="of a netCDF-4 or HDF5 product")
+        command.add_argument("--member", metavar="GLOB", help="files inside an archive product")
+        command.add_argument("path", metavar="PATH")
 
 
 def _add_licences(commands: _Commands) -> None:

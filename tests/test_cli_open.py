@@ -1,0 +1,139 @@
+"""``open`` shows what a path is as a data set, and ``plan`` what a selection of it would cost."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import xarray as xr
+
+from hda_fsspec.cli import main
+from hda_fsspec.emulator import dated_product
+
+DAYS = 6
+
+
+@pytest.fixture
+def emulator(bench: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Six days of a descending latitude, where the environment leads."""
+    products = []
+    for day in range(1, DAYS + 1):
+        xr.Dataset(
+            {"sst": (("time", "lat"), [[1.0, 2.0, 3.0]])},
+            coords={
+                "time": [np.datetime64(f"2024-05-{day:02}T12:00", "ns")],
+                "lat": [20.0, 10.0, 0.0],
+            },
+        ).to_netcdf(tmp_path / "day.nc", engine="netcdf4")
+        body = (tmp_path / "day.nc").read_bytes()
+        products.append(dated_product(bench.product_id(day), body))
+    emulator = bench.start(products=products)
+    for name, value in emulator.environment.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("HDA_CACHE_DIR", str(bench.cache_dir))
+    return emulator
+
+
+def test_open_shows_a_query(bench: Any, emulator: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    """It prints what xarray shows, and orders the template only."""
+    assert main(["open", bench.query]) == 0
+
+    text = capsys.readouterr().out
+    assert text.startswith("<xarray.Dataset>")
+    assert "(time: 6, lat: 3)" in text
+    assert "sst" in text
+    assert emulator.order_posts == 1
+
+
+def test_open_shows_a_product(
+    bench: Any, emulator: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Options of the settings count, before and after the command."""
+    folder = bench.folder / "other"
+    assert main(["--cache-dir", str(folder), "open", bench.path(2)]) == 0
+    assert main(["open", bench.path(2), "--cache-dir", str(folder), "--offline"]) == 0
+
+    first, second = capsys.readouterr().out.split("<xarray.Dataset>")[1:]
+    assert first == second
+    assert "2024-05-02T12:00" in first
+    assert (emulator.order_posts, folder.is_dir()) == (1, True)
+
+
+@pytest.mark.parametrize(
+    ("selections", "count"),
+    [
+        ([], 6),
+        (["time=2024-05-02:2024-05-04"], 3),
+        (["time=2024-05-03"], 1),
+        (["time=2024-05:"], 6),
+        (["time=:2024-05-02"], 2),
+        (["time=2024-05-02T12:00:2024-05-03T12:00:00"], 2),
+        (["time=2024-05-05T12:00Z"], 1),
+        (["time=2024-05-01T13:00:2024-05-03"], 2),
+        (["lat=0:10", "time=2024-05-02:2024-05-03"], 2),
+        (["lat=9"], 6),
+        (["lat=30:40"], 0),
+    ],
+)
+def test_plan_of_a_selection(
+    selections: list[str],
+    count: int,
+    bench: Any,
+    emulator: Any,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Days, months, clocks, numbers, ranges without an end; more than one selection."""
+    assert main(["plan", bench.query, *(f"--sel={each}" for each in selections)]) == 0
+
+    text = capsys.readouterr().out
+    if count:
+        assert f"Plan: {count} product{'s' if count > 1 else ''} of {bench.dataset}\n" in text
+        assert "orders" in text
+    else:
+        assert text == "Plan: no products are read\n"
+    assert emulator.order_posts == 1
+
+
+@pytest.mark.parametrize(
+    ("selection", "says"),
+    [
+        ("time", "write DIM=VALUE or DIM=FIRST:LAST"),
+        ("time=1:2:3", "write DIM=VALUE or DIM=FIRST:LAST"),
+        ("lon=3", "no such index. It has: lat, time"),
+        ("lat=north", "could not convert string to float"),
+        ("time=yesterday", "goes from 2024-05-01 12:00:00 to 2024-05-06 12:00:00"),
+        ("time=2031-01-01", "goes from 2024-05-01 12:00:00 to 2024-05-06 12:00:00"),
+    ],
+)
+def test_a_selection_that_cannot_be(
+    selection: str, says: str, bench: Any, emulator: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It is told in one line, with what there is."""
+    assert main(["plan", bench.query, "--sel", selection]) == 1
+
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.startswith("hda-fsspec: error: Cannot ")
+    assert says in captured.err
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["open", "/data/local.nc"], "opens hda:// paths"),
+        (["open", "{query}/*none*"], "finds no product"),
+        (["open", "{product}", "--group", "inner"], "inner"),
+        (["plan", "{product}", "--member", "*.nc"], "Leave member out"),
+    ],
+)
+def test_what_cannot_be_opened(
+    words: list[str], says: str, bench: Any, emulator: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Errors are those of the engine, as one message."""
+    words = [word.format(query=bench.query, product=bench.path(1)) for word in words]
+
+    assert main(words) == 1
+
+    assert says in capsys.readouterr().err
