@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
-from dask.base import tokenize
+from dask.base import normalize_token, tokenize
 from xarray.backends import BackendArray
 from xarray.core import indexing  # xarray documents this module for writers of backends
 
@@ -138,6 +138,9 @@ class ProductArray(RecipeArray):
         return (*super().__dask_tokenize__(), self.number)
 
 
+_ADAPTERS = (indexing.ExplicitlyIndexed, indexing.ImplicitToExplicitIndexingAdapter)
+
+
 class RecipeVariable(xr.Variable):
     """A variable that tells Dask what it is made of.
 
@@ -147,6 +150,18 @@ class RecipeVariable(xr.Variable):
     """
 
     __slots__ = ()
+
+    def __dask_tokenize__(self) -> Any:
+        # xarray's own token is made of the values, so it would fetch and read them all.
+        keys = []
+        data: Any = self._data
+        while isinstance(data, _ADAPTERS) and not isinstance(data, RecipeArray):
+            key = getattr(data, "key", None)
+            keys.append((type(data).__name__, repr(key)))
+            data = getattr(data, "array", None)
+        if not isinstance(data, RecipeArray):
+            return super().__dask_tokenize__()
+        return normalize_token((type(self), self.dims, data, keys, self._attrs or None))
 
     def chunk(self, chunks: Any = {}, **options: Any) -> xr.Variable:  # type: ignore[override]  # noqa: B006  (xarray's own signature)
         """Coerce into a Dask array, like :meth:`xarray.Variable.chunk`."""
@@ -161,8 +176,7 @@ class RecipeVariable(xr.Variable):
 
 def recipe_under(data: Any) -> RecipeArray | None:
     """Return the recipe below xarray's adapters, if there is one."""
-    adapters = (indexing.ExplicitlyIndexed, indexing.ImplicitToExplicitIndexingAdapter)
-    while isinstance(data, adapters) and not isinstance(data, RecipeArray):
+    while isinstance(data, _ADAPTERS) and not isinstance(data, RecipeArray):
         data = getattr(data, "array", None)
     return data if isinstance(data, RecipeArray) else None
 

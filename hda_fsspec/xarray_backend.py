@@ -51,7 +51,7 @@ class HDABackendEntrypoint(BackendEntrypoint):
         member: str | None = None,
         concat_dim: str | None = None,
         scan: bool = False,
-        concat_variables: Iterable[str] = (),
+        concat_variables: str | Iterable[str] = (),
         on_missing: Literal["raise", "nan"] = "raise",
         product_coord: str | None = None,
         product_engine: str | None = None,
@@ -122,7 +122,7 @@ concat_characters, decode_coords
         how = StackOptions(
             concat_dim=concat_dim,
             scan=scan,
-            concat_variables=tuple(concat_variables),
+            concat_variables=_names(concat_variables),
             on_missing=on_missing,
             product_coord=product_coord,
         )
@@ -198,6 +198,10 @@ product_engine_kwargs
             self.open_groups_as_dict(filename_or_obj, **options)
         )
         return tree
+
+
+def _names(names: str | Iterable[str]) -> tuple[str, ...]:
+    return (names,) if isinstance(names, str) else tuple(names)
 
 
 def _location(filename_or_obj: Any) -> Location:

@@ -30,9 +30,12 @@ CHUNKED: dict[str, Expression] = {
     "resample": lambda d: d.resample(time="2D").mean().isel(time=[1]),
     "rolling": lambda d: d.sst.rolling(time=3).mean().isel(time=5),
 }
+# Where a group takes part of a chunk, Dask may or may not fuse the slice with reading the chunk,
+# each time anew: what is read then differs from one optimisation of a graph to the next.
+WIDE = {name: f for name, f in CHUNKED.items() if name != "resample"}
 CASES = [
     *(pytest.param(f, {}, id=name) for name, f in {**SELECTIONS, **CHUNKED}.items()),
-    *(pytest.param(f, {"time": 3}, id=f"{name}, chunks of 3") for name, f in CHUNKED.items()),
+    *(pytest.param(f, {"time": 3}, id=f"{name}, chunks of 3") for name, f in WIDE.items()),
     *(pytest.param(f, None, id=f"{name}, not chunked") for name, f in SELECTIONS.items()),
 ]
 
