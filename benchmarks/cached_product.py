@@ -1,7 +1,7 @@
 """One cached netCDF product through ``engine="hda"``, against plain xarray on the same local file.
 
-Both run in this process, by turns, so that what else the machine does meets both. The files are real
-where ../shared/data is there (sea level of the Mediterranean, sea surface temperature of the
+Both run in this process, by turns, so that what else the machine does meets both. The files are
+real where ../shared/data is there (sea level of the Mediterranean, sea surface temperature of the
 world), else made up.
 """
 

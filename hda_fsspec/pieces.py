@@ -43,12 +43,13 @@ class Pieces(Sequence[Product]):
         text = json.dumps(columns, separators=(",", ":"), ensure_ascii=False)
         self._packed = zlib.compress(text.encode(), 6)
 
-    @classmethod
-    def _restore(cls, packed: bytes) -> Pieces:
+    @staticmethod
+    def _restore(packed: bytes) -> Pieces:
+        # No class method: cloudpickle would copy those by value, together with the lock.
         with _known_lock:
             pieces = _known.get(packed)
             if pieces is None:
-                pieces = cls.__new__(cls)
+                pieces = Pieces.__new__(Pieces)
                 pieces._packed = packed
                 _known[packed] = pieces
             return pieces

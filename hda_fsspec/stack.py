@@ -99,8 +99,9 @@ class Stack:
         }
         return zlib.compress(json.dumps(state, separators=(",", ":")).encode(), 6)
 
-    @classmethod
-    def _restore(cls, source: Source, packed: bytes) -> Stack:
+    @staticmethod
+    def _restore(source: Source, packed: bytes) -> Stack:
+        # No class method: cloudpickle would copy those by value, together with the lock.
         with _known_lock:
             found = _known.get((source, packed))
             if found is not None:
@@ -111,7 +112,7 @@ class Stack:
                 msg = "Cannot read a pickled stack: another version of hda_fsspec wrote it."
                 raise ValueError(msg)
             is_time, tolerance = state["tolerance"]
-            found = cls(
+            found = Stack(
                 source,
                 Layout(**{**state["layout"], "stacked": tuple(state["layout"]["stacked"])}),
                 template,

@@ -229,10 +229,10 @@ def _dataset(stack: Stack, template_number: int, known: Collection[Header]) -> x
     """Put the variables together: stacked ones, the index, and those of the template."""
     layout, template = stack.layout, stack.template
     variables: dict[str, xr.Variable] = {}
-    coordinates = set()
+    coordinates: dict[str, None] = {}
     for name, header in template.variables.items():
         if header.is_coordinate or name == layout.dim:
-            coordinates.add(name)
+            coordinates[name] = None
         if name == layout.dim:
             continue
         if name in layout.stacked:
@@ -253,7 +253,7 @@ def _dataset(stack: Stack, template_number: int, known: Collection[Header]) -> x
         attrs = dict(mine.attrs) if mine is not None else {"standard_name": "time"}
         encoding = dict(mine.encoding) if mine is not None else {}
         variables[layout.dim] = xr.Variable((layout.dim,), stack.index, attrs, encoding)
-        coordinates.add(layout.dim)
+        coordinates[layout.dim] = None
     dataset = xr.Dataset(variables, attrs=_common_attrs(template, known))
     return dataset.set_coords([name for name in coordinates if name in variables])
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import re
 from typing import TYPE_CHECKING, Any
 
@@ -31,9 +32,9 @@ def plan(args: argparse.Namespace) -> None:
 
 
 def _open(args: argparse.Namespace) -> xr.Dataset:
-    from hda_fsspec.gribs import import_pyproj_first
-
-    import_pyproj_first()
+    with contextlib.suppress(ImportError):
+        # Before xarray loads its engines: with the wheels of 2026 Python else aborts at its end.
+        import pyproj  # noqa: F401
     import xarray as xr
 
     return xr.open_dataset(
