@@ -7,7 +7,8 @@ of a process nor the workers of a cluster ask the same thing twice. Nothing here
 from __future__ import annotations
 
 import collections
-import dataclasses
+import heapq
+import itertools
 import logging
 import threading
 import time
@@ -24,9 +25,10 @@ from hda_fsspec.errors import (
     QueryError,
     TooManyProductsError,
 )
+from hda_fsspec.kinds import DATASETS, QUERYABLE, SEARCH, ById, Kind
 from hda_fsspec.licences import Licences
 from hda_fsspec.locations import Location
-from hda_fsspec.notes import Notes, pack_products, unpack_products
+from hda_fsspec.notes import Notes
 from hda_fsspec.parameters import nearest
 from hda_fsspec.queryables import Schema
 from hda_fsspec.records import Dataset, Product
@@ -36,37 +38,18 @@ logger = logging.getLogger("hda_fsspec")
 
 _REMEMBERED = 512
 
-ById = Mapping[str, Product]
+# How many ids are compared with one that is not there, to name the nearest.
+_COMPARED = 500
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class _Kind:
-    """How one kind of answer is turned into JSON for the disk, and back (None: not readable)."""
+def _alike(product_id: str, found: ById) -> list[str]:
+    """Return the ids that share the longest beginnings with one: few enough to be compared."""
 
-    name: str
-    pack: Callable[[Any], Any]
-    unpack: Callable[[Any], Any]
+    def shared(other: str) -> int:
+        pairs = zip(product_id, other, strict=False)
+        return sum(1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], pairs))
 
-
-def _unpack_datasets(value: Any) -> list[Dataset] | None:
-    try:
-        return [Dataset(str(i), tuple(terms), str(title)) for i, terms, title in value]
-    except (TypeError, ValueError):
-        return None
-
-
-def _unpack_by_id(value: Any) -> dict[str, Product] | None:
-    products = unpack_products(value)
-    return None if products is None else {product.product_id: product for product in products}
-
-
-_DATASETS = _Kind(
-    "datasets", lambda found: [[d.dataset_id, d.terms, d.title] for d in found], _unpack_datasets
-)
-_QUERYABLE = _Kind(
-    "queryable", lambda found: found, lambda value: value if isinstance(value, dict) else None
-)
-_SEARCH = _Kind("search", lambda found: pack_products(list(found.values())), _unpack_by_id)
+    return heapq.nlargest(_COMPARED, found, key=shared)
 
 
 class Catalogue:
@@ -118,7 +101,7 @@ class Catalogue:
         def ask() -> list[Dataset]:
             return sorted(self._broker.datasets(), key=lambda dataset: dataset.dataset_id)
 
-        found: list[Dataset] = self._answer(_DATASETS, "", ask, refresh=refresh)
+        found: list[Dataset] = self._answer(DATASETS, "", ask, refresh=refresh)
         return found
 
     def dataset(self, dataset_id: str, *, refresh: bool = False) -> Dataset:
@@ -130,12 +113,12 @@ class Catalogue:
             except FileNotFoundError as err:
                 raise self._no_dataset(dataset_id) from err
 
-        known = self._recall(_DATASETS, "")
+        known = self._recall(DATASETS, "")
         if known is not None and not refresh:
             for dataset in known:
                 if dataset.dataset_id == dataset_id:
                     return dataset  # type: ignore[no-any-return]
-        found: list[Dataset] = self._answer(_DATASETS, dataset_id, ask, refresh=refresh)
+        found: list[Dataset] = self._answer(DATASETS, dataset_id, ask, refresh=refresh)
         return found[0]
 
     def schema(self, dataset_id: str) -> Schema:
@@ -147,7 +130,7 @@ class Catalogue:
             except FileNotFoundError as err:
                 raise self._no_dataset(dataset_id) from err
 
-        return Schema.from_queryable(dataset_id, self._answer(_QUERYABLE, dataset_id, ask))
+        return Schema.from_queryable(dataset_id, self._answer(QUERYABLE, dataset_id, ask))
 
     def check(self, location: Location) -> None:
         """Check that a query exists as a directory, which costs no search.
@@ -178,13 +161,21 @@ class Catalogue:
         """
         directory = location.directory
         found: ById = self._answer(
-            _SEARCH, directory.path, lambda: self._search(directory), refresh=refresh
+            SEARCH, directory.path, lambda: self._search(directory), refresh=refresh
         )
+        limit = self._settings.max_products
+        if len(found) > limit:
+            # Kept by somebody with a larger limit.
+            msg = (
+                f"{directory.path} finds {len(found)} products, and max_products is {limit}. "
+                "Narrow the query, or raise max_products."
+            )
+            raise TooManyProductsError(msg, found=len(found), limit=limit)
         return found
 
     def recall(self, location: Location) -> Product | None:
         """Return a product from a listing that is still trusted, without asking the service."""
-        listing = self._recall(_SEARCH, location.directory.path)
+        listing = self._recall(SEARCH, location.directory.path)
         return None if listing is None else listing.get(location.product)
 
     def product(self, location: Location, *, refresh: bool = False) -> Product:
@@ -204,7 +195,7 @@ class Catalogue:
             found = self._search_by_name(location, refresh=refresh)
         product = found.get(product_id)
         if product is None:
-            near = nearest(product_id, ([other] for other in list(found)[:2000]), limit=1)
+            near = nearest(product_id, ([other] for other in _alike(product_id, found)), limit=1)
             hint = f" The nearest is {near[0]!r}." if near else ""
             msg = (
                 f"There is no product {product_id!r} in {location.directory.path}, which finds "
@@ -220,9 +211,9 @@ class Catalogue:
                 self._memory.clear()
                 self._forgotten_at = self._clock()
                 return
-        names = [self._name(_SEARCH, location.directory.path)]
+        names = [self._name(SEARCH, location.directory.path)]
         if location.dataset is None:
-            names.append(self._name(_DATASETS, ""))
+            names.append(self._name(DATASETS, ""))
         for name in names:
             with self._lock:
                 self._memory.pop(name, None)
@@ -282,7 +273,7 @@ class Catalogue:
         return FileNotFoundError(msg)
 
     def _answer(
-        self, kind: _Kind, what: str, ask: Callable[[], Any], *, refresh: bool = False
+        self, kind: Kind, what: str, ask: Callable[[], Any], *, refresh: bool = False
     ) -> Any:
         """Return an answer that is still trusted, or ask for it; one thread asks, others wait."""
         name = self._name(kind, what)
@@ -309,11 +300,11 @@ class Catalogue:
             self._notes.listings.put(name, {"at": now, "value": kind.pack(value)})
             return value
 
-    def _recall(self, kind: _Kind, what: str) -> Any:
+    def _recall(self, kind: Kind, what: str) -> Any:
         dated = self._recall_dated(kind, what)
         return None if dated is None else dated[1]
 
-    def _recall_dated(self, kind: _Kind, what: str) -> tuple[float, Any] | None:
+    def _recall_dated(self, kind: Kind, what: str) -> tuple[float, Any] | None:
         """Return an answer that is still trusted, with the time when it was given."""
         name = self._name(kind, what)
         with self._lock:
@@ -343,5 +334,5 @@ class Catalogue:
             while len(self._memory) > _REMEMBERED:
                 self._memory.popitem(last=False)
 
-    def _name(self, kind: _Kind, what: str) -> str:
+    def _name(self, kind: Kind, what: str) -> str:
         return f"{self._settings.url} {kind.name} {what}"

@@ -10,8 +10,10 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import contextlib
+import contextvars
 import hashlib
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -33,12 +35,17 @@ from hda_fsspec.looking import LookingFileSystem
 from hda_fsspec.readonly import ReadOnly, refuse
 from hda_fsspec.records import Product
 from hda_fsspec.settings import SETTING_NAMES, Settings
-from hda_fsspec.waiting import blocking
+from hda_fsspec.waiting import blocking, first_of
 
 if TYPE_CHECKING:
     from hda_fsspec.products import Entry, Listener, Products
 
 _TRIES_TO_OPEN = 5
+
+#: The faults of the `get` that a copy is part of; None where a copy is all that was asked for.
+_faults_of_get: contextvars.ContextVar[list[Exception] | None] = contextvars.ContextVar(
+    "faults of get", default=None
+)
 
 
 class HDAFileSystem(ReadOnly, LookingFileSystem):
@@ -113,7 +120,17 @@ class HDAFileSystem(ReadOnly, LookingFileSystem):
         return shared_products(self.settings)
 
     async def _get(self, rpath: Any, lpath: Any, *args: Any, **kwargs: Any) -> Any:
-        return await super()._get(plain(rpath), lpath, *args, **kwargs)
+        if isinstance(lpath, (list, tuple)):
+            lpath = _with_folders(lpath)
+        faults: list[Exception] = []
+        _faults_of_get.set(faults)
+        try:
+            done = await super()._get(plain(rpath), lpath, *args, **kwargs)
+        finally:
+            _faults_of_get.set(None)
+        if faults:
+            raise first_of(faults)
+        return done
 
     async def _open_local(self, path: Any, listener: Listener | None = None) -> BinaryIO:
         """Make a product local, without holding a thread while it is waited for, and open it."""
@@ -144,6 +161,16 @@ class HDAFileSystem(ReadOnly, LookingFileSystem):
     async def _get_file(
         self, rpath: Any, lpath: Any, callback: Any = DEFAULT_CALLBACK, **kwargs: Any
     ) -> None:
+        faults = _faults_of_get.get()
+        try:
+            await self._copy_out(rpath, lpath, callback)
+        except Exception as err:
+            if faults is None:
+                raise
+            # One of many: the others go on, and `get` tells when they have ended.
+            faults.append(err)
+
+    async def _copy_out(self, rpath: Any, lpath: Any, callback: Any) -> None:
         if located(rpath).product is None and await self._isdir(rpath):
             await self._run(lambda: Path(lpath).mkdir(parents=True, exist_ok=True))
             return
@@ -272,6 +299,11 @@ class HDAFileSystem(ReadOnly, LookingFileSystem):
             msg = "Cannot accept the licences of all data sets at once: name one data set."
             raise LocationError(msg)
         return self._products.catalogue.licences.accept(location.dataset)
+
+
+def _with_folders(targets: Sequence[Any]) -> list[str]:
+    # fsspec makes the folder of each target, and a bare name has none that it could make.
+    return [os.path.abspath(stringify_path(target)) for target in targets]  # noqa: PTH100
 
 
 def _close_unwanted(opening: concurrent.futures.Future[tuple[Entry, BinaryIO]]) -> None:

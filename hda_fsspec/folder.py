@@ -66,6 +66,9 @@ class Folder:
             try:
                 self.root.parent.mkdir(parents=True, exist_ok=True)
                 self.root.mkdir(mode=_PRIVATE_MODE, exist_ok=True)
+            except FileExistsError as err:
+                msg = f"cache_dir is {self.root}, a link that leads nowhere. Set it to a folder."
+                raise ConfigurationError(msg) from err
             except OSError as err:
                 raise self.explained(err) from err
             self._facts = self._inspect()

@@ -129,6 +129,7 @@ class Ordering:
         """Say what a used-up quota means here: an error, or how long to wait."""
         if self._settings.on_quota == "wait":
             if self._clock() + seconds - began <= self._settings.max_wait:
+                self._quota.tell()
                 return QuotaClosedError(seconds)
             why = f"waiting for it would take longer than max_wait ({self._settings.max_wait:g} s)"
         else:

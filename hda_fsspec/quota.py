@@ -75,6 +75,11 @@ class Quota:
                     self._untold_in_a_row += 1
                 reset_at = now + seconds
             self._closed_until = max(self._closed_until, reset_at)
+
+    def tell(self) -> None:
+        """Say in the log, at most once a minute, until when orders wait and how many products."""
+        with self._lock:
+            now = self._clock()
             if now - self._logged_at < _LOG_EVERY_SECONDS:
                 return
             self._logged_at = now

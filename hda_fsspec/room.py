@@ -34,6 +34,7 @@ _WALK_SHARE = 0.05
 
 # An entry that is marked as used this far in the future is protected; less is a clock that is off.
 _PROTECTED_SECONDS = 60.0
+_TELL_EVERY_SECONDS = 60.0
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -92,6 +93,7 @@ class Room:
         self._folder = folder
         self._bound = bound
         self._clock = clock
+        self._told_at = float("-inf")
         self._free_bytes = free_bytes
         self._items: list[Item] = []
         self._walked_at: float | None = None
@@ -160,7 +162,8 @@ class Room:
             self.usage()
             self._drop(self._shortage(needed_bytes), keep, evicted)
         shortage = self._shortage(needed_bytes)
-        if shortage > 0:
+        if shortage > 0 and self._clock() - self._told_at >= _TELL_EVERY_SECONDS:
+            self._told_at = self._clock()
             logger.warning(
                 "The cache %s lacks %s bytes to stay within its bound: the rest of it is in use or"
                 " protected, or a product is larger than the bound. A larger cache_max_bytes"

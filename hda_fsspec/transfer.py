@@ -70,6 +70,7 @@ class Action(enum.Enum):
     RESTART = "drop what is held and ask for the whole"
     DONE = "nothing is missing"
     WAIT = "the file is not ready"
+    REFUSE = "it is not what was asked for"
 
 
 def plan(  # noqa: PLR0911  (one return for each kind of answer)
@@ -91,7 +92,11 @@ def plan(  # noqa: PLR0911  (one return for each kind of answer)
     if answer.status == 202:
         return Action.WAIT, None
     if first_byte == 0:
-        return Action.WRITE, content_length(answer.headers)
+        length = content_length(answer.headers)
+        is_part = answer.status == 206 and content_range(answer.headers) != (0, length)
+        if is_part or answer.status == 416:
+            return Action.REFUSE, None
+        return Action.WRITE, length
     if answer.status == 416:
         is_whole = facts.get("total") == held
         return (Action.DONE, held) if is_whole else (Action.RESTART, None)
@@ -202,6 +207,9 @@ def _once(
         action, total = plan(answer, held=held, first_byte=first_byte, facts=facts)
         if action is Action.WAIT:
             raise NotReadyError(download_id)
+        if action is Action.REFUSE:
+            msg = f"The whole file of {download_id} was asked for, and {answer.status} answered."
+            raise BrokerError(msg, status=answer.status)
         if action is Action.DONE:
             return Received(facts.get("name"), total, resumed=True)
         pieces = _Pieces(body)

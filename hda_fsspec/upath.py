@@ -5,8 +5,16 @@ Universal Pathlib finds the class by its entry point; nothing else imports this 
 
 from __future__ import annotations
 
+from typing import Any
+
 from upath import UPath
 
 
 class HDAPath(UPath):
     """A path of the ``hda://`` filesystem; see :class:`hda_fsspec.HDAFileSystem`."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # UPath pickles all storage options; the password stays at home, as with the filesystem.
+        make, (cls, args, options), *rest = super().__reduce__()
+        options = {name: value for name, value in options.items() if name != "password"}
+        return (make, (cls, args, options), *rest)

@@ -1,32 +1,51 @@
-"""fsspec's blocking verbs, made of coroutines without losing what a time-out says."""
+"""Blocking verbs made of coroutines: what they raise, and what an interrupt ends."""
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
-from fsspec.asyn import sync
-from fsspec.exceptions import FSTimeoutError
-
-from hda_fsspec.errors import HDAError
+_SHOWN = 20
 
 
 def blocking(coroutine: Callable[..., Any]) -> Callable[..., Any]:
     """Return the blocking form of a coroutine method.
 
-    fsspec's own puts an error without a message in place of any TimeoutError, also of one that
-    tells which order took too long and what to do.
+    Unlike fsspec's own it keeps what a TimeoutError says (fsspec puts an empty one in its place),
+    and an interrupt ends the coroutine too, which else would go on writing files.
     """
 
     @functools.wraps(coroutine)
     def method(self: Any, *args: Any, **kwargs: Any) -> Any:
+        loop = self.loop
+        if loop is None or loop.is_closed():
+            msg = f"{coroutine.__name__} needs a running loop; await it, or leave asynchronous out."
+            raise RuntimeError(msg)
+        is_inside = False
+        with contextlib.suppress(RuntimeError):
+            is_inside = asyncio.get_running_loop() is loop
+        if is_inside:
+            msg = f"{coroutine.__name__} would wait for the loop that it is called in; await it."
+            raise NotImplementedError(msg)
+        work = asyncio.run_coroutine_threadsafe(coroutine(self, *args, **kwargs), loop)
         try:
-            return sync(self.loop, functools.partial(coroutine, self), *args, **kwargs)
-        except FSTimeoutError as err:
-            if isinstance(err.__cause__, HDAError):
-                raise err.__cause__ from None
+            return work.result()
+        except BaseException:
+            work.cancel()
             raise
 
     method.__name__ = coroutine.__name__.removeprefix("_")
     return method
+
+
+def first_of(faults: Sequence[Exception]) -> Exception:
+    """Return the first of several faults, with the others in its notes."""
+    first, *others = faults
+    if others:
+        shown = "\n".join(f"  {type(err).__name__}: {err}" for err in others[:_SHOWN])
+        more = f"\n  and {len(others) - _SHOWN} more" if len(others) > _SHOWN else ""
+        first.add_note(f"{len(others)} other copies failed too:\n{shown}{more}")
+    return first

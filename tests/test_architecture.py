@@ -25,7 +25,7 @@ PARTS: dict[str, set[str]] = {
     | {"verification", "lengths", "notes", "cache"},
     "formats": {"filebytes", "arrays", "containers", "rasters", "formats"},
     "fetching": {"flights", "gathering", "quota", "ordering", "transfer", "fetches"},
-    "use case": {"catalogue", "products"},
+    "use case": {"kinds", "catalogue", "products"},
     "filesystem": {"files", "listing", "looking", "readonly", "waiting", "filesystem", "upath"},
     "opening": {"options", "archives", "unpacking", "filelocks", "gribs", "groups", "datafiles"}
     | {"merging", "opening", "trees"},
