@@ -13,6 +13,7 @@ import functools
 import logging
 import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from hda_fsspec.broker import Broker, OrderState
 from hda_fsspec.cache import Cache, Entry, Staging
@@ -23,7 +24,7 @@ from hda_fsspec.errors import (
     ProductFormatError,
 )
 from hda_fsspec.flights import Flight, Gate, Steps
-from hda_fsspec.formats import check_complete, extension, sniff
+from hda_fsspec.formats import check_complete, extension, is_contradicted, sniff
 from hda_fsspec.licences import Licences
 from hda_fsspec.locks import FileLocks
 from hda_fsspec.ordering import Ordering, Orders, QuotaClosedError, order_failed
@@ -275,7 +276,9 @@ def _publish(product: Product, staging: Staging, received: Received, terms: Sequ
         return staging.publish(
             name + extension(sniff(staging.path), name),
             # What was put together from two answers may be half of each: a ZIP can tell.
-            check=functools.partial(check_complete, deep=received.resumed),
+            check=functools.partial(
+                _check, names=(name, product.product_id), deep=received.resumed
+            ),
             expected_bytes=received.total,
             extra={"terms": list(terms)},
         )
@@ -286,3 +289,9 @@ def _publish(product: Product, staging: Staging, received: Received, terms: Sequ
         # Not for our caller, who would take it for "there is no such product".
         msg = f"The file of {product.product_id} disappeared from the cache while it was checked."
         raise OSError(errno.ESTALE, msg) from err
+
+
+def _check(path: Path, *, names: Sequence[str], deep: bool) -> None:
+    if is_contradicted(check_complete(path, deep=deep), *names):
+        msg = f"{path.name} begins like no format that its name or id ({names[-1]}) promises."
+        raise ProductFormatError(msg)

@@ -127,6 +127,26 @@ def extension(format: Format, name: str) -> str:  # noqa: A002
     return suffixes[0]
 
 
+#: Names that promise a format which is told by its first bytes; .cdf, .hdf and such may be others.
+_PROMISING = (
+    *(".nc", ".nc4", ".grib", ".grb", ".grib2", ".grb2", ".tif", ".tiff", ".jp2"),
+    *(".zip", ".tar", ".gz", ".tgz", ".sen3", ".safe"),
+)
+
+
+def is_contradicted(format: Format, *names: str) -> bool:  # noqa: A002
+    """Whether a file of no known format bears a name that promises one.
+
+    Its beginning is then damaged, or it is something else, such as a page.
+
+    Examples
+    --------
+    >>> is_contradicted(Format.OTHER, "sst_20240501.nc"), is_contradicted(Format.OTHER, "a.csv")
+    (True, False)
+    """
+    return format is Format.OTHER and any(name.lower().endswith(_PROMISING) for name in names)
+
+
 def check_complete(path: Path, *, deep: bool = False) -> Format:
     """Return the format of a file, after checking that the file is not cut short.
 

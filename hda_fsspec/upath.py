@@ -7,7 +7,13 @@ from __future__ import annotations
 
 from typing import Any
 
+from fsspec import get_filesystem_class
 from upath import UPath
+
+from hda_fsspec.locations import PROTOCOL
+
+# UPath looks for a filesystem among those that fsspec has loaded, and warns where it is not.
+get_filesystem_class(PROTOCOL)
 
 
 class HDAPath(UPath):
