@@ -260,7 +260,7 @@ def test_what_is_not_there(served: Served, bench: Any) -> None:
 @pytest.mark.parametrize(
     ("body", "says"),
     [
-        (b"just text\n" * 30, "it looks like text"),
+        (b"just text\n" * 30, "begins like no format"),
         (
             b"<!DOCTYPE html><html><body>Service unavailable</body></html>",
             "a page instead of the product",

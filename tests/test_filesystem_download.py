@@ -13,7 +13,7 @@ from hda_fsspec.errors import HDAError
 from hda_fsspec.files import Deliveries
 from hda_fsspec.records import Product
 
-HOSTILE = ("../../escaped.nc", "/etc/passwd", "..", "a\\..\\b.nc", ".hidden", "x" * 300 + ".nc")
+HOSTILE = ("../../escaped.csv", "/etc/passwd", "..", "a\\..\\b.csv", ".hidden", "x" * 300 + ".csv")
 
 
 def products(names: dict[str, str | None]) -> list[ProductEntry]:
@@ -32,21 +32,26 @@ def products(names: dict[str, str | None]) -> list[ProductEntry]:
 
 def test_names_are_the_delivered_ones_in_order(bench: Any, tmp_path: Path) -> None:
     """The paths come in the order of the products, whichever arrives first."""
-    emulator = bench.start(products=products({"a": "A.nc", "b": "B.zip", "c": None}))
+    emulator = bench.start(products=products({"a": "A.csv", "b": "B.txt", "c": None}))
     emulator.fault(Fault("slow", product_id="a", value=50))
     fs = bench.filesystem(emulator)
 
     paths = fs.download([bench.query + "/c", Location.parse(bench.query)], tmp_path / "new" / "out")
 
-    assert [Path(path).name for path in paths] == ["c", "A.nc", "B.zip", "c"]
+    assert [Path(path).name for path in paths] == ["c", "A.csv", "B.txt", "c"]
     assert [Path(path).read_bytes() for path in paths] == [b"c", b"a", b"b", b"c"]
-    assert sorted(p.name for p in (tmp_path / "new" / "out").iterdir()) == ["A.nc", "B.zip", "c"]
+    assert sorted(p.name for p in (tmp_path / "new" / "out").iterdir()) == ["A.csv", "B.txt", "c"]
 
 
 @pytest.mark.parametrize("last", ["a", "b", "c"])
 def test_products_of_one_name_each_get_their_id(bench: Any, tmp_path: Path, last: str) -> None:
     """Which of them arrives first decides nothing."""
-    names: dict[str, str | None] = {"a": "same.nc", "b": "same.nc", "c": "same.nc", "d": "other.nc"}
+    names: dict[str, str | None] = {
+        "a": "same.csv",
+        "b": "same.csv",
+        "c": "same.csv",
+        "d": "other.csv",
+    }
     emulator = bench.start(products=products(names), preparation_seconds=0.0)
     emulator.fault(Fault("slow", product_id=last, value=30))
     fs = bench.filesystem(emulator)
@@ -54,11 +59,11 @@ def test_products_of_one_name_each_get_their_id(bench: Any, tmp_path: Path, last
     paths = fs.download(bench.query, tmp_path)
 
     assert [Path(path).name for path in paths] == [
-        *("a_same.nc", "b_same.nc", "c_same.nc"),
-        "other.nc",
+        *("a_same.csv", "b_same.csv", "c_same.csv"),
+        "other.csv",
     ]
     assert [Path(path).read_bytes() for path in paths] == [b"a", b"b", b"c", b"d"]
-    assert not (tmp_path / "same.nc").exists()
+    assert not (tmp_path / "same.csv").exists()
 
 
 def test_hostile_names_stay_in_the_folder(bench: Any, tmp_path: Path) -> None:
@@ -72,7 +77,7 @@ def test_hostile_names_stay_in_the_folder(bench: Any, tmp_path: Path) -> None:
 
     assert {path.parent for path in paths} == {folder}
     assert [path.read_bytes() for path in paths] == [one.encode() for one in names]
-    assert set(tmp_path.rglob("*.nc")) <= {*paths, *bench.cache_dir.rglob("*")}
+    assert set(tmp_path.rglob("*.csv")) <= {*paths, *bench.cache_dir.rglob("*")}
 
 
 def test_a_name_that_looks_like_a_made_one_is_not_overwritten(tmp_path: Path) -> None:
@@ -95,7 +100,7 @@ def test_two_data_sets_may_share_ids_and_names(tmp_path: Path) -> None:
     source = tmp_path / "source"
     for dataset in ("EO:A", "EO:B", "EO:C"):
         source.write_text(dataset)
-        deliveries.add(Product(dataset, "p"), "x.nc", source.open("rb"))
+        deliveries.add(Product(dataset, "p"), "x.csv", source.open("rb"))
 
     texts = {product.dataset_id: path.read_text() for product, path in deliveries.paths.items()}
     assert texts == {"EO:A": "EO:A", "EO:B": "EO:B", "EO:C": "EO:C"}
@@ -103,14 +108,14 @@ def test_two_data_sets_may_share_ids_and_names(tmp_path: Path) -> None:
 
 def test_a_failure_leaves_the_others_and_no_half_file(bench: Any, tmp_path: Path) -> None:
     """One product that cannot be had stops none of the others."""
-    emulator = bench.start(products=products({"a": "A.nc", "b": "B.nc", "c": "C.nc"}))
+    emulator = bench.start(products=products({"a": "A.csv", "b": "B.csv", "c": "C.csv"}))
     emulator.fault(Fault("order-failed", product_id="b", times=None))
     fs = bench.filesystem(emulator)
 
     with pytest.raises(HDAError, match="b"):
         fs.download(bench.query, tmp_path / "out")
 
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["A.nc", "C.nc"]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["A.csv", "C.csv"]
 
 
 def test_download_needs_no_cache_for_all_at_once(bench: Any, tmp_path: Path) -> None:
