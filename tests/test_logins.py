@@ -265,8 +265,16 @@ def tls_address(tmp_path: Path) -> Iterator[tuple[str, Path]]:
                 try:
                     plain, _ = listener.accept()
                     with context.wrap_socket(plain, server_side=True) as connection:
-                        connection.recv(65536)
-                        connection.sendall(b"HTTP/1.1 404 No\r\nContent-Length: 0\r\n\r\n")
+                        # All of it: closing with bytes unread would reset the connection.
+                        request = connection.makefile("rb")
+                        length = 0
+                        while (line := request.readline().lower()).strip():
+                            if line.startswith(b"content-length:"):
+                                length = int(line.partition(b":")[2])
+                        request.read(length)
+                        connection.sendall(
+                            b"HTTP/1.1 404 No\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
+                        )
                 except ssl.SSLError:
                     continue
                 except OSError:
