@@ -51,7 +51,15 @@ class HDAAccessor:
         found = []
         for settings in wanted:
             products = shared_products(settings)
-            found.append(plans.make_plan(products, weigh(products, wanted[settings])))
+            quota = products.quota()
+            found.append(
+                plans.make_plan(
+                    products,
+                    weigh(products, wanted[settings]),
+                    quota_limit=quota.limit,
+                    quota_left=quota.left,
+                )
+            )
         return plans.joined(found) if found else plans.nothing()
 
     def prefetch(self, *, progress: bool = True, allow_partial: bool = False) -> list[Product]:

@@ -150,10 +150,6 @@ class Notes:
         """Note an order (download_id, ordered_at, …), so that another process can resume it."""
         self._orders.put(_name(product, account), facts)
 
-    def drop_order(self, account: str, product: Product) -> None:
-        """Forget an order that is done with, or that the service no longer knows."""
-        self._orders.drop(_name(product, account))
-
     def header(self, product: Product) -> bytes | None:
         """Return what was kept of this version of a product to describe it without its file."""
         return self._headers.get_bytes(_name(product))

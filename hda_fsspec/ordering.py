@@ -14,7 +14,7 @@ from typing import Protocol
 from hda_fsspec.broker import Broker
 from hda_fsspec.errors import AuthenticationError, BrokerError, OrderError, QuotaError
 from hda_fsspec.licences import Licences
-from hda_fsspec.quota import Quota
+from hda_fsspec.quota import Closed, Quota
 from hda_fsspec.records import Product
 from hda_fsspec.settings import Settings
 
@@ -28,12 +28,16 @@ class Orders(Protocol):
         """Return the id of the order of a product, if there is one."""
         ...
 
+    def is_paid(self, product: Product) -> bool:
+        """Whether the product was ordered once, so that ordering it again costs no quota."""
+        ...
+
     def put(self, product: Product, download_id: str) -> None:
         """Keep the id of an order."""
         ...
 
     def drop(self, product: Product) -> None:
-        """Forget the order of a product."""
+        """Forget the id of an order, and remember that there was one."""
         ...
 
 
@@ -74,6 +78,7 @@ class Ordering:
         self._orders = orders
         self._quota = quota
         self._clock = clock
+        self._granted_at = float("-inf")
 
     def order(self, product: Product, began: float) -> str:
         """Order a product and return the id of the order.
@@ -83,7 +88,8 @@ class Ordering:
         product : Product
             What to order.
         began : float
-            When it was asked for, by the clock: from then on ``max_wait`` counts.
+            When it was asked for, by the clock. ``max_wait`` counts from then on, or from the last
+            order of this process that went out: a long queue that moves is no reason to give up.
 
         Raises
         ------
@@ -96,21 +102,30 @@ class Ordering:
         TermsNotAcceptedError, AuthenticationError, BrokerError
             It refuses the account, or cannot be asked.
         """
-        left = self._quota.seconds_left()
-        if left > 0:
-            raise self._closed(left, began)
+        if not self._orders.is_paid(product):
+            closed = self._quota.ask(product)
+            if closed is not None:
+                raise self._closed(closed, began)
         try:
             download_id = self._post(product)
         except QuotaError as err:
-            self._quota.refused(err.reset_at)
-            raise self._closed(self._quota.seconds_left(), began) from err
+            raise self._closed(self._quota.refused(product, err.reset_at), began) from err
         except BrokerError as err:
-            if err.status is None or err.status >= 500:
+            if err.status is None:
+                # Nobody knows whether the service took it.
+                self._quota.granted(product)
+                raise
+            self._quota.withdrawn(product)
+            if err.status >= 500:
                 raise
             msg = order_failed(product, str(err))
             raise OrderError(msg, product_id=product.product_id) from err
-        self._quota.granted()
+        except BaseException:
+            self._quota.withdrawn(product)
+            raise
         self._orders.put(product, download_id)
+        self._quota.granted(product)
+        self._granted_at = self._clock()
         logger.info("%s: ordered (%s)", product.product_id, download_id)
         return download_id
 
@@ -125,15 +140,17 @@ class Ordering:
                 raise
         return self._broker.order(product)
 
-    def _closed(self, seconds: float, began: float) -> Exception:
+    def _closed(self, closed: Closed, began: float) -> Exception:
         """Say what a used-up quota means here: an error, or how long to wait."""
-        if self._settings.on_quota == "wait":
-            if self._clock() + seconds - began <= self._settings.max_wait:
-                self._quota.tell()
-                return QuotaClosedError(seconds)
+        seconds = closed.seconds
+        if closed.is_used_up and self._settings.on_quota == "raise":
+            why = "on_quota is 'raise'"
+        elif self._clock() + seconds - max(began, self._granted_at) > self._settings.max_wait:
             why = f"waiting for it would take longer than max_wait ({self._settings.max_wait:g} s)"
         else:
-            why = "on_quota is 'raise'"
+            if closed.is_used_up:
+                self._quota.tell(closed)
+            return QuotaClosedError(seconds)
         msg = (
             f"The order quota of {self._settings.user!r} is used up for another {seconds:.0f} s, "
             f"and {why}. Products that were ordered before are not affected; try again then."

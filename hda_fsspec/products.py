@@ -26,10 +26,11 @@ from hda_fsspec.errors import OfflineError
 from hda_fsspec.fetches import Fetches, Halves
 from hda_fsspec.flights import Flight, Flights, Steps
 from hda_fsspec.gathering import each
+from hda_fsspec.grants import Ledger
 from hda_fsspec.locations import Location
 from hda_fsspec.locks import FileLocks
 from hda_fsspec.notes import Notes
-from hda_fsspec.quota import Quota
+from hda_fsspec.quota import Quota, QuotaView
 from hda_fsspec.records import Dataset, Product
 from hda_fsspec.session import Session
 from hda_fsspec.settings import Settings
@@ -54,7 +55,10 @@ class Products:
 
     def __init__(self, settings: Settings) -> None:
         account = hashlib.sha256("\0".join(settings.account).encode()).hexdigest()[:16]
-        session = Session(settings)
+        self._quota = Quota(
+            Ledger(settings.cache_dir, account), products_left=lambda: len(self._flights)
+        )
+        session = Session(settings, heard=self._quota.heard)
         broker = Broker(
             session, max_products=settings.max_products, workers=settings.max_connections
         )
@@ -73,7 +77,7 @@ class Products:
             cache=self.cache,
             locks=FileLocks(settings.cache_dir),
             orders=_Orders(notes, account),
-            quota=Quota(products_left=lambda: len(self._flights)),
+            quota=self._quota,
             licences=self.catalogue.licences,
             learn=self._lengths.note,
             expected=self.size,
@@ -216,6 +220,10 @@ class Products:
         """Keep a description of a product; it survives the eviction of its file."""
         self._notes.put_header(product, header)
 
+    def quota(self) -> QuotaView:
+        """Return how the order quota of the account stands, as far as it is known; asks nobody."""
+        return self._quota.view()
+
     def accept_terms(self, dataset_id: str) -> list[str]:
         """Accept the licences of a data set; return those that were not accepted before."""
         return self.catalogue.licences.accept(dataset_id)
@@ -270,6 +278,10 @@ class _Orders:
         download_id = facts.get("download_id") if facts else None
         return download_id if isinstance(download_id, str) else None
 
+    def is_paid(self, product: Product) -> bool:
+        """Whether the product was ordered once, so that ordering it again costs no quota."""
+        return self._notes.order(self._account, product) is not None
+
     def put(self, product: Product, download_id: str) -> None:
         """Keep the id of an order."""
         self._notes.put_order(
@@ -277,8 +289,9 @@ class _Orders:
         )
 
     def drop(self, product: Product) -> None:
-        """Forget the order of a product."""
-        self._notes.drop_order(self._account, product)
+        """Forget the id of an order, and remember that there was one."""
+        if self.is_paid(product):
+            self._notes.put_order(self._account, product, download_id=None, ordered_at=time.time())
 
 
 _shared: dict[tuple[Settings, str | None], Products] = {}

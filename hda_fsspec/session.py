@@ -12,7 +12,7 @@ import random
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 import requests
 import requests.adapters
@@ -22,6 +22,7 @@ from hda_fsspec import __version__
 from hda_fsspec.answers import Answer, Problem, explain, redact, retry_after
 from hda_fsspec.errors import BrokerError, OfflineError
 from hda_fsspec.failures import RETRIES, Failures, delay_seconds, error_of, no_answer
+from hda_fsspec.proxies import proxies_for
 from hda_fsspec.settings import Settings
 from hda_fsspec.tokens import Tokens
 
@@ -61,13 +62,6 @@ def _jitter() -> float:
     return random.uniform(0.8, 1.2)  # noqa: S311  (spreads retries, keeps no secret)
 
 
-def _proxies(url: str) -> dict[str, str]:
-    """Return what requests takes for "none": no proxy reaches this machine's own loopback."""
-    host = urlsplit(url).hostname or ""
-    is_loopback = host in {"localhost", "::1"} or host.startswith("127.")
-    return {"no_proxy": host} if is_loopback else {}
-
-
 class Session:
     """Requests to one broker as one account.
 
@@ -75,6 +69,8 @@ class Session:
     ----------
     settings : Settings
         Address, credentials, time-outs, TLS, the number of connections, offline.
+    heard : callable
+        Told the headers of each answer, and when its request went out (seconds since 1970).
     sleep, clock, jitter : callable
         For tests: how to wait (seconds), the time since 1970, a factor for each delay.
     """
@@ -83,11 +79,13 @@ class Session:
         self,
         settings: Settings,
         *,
+        heard: Callable[[Mapping[str, str], float], object] = lambda _headers, _sent_at: None,
         sleep: Callable[[float], None] = time.sleep,
         clock: Callable[[], float] = time.time,
         jitter: Callable[[], float] = _jitter,
     ) -> None:
         self._settings = settings
+        self._heard = heard
         self._sleep = sleep
         self._clock = clock
         self._jitter = jitter
@@ -261,16 +259,18 @@ class Session:
 
     def _exchange(self, method: str, address: str, **options: Any) -> requests.Response:
         started = time.monotonic()
+        sent_at = self._clock()
         timeout = (min(_CONNECT_SECONDS, self._settings.timeout), self._settings.timeout)
         response = self._http.request(
             method,
             address,
             timeout=timeout,
             verify=self._settings.verify,
-            proxies=_proxies(address),
+            proxies=proxies_for(address),
             **options,
         )
         self._has_connected = True
+        self._heard(response.headers, sent_at)
         logger.debug(
             "%s %s: %d in %.3f s", method, address, response.status_code, time.monotonic() - started
         )

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import random
+import signal
 import socket
+import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +28,8 @@ _REAL_CONNECT = socket.socket.connect
 _REAL_CONNECT_EX = socket.socket.connect_ex
 _REAL_GETADDRINFO = socket.getaddrinfo
 _LOOPBACK = ("127.", "localhost", "::1")
+_FETCHING = Path(__file__).with_name("fetching_processes.py")
+_PATIENCE_SECONDS = 30.0
 
 
 def _check_loopback(address: Any) -> None:
@@ -243,3 +249,63 @@ class Stacks:
 def stacks(bench: Bench) -> Stacks:
     """Products of a test as one data set."""
     return Stacks(bench)
+
+
+class Processes:
+    """Starts processes that fetch, and leaves none behind."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._pids: list[int] = []
+        self._program = subprocess.Popen(
+            [sys.executable, str(_FETCHING)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    def start(self, settings: dict[str, Any], paths: list[str], *, threads: int = 1) -> int:
+        """Start a process and return its id."""
+        assert self._program.stdin is not None
+        assert self._program.stdout is not None
+        outcome = self._folder / f"outcome-{len(self._pids)}"
+        job = {"settings": settings, "paths": paths, "threads": threads, "outcome": str(outcome)}
+        self._program.stdin.write(json.dumps(job, default=str) + "\n")
+        self._program.stdin.flush()
+        self._pids.append(int(self._program.stdout.readline()))
+        return self._pids[-1]
+
+    def outcomes(self) -> list[dict[str, str]]:
+        """Wait for all processes, and return what each of them got."""
+        files = [self._folder / f"outcome-{number}" for number in range(len(self._pids))]
+        self.wait_until(lambda: all(file.exists() for file in files))
+        return [json.loads(file.read_text()) for file in files]
+
+    def kill(self, pid: int) -> None:
+        """Kill one process as the system does when memory is short."""
+        os.kill(pid, signal.SIGKILL)
+        self.wait_until(lambda: not Path(f"/proc/{pid}").exists())
+
+    def close(self) -> None:
+        """End what still runs."""
+        for pid in self._pids:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        self._program.kill()
+        self._program.communicate()
+
+    @staticmethod
+    def wait_until(is_so: Callable[[], bool]) -> None:
+        """Wait for something that is bound to happen."""
+        until = time.monotonic() + _PATIENCE_SECONDS
+        while not is_so():
+            assert time.monotonic() < until, "it did not happen"
+            time.sleep(0.005)
+
+
+@pytest.fixture
+def processes(tmp_path: Path) -> Iterator[Processes]:
+    """Real processes, ended with the test."""
+    processes = Processes(tmp_path)
+    yield processes
+    processes.close()

@@ -20,9 +20,9 @@ PACKAGE = ROOT / "hda_fsspec"
 PARTS: dict[str, set[str]] = {
     "paths": {"percent", "patterns", "api_requests", "locations"},
     "schema": {"vocabulary", "parameters", "daylists", "queryables"},
-    "network": {"answers", "tokens", "failures", "session", "paging", "broker"},
+    "network": {"answers", "tokens", "failures", "proxies", "session", "paging", "broker"},
     "disk": {"folder", "writers", "locks", "entries", "partials", "room", "staging"}
-    | {"verification", "lengths", "notes", "cache"},
+    | {"verification", "lengths", "notes", "grants", "cache"},
     "formats": {"filebytes", "arrays", "containers", "rasters", "formats"},
     "fetching": {"flights", "gathering", "quota", "ordering", "transfer", "fetches"},
     "use case": {"kinds", "catalogue", "products"},

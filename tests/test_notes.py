@@ -97,9 +97,6 @@ def test_notes_are_told_apart(root: Path) -> None:
     assert notes.order("me", Product("EO:TEST:DAT", "p1", size=6)) is None
     assert notes.header(Product("EO:TEST:DAT", "p2", size=5)) is None
     assert notes.accepted_terms("you") == frozenset()
-    notes.drop_order("me", _PRODUCT)
-    notes.drop_order("me", _PRODUCT)
-    assert notes.order("me", _PRODUCT) is None
 
 
 def test_listing_expires(root: Path) -> None:

@@ -2,86 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
-import json
-import os
-import signal
-import subprocess
-import sys
 import threading
-import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from hda_fsspec import HDAFileSystem
 from hda_fsspec.emulator import Emulator
-
-_PROGRAM = Path(__file__).with_name("fetching_processes.py")
-_PATIENCE_SECONDS = 30.0
-
-
-class Processes:
-    """Starts processes that fetch, and leaves none behind."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._pids: list[int] = []
-        self._program = subprocess.Popen(
-            [sys.executable, str(_PROGRAM)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-
-    def start(self, settings: dict[str, Any], paths: list[str], *, threads: int = 1) -> int:
-        """Start a process and return its id."""
-        assert self._program.stdin is not None
-        assert self._program.stdout is not None
-        outcome = self._folder / f"outcome-{len(self._pids)}"
-        job = {"settings": settings, "paths": paths, "threads": threads, "outcome": str(outcome)}
-        self._program.stdin.write(json.dumps(job, default=str) + "\n")
-        self._program.stdin.flush()
-        self._pids.append(int(self._program.stdout.readline()))
-        return self._pids[-1]
-
-    def outcomes(self) -> list[dict[str, str]]:
-        """Wait for all processes, and return what each of them got."""
-        files = [self._folder / f"outcome-{number}" for number in range(len(self._pids))]
-        wait_until(lambda: all(file.exists() for file in files))
-        return [json.loads(file.read_text()) for file in files]
-
-    def kill(self, pid: int) -> None:
-        """Kill one process as the system does when memory is short."""
-        os.kill(pid, signal.SIGKILL)
-        wait_until(lambda: not Path(f"/proc/{pid}").exists())
-
-    def close(self) -> None:
-        """End what still runs."""
-        for pid in self._pids:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
-        self._program.kill()
-        self._program.communicate()
-
-
-def wait_until(is_so: Callable[[], bool]) -> None:
-    """Wait for something that is bound to happen."""
-    until = time.monotonic() + _PATIENCE_SECONDS
-    while not is_so():
-        assert time.monotonic() < until, "it did not happen"
-        time.sleep(0.005)
-
-
-@pytest.fixture
-def processes(tmp_path: Path) -> Iterator[Processes]:
-    """Real processes, ended with the test."""
-    processes = Processes(tmp_path)
-    yield processes
-    processes.close()
 
 
 def digests(bench: Any, days: int, size: int = 2000) -> dict[str, str]:
@@ -132,7 +59,7 @@ def test_filesystems_of_other_settings_order_once(bench: Any) -> None:
     assert (emulator.order_posts, emulator.downloads) == (3, 3)
 
 
-def test_processes_order_once(bench: Any, processes: Processes) -> None:
+def test_processes_order_once(bench: Any, processes: Any) -> None:
     """6 processes of 4 threads which ask for the same 10 products cause 10 orders, 10 downloads."""
     emulator = bench.start(days=10, preparation_seconds=0.05)
     settings = bench.settings(emulator)
@@ -145,11 +72,11 @@ def test_processes_order_once(bench: Any, processes: Processes) -> None:
     assert (emulator.orders, emulator.order_posts, emulator.downloads) == (10, 10, 10)
 
 
-def test_an_order_under_way_is_resumed(bench: Any, processes: Processes) -> None:
+def test_an_order_under_way_is_resumed(bench: Any, processes: Any) -> None:
     """The order of a process that is killed while it waits is taken up by the next one."""
     emulator = bench.start(days=1, preparation_seconds=0.6)
     pid = processes.start(bench.settings(emulator), [bench.path(1)])
-    wait_until(lambda: emulator.count("HEAD", "dataaccess/download") > 0)
+    processes.wait_until(lambda: emulator.count("HEAD", "dataaccess/download") > 0)
 
     processes.kill(pid)
 
@@ -158,16 +85,16 @@ def test_an_order_under_way_is_resumed(bench: Any, processes: Processes) -> None
     assert (emulator.order_posts, emulator.downloads) == (1, 1)
 
 
-def kill_in_mid_body(bench: Any, processes: Processes, size: int, **options: Any) -> Emulator:
+def kill_in_mid_body(bench: Any, processes: Any, size: int, **options: Any) -> Emulator:
     """Kill a process when about a third of a file has arrived on disk."""
     emulator: Emulator = bench.start(days=1, size=size, rate_bytes_per_second=size / 0.6, **options)
     pid = processes.start(bench.settings(emulator), [bench.path(1)])
-    wait_until(lambda: emulator.bytes_sent > size / 3)
+    processes.wait_until(lambda: emulator.bytes_sent > size / 3)
     processes.kill(pid)
     return emulator
 
 
-def test_a_partial_is_continued(bench: Any, processes: Processes) -> None:
+def test_a_partial_is_continued(bench: Any, processes: Any) -> None:
     """What a killed process has received of a file is not fetched again."""
     size = 6_000_000
     emulator = kill_in_mid_body(bench, processes, size)
@@ -181,7 +108,7 @@ def test_a_partial_is_continued(bench: Any, processes: Processes) -> None:
     assert emulator.order_posts == 1
 
 
-def test_a_partial_is_continued_without_validator(bench: Any, processes: Processes) -> None:
+def test_a_partial_is_continued_without_validator(bench: Any, processes: Any) -> None:
     """Without a validator only the last 64 kB of a partial are fetched again."""
     size = 6_000_000
     emulator = kill_in_mid_body(bench, processes, size, validators=None)
@@ -193,7 +120,7 @@ def test_a_partial_is_continued_without_validator(bench: Any, processes: Process
     assert emulator.order_posts == 1
 
 
-def test_a_restart_orders_nothing_that_is_local(bench: Any, processes: Processes) -> None:
+def test_a_restart_orders_nothing_that_is_local(bench: Any, processes: Any) -> None:
     """A product that another process fetched costs no order and no download."""
     emulator = bench.start(days=2)
     processes.start(bench.settings(emulator), [bench.path(1), bench.path(2)])

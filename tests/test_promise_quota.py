@@ -8,9 +8,8 @@ from typing import Any
 
 import pytest
 
-from hda_fsspec.emulator import Fault
+from hda_fsspec.emulator import Fault, dated_product
 from hda_fsspec.errors import QuotaError
-from hda_fsspec.quota import Quota
 
 _WINDOW_SECONDS = 0.8
 
@@ -116,54 +115,91 @@ def test_a_scripted_refusal(bench: Any) -> None:
     assert emulator.count("POST", "dataaccess/download") == 2
 
 
-class Clock:
-    """A clock that stands still."""
+def test_a_repeated_order_is_no_new_one(bench: Any) -> None:
+    """With the quota used up, what the service has forgotten is ordered again: it was paid for."""
+    emulator = bench.start(days=3, quota=2, quota_window_seconds=60)
+    fs = bench.filesystem(emulator, on_quota="raise")
+    fs.prefetch([bench.path(1), bench.path(2)])
+    fs._products.cache.clear()
+    emulator.forget_orders()
 
-    now = 1_700_000_000.0
-
-    def __call__(self) -> float:
-        """Return the time."""
-        return self.now
-
-
-def test_until_when() -> None:
-    """The quota is closed until the time that was told, for all who ask."""
-    clock = Clock()
-    quota = Quota(clock=clock, jitter=lambda: 0.0)
-    assert quota.seconds_left() == 0
-
-    quota.refused(clock.now + 100)
-    quota.refused(clock.now + 50)
-
-    assert quota.seconds_left() == 100
-    clock.now += 101
-    assert quota.seconds_left() == 0
+    assert fs.cat(bench.path(1)) == bench.body(1)
+    assert fs._products.quota().left == 0
+    with pytest.raises(QuotaError):
+        fs.cat(bench.path(3))
+    assert emulator.orders == 2
 
 
-@pytest.mark.parametrize("reset_at", [None, 0.0, 1_600_000_000.0])
-def test_untold_waits_grow(reset_at: float | None, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where no time is told, or one that is over, waits double up to a bound; success resets."""
-    monkeypatch.setattr("hda_fsspec.quota._UNTOLD_SECONDS", 5.0)
-    clock = Clock()
-    quota = Quota(clock=clock, jitter=lambda: 0.0)
-    waits = []
-    for _ in range(9):
-        quota.refused(reset_at)
-        waits.append(quota.seconds_left())
-        clock.now += waits[-1] + 1
+def test_the_last_order_of_the_quota_is_used(bench: Any) -> None:
+    """Exactly as many orders go out as the quota allows, and none is sent in vain."""
+    emulator = bench.start(days=12, quota=10, quota_window_seconds=60)
 
-    assert waits == [5, 10, 20, 40, 80, 160, 300, 300, 300]
-    quota.granted()
-    quota.refused(reset_at)
-    assert quota.seconds_left() == 5
+    with pytest.raises(QuotaError):
+        bench.filesystem(emulator, on_quota="raise").prefetch(bench.query)
+
+    assert (emulator.orders, emulator.order_posts) == (10, 10)
 
 
-def test_refusals_at_one_time_count_once() -> None:
-    """Several orders that were refused at one time do not let the wait grow several times."""
-    clock = Clock()
-    quota = Quota(clock=clock, jitter=lambda: 0.0)
+def test_processes_share_the_quota(bench: Any, processes: Any) -> None:
+    """Six processes with 60 products and a quota of 20 order just 20 between them."""
+    emulator = many(bench, 60, quota=20, quota_window_seconds=600)
+    settings = bench.settings(emulator, on_quota="raise")
+    paths = [f"hda://{path}" for path in bench.filesystem(emulator).ls(bench.query, detail=False)]
 
-    for _ in range(8):
-        quota.refused(None)
+    for number in range(6):
+        processes.start(settings, paths[number * 10 : number * 10 + 10])
+    outcomes = processes.outcomes()
 
-    assert quota.seconds_left() <= 0.6
+    errors = [text for got in outcomes for text in got.values() if "QuotaError" in text]
+    assert errors
+    assert emulator.orders == 20
+    # The service would refuse what is too much; it need not.
+    assert emulator.order_posts <= 20 + 2
+
+
+def test_more_products_than_the_quota(bench: Any) -> None:
+    """Several times as many products as the quota allows come one window after another."""
+    emulator = many(bench, 70, quota=20, quota_window_seconds=0.6)
+
+    assert len(bench.filesystem(emulator).prefetch(bench.query)) == 70
+
+    assert (emulator.orders, emulator.downloads) == (70, 70)
+    assert emulator.order_posts <= 70 + 10
+
+
+def test_a_quota_that_is_used_elsewhere(bench: Any) -> None:
+    """What others order under the same account is seen in the headers of any answer."""
+    emulator = bench.start(days=5, quota=4, quota_window_seconds=60)
+    mine = bench.filesystem(emulator, on_quota="raise")
+    other = bench.filesystem(emulator, cache_dir=bench.folder / "other")
+    mine.cat(bench.path(1))
+    assert mine._products.quota().left == 3
+
+    other.prefetch([bench.path(2), bench.path(3)])
+    mine.ls(bench.query, refresh=True)
+
+    assert mine._products.quota().left == 1
+
+
+def test_a_queue_that_moves_is_waited_for(bench: Any) -> None:
+    """`max_wait` bounds the time without any order, not that of a long queue as a whole."""
+    emulator = many(bench, 12, quota=3, quota_window_seconds=0.5)
+
+    fs = bench.filesystem(emulator, max_wait=0.9)
+
+    assert len(fs.prefetch(bench.query)) == 12
+
+
+def many(bench: Any, count: int, **options: Any) -> Any:
+    """Start a service with more products than a month has days."""
+    products = [
+        dated_product(
+            f"sst_20240501T{number:06}.nc",
+            bench.body(number),
+            profile="exact",
+            startdate="2024-05-01T00:00:00Z",
+            enddate="2024-05-02T00:00:00Z",
+        )
+        for number in range(count)
+    ]
+    return bench.start(products=products, **options)
