@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from hda_fsspec.admission import Admission
 from hda_fsspec.broker import Broker, OrderState
 from hda_fsspec.cache import Cache, Entry, Staging
 from hda_fsspec.errors import (
@@ -64,6 +65,7 @@ class Halves:
     broker: Broker
     cache: Cache
     locks: FileLocks
+    admission: Admission
     orders: Orders
     quota: Quota
     licences: Licences
@@ -249,9 +251,12 @@ class Fetches:
         while True:
             yield self._transfers
             try:
-                with self._halves.cache.stage(
-                    product, expected_bytes=self._halves.expected(product)
-                ) as staging:
+                with (
+                    (yield from self._halves.admission.transfer()),
+                    self._halves.cache.stage(
+                        product, expected_bytes=self._halves.expected(product)
+                    ) as staging,
+                ):
                     received = yield from transfer(
                         self._halves.broker, download_id, staging, flight.tell
                     )

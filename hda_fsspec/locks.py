@@ -23,7 +23,8 @@ from hda_fsspec.folder import READ_ONLY_ERRNOS, Folder
 
 logger = logging.getLogger("hda_fsspec")
 
-_CANNOT_LOCK_ERRNOS = READ_ONLY_ERRNOS | {
+#: The answers of a disk that cannot lock, or not here.
+CANNOT_LOCK_ERRNOS = READ_ONLY_ERRNOS | {
     errno.ENOLCK,
     errno.ENOSYS,
     errno.EOPNOTSUPP,
@@ -149,7 +150,7 @@ class FileLocks:
         except filelock.Timeout:
             return None
         except OSError as err:
-            if err.errno not in _CANNOT_LOCK_ERRNOS:
+            if err.errno not in CANNOT_LOCK_ERRNOS:
                 raise
             self._warn(err)
             return Lock(path, None)

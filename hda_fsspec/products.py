@@ -19,6 +19,7 @@ from typing import Any, BinaryIO, TypeVar
 
 from fsspec.callbacks import DEFAULT_CALLBACK
 
+from hda_fsspec.admission import Admission
 from hda_fsspec.broker import Broker
 from hda_fsspec.cache import Cache, Entry
 from hda_fsspec.catalogue import Catalogue
@@ -30,6 +31,7 @@ from hda_fsspec.grants import Ledger
 from hda_fsspec.locations import Location
 from hda_fsspec.locks import FileLocks
 from hda_fsspec.notes import Notes
+from hda_fsspec.places import Places
 from hda_fsspec.quota import Quota, QuotaView
 from hda_fsspec.records import Dataset, Product
 from hda_fsspec.session import Session
@@ -58,7 +60,12 @@ class Products:
         self._quota = Quota(
             Ledger(settings.cache_dir, account), products_left=lambda: len(self._flights)
         )
-        session = Session(settings, heard=self._quota.heard)
+        admission = Admission(
+            Places(settings.cache_dir, f"requests of {account}"),
+            own=settings.max_connections,
+            patience_seconds=settings.max_wait,
+        )
+        session = Session(settings, calls=admission.call, heard=self._quota.heard)
         broker = Broker(
             session, max_products=settings.max_products, workers=settings.max_connections
         )
@@ -76,6 +83,7 @@ class Products:
             broker=broker,
             cache=self.cache,
             locks=FileLocks(settings.cache_dir),
+            admission=admission,
             orders=_Orders(notes, account),
             quota=self._quota,
             licences=self.catalogue.licences,

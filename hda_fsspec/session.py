@@ -71,6 +71,8 @@ class Session:
         Address, credentials, time-outs, TLS, the number of connections, offline.
     heard : callable
         Told the headers of each answer, and when its request went out (seconds since 1970).
+    calls : callable
+        Returns a context in which one short call may go out; whoever streams sees to it himself.
     sleep, clock, jitter : callable
         For tests: how to wait (seconds), the time since 1970, a factor for each delay.
     """
@@ -80,12 +82,14 @@ class Session:
         settings: Settings,
         *,
         heard: Callable[[Mapping[str, str], float], object] = lambda _headers, _sent_at: None,
+        calls: Callable[[], contextlib.AbstractContextManager[object]] = contextlib.nullcontext,
         sleep: Callable[[float], None] = time.sleep,
         clock: Callable[[], float] = time.time,
         jitter: Callable[[], float] = _jitter,
     ) -> None:
         self._settings = settings
         self._heard = heard
+        self._calls = calls
         self._sleep = sleep
         self._clock = clock
         self._jitter = jitter
@@ -258,17 +262,11 @@ class Session:
             self._wait(count, f"{method} {address}", f"status {problem.status}", told)
 
     def _exchange(self, method: str, address: str, **options: Any) -> requests.Response:
-        started = time.monotonic()
-        sent_at = self._clock()
         timeout = (min(_CONNECT_SECONDS, self._settings.timeout), self._settings.timeout)
-        response = self._http.request(
-            method,
-            address,
-            timeout=timeout,
-            verify=self._settings.verify,
-            proxies=proxies_for(address),
-            **options,
-        )
+        options |= {"verify": self._settings.verify, "proxies": proxies_for(address)}
+        with contextlib.nullcontext() if options.get("stream") else self._calls():
+            started, sent_at = time.monotonic(), self._clock()
+            response = self._http.request(method, address, timeout=timeout, **options)
         self._has_connected = True
         self._heard(response.headers, sent_at)
         logger.debug(

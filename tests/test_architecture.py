@@ -21,10 +21,10 @@ PARTS: dict[str, set[str]] = {
     "paths": {"percent", "patterns", "api_requests", "locations"},
     "schema": {"vocabulary", "parameters", "daylists", "queryables"},
     "network": {"answers", "tokens", "failures", "proxies", "session", "paging", "broker"},
-    "disk": {"folder", "writers", "locks", "entries", "partials", "room", "staging"}
+    "disk": {"folder", "writers", "locks", "places", "entries", "partials", "room", "staging"}
     | {"verification", "lengths", "notes", "grants", "cache"},
     "formats": {"filebytes", "arrays", "containers", "rasters", "formats"},
-    "fetching": {"flights", "gathering", "quota", "ordering", "transfer", "fetches"},
+    "fetching": {"flights", "gathering", "admission", "quota", "ordering", "transfer", "fetches"},
     "use case": {"kinds", "catalogue", "products"},
     "filesystem": {"files", "listing", "looking", "readonly", "waiting", "filesystem", "upath"},
     "opening": {"options", "archives", "unpacking", "filelocks", "gribs", "groups", "datafiles"}

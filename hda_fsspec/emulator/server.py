@@ -37,6 +37,7 @@ class Traffic:
     bytes_sent: int = 0
     downloads: int = 0
     max_connections: int = 0
+    max_requests: int = 0
     lock: threading.Lock = dataclasses.field(default_factory=threading.Lock)
 
     def add(self, *, sent: int = 0, downloads: int = 0) -> None:
@@ -58,6 +59,7 @@ class Server(ThreadingHTTPServer):
         self.traffic = Traffic()
         self.stopping = threading.Event()
         self._open: dict[socket.socket, threading.Thread] = {}
+        self._asking: set[socket.socket] = set()
         self._open_lock = threading.Lock()
         self._accepting: threading.Thread | None = None
 
@@ -95,10 +97,24 @@ class Server(ThreadingHTTPServer):
             self.traffic.max_connections = max(self.traffic.max_connections, count)
         thread.start()
 
+    def request_begins(self, connection: socket.socket) -> None:
+        """Count a request as under way, together with those whose clients still wait."""
+        with self._open_lock:
+            self._asking.add(connection)
+            count = sum(map(_is_open, self._asking))
+        with self.traffic.lock:
+            self.traffic.max_requests = max(self.traffic.max_requests, count)
+
+    def request_ends(self, connection: socket.socket) -> None:
+        """Count a request no longer: to be called before the client can see its last byte."""
+        with self._open_lock:
+            self._asking.discard(connection)
+
     def shutdown_request(self, request: Any) -> None:
         """Close a connection, which is no longer counted before the client can see that."""
         with self._open_lock:
             self._open.pop(request, None)
+            self._asking.discard(request)
         if request.fileno() >= 0:
             super().shutdown_request(request)
 
@@ -138,6 +154,7 @@ class Handler(BaseHTTPRequestHandler):
             super().handle()
 
     def _serve(self) -> None:
+        self._server.request_begins(self.connection)
         given = self.headers.get("Content-Length", "0")
         if "Transfer-Encoding" in self.headers or not given.isdecimal():
             self.send_error(411)
@@ -176,6 +193,7 @@ class Handler(BaseHTTPRequestHandler):
             if plan is not None:
                 self._send_file(head, plan, record)
             else:
+                self._server.request_ends(self.connection)
                 self.connection.sendall(head if is_head else head + answer.body)
         if answer.ending != "keep" and not (is_head and answer.file is not None):
             self._end(is_reset=answer.ending == "reset")
@@ -210,7 +228,10 @@ class Handler(BaseHTTPRequestHandler):
         with file.open("rb") as opened:
             opened.seek(plan.start)
             try:
-                return int(self.connection.sendfile(opened, plan.start, plan.length))
+                sent = self.connection.sendfile(opened, plan.start, plan.length - 1)
+                self._server.request_ends(self.connection)
+                last = self.connection.sendfile(opened, plan.start + sent, plan.length - sent)
+                return int(sent + last)
             except OSError:
                 missing = plan.length - (opened.tell() - plan.start)
                 record.bytes_sent -= missing
@@ -230,9 +251,12 @@ class Handler(BaseHTTPRequestHandler):
             is_last = sent == plan.length
             self._account(record, len(piece), is_complete=is_last and plan.is_complete)
             framed = b"%x\r\n%b\r\n" % (len(piece), piece) if is_chunked else piece
+            if is_last:
+                self._server.request_ends(self.connection)
             self.connection.sendall(pending + framed + (end if is_last else b""))
             pending = b""
         if not plan.length:
+            self._server.request_ends(self.connection)
             self.connection.sendall(head + end)
         return sent
 

@@ -168,8 +168,13 @@ class Emulator:
 
     @property
     def max_connections(self) -> int:
-        """The most sockets that were open at one time."""
+        """The most sockets that were open at one time, idle ones included."""
         return self._traffic.max_connections
+
+    @property
+    def max_requests(self) -> int:
+        """The most requests that were under way at one time, from their head to their last byte."""
+        return self._traffic.max_requests
 
     @property
     def logins(self) -> int:
