@@ -218,7 +218,7 @@ def list_months(stage: Stage) -> None:
 
 
 def open_all(stage: Stage) -> None:
-    """Open all of them as one lazy data set: a product or two tell how the others lie."""
+    """Open all of them as one lazy data set: one product tells how the others lie."""
     from hda_fsspec.gribs import import_pyproj_first
 
     import_pyproj_first()

@@ -17,9 +17,15 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-_FORMAT = 2
-#: Encodings that describe how values are to be understood, not how one file stored them.
-TIME_ENCODINGS = ("units", "calendar")
+_FORMAT = 3
+#: Encodings that describe how values are to be understood, not how one file stored them: of times,
+#: and which other variables belong to one, which xarray moves here where it decodes all of them.
+MEANING_ENCODINGS = (
+    *("units", "calendar"),
+    *("bounds", "climatology", "grid_mapping", "cell_measures", "formula_terms"),
+    *("ancillary_variables", "geometry", "node_coordinates", "node_count", "part_node_count"),
+    "interior_ring",
+)
 #: Attributes without which values mean something else.
 UNIT_ATTRS = ("units",)
 
@@ -41,7 +47,7 @@ class VariableHeader:
     attrs : dict
         Its decoded attributes.
     encoding : dict
-        Units and calendar, where it is a time.
+        Units and calendar, where it is a time; and which other variables belong to it.
     values : numpy.ndarray or None
         Its values, where they were kept.
     digest : str or None
@@ -79,7 +85,9 @@ class Header:
     attrs: Mapping[str, Any]
 
     @classmethod
-    def of(cls, dataset: xr.Dataset, *, keep: Iterable[str], digest: Iterable[str]) -> Header:
+    def of(
+        cls, dataset: xr.Dataset, *, keep: Iterable[str] = (), digest: Iterable[str] = ()
+    ) -> Header:
         """Take the header of an open dataset.
 
         Parameters
@@ -91,25 +99,33 @@ class Header:
         digest : iterable of str
             Variables whose values are hashed.
         """
-        kept, hashed = set(keep), set(digest)
-        variables = {}
-        for name, variable in dataset.variables.items():
-            look = name in kept or name in hashed
-            values = np.asarray(variable.values) if look else None
-            variables[str(name)] = VariableHeader(
+        variables = {
+            str(name): VariableHeader(
                 dims=tuple(map(str, variable.dims)),
                 dtype=variable.dtype,
                 is_coordinate=name in dataset.coords,
                 attrs=dict(variable.attrs),
-                encoding={
-                    k: variable.encoding[k] for k in TIME_ENCODINGS if k in variable.encoding
-                },
-                values=values if name in kept else None,
-                digest=digest_of(values) if values is not None else None,
+                encoding={k: v for k, v in variable.encoding.items() if k in MEANING_ENCODINGS},
                 stored=_stored_time(variable),
             )
+            for name, variable in dataset.variables.items()
+        }
         sizes = {str(dim): int(size) for dim, size in dataset.sizes.items()}
-        return cls(sizes, variables, dict(dataset.attrs))
+        bare = cls(sizes, variables, dict(dataset.attrs))
+        return bare.filled(dataset, keep=keep, digest=digest)
+
+    def filled(self, dataset: xr.Dataset, *, keep: Iterable[str], digest: Iterable[str]) -> Header:
+        """Return the header with values read from the dataset that it was taken of."""
+        kept = set(keep)
+        variables = dict(self.variables)
+        for name in kept | set(digest):
+            values = np.asarray(dataset.variables[name].values)
+            variables[name] = dataclasses.replace(
+                variables[name],
+                values=values if name in kept else None,
+                digest=digest_of(values),
+            )
+        return dataclasses.replace(self, variables=variables)
 
     def essentials(self) -> Header:
         """Return what it takes to check other headers: without attributes and large values."""
@@ -261,16 +277,33 @@ def _attr_from_json(value: Any) -> Any:
     return array[()] if value["scalar"] else array
 
 
-def dump(mark: str, header: Header) -> bytes:
+@dataclasses.dataclass(frozen=True)
+class KeptHeader:
+    """A header as it was kept on disk.
+
+    Attributes
+    ----------
+    header : Header
+        The header.
+    file : str
+        Tells the file that it was taken from, as it was then.
+    """
+
+    header: Header
+    file: str
+
+
+def dump(mark: str, kept: KeptHeader) -> bytes:
     """Return a header as bytes for the disk, marked with what it was taken for."""
-    value = {"mark": mark, "header": header.to_json()}
+    value = {"mark": mark, "file": kept.file, "header": kept.header.to_json()}
     return json.dumps(value, separators=(",", ":")).encode()
 
 
-def load(data: bytes, mark: str) -> Header | None:
+def load(data: bytes, mark: str) -> KeptHeader | None:
     """Read what :func:`dump` wrote under this mark; None for anything else."""
     try:
         value = json.loads(data)
-        return Header.from_json(value["header"]) if value["mark"] == mark else None
+        header = Header.from_json(value["header"]) if value["mark"] == mark else None
+        return None if header is None else KeptHeader(header, str(value["file"]))
     except (ValueError, RecursionError, TypeError, KeyError):
         return None

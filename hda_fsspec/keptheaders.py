@@ -14,7 +14,7 @@ import xarray as xr
 
 from hda_fsspec import headers, opened
 from hda_fsspec.errors import DownloadError, OrderError, ProductFormatError
-from hda_fsspec.headers import Header
+from hda_fsspec.headers import Header, KeptHeader
 from hda_fsspec.layouts import Layout, find_layout
 from hda_fsspec.opening import OpenOptions
 from hda_fsspec.products import Entry, Products, each, shared_products
@@ -54,6 +54,8 @@ class KnownHeaders:
         How products are laid, once one was seen.
     known : dict of int to Header
         The headers, by the number of the product.
+    files : dict of int to str
+        The file that each was taken from.
     missing : dict of int to Exception
         Why products cannot be had.
     """
@@ -74,14 +76,15 @@ class KnownHeaders:
         self.mark = _mark(source.options, concat_dim, concat_variables)
         self.layout: Layout | None = None
         self.known: dict[int, Header] = {}
+        self.files: dict[int, str] = {}
         self.missing: dict[int, Exception] = {}
 
     def recall(self) -> None:
         """Take up what was kept of earlier openings."""
         for number in range(len(self._source.pieces)):
-            header = _kept_header(self._source, self.mark, number)
-            if header is not None:
-                self.known[number] = header
+            kept = kept_header(self._source, self.mark, number)
+            if kept is not None:
+                self.known[number], self.files[number] = kept.header, kept.file
         self._settle()
 
     def look_at(self, numbers: Sequence[int]) -> None:
@@ -123,21 +126,22 @@ class KnownHeaders:
         return outcome
 
     def _take(self, number: int, fetched: _Fetched) -> None:
-        def work(dataset: xr.Dataset, _: Entry) -> Header:
+        def work(dataset: xr.Dataset, entry: Entry) -> KeptHeader:
             # Until the template is known, a product of its kind is laid as it is itself.
-            own = self.layout or self._find_layout(Header.of(dataset, keep=(), digest=()))
-            return take_header(dataset, own)
+            bare = Header.of(dataset)
+            own = self.layout or self._find_layout(bare)
+            return KeptHeader(filled_for(own, bare, dataset), file_mark(entry))
 
         try:
             fetched.result()
-            header = opened.use(self._source, number, work)
+            kept = opened.use(self._source, number, work)
         except CANNOT_BE_HAD as err:
             if not self._may_miss:
                 raise
             self.missing[number] = err
             return
-        self.known[number] = header
-        keep_header(self._source, self.mark, number, header)
+        self.known[number], self.files[number] = kept.header, kept.file
+        keep_header(self._source, self.mark, number, kept)
 
     def _settle(self) -> None:
         # Products arrive in any order; the earliest one decides.
@@ -152,17 +156,22 @@ class KnownHeaders:
 _TEMPLATES = 3
 
 
-def take_header(dataset: xr.Dataset, layout: Layout) -> Header:
-    """Take the header that a layout needs from an open product."""
-    bare = Header.of(dataset, keep=(), digest=())
-    return Header.of(dataset, keep=layout.kept(bare), digest=layout.compared(bare))
+def filled_for(layout: Layout, bare: Header, dataset: xr.Dataset) -> Header:
+    """Return the header of an open product with the values that a layout needs."""
+    return bare.filled(dataset, keep=layout.kept(bare), digest=layout.compared(bare))
 
 
-def keep_header(source: Source, mark: str, number: int, header: Header) -> None:
+def file_mark(entry: Entry) -> str:
+    """Return what tells a file from what may lie there later, and how it is decoded."""
+    changed = entry.path.stat().st_mtime_ns
+    return f"{entry.fetched_at!r} {entry.size} {changed} xarray {xr.__version__}"
+
+
+def keep_header(source: Source, mark: str, number: int, kept: KeptHeader) -> None:
     """Keep the header of a product on disk, so that it survives the product's eviction."""
     product = source.pieces[number]
     try:
-        data = headers.dump(mark, header)
+        data = headers.dump(mark, kept)
     except TypeError as err:
         # Values of a kind that JSON cannot hold: the product is read again next time.
         logger.debug("The header of %s is not kept: %s", product.product_id, err)
@@ -170,7 +179,8 @@ def keep_header(source: Source, mark: str, number: int, header: Header) -> None:
     shared_products(source.settings).keep_header(product, data)
 
 
-def _kept_header(source: Source, mark: str, number: int) -> Header | None:
+def kept_header(source: Source, mark: str, number: int) -> KeptHeader | None:
+    """Return the header of a product that was kept for the same use, if there is one."""
     data = shared_products(source.settings).header(source.pieces[number])
     return None if data is None else headers.load(data, mark)
 

@@ -53,10 +53,35 @@ class Layout:
             return None
         return np.atleast_1d(variable.values)
 
+    def bounds_values(self, header: Header) -> np.ndarray[Any, Any] | None:
+        """Return the bounds of a product's part of the index, two for each value, where it has any.
+
+        Those of another kind than the index, or with missing values, are none.
+        """
+        values = self.index_values(header)
+        name = self._bounds_name(header)
+        bounds = header.variables[name].values if name is not None else None
+        if values is None or bounds is None or bounds.size != 2 * values.size:
+            return None
+        return bounds if _kinds(bounds) == _kinds(values) else None
+
+    def _bounds_name(self, header: Header) -> str | None:
+        variable = header.variables.get(self.dim) if self.has_index else None
+        if variable is None:
+            return None
+        # xarray moves the name among the encodings where decode_coords is "all".
+        name = variable.attrs.get("bounds", variable.encoding.get("bounds"))
+        return name if isinstance(name, str) and name in header.variables else None
+
     def kept(self, header: Header) -> set[str]:
-        """Return the variables whose values a header must hold: index coordinates, and scalars."""
+        """Return the variables whose values a header must hold.
+
+        Those are index coordinates, the bounds of the index, and scalars.
+        """
         names = {name for name, v in header.variables.items() if v.dims == (name,)}
         scalars = {n for n, v in header.variables.items() if not v.dims} & self.compared(header)
+        bounds = self._bounds_name(header)
+        names |= set() if bounds is None else {bounds}
         return names | scalars | ({self.dim} if self.has_index else set())
 
     def compared(self, header: Header) -> set[str]:
@@ -128,6 +153,14 @@ def _refuse(header: Header, dim: str, concat_variables: Collection[str]) -> None
             f"with the dimensions {mine.dims}. Choose another concat_dim."
         )
         raise QueryError(msg, key="concat_dim")
+
+
+def _kinds(values: np.ndarray[Any, Any]) -> set[Any]:
+    """Return what can be compared with what: kinds of numbers, calendars, missing values."""
+    if values.dtype.kind == "O":
+        return {getattr(value, "calendar", None) for value in values.ravel().tolist()}
+    has_gaps = values.dtype.kind == "M" and bool(np.isnat(values).any())
+    return {values.dtype.kind, has_gaps}
 
 
 def _is_time(variable: VariableHeader) -> bool:

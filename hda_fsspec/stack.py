@@ -17,14 +17,22 @@ import warnings
 import weakref
 import zlib
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import xarray as xr
 
 from hda_fsspec import headers, opened
-from hda_fsspec.headers import Header
-from hda_fsspec.keptheaders import CANNOT_BE_HAD, keep_header, take_header
+from hda_fsspec.errors import ProductMismatchError
+from hda_fsspec.headers import Header, KeptHeader
+from hda_fsspec.keptheaders import (
+    CANNOT_BE_HAD,
+    file_mark,
+    filled_for,
+    keep_header,
+    kept_header,
+)
 from hda_fsspec.layouts import Layout
 from hda_fsspec.mismatches import Expected
 from hda_fsspec.products import Entry, shared_products
@@ -78,7 +86,9 @@ class Stack:
         self.on_missing = on_missing
         self.mark = mark
         self.ends = np.cumsum(lengths)
-        self._checked: set[tuple[int, str]] = set()
+        #: The files that were checked while the data set was opened, by the number of the product.
+        self.checked_files: dict[int, str] = {}
+        self._checked: set[tuple[int, Path, float]] = set()
         self._told: set[int] = set()
 
     @functools.cached_property
@@ -182,13 +192,29 @@ class Stack:
         return found
 
     def _check(self, number: int, dataset: xr.Dataset, entry: Entry) -> None:
-        mark = (number, str(entry.path))
+        mark = (number, entry.path, entry.fetched_at)
         if mark in self._checked:
             return
-        header = take_header(dataset, self.layout)
-        self.expected(number).check(header)
-        keep_header(self.source, self.mark, number, header)
+        file = file_mark(entry)
+        if not self._is_known_to_fit(number, file):
+            header = filled_for(self.layout, Header.of(dataset), dataset)
+            self.expected(number).check(header)
+            keep_header(self.source, self.mark, number, KeptHeader(header, file))
         self._checked.add(mark)
+
+    def _is_known_to_fit(self, number: int, file: str) -> bool:
+        """Whether the header of this very file was taken before, here or elsewhere, and fits."""
+        if number in self.checked_files:
+            return self.checked_files[number] == file
+        kept = kept_header(self.source, self.mark, number)
+        if kept is None or kept.file != file:
+            return False
+        try:
+            self.expected(number).check(kept.header)
+        except ProductMismatchError:
+            # Perhaps it was taken for another template. What differs is told of the file itself.
+            return False
+        return True
 
     def _tell_missing(self, number: int, err: Exception) -> None:
         if number in self._told:

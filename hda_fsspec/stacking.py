@@ -86,6 +86,7 @@ def open_query(
     )
     for number, header in headers.known.items():
         stack.expected(number).check(header)
+    stack.checked_files.update(headers.files)
     dataset = _dataset(stack, template_number, list(headers.known.values()))
     if how.product_coord is not None:
         dataset = _with_product_ids(dataset, stack, how.product_coord)
@@ -167,7 +168,7 @@ def _predicted(
     )
     while True:
         known = [
-            timeline.Known(number, values)
+            timeline.Known(number, values, layout.bounds_values(header))
             for number, header in sorted(headers.known.items())
             if (values := layout.index_values(header)) is not None
         ]

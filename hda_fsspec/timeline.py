@@ -14,8 +14,7 @@ products have as many times as those seen, unless their intervals make that doub
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -30,7 +29,9 @@ from hda_fsspec.timeaxis import (
     axis_of,
     resolution_of,
 )
+from hda_fsspec.timebounds import are_centred, is_middle
 from hda_fsspec.timerules import Interval, rules
+from hda_fsspec.timetwins import duplicates, unseen_twin
 
 __all__ = [
     "Known",
@@ -58,10 +59,13 @@ class Known:
         Its number in the catalogue's order.
     values : numpy.ndarray
         Its decoded values of the index: ``datetime64``, cftime objects, or numbers.
+    bounds : numpy.ndarray or None
+        Their bounds, two for each, where the product has some that are times of the same kind.
     """
 
     piece: int
     values: Array
+    bounds: Array | None = None
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -101,8 +105,9 @@ def predict(
     """Predict the index of all products from the times of some.
 
     Every rule that fits all products seen is applied to the others. If they agree on all of them,
-    to the millisecond, the index is decided; else the product is named that tells most of them
-    apart. Products that were seen keep their own values.
+    to the millisecond, the index is decided; or if the bounds of products tell which rule it is.
+    Else the product is named that tells most of them apart. Products that were seen keep their
+    own values.
 
     Parameters
     ----------
@@ -134,7 +139,8 @@ def predict(
     asked = len(seen) - 1 if asked is None else asked
     if axis is None:
         return _predict_constant(starts, seen, tolerance)
-    return _predict_times(axis, (starts, ends), seen, tolerance=tolerance, asked=asked)
+    bounds = {one.piece: one.bounds for one in known if one.bounds is not None}
+    return _predict_times(axis, (starts, ends), seen, bounds, tolerance=tolerance, asked=asked)
 
 
 def _all_seen(arrays: list[Array], *, is_time: bool) -> Prediction:
@@ -184,6 +190,7 @@ def _predict_times(
     axis: Axis,
     interval: tuple[Array, Array],
     seen: dict[int, Array],
+    bounds: dict[int, Array],
     *,
     tolerance: np.timedelta64 | float,
     asked: int,
@@ -194,18 +201,25 @@ def _predict_times(
     rows, own = pieces[is_usable], ticks[is_usable]
     exactness = _ticks_of(tolerance)
     within, grid = min(exactness, MILLISECOND), exactness if exactness > MILLISECOND else None
+    placed = Interval.of(axis, starts, ends)
     fits = [
         _Fit(rule.name, error, values)
-        for rule in rules(Interval.of(axis, starts, ends), grid=grid, anchor=int(own[0, 0]))
+        for rule in rules(placed, grid=grid, anchor=int(own[0, 0]))
         for error, values in rule.fit(rows, own, within=within, grid=grid)
     ]
     if not fits:
         raise UnpredictableError(_why_none_fits(starts[rows], ends[rows]))
+    bounded = np.array([int(row) in bounds for row in rows], np.bool_)
+    # Of one step each, and stored exactly: a rounded time is not in the middle of anything.
+    if grid is None and own.shape[1] == 1 and bounded.any():
+        having = rows[bounded]
+        pairs = axis.ticks(np.stack([bounds[int(row)].ravel() for row in having]))
+        fits = _fits_by_bounds(fits, placed, (having, own[bounded, 0], pairs), within) or fits
     names = tuple(dict.fromkeys(fit.name for fit in fits))
     lengths = np.full(len(starts), own.shape[1], np.int64)
     is_open = np.ones(len(starts), np.bool_)
     is_open[pieces] = False
-    twin = _unseen_twin(*interval, is_open) if asked < MAX_ASKED else None
+    twin = unseen_twin(*interval, is_open) if asked < MAX_ASKED else None
     if twin is not None:
         return Prediction(None, lengths, (twin,), names)
     spread = _spread(fits, is_open)
@@ -220,6 +234,22 @@ def _predict_times(
     for piece, true in seen.items():
         values[piece * len(true) : (piece + 1) * len(true)] = true
     return Prediction(values, lengths, rules=names)
+
+
+def _fits_by_bounds(
+    fits: list[_Fit], interval: Interval, evidence: tuple[Array, Ticks, Ticks], within: int
+) -> list[_Fit]:
+    """Return the fits that put products in the middle, where bounds tell that they stand there.
+
+    The evidence is which products have bounds, their times, and their bounds.
+    """
+    start, end = interval.start, interval.end
+    rows, times, bounds = evidence
+    if start is None or end is None:
+        return []
+    if not are_centred(times, bounds, (start[rows], end[rows]), within=within):
+        return []
+    return [fit for fit in fits if is_middle(fit.values, (start, end), within=within)]
 
 
 def _why_none_fits(starts: Array, ends: Array) -> str:
@@ -267,23 +297,6 @@ def _most_telling(fits: list[_Fit], is_open: Array, spread: Ticks, within: int) 
     return int(np.lexsort((-spread, -opinions))[0])
 
 
-def _unseen_twin(starts: Array, ends: Array, is_open: Array) -> int | None:
-    """Return a product that was not seen, whose interval is that of another one.
-
-    They may be two versions of a product; or the catalogue shows of many products only the month
-    that they are in. The header of one shows which. Intervals that are not told are no twins.
-    """
-    order = np.lexsort((is_open, ends, starts))
-    same = (starts[order][1:] == starts[order][:-1]) & (ends[order][1:] == ends[order][:-1])
-    is_pair = same & is_open[order][1:]
-    # Rather one whose twin was seen; a pair of which both were seen has told already.
-    seen_pairs = np.flatnonzero(same & ~is_open[order][:-1])
-    if not is_pair.any() or (~is_open[order][1:][seen_pairs]).any():
-        return None
-    candidates = seen_pairs if seen_pairs.size else np.flatnonzero(is_pair)
-    return int(order[candidates[0] + 1])
-
-
 def _settled(values: Ticks, seen: Ticks, within: int) -> Ticks:
     """Round to the unit that all times seen are whole numbers of, where that moves nothing far.
 
@@ -301,41 +314,3 @@ def _duration(ticks: int) -> str:
     if ticks < SECOND:
         return f"{ticks / MILLISECOND:.0f} ms"
     return f"{ticks // SECOND} s" if ticks < 2 * HOUR else f"{ticks / HOUR:.1f} h"
-
-
-def duplicates(values: Array, lengths: Ticks, starts: Array, ends: Array) -> list[tuple[int, int]]:
-    """Return pairs of products with a time in common whose catalogue intervals overlap.
-
-    They may be two versions of one product. Of many at one time not all pairs are named, but each
-    product is. Values that are no times are never duplicates; an interval that the catalogue does
-    not tell overlaps all others.
-    """
-    axis = axis_of([values]) if len(values) else None
-    if axis is None:
-        return []
-    ticks = axis.ticks(values)
-    order = np.argsort(ticks, kind="stable")
-    again = np.flatnonzero(np.diff(ticks[order]) == 0)
-    if not again.size:
-        return []
-    owners = np.repeat(np.arange(len(lengths)), lengths)[order]
-    first = starts.astype("datetime64[us]").astype(np.int64)
-    last = ends.astype("datetime64[us]").astype(np.int64)
-    last[np.isnat(starts) | np.isnat(ends)] = np.iinfo(np.int64).max
-    runs = np.split(again, np.flatnonzero(np.diff(again) > 1) + 1)
-    found = {
-        pair
-        for run in runs
-        for pair in _overlaps(np.unique(owners[run[0] : run[-1] + 2]), first, last)
-    }
-    return sorted(found)
-
-
-def _overlaps(pieces: Array, first: Ticks, last: Ticks) -> Iterator[tuple[int, int]]:
-    """Yield each piece that overlaps an earlier one, with the earlier one that ends last."""
-    longest: Any = None
-    for piece in sorted(pieces.tolist(), key=lambda each: (first[each], each)):
-        if longest is not None and (first[piece] < last[longest] or first[piece] == first[longest]):
-            yield min(longest, piece), max(longest, piece)
-        if longest is None or last[piece] > last[longest]:
-            longest = piece

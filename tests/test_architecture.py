@@ -29,7 +29,7 @@ PARTS: dict[str, set[str]] = {
     "filesystem": {"files", "listing", "looking", "readonly", "waiting", "filesystem", "upath"},
     "opening": {"options", "archives", "unpacking", "filelocks", "gribs", "groups", "datafiles"}
     | {"merging", "opening", "trees"},
-    "timeline": {"timeaxis", "timerules", "timeline"},
+    "timeline": {"timeaxis", "timerules", "timebounds", "timetwins", "timeline"},
     "lazy": {"pieces", "opened", "recipes", "headers", "keptheaders", "mismatches", "footprints"}
     | {"layouts", "stack", "stackarrays", "stacking", "lazily"},
     "accessor": {"selections", "graphs", "weights", "plans", "prefetching", "accessor"},

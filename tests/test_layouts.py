@@ -20,7 +20,7 @@ GRID = (("y", "x"), np.zeros((2, 3)))
 
 def header(variables: dict[str, Any], coords: dict[str, Any] | None = None) -> Header:
     """Take a header as it is taken of a product to find its layout."""
-    return Header.of(xr.Dataset(variables, coords=coords), keep=(), digest=())
+    return Header.of(xr.Dataset(variables, coords=coords))
 
 
 def with_time(name: str, count: int = 1, **attrs: str) -> Header:
@@ -70,9 +70,7 @@ CASES = {
                         )
                     },
                 )
-            ),
-            keep=(),
-            digest=(),
+            )
         ),
         "month",
     ),
@@ -184,7 +182,7 @@ def test_a_dimension_named_like_another_variable_is_refused(concat_dim: str | No
     """A variable is never lost because the dimension took its name."""
     name = concat_dim or "time"
     size = {"v": ("x", "y"), "time": ("time", "x")}[name]
-    given = Header.of(xr.Dataset({name: xr.Variable(size, np.zeros((2, 3)))}), keep=(), digest=())
+    given = Header.of(xr.Dataset({name: xr.Variable(size, np.zeros((2, 3)))}))
 
     with pytest.raises(QueryError, match="another concat_dim"):
         find_layout(given, concat_dim)

@@ -33,17 +33,20 @@ HEADERS = {
     "nemo": (2, 2, 2, 2, 2, 2),
     "nemo-centered": (1, 1, 1, 1, 2, 2),
     "ostia-monthly": (2, 2, 2, 2, 2, 2),
+    "ostia-bounded": (2, 2, 2, 1, 2, 2),
 }
 COUNTS = {"duacs": 91, "sst": 92, "eac4": 365, "cmip5": 16, "era5-grib": 31, "ostia-monthly": 54}
+COUNTS["ostia-bounded"] = 54
 
 
 @dataclasses.dataclass(frozen=True)
 class Series:
-    """Products in the order of their names, with their true times."""
+    """Products in the order of their names, with their true times, and bounds if they have some."""
 
     names: list[str]
     truth: list[Array]
     resolution: Any
+    bounds: list[Array] | None = None
 
     def catalogue(self, profile: str) -> tuple[Array, Array]:
         """Return starts and ends as a catalogue of the emulator shows them."""
@@ -53,27 +56,32 @@ class Series:
 
     def open(self, profile: str) -> tuple[timeline.Prediction, int]:
         """Predict, ordering what is asked for; return the prediction and the headers needed."""
-        return settle(*self.catalogue(profile), self.truth, tolerance=self.resolution)
+        return self.settle(profile, tolerance=self.resolution)
+
+    def settle(
+        self, profile: str, *, tolerance: Any, template: int = 0
+    ) -> tuple[timeline.Prediction, int]:
+        """Predict as a caller does: see what is asked for, until it is decided."""
+        seen = [template]
+        while True:
+            known = [self.known(piece) for piece in seen]
+            prediction = timeline.predict(*self.catalogue(profile), known, tolerance=tolerance)
+            if not prediction.ask:
+                return prediction, len(seen)
+            assert prediction.values is None
+            assert not set(prediction.ask) & set(seen)
+            seen += prediction.ask
+
+    def known(self, piece: int) -> timeline.Known:
+        """Return what the header of a product tells."""
+        return timeline.Known(
+            piece, self.truth[piece], None if self.bounds is None else self.bounds[piece]
+        )
 
 
 def _catalogue_times(times: tuple[datetime, ...]) -> Array:
     whole = [time.replace(tzinfo=None) for time in times]
     return np.array(whole, dtype="datetime64[ms]").astype("datetime64[us]")
-
-
-def settle(
-    starts: Array, ends: Array, truth: list[Array], *, tolerance: Any, template: int = 0
-) -> tuple[timeline.Prediction, int]:
-    """Predict as a caller does: see what is asked for, until it is decided."""
-    seen = [template]
-    while True:
-        known = [timeline.Known(piece, truth[piece]) for piece in seen]
-        prediction = timeline.predict(starts, ends, known, tolerance=tolerance)
-        if not prediction.ask:
-            return prediction, len(seen)
-        assert prediction.values is None
-        assert not set(prediction.ask) & set(seen)
-        seen += prediction.ask
 
 
 def _resolution(variable: xr.DataArray) -> Any:
@@ -112,11 +120,12 @@ def _files(pattern: str, dim: str) -> Callable[[Path], Series]:
     return read
 
 
-def _monthly(folder: Path) -> Series:
+def _monthly(folder: Path, *, bounded: bool = False) -> Series:
     with xr.open_dataset(folder / "other/ostia_monthly.nc", engine="netcdf4") as dataset:
         times = dataset["time"].to_numpy()
         names = [f"ostia_{str(time)[:7].replace('-', '')}.nc" for time in times]
-        return Series(names, list(times.reshape(-1, 1)), _resolution(dataset["time"]))
+        bounds = list(dataset["time_bnds"].to_numpy()[:, None]) if bounded else None
+        return Series(names, list(times.reshape(-1, 1)), _resolution(dataset["time"]), bounds)
 
 
 def _grib(folder: Path) -> Series:
@@ -148,6 +157,7 @@ SERIES: dict[str, Callable[[Path], Series]] = {
     "nemo": _files("other/nemo-*/*.nc", "time_counter"),
     "nemo-centered": _files("other/nemo-*/*.nc", "time_centered"),
     "ostia-monthly": _monthly,
+    "ostia-bounded": functools.partial(_monthly, bounded=True),
 }
 
 
@@ -182,15 +192,12 @@ def test_times_are_true_or_refused(name: str, profile: str, shared_data: Path) -
 def test_any_template_and_resolution_is_safe(name: str, profile: str, shared_data: Path) -> None:
     """Whichever product is seen first, and however exact its times are, none is shifted."""
     series = _series(name, shared_data)
-    starts, ends = series.catalogue(profile)
     decided = 0
 
     for template in {1, len(series.names) // 2, len(series.names) - 1}:
         for tolerance in (MILLISECOND, series.resolution, np.timedelta64(1, "D")):
             try:
-                prediction, _ = settle(
-                    starts, ends, series.truth, tolerance=tolerance, template=template
-                )
+                prediction, _ = series.settle(profile, tolerance=tolerance, template=template)
             except timeline.UnpredictableError:
                 continue
             np.testing.assert_array_equal(prediction.values, np.concatenate(series.truth))
@@ -217,7 +224,7 @@ def test_seeing_more_never_undoes_a_decision(name: str, shared_data: Path) -> No
 
     for count in range(max(needed, 2), min(len(series.names), 12) + 1):
         numbers = {0, len(series.names) - 1, *range(count)}
-        known = [timeline.Known(piece, series.truth[piece]) for piece in sorted(numbers)]
+        known = [series.known(piece) for piece in sorted(numbers)]
         try:
             later = timeline.predict(starts, ends, known, tolerance=series.resolution, asked=0)
         except timeline.UnpredictableError as err:
