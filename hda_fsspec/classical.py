@@ -42,8 +42,18 @@ def open_mfdataset(
     fs.prefetch(products)
     options: dict[str, Any] = dict(kwargs)
     if storage_options is not None:
-        options["storage_options"] = dict(storage_options)
+        options["storage_options"] = _Options(storage_options)
     return xr.open_mfdataset(products, engine="hda", **options)
+
+
+class _Options(dict[str, Any]):
+    """Storage options that leave the password behind when they travel with a task."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return dict, ({name: value for name, value in self.items() if name != "password"},)
+
+    def __repr__(self) -> str:
+        return repr(self.__reduce__()[1][0])
 
 
 def _paths(fs: HDAFileSystem, paths: Sequence[str | Location]) -> list[str]:

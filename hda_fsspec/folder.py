@@ -69,6 +69,13 @@ class Folder:
             except FileExistsError as err:
                 msg = f"cache_dir is {self.root}, a link that leads nowhere. Set it to a folder."
                 raise ConfigurationError(msg) from err
+            except FileNotFoundError as err:
+                # Not for a caller who would take it for "there is no such product".
+                msg = (
+                    f"The cache folder {self.root} cannot be made ({err.strerror}). Set cache_dir"
+                    " (HDA_CACHE_DIR) to a folder that this process can make."
+                )
+                raise ConfigurationError(msg) from err
             except OSError as err:
                 raise self.explained(err) from err
             self._facts = self._inspect()

@@ -7,6 +7,7 @@ files. What it needs to be read is asked of :mod:`hda_fsspec.opened` at the mome
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -20,8 +21,11 @@ from hda_fsspec import opened
 from hda_fsspec.opening import OpenOptions
 from hda_fsspec.pieces import Pieces
 from hda_fsspec.settings import Settings
+from hda_fsspec.travelling import pack, tell_where, unpack
 
 Key = tuple[Any, ...]
+
+_TOKEN = re.compile(r"-[0-9a-f]{32}\Z")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -72,6 +76,14 @@ class RecipeArray(BackendArray):
         self.dtype = dtype
 
     def __getitem__(self, key: indexing.ExplicitIndexer) -> Any:
+        try:
+            return self._at(key)
+        except Exception as err:
+            settings = self.source.settings
+            tell_where(err, user=settings.user, cache_dir=settings.cache_dir)
+            raise
+
+    def _at(self, key: indexing.ExplicitIndexer) -> Any:
         outer = key.tuple
         if isinstance(key, (indexing.BasicIndexer, indexing.OuterIndexer)) and _is_empty(
             outer, self.shape
@@ -95,11 +107,37 @@ class RecipeArray(BackendArray):
         """Return the numbers of the products that reading a key would read, sorted, each once."""
         raise NotImplementedError
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return unpack, pack(_Made(type(self), self.__dict__))
+
+    def __deepcopy__(self, _: dict[int, Any]) -> RecipeArray:
+        # Nothing of it ever changes, and a pickled copy would have lost the password.
+        return self
+
     def __dask_tokenize__(self) -> tuple[Any, ...]:
         return (type(self).__name__, self.source.__dask_tokenize__(), self.name)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__}: {self.name} {self.shape} {self.dtype}>"
+
+
+class _Made:
+    """Pickles as the making of a recipe from its attributes."""
+
+    __slots__ = ("_kind", "_state")
+
+    def __init__(self, kind: type[RecipeArray], state: dict[str, Any]) -> None:
+        self._kind = kind
+        self._state = state
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _make, (self._kind, self._state)
+
+
+def _make(kind: type[RecipeArray], state: dict[str, Any]) -> RecipeArray:
+    array = kind.__new__(kind)
+    array.__dict__.update(state)
+    return array
 
 
 class ProductArray(RecipeArray):
@@ -168,8 +206,10 @@ class RecipeVariable(xr.Variable):
         recipe = recipe_under(self._data)
         given = options.get("from_array_kwargs")
         if recipe is not None and given and isinstance(given.get("name"), str):
-            mark = tokenize(recipe)[:16]
-            options["from_array_kwargs"] = {**given, "name": f"{given['name']}-{mark}"}
+            # xarray's token is made of all options, the password among them.
+            name = _TOKEN.sub("", given["name"])
+            token = tokenize(self, str(chunks))
+            options["from_array_kwargs"] = {**given, "name": f"{name}-{token}"}
         chunked = super().chunk(chunks, **options)
         return xr.Variable(chunked.dims, chunked.data, chunked.attrs, chunked.encoding)
 

@@ -243,7 +243,8 @@ class Session:
             if is_login and status not in RETRIES:
                 return response
             problem = self._explain(response)
-            if status in {401, 403} and not renewed:
+            # What another request has replaced meanwhile is not this one's only renewal.
+            if status in {401, 403} and (not renewed or self._tokens.is_replaced(token)):
                 renewed = True
                 self._tokens.renew(token)
                 continue

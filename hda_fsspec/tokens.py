@@ -18,6 +18,7 @@ from typing import Any, Protocol
 
 from hda_fsspec.answers import redact
 from hda_fsspec.errors import AuthenticationError, BrokerError, ConfigurationError, HDAError
+from hda_fsspec.settings import rc_path
 
 logger = logging.getLogger("hda_fsspec")
 
@@ -126,6 +127,10 @@ class Tokens:
                 self._attempts += 1
             return self._token.access
 
+    def is_replaced(self, access: str) -> bool:
+        """Whether there is a newer token than this one."""
+        return self._token is not None and self._token.access != access
+
     def secrets(self) -> tuple[str, ...]:
         """Return what must never appear in a message: the password and the tokens so far."""
         return (*((self._password,) if self._password else ()), *self._issued.copy())
@@ -149,7 +154,8 @@ class Tokens:
             missing = "user and password" if not self._user else f"password for {self._user!r}"
             msg = (
                 f"Cannot log in at {self._url}: no {missing}. Set HDA_USER and HDA_PASSWORD, or "
-                "write 'user: …' and 'password: …' into ~/.hdarc ('hda-fsspec login' does it)."
+                f"write 'user: …' and 'password: …' into {rc_path()} ('hda-fsspec login' does it). "
+                "A password does not travel with lazy data: each Dask worker needs its own."
             )
             raise ConfigurationError(msg)
         # The endpoint moved in July 2026; which of the two answers is found out once.

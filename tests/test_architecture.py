@@ -62,7 +62,9 @@ ALLOWED: dict[str, set[str]] = {
     # one local file as a dataset: knows nothing of where it came from
     "opening": {"errors", "formats"},
     "timeline": set(),
-    "lazy": FRONT | {"opening", "timeline", "fetching", "formats"},
+    # versions and processes that lazy data travels between
+    "travelling": {"errors"},
+    "lazy": FRONT | {"opening", "timeline", "fetching", "formats", "travelling"},
     "accessor": FRONT | {"lazy", "disk", "fetching"},
     "engine": FRONT | {"opening", "lazy", "accessor", "filesystem"},
     "cli": FRONT | {"filesystem", "accessor", "disk", "formats", "demo", "emulator", "__init__"},

@@ -189,28 +189,6 @@ def test_schedulers_of_dask(
     assert served.emulator.downloads == DAYS
 
 
-@pytest.mark.filterwarnings("ignore::ResourceWarning")
-def test_workers_of_distributed(
-    bench: Any, bodies: list[bytes], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Two processes of two threads compute a reduction; the password is in no graph."""
-    distributed = pytest.importorskip("distributed")
-    served = Served(bench, bodies)
-    monkeypatch.setenv("HDA_PASSWORD", served.options["password"])
-    lazy = served.open(chunks={})["sst"]
-
-    with (
-        distributed.LocalCluster(
-            n_workers=2, threads_per_worker=2, processes=True, dashboard_address=None
-        ) as cluster,
-        distributed.Client(cluster) as client,
-    ):
-        result = client.compute(lazy.mean("lat")).result(timeout=_PATIENCE_SECONDS)
-
-    assert result.values.tolist() == [1.0, 2.0, 3.0, 4.0, 5.0, 6.0]
-    assert served.emulator.order_posts == DAYS
-
-
 def test_a_fork_after_use(bench: Any, bodies: list[bytes]) -> None:
     """Children that are forked after products were read read them, and fetch others."""
     served = Served(bench, bodies)

@@ -172,6 +172,8 @@ def _add_serving(commands: _Commands) -> None:
     option("--latency", float, "SECONDS", "added to every answer")
     option("--rate", float, "BYTES", "bytes per second of a download")
     option("--quota", int, "N", "new orders per hour")
+    option("--fault-rate", float, "SHARE", "spoil so large a share of all answers at random")
+    option("--fault-seed", int, "N", "which answers that is")
     option("--token-seconds", float, "SECONDS", "life of a token")
     option("--paging", str, "STYLE", "total or next")
     option("--sizes", str, "KIND", "sizes in the catalogue: exact, ND, estimate or missing")

@@ -13,6 +13,7 @@ _LONG_NAMES = {
 }
 _OPTIONS = (
     *("port", "profile", "polls", "quota", "token_seconds", "paging", "sizes", "user"),
+    *("fault_rate", "fault_seed"),
     *_LONG_NAMES,
 )
 

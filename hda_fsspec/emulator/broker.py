@@ -96,6 +96,8 @@ class Broker:
             return answer
         if not request.path.startswith(API_PREFIX):
             return error_answer(404, "Not Found")
+        if "expired" in faults and request.token is not None:
+            self.accounts.tokens.expire_one(request.token)
         return self.accounts.refusal(request) or self._route_api(request, faults)
 
     def _route_api(self, request: Request, faults: Faults) -> Answer:

@@ -49,14 +49,25 @@ class Delivery:
 
     def product_of(self, request: Request) -> str | None:
         """Return the id of the product whose order or file is asked for, None if none is."""
+        order = self._order_of(request)
+        return None if order is None else order.product_id
+
+    def length_of(self, request: Request) -> int | None:
+        """Return the length in bytes of the file that is asked for, None if none is."""
+        order = self._order_of(request)
+        if order is None:
+            return None
+        product = self._catalogue.product(order.dataset_id, order.product_id)
+        return None if product is None else product.content.length
+
+    def _order_of(self, request: Request) -> Order | None:
         if request.path.startswith(_FILES):
             download_id = request.path.removeprefix(_FILES).partition("/")[0]
         elif request.api == "dataaccess/downloads":
             download_id = request.query.get("download_id", "")
         else:
             download_id = request.api.removeprefix(_DOWNLOAD)
-        order = self.orders.get(download_id)
-        return None if order is None else order.product_id
+        return self.orders.get(download_id)
 
     def order(self, dataset: DatasetEntry, body: Mapping[str, Any], faults: Faults) -> Answer:
         """Answer an order."""

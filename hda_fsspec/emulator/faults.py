@@ -27,6 +27,7 @@ _ANSWERS: dict[str, tuple[str | None, str | None]] = {
     "html": _ANYWHERE,
     "cut-json": _ANYWHERE,
     "hang": _ANYWHERE,
+    "expired": _ANYWHERE,
     "order-failed": _ORDER,
     "quota": _ORDER,
     "empty-page": _SEARCH,
@@ -73,14 +74,14 @@ class Fault:
         "cut" and "reset" end the connection in the body of a file after ``after_bytes`` (half of
         it for a cut, before any answer for a reset, if not given); "status" answers ``status``
         and ``body``; "html" an HTML page; "cut-json" half of the true JSON; "hang" nothing for
-        ``seconds``; "order-failed" lets the order fail; "quota" refuses one order; "empty-page"
-        and "duplicate-ids" spoil a page of a search; "redirect" goes to the URL ``value``; "slow"
-        sends ``value`` bytes a second; "wrong-length" is off by ``value``; "no-length" is chunked
-        (or ends by closing, if ``value`` is "close"); "name" delivers under the name ``value``;
-        "no-validator" has neither ETag nor Last-Modified; "other-bytes" sends other bytes of equal
-        length at each GET; "truncated-file" is consistently cut at ``after_bytes``;
-        "range-ignored", "range-other-total" (``value``, or one more than true) and "range-416"
-        answer a Range.
+        ``seconds``; "expired" lets the request's token expire; "order-failed" lets the order fail;
+        "quota" refuses one order; "empty-page" and "duplicate-ids" spoil a page of a search;
+        "redirect" goes to the URL ``value``; "slow" sends ``value`` bytes a second; "wrong-length"
+        is off by ``value``; "no-length" is chunked (or ends by closing, if ``value`` is "close");
+        "name" delivers under the name ``value``; "no-validator" has neither ETag nor
+        Last-Modified; "other-bytes" sends other bytes of equal length at each GET;
+        "truncated-file" is consistently cut at ``after_bytes``; "range-ignored",
+        "range-other-total" (``value``, or one more than true) and "range-416" answer a Range.
     method, path : str or None
         Only requests of this method, whose path (relative to ``api/v1/``) starts so. By default
         the place where the kind makes sense.

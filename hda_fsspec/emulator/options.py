@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Collection
 from typing import Any
 
+from hda_fsspec.emulator.chance import KINDS as CHANCES
 from hda_fsspec.errors import ConfigurationError
 
 _CHOICES: dict[str, tuple[object, ...]] = {
@@ -70,6 +71,13 @@ class Options:
         Whether file names in Content-Disposition are quoted.
     seed : int or None
         What download ids depend on; None for others at each emulator.
+    fault_rate : float
+        So large a share of all answers is spoilt at random, from 0 to 1; scripted faults go before.
+    fault_seed : int
+        Which answers, and by what. The draw for a request depends on what is asked and how often
+        it was asked before: a job meets the same faults again, as far as it asks the same.
+    fault_kinds : tuple of str
+        What is drawn from; by default all of :data:`hda_fsspec.emulator.chance.KINDS`.
     """
 
     port: int = 0
@@ -101,6 +109,9 @@ class Options:
     redirect_downloads_to: str | None = None
     quoted_names: bool = False
     seed: int | None = None
+    fault_rate: float = 0.0
+    fault_seed: int = 0
+    fault_kinds: tuple[str, ...] = CHANCES
 
     def __post_init__(self) -> None:
         for name, allowed in _CHOICES.items():

@@ -10,6 +10,7 @@ from typing import Any, Self
 
 from hda_fsspec.emulator.broker import Broker
 from hda_fsspec.emulator.catalogue import Catalogue
+from hda_fsspec.emulator.chance import Chance
 from hda_fsspec.emulator.faults import Fault, FaultScript
 from hda_fsspec.emulator.messages import Request, RequestLog, RequestRecord
 from hda_fsspec.emulator.options import Options
@@ -60,6 +61,9 @@ class Emulator:
         self.log = RequestLog()
         self._broker = Broker(catalogue, self.options, user, password)
         self._faults = FaultScript()
+        self._chance = Chance(
+            self.options.fault_rate, self.options.fault_seed, self.options.fault_kinds
+        )
         self._server: Server | None = None
         self._port = self.options.port
         self._traffic = Traffic()
@@ -98,7 +102,10 @@ class Emulator:
         self.stop()
 
     def _respond(self, request: Request) -> Exchange:
-        faults = self._faults.take(request, self._broker.product_of(request))
+        product_id = self._broker.product_of(request)
+        faults = self._faults.take(request, product_id) or self._chance.draw(
+            request, product_id, self._broker.delivery.length_of(request)
+        )
         answer = self._broker.answer(request, faults)
         record = RequestRecord.of(request, answer.status, tuple(fault.kind for fault in faults))
         wait = next((fault.seconds or 3600.0 for fault in faults if fault.kind == "hang"), 0.0)
@@ -136,6 +143,11 @@ class Emulator:
             record.method == method and record.api.startswith(path)
             for record in self.log.snapshot()
         )
+
+    @property
+    def chance_faults(self) -> dict[str, int]:
+        """How many answers were spoilt by chance, by kind (see ``fault_rate``)."""
+        return dict(self._chance.drawn)
 
     def clear_log(self) -> None:
         """Forget the requests so far, not the counters."""

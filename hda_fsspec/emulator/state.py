@@ -13,6 +13,8 @@ import uuid
 from collections import deque
 from collections.abc import Collection
 
+_YOUNG_SECONDS = 1.0
+
 
 class Tokens:
     """The tokens issued so far. Access tokens expire, refresh tokens do not by themselves."""
@@ -46,6 +48,16 @@ class Tokens:
         if expires is None:
             return "unknown"
         return "valid" if time.monotonic() < expires else "expired"
+
+    def expire_one(self, access: str) -> None:
+        """Let one access token expire now, unless it was issued just before.
+
+        No service gives out tokens that expire between a renewal and what is asked again.
+        """
+        with self._lock:
+            left = self._access.get(access, 0.0) - time.monotonic()
+            if 0 < left < self._life_seconds - _YOUNG_SECONDS:
+                self._access[access] = 0.0
 
     def expire(self, *, refresh: bool) -> None:
         """Let all access tokens expire now; with ``refresh`` the refresh tokens, too."""
