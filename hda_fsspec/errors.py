@@ -198,3 +198,8 @@ class BrokerError(HDAError, OSError):
     def __init__(self, message: str, *, status: int | None = None) -> None:
         super().__init__(message)
         self.status = status
+
+
+#: What the service or the network may do to one product alone. Anything else holds for all alike
+#: (credentials, licences, quota, offline), or says that a product is another one (a mismatch).
+CANNOT_BE_HAD = (OrderError, DownloadError, ProductFormatError)

@@ -6,6 +6,7 @@ no connection, and no lock that another product needs.
 
 from __future__ import annotations
 
+import concurrent.futures
 import contextlib
 import dataclasses
 import errno
@@ -28,7 +29,8 @@ from hda_fsspec.flights import Flight, Gate, Steps
 from hda_fsspec.formats import check_complete, extension, is_contradicted, sniff
 from hda_fsspec.licences import Licences
 from hda_fsspec.locks import FileLocks
-from hda_fsspec.ordering import Ordering, Orders, QuotaClosedError, order_failed
+from hda_fsspec.ordering import Ordering, QuotaClosedError, order_failed
+from hda_fsspec.orders import Orders
 from hda_fsspec.quota import Quota
 from hda_fsspec.records import Product
 from hda_fsspec.settings import Settings
@@ -60,6 +62,8 @@ class Halves:
         Told the true length of each product that was fetched.
     expected : callable
         Returns the length of a product in bytes, None where it is not known for certain.
+    abandon : callable
+        Says whether nobody wants a flight any more, so that it should end before it orders.
     """
 
     broker: Broker
@@ -71,6 +75,7 @@ class Halves:
     licences: Licences
     learn: Callable[[Product, int], object]
     expected: Callable[[Product], int | None]
+    abandon: Callable[[Flight[Entry]], bool]
 
 
 class Fetches:
@@ -116,6 +121,8 @@ class Fetches:
             What went wrong, after what can be retried was.
         OSError
             The cache folder cannot be written, or its disk is full.
+        concurrent.futures.CancelledError
+            Nobody wanted it any more before it was ordered.
         """
         began = self._clock()
         give_up_at = began + self._settings.max_wait
@@ -146,7 +153,7 @@ class Fetches:
         terms = list(self._halves.licences.allow(product.dataset_id))
         for attempt in range(1, _TRIES + 1):
             try:
-                download_id = yield from self._prepare(product, began)
+                download_id = yield from self._prepare(product, flight, began)
                 ready = self._clock()
                 entry = yield from self._receive(product, download_id, flight, terms)
             except _DeadOrderError as err:
@@ -177,7 +184,7 @@ class Fetches:
                 return entry
         raise AssertionError  # the last attempt returns or raises
 
-    def _prepare(self, product: Product, began: float) -> Steps[str]:
+    def _prepare(self, product: Product, flight: Flight[Entry], began: float) -> Steps[str]:
         """Order a product, or take up its order of an earlier run, and wait until it is ready."""
         yield self._preparing
         slot = None
@@ -192,6 +199,8 @@ class Fetches:
             download_id = self._halves.orders.get(product)
             is_old = download_id is not None
             if download_id is None:
+                if self._halves.abandon(flight):
+                    raise concurrent.futures.CancelledError
                 download_id = self._ordering.order(product, began)
             try:
                 yield from self._wait_until_ready(product, download_id)

@@ -71,11 +71,14 @@ class Flight(Generic[T]):
         Its outcome. It cannot be cancelled, since others may wait for it too.
     listeners : list of callable
         Called with (bytes done, bytes in all or None) as the work goes on.
+    wishes : list of callable or None
+        Each says whether one of those who asked still wants it; None if somebody does in any case.
     """
 
     key: Hashable
     future: concurrent.futures.Future[T]
     listeners: list[Callable[[int, int | None], None]]
+    wishes: list[Callable[[], bool]] | None
     steps: Steps[T] | None = None
 
     def tell(self, done: int, total: int | None) -> None:
@@ -128,18 +131,35 @@ class Flights(Generic[T]):
         key: Hashable,
         begin: Callable[[Flight[T]], Steps[T]],
         listener: Callable[[int, int | None], None] | None = None,
+        wanted: Callable[[], bool] | None = None,
     ) -> concurrent.futures.Future[T]:
-        """Return the outcome of the flight of this key, which begins now unless it is under way."""
+        """Return the outcome of the flight of this key, which begins now unless it is under way.
+
+        Parameters
+        ----------
+        key : hashable
+            What the work is.
+        begin : callable
+            Returns the steps of a flight.
+        listener : callable, optional
+            See :class:`Flight`.
+        wanted : callable, optional
+            Says whether the caller still wants it; in any case if it is not given.
+        """
         with self._condition:
             flight = self._by_key.get(key)
             is_new = flight is None
             if flight is None:
-                flight = Flight(key, concurrent.futures.Future(), [])
+                flight = Flight(key, concurrent.futures.Future(), [], [])
                 flight.future.set_running_or_notify_cancel()
                 flight.steps = begin(flight)
                 self._by_key[key] = flight
             if listener is not None:
                 flight.listeners.append(listener)
+            if wanted is None:
+                flight.wishes = None
+            elif flight.wishes is not None:
+                flight.wishes.append(wanted)
         if is_new:
             try:
                 self._schedule(flight, 0.0)
@@ -148,6 +168,17 @@ class Flights(Generic[T]):
                 self._land(flight)
                 flight.future.set_exception(err)
         return flight.future
+
+    def abandon(self, flight: Flight[T]) -> bool:
+        """Give up a flight if nobody wants it any more; whoever asks from now on gets a new one.
+
+        The flight itself calls this before it does what costs, and ends if the answer is True.
+        """
+        with self._condition:
+            if flight.wishes is None or any(wanted() for wanted in flight.wishes):
+                return False
+            self._forget(flight)
+            return True
 
     def __len__(self) -> int:
         """Return how many flights are under way."""
@@ -218,4 +249,8 @@ class Flights(Generic[T]):
     def _land(self, flight: Flight[T]) -> None:
         flight.steps = None
         with self._condition:
-            self._by_key.pop(flight.key, None)
+            self._forget(flight)
+
+    def _forget(self, flight: Flight[T]) -> None:
+        if self._by_key.get(flight.key) is flight:
+            del self._by_key[flight.key]

@@ -93,6 +93,27 @@ def products_of_graph(
     return found.products()
 
 
+def products_in_order(dsk: Mapping[Any, Any], keys: Iterable[Any]) -> list[tuple[Source, int]]:
+    """Return which products the tasks of some keys read, in the order of the keys.
+
+    Parameters
+    ----------
+    dsk : mapping
+        A graph as schedulers get it.
+    keys : iterable
+        Tasks that will run; what they need is in their order only if it stands there, too.
+
+    Returns
+    -------
+    list of tuple of (Source, int)
+        Source and number of a product, once for each task that reads it.
+    """
+    graph = convert_legacy_graph(dsk)
+    found = _Found()
+    found.add_tasks((graph[key] for key in keys if key in graph), graph)
+    return found.in_order()
+
+
 def _optimised_graph(collections: list[Any]) -> tuple[dict[Any, Any], list[Any]]:
     """Return one graph of all collections, and the keys of what they ask for."""
     optimised = optimize(*collections, traverse=False)  # type: ignore[no-untyped-call]
@@ -109,18 +130,25 @@ class _Found:
     """The products that were found so far."""
 
     def __init__(self) -> None:
-        self._numbers: dict[int, tuple[Source, list[Numbers]]] = {}
+        self._reads: list[tuple[Source, Numbers]] = []
         # What is remembered by id is kept with it, so that nothing else can get that id.
         self._chosen: dict[int, tuple[Any, Chosen | None]] = {}
         self._added: dict[int, Any] = {}
 
     def products(self) -> dict[Source, Numbers]:
         """Return them by source."""
+        by_id: dict[int, tuple[Source, list[Numbers]]] = {}
+        for source, numbers in self._reads:
+            by_id.setdefault(id(source), (source, []))[1].append(numbers)
         by_source: dict[Source, list[Numbers]] = {}
-        for source, numbers in self._numbers.values():
-            by_source.setdefault(source, []).extend(numbers)
+        for source, each in by_id.values():
+            by_source.setdefault(source, []).extend(each)
         joined = {source: np.unique(np.concatenate(each)) for source, each in by_source.items()}
         return {source: numbers for source, numbers in joined.items() if numbers.size}
+
+    def in_order(self) -> list[tuple[Source, int]]:
+        """Return them one by one as they were found."""
+        return [(source, number) for source, numbers in self._reads for number in numbers.tolist()]
 
     def add_all_of(self, value: Any) -> None:
         """Add what reading everything that a value holds would read."""
@@ -137,7 +165,11 @@ class _Found:
         graph = convert_legacy_graph(dsk)
         if keys is not None:
             graph = cull(graph, list(keys))
-        for node in graph.values():
+        self.add_tasks(graph.values(), graph)
+
+    def add_tasks(self, nodes: Iterable[Any], graph: Mapping[Any, Any]) -> None:
+        """Add what some tasks of a graph read."""
+        for node in nodes:
             # Data, and other names of data, are read only by the tasks that refer to them.
             if isinstance(node, Task):
                 self._add_task(node, graph)
@@ -189,7 +221,7 @@ class _Found:
     def _add(self, chosen: Chosen, *, key: Any) -> None:
         source = chosen.recipe.source
         numbers = chosen.pieces() if key is _COMPUTED else chosen.pieces_at(key)
-        self._numbers.setdefault(id(source), (source, []))[1].append(numbers)
+        self._reads.append((source, numbers))
 
     def _chosen_below(self, array: Any) -> Chosen | None:
         if not is_lazy(array):

@@ -13,7 +13,7 @@ from collections.abc import Collection, Sequence
 import xarray as xr
 
 from hda_fsspec import headers, opened
-from hda_fsspec.errors import DownloadError, OrderError, ProductFormatError
+from hda_fsspec.errors import CANNOT_BE_HAD
 from hda_fsspec.headers import Header, KeptHeader
 from hda_fsspec.layouts import Layout, find_layout
 from hda_fsspec.opening import OpenOptions
@@ -22,10 +22,6 @@ from hda_fsspec.recipes import Source
 from hda_fsspec.records import Product
 
 logger = logging.getLogger("hda_fsspec")
-
-#: What the service or the network did to one product, which may then become missing values. Never
-#: what holds for all products alike (credentials, licences, quota, offline), and never a mismatch.
-CANNOT_BE_HAD = (OrderError, DownloadError, ProductFormatError)
 
 _Fetched = concurrent.futures.Future[Entry]
 

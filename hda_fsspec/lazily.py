@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 import xarray as xr
 from xarray.core import indexing  # xarray documents this module for writers of backends
 
-from hda_fsspec import opened
+from hda_fsspec import opened, orderahead
 from hda_fsspec.errors import QueryError
 from hda_fsspec.locations import Location
 from hda_fsspec.opening import OpenOptions
@@ -73,6 +73,7 @@ def open_query_tree(
 
 
 def _source(products: Products, product: Product, options: OpenOptions) -> Source:
+    orderahead.register()
     return Source(products.settings, Pieces([product]), options)
 
 

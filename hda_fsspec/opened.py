@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 import xarray as xr
 
+from hda_fsspec import patience
 from hda_fsspec.formats import Format, sniff
 from hda_fsspec.opening import OpenOptions, open_local
 from hda_fsspec.products import Entry, shared_products
@@ -103,9 +104,7 @@ os.register_at_fork(after_in_child=_forget_after_fork)
 
 def make_local(source: Source, number: int) -> Entry:
     """Make one product of a source local and return its entry; waits, and holds nothing."""
-    products = shared_products(source.settings)
-    product = source.pieces[number]
-    return products.local(product) or products.fetch(product).result()
+    return patience.make_local(shared_products(source.settings), source.pieces[number])
 
 
 def use(source: Source, number: int, work: Callable[[xr.Dataset, Entry], T]) -> T:
@@ -138,7 +137,14 @@ def read(source: Source, number: int, name: str, key: tuple[Any, ...]) -> np.nda
         part = variable if _is_whole(key, variable.shape) else variable[key]
         return np.asarray(part.values)
 
-    return use(source, number, work)
+    values = use(source, number, work)
+    note_read(source, number)
+    return values
+
+
+def note_read(source: Source, number: int) -> None:
+    """Say that a product was read, to whoever fetches ahead."""
+    shared_products(source.settings).pump.was_read(source.pieces[number])
 
 
 def _is_whole(key: tuple[Any, ...], shape: tuple[int, ...]) -> bool:

@@ -9,36 +9,16 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
-from typing import Protocol
 
 from hda_fsspec.broker import Broker
 from hda_fsspec.errors import AuthenticationError, BrokerError, OrderError, QuotaError
 from hda_fsspec.licences import Licences
+from hda_fsspec.orders import Orders
 from hda_fsspec.quota import Closed, Quota
 from hda_fsspec.records import Product
 from hda_fsspec.settings import Settings
 
 logger = logging.getLogger("hda_fsspec")
-
-
-class Orders(Protocol):
-    """The orders of an account, kept on disk; a repeated order costs no quota but a call."""
-
-    def get(self, product: Product) -> str | None:
-        """Return the id of the order of a product, if there is one."""
-        ...
-
-    def is_paid(self, product: Product) -> bool:
-        """Whether the product was ordered once, so that ordering it again costs no quota."""
-        ...
-
-    def put(self, product: Product, download_id: str) -> None:
-        """Keep the id of an order."""
-        ...
-
-    def drop(self, product: Product) -> None:
-        """Forget the id of an order, and remember that there was one."""
-        ...
 
 
 class QuotaClosedError(Exception):

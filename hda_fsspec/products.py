@@ -13,7 +13,6 @@ import hashlib
 import itertools
 import os
 import threading
-import time
 from collections.abc import Callable, Sequence
 from typing import Any, BinaryIO, TypeVar
 
@@ -31,7 +30,9 @@ from hda_fsspec.grants import Ledger
 from hda_fsspec.locations import Location
 from hda_fsspec.locks import FileLocks
 from hda_fsspec.notes import Notes
+from hda_fsspec.orders import Orders
 from hda_fsspec.places import Places
+from hda_fsspec.pump import Pump
 from hda_fsspec.quota import Quota, QuotaView
 from hda_fsspec.records import Dataset, Product
 from hda_fsspec.session import Session
@@ -84,13 +85,21 @@ class Products:
             cache=self.cache,
             locks=FileLocks(settings.cache_dir),
             admission=admission,
-            orders=_Orders(notes, account),
+            orders=Orders(notes, account),
             quota=self._quota,
             licences=self.catalogue.licences,
             learn=self._lengths.note,
             expected=self.size,
+            abandon=self._flights.abandon,
         )
         self._fetches = Fetches(settings, halves)
+        self.pump = Pump(
+            fetch=lambda product, wanted: self.fetch(product, wanted=wanted),
+            is_local=lambda product: self.cache.lookup(product, touch=False) is not None,
+            weigh=lambda product: self.size(product) or product.size,
+            room=lambda: self.cache.max_bytes,
+            at_a_time=settings.max_orders + settings.max_connections,
+        )
 
     def close(self) -> None:
         """Close the idle connections; what is under way goes on."""
@@ -151,9 +160,23 @@ class Products:
         return self.cache.lookup(product)
 
     def fetch(
-        self, product: Product, listener: Listener | None = None
+        self,
+        product: Product,
+        listener: Listener | None = None,
+        *,
+        wanted: Callable[[], bool] | None = None,
     ) -> concurrent.futures.Future[Entry]:
         """Make a product local; all who ask for one product at a time share one fetch.
+
+        Parameters
+        ----------
+        product : Product
+            Which.
+        listener : callable, optional
+            Told (bytes done, bytes in all or None).
+        wanted : callable, optional
+            Says whether the caller still wants it. When nobody does it is not ordered any more,
+            and the future ends with CancelledError. Without it the caller wants it in any case.
 
         Returns
         -------
@@ -171,7 +194,7 @@ class Products:
             )
             return _failed(OfflineError(msg))
         return self._flights.submit(
-            product, lambda flight: self._fetches.steps(product, flight), listener
+            product, lambda flight: self._fetches.steps(product, flight), listener, wanted
         )
 
     def open(
@@ -271,35 +294,6 @@ def _failed(error: BaseException) -> concurrent.futures.Future[Any]:
     future: concurrent.futures.Future[Any] = concurrent.futures.Future()
     future.set_exception(error)
     return future
-
-
-class _Orders:
-    """The orders of one account, as notes on disk."""
-
-    def __init__(self, notes: Notes, account: str) -> None:
-        self._notes = notes
-        self._account = account
-
-    def get(self, product: Product) -> str | None:
-        """Return the id of the order of a product, if there is one."""
-        facts = self._notes.order(self._account, product)
-        download_id = facts.get("download_id") if facts else None
-        return download_id if isinstance(download_id, str) else None
-
-    def is_paid(self, product: Product) -> bool:
-        """Whether the product was ordered once, so that ordering it again costs no quota."""
-        return self._notes.order(self._account, product) is not None
-
-    def put(self, product: Product, download_id: str) -> None:
-        """Keep the id of an order."""
-        self._notes.put_order(
-            self._account, product, download_id=download_id, ordered_at=time.time()
-        )
-
-    def drop(self, product: Product) -> None:
-        """Forget the id of an order, and remember that there was one."""
-        if self.is_paid(product):
-            self._notes.put_order(self._account, product, download_id=None, ordered_at=time.time())
 
 
 _shared: dict[tuple[Settings, str | None], Products] = {}

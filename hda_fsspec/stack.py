@@ -23,16 +23,10 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from hda_fsspec import headers, opened
-from hda_fsspec.errors import ProductMismatchError
+from hda_fsspec import headers, opened, patience
+from hda_fsspec.errors import CANNOT_BE_HAD, ProductMismatchError
 from hda_fsspec.headers import Header, KeptHeader
-from hda_fsspec.keptheaders import (
-    CANNOT_BE_HAD,
-    file_mark,
-    filled_for,
-    keep_header,
-    kept_header,
-)
+from hda_fsspec.keptheaders import file_mark, filled_for, keep_header, kept_header
 from hda_fsspec.layouts import Layout
 from hda_fsspec.mismatches import Expected
 from hda_fsspec.products import Entry, shared_products
@@ -182,13 +176,15 @@ class Stack:
             return np.asarray(dataset.variables[name][key].values)
 
         try:
-            fetch.result()
+            patience.wait(fetch, shared_products(self.source.settings), self.source.pieces[number])
             found: np.ndarray[Any, Any] = opened.use(self.source, number, work)
         except CANNOT_BE_HAD as err:
             if self.on_missing != "nan":
                 raise
             self._tell_missing(number, err)
             return None
+        finally:
+            opened.note_read(self.source, number)
         return found
 
     def _check(self, number: int, dataset: xr.Dataset, entry: Entry) -> None:
@@ -234,6 +230,12 @@ class Stack:
         No more are under way than half of the cache can hold, so that what is fetched does not
         push out what was not read yet.
         """
+        with patience.Interest() as interest:
+            yield from self._fetch_ahead(numbers, interest)
+
+    def _fetch_ahead(
+        self, numbers: Sequence[int], interest: patience.Interest
+    ) -> Iterator[tuple[int, concurrent.futures.Future[Entry]]]:
         settings = self.source.settings
         products = shared_products(settings)
         most = settings.max_orders + settings.max_connections
@@ -248,7 +250,7 @@ class Stack:
                 if queue and bound is not None and (len(queue) + 1) * largest > bound // 2:
                     break
                 following.popleft()
-                queue.append(products.fetch(product))
+                queue.append(products.fetch(product, wanted=interest.is_alive))
             fetch = queue.popleft()
             yield number, fetch
             if fetch.done() and fetch.exception() is None:

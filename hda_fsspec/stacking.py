@@ -15,7 +15,7 @@ import numpy as np
 import xarray as xr
 from xarray.core import indexing  # xarray documents this module for writers of backends
 
-from hda_fsspec import timeline
+from hda_fsspec import orderahead, timeline
 from hda_fsspec.errors import ProductMismatchError, QueryError
 from hda_fsspec.footprints import elsewhere
 from hda_fsspec.headers import Header
@@ -62,6 +62,7 @@ def open_query(
             "the data set's page, or list a wider query with fs.ls."
         )
         raise FileNotFoundError(msg)
+    orderahead.register()
     pieces = Pieces(found)
     source = Source(products.settings, pieces, options)
     headers = KnownHeaders(
