@@ -13,6 +13,7 @@ import logging
 import os
 import threading
 import zlib
+from collections.abc import Iterable
 from pathlib import Path
 
 from hda_fsspec.entries import product_key, version_tag
@@ -29,9 +30,19 @@ class _Known:
     """What was read of one data set, and up to where."""
 
     offset: int = 0
-    lengths: dict[tuple[str, str], int] = dataclasses.field(default_factory=dict)
+    #: By key of the product, then by tag of its version.
+    lengths: dict[str, dict[str, int]] = dataclasses.field(default_factory=dict)
     right: int = 0
     wrong: int = 0
+
+    @property
+    def catalogue_is_exact(self) -> bool:
+        return self.right > 0 and self.wrong == 0
+
+    def length_of(self, product: Product) -> int | None:
+        """Return a true length; nothing is hashed as long as nothing is known."""
+        of_versions = self.lengths.get(product_key(product)) if self.lengths else None
+        return None if of_versions is None else of_versions.get(version_tag(product))
 
 
 class Lengths:
@@ -45,13 +56,29 @@ class Lengths:
 
     def length_of(self, product: Product) -> int | None:
         """Return the true length of this version of a product in bytes, if it is known."""
-        known = self._read(product.dataset_id)
-        return known.lengths.get((product_key(product), version_tag(product)))
+        return self._read(product.dataset_id).length_of(product)
+
+    def sizes_of(self, products: Iterable[Product]) -> list[int | None]:
+        """Return the length of each product, None where it is not known for certain.
+
+        Where the true length is not known, the catalogue's size serves if the sizes of its data
+        set have proved exact. The disk is looked at once for each data set.
+        """
+        read: dict[str, _Known] = {}
+        sizes = []
+        for product in products:
+            known = read.get(product.dataset_id)
+            if known is None:
+                known = read[product.dataset_id] = self._read(product.dataset_id)
+            length = known.length_of(product)
+            if length is None and known.catalogue_is_exact:
+                length = product.size
+            sizes.append(length)
+        return sizes
 
     def catalogue_is_exact(self, dataset_id: str) -> bool:
         """Whether the catalogue's sizes of a data set were compared, and never were wrong."""
-        known = self._read(dataset_id)
-        return known.right > 0 and known.wrong == 0
+        return self._read(dataset_id).catalogue_is_exact
 
     def note(self, product: Product, length: int) -> None:
         """Remember the true length of a product beside the size which the catalogue gave.
@@ -124,8 +151,9 @@ def _take_in_line(known: _Known, line: bytes) -> bool:
         if checksum != _checksum(text):
             return False
         key, tag, length, size = text.split("\t")
-        is_news = known.lengths.get((key, tag)) != int(length)
-        known.lengths[key, tag] = int(length)
+        of_versions = known.lengths.setdefault(key, {})
+        is_news = of_versions.get(tag) != int(length)
+        of_versions[tag] = int(length)
         if size != _UNKNOWN and is_news:
             if int(size) == int(length):
                 known.right += 1

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 Paths = str | Location | Sequence[str | Location]
 
+_PREFIX = f"{PROTOCOL}://"
 _IDENTITY = ("dataset_id", "product_id", "catalogue_size", "startdate", "enddate", "updated")
 
 
@@ -33,7 +34,7 @@ def located(path: Any) -> Location:
 
 def name_of(location: Location) -> str:
     """Return a path as fsspec names it, without protocol."""
-    return location.path.removeprefix(f"{PROTOCOL}://")
+    return location.path.removeprefix(_PREFIX)
 
 
 def plain(paths: Any) -> Any:
@@ -55,8 +56,11 @@ def entries_below(
         found = [products.product(location, refresh=refresh)]
     else:
         found = products.search(location, refresh=refresh)
-    directory = location.directory
-    return [_file_entry(directory, product, products.size(product)) for product in found]
+    paths = location.paths_of(product.product_id for product in found)
+    return [
+        _file_entry(path, product, size)
+        for path, product, size in zip(paths, found, products.sizes(found), strict=True)
+    ]
 
 
 def directory_entry(location: Location, **more: str) -> dict[str, Any]:
@@ -65,9 +69,9 @@ def directory_entry(location: Location, **more: str) -> dict[str, Any]:
     return {"name": name_of(location), "size": 0, "type": "directory", **told, **more}
 
 
-def _file_entry(directory: Location, product: Product, size: int | None) -> dict[str, Any]:
+def _file_entry(path: str, product: Product, size: int | None) -> dict[str, Any]:
     return {
-        "name": name_of(directory.child(product.product_id)),
+        "name": path.removeprefix(_PREFIX),
         "size": size,
         "type": "file",
         "product_id": product.product_id,

@@ -11,7 +11,7 @@ import dataclasses
 import functools
 import math
 import numbers
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import date, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -245,6 +245,11 @@ class Location:
         if self.dataset is None:
             return Location(name)
         return Location(self.dataset, dict(self._query), name)
+
+    def paths_of(self, names: Iterable[str]) -> list[str]:
+        """Return the paths of many products by their ids, without a location for each of them."""
+        before = self.directory._segments()
+        return [f"{PROTOCOL}://{'/'.join((*before, quote(name)))}" for name in names]
 
     def matches(self, name: str) -> bool:
         """Whether a decoded id is meant by the pattern; without a pattern, whether it is named."""

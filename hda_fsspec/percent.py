@@ -11,6 +11,8 @@ import re
 from hda_fsspec.errors import LocationError
 
 _ESCAPED = re.compile(r"[%/?*\[\]#=,\\]|\s|[\x00-\x1f\x7f]|::+")
+#: What nearly every id is made of, and what has no meaning anywhere.
+_PLAIN = re.compile(r"[\w.+-]+", re.ASCII)
 _HEXADECIMAL = re.compile(r"[0-9A-Fa-f]{2}")
 
 
@@ -24,6 +26,8 @@ def quote(text: str) -> str:
     """
     if text in {".", ".."}:
         return text.replace(".", "%2E")
+    if _PLAIN.fullmatch(text):
+        return text
     try:
         text.encode()
     except UnicodeEncodeError as err:

@@ -150,10 +150,11 @@ class Products:
         It is known if the product was fetched once, or if the catalogue's sizes of this data set
         have proved exact.
         """
-        length = self._lengths.length_of(product)
-        if length is None and self._lengths.catalogue_is_exact(product.dataset_id):
-            return product.size
-        return length
+        return self.sizes([product])[0]
+
+    def sizes(self, products: Sequence[Product]) -> list[int | None]:
+        """Return what :meth:`size` returns for each of many products."""
+        return self._lengths.sizes_of(products)
 
     def local(self, product: Product) -> Entry | None:
         """Return the local file of a product if there is one: no network, no lock, no hash."""
@@ -260,7 +261,7 @@ class Products:
         return self.catalogue.licences.accept(dataset_id)
 
     def _refuse_what_does_not_fit(self, products: Sequence[Product]) -> None:
-        needed = sum(self.size(product) or 0 for product in set(products))
+        needed = sum(size or 0 for size in self.sizes([*set(products)]))
         bound = self.cache.max_bytes if needed else None
         if bound is not None and needed > bound:
             raise self._does_not_fit(needed, len(products))

@@ -22,6 +22,9 @@ _TIME = re.compile(
     re.IGNORECASE,
 )
 
+#: How the service writes times, and so almost all that is read.
+_CANONICAL_TIME = re.compile(r"\d{4}-\d\d-\d\dT(?:[01]\d|2[0-3]):\d\d:\d\d\.\d{3}Z", re.ASCII)
+
 #: Names under which catalogues tell when an entry last changed; the first one present counts.
 _UPDATED_KEYS = (
     "updated",
@@ -40,6 +43,8 @@ def parse_time(text: str) -> datetime:
 
     Digits beyond the microsecond are dropped. Raises ValueError for anything else.
     """
+    if _CANONICAL_TIME.fullmatch(text):
+        return datetime.fromisoformat(text)
     match = _TIME.match(text.strip())
     if match is None:
         msg = f"not an ISO 8601 time: {text!r}"
@@ -71,9 +76,10 @@ def _time_or_none(value: object) -> str | None:
     if not isinstance(value, str) or not value:
         return None
     try:
-        return format_time(parse_time(value))
+        time = parse_time(value)
     except ValueError:
         return None
+    return value if _CANONICAL_TIME.fullmatch(value) else format_time(time)
 
 
 def _size_or_none(value: object) -> int | None:

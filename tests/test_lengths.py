@@ -61,6 +61,20 @@ def test_sizes_of_the_catalogue_must_prove_exact(root: Path) -> None:
     assert Lengths(root).catalogue_is_exact("EO:TEST:DAT") is False
 
 
+def test_sizes_of_many_products(root: Path) -> None:
+    """A true length wins; without one the catalogue's size serves where sizes proved exact."""
+    lengths = Lengths(root)
+    exact = [Product("EO:EXACT:DAT", name, size=3) for name in "ab"]
+    wrong = [Product("EO:WRONG:DAT", name, size=3) for name in "ab"]
+    changed = Product("EO:EXACT:DAT", "a", size=4)
+    lengths.note(exact[0], 3)
+    lengths.note(wrong[0], 5)
+
+    found = lengths.sizes_of([*exact, *wrong, changed, Product("EO:OTHER:DAT", "a", size=3)])
+    assert found == [3, 3, 5, None, 4, None]
+    assert Lengths(root / "other").sizes_of(exact) == [None, None]
+
+
 def test_same_length_is_noted_once(root: Path) -> None:
     """The log does not grow by what is known."""
     lengths = Lengths(root)

@@ -11,7 +11,7 @@ from typing import Any
 
 from hda_fsspec.emulator import searches
 from hda_fsspec.emulator.accounts import Accounts
-from hda_fsspec.emulator.catalogue import Catalogue, DatasetEntry
+from hda_fsspec.emulator.catalogue import Catalogue, DatasetEntry, ProductEntry
 from hda_fsspec.emulator.delivery import Delivery
 from hda_fsspec.emulator.faults import Fault
 from hda_fsspec.emulator.messages import (
@@ -44,6 +44,7 @@ class Broker:
         self.accounts = Accounts(user, password, options)
         self.licences = Licences(known_terms(catalogue), options.accepted_terms)
         self.delivery = Delivery(catalogue, options)
+        self._last_search: tuple[DatasetEntry, Mapping[str, Any], list[ProductEntry]] | None = None
         self._routes: list[tuple[str, re.Pattern[str], _Handler]] = [
             (method, re.compile(pattern), handler)
             for method, pattern, handler in (
@@ -173,7 +174,7 @@ class Broker:
         if absent:
             return error_answer(400, f"the request you have submitted is not valid: {absent[0]}")
         try:
-            found = searches.matching(dataset, body, inclusive=self.options.inclusive_dates)
+            found = self._matching(dataset, body)
         except ValueError as err:
             return error_answer(400, f"the request you have submitted is not valid: {err}")
         max_page = self.options.max_page if dataset.max_page is None else dataset.max_page
@@ -191,6 +192,16 @@ class Broker:
             "properties": searches.paging_properties(start, length, len(found), style=style),
         }
         return json_answer(answer)
+
+    def _matching(self, dataset: DatasetEntry, body: Mapping[str, Any]) -> list[ProductEntry]:
+        """Return what a search finds, which the request for its next page need not find again."""
+        asked = {key: value for key, value in body.items() if key not in searches.PAGING_KEYS}
+        last = self._last_search
+        if last is not None and last[0] is dataset and last[1] == asked:
+            return last[2]
+        found = searches.matching(dataset, asked, inclusive=self.options.inclusive_dates)
+        self._last_search = (dataset, asked, found)
+        return found
 
 
 def _is_wanted(entry: DatasetEntry, wanted: str) -> bool:

@@ -11,6 +11,9 @@ from hda_fsspec.records import parse_time
 
 DEFAULT_PAGE = 10
 
+#: Keys of a search that do not change what it finds.
+PAGING_KEYS = frozenset({"startIndex", "itemsPerPage"})
+
 #: Keys that filter by the name of a product.
 _NAME_KEYS = ("productIdentifier",)
 
