@@ -100,6 +100,18 @@ class Staging:
             handle.seek(0, os.SEEK_END)
             return handle
 
+    def settle(self, handle: BinaryIO, start: int, stop: int) -> None:
+        """Let the disk begin to write a part of the file, while the rest is still arriving.
+
+        :meth:`publish` waits until all of it is on the disk, which else begins only then.
+        """
+        handle.flush()
+        if hasattr(os, "posix_fadvise"):
+            # It is named after what it does to pages that are on the disk already: they may be
+            # dropped from memory. Those of this part are not, and stay.
+            with contextlib.suppress(OSError):  # advice, which a file system may refuse
+                os.posix_fadvise(handle.fileno(), start, stop - start, os.POSIX_FADV_DONTNEED)
+
     def publish(
         self,
         delivered_name: str,

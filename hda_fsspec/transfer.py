@@ -21,6 +21,8 @@ logger = logging.getLogger("hda_fsspec")
 OVERLAP_BYTES = 64 * 1024
 # Facts for resuming are written down only where there is something worth resuming.
 _REMEMBER_FROM_BYTES = 1 << 20
+# So much is written before the disk is told to begin with it.
+_SETTLED_BYTES = 8 << 20
 _FRUITLESS_TRIES = 5
 _FIRST_DELAY_SECONDS = 0.05
 
@@ -37,6 +39,7 @@ class Place(Protocol):
     def remember(self, **facts: Any) -> None: ...  # noqa: D102
     def restart(self) -> None: ...  # noqa: D102
     def open(self) -> Any: ...  # noqa: D102
+    def settle(self, handle: Any, start: int, stop: int) -> None: ...  # noqa: D102
 
 
 class NotReadyError(Exception):
@@ -285,13 +288,16 @@ def _write(
     place: Place, pieces: _Pieces, total: int | None, tell: Callable[[int, int | None], None]
 ) -> None:
     with place.open() as handle:
-        done = handle.tell()
+        done = settled = handle.tell()
         tell(done, total)
         with _broken_is_told(total):
             for piece in pieces:
                 handle.write(piece)
                 done += len(piece)
                 tell(done, total)
+                if done - settled >= _SETTLED_BYTES:
+                    place.settle(handle, settled, done)
+                    settled = done
     if total is not None and done < total:
         raise _BrokenOff(BrokerError(f"the body ended after {done} of {total} bytes."), total)
 
