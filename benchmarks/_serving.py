@@ -7,7 +7,7 @@ import dataclasses
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 with contextlib.suppress(ImportError):
@@ -16,23 +16,73 @@ with contextlib.suppress(ImportError):
 
 _CODE = """\
 import json, pkgutil, sys
-from hda_fsspec.emulator import Catalogue, Emulator
-make, args = sys.argv[1], json.loads(sys.argv[2])
-with Emulator(Catalogue(pkgutil.resolve_name(make)(*args))) as emulator:
-    print(json.dumps([emulator.url, emulator.user, emulator.password]), flush=True)
-    for _ in sys.stdin:
-        counts = [emulator.order_posts, len(emulator.log), emulator.bytes_sent]
-        print(json.dumps(counts), flush=True)
+from hda_fsspec.emulator import Catalogue, Emulator, Fault
+make, args, options = sys.argv[1], *map(json.loads, sys.argv[2:])
+with Emulator(Catalogue(pkgutil.resolve_name(make)(*args)), **options) as emulator:
+    def answer(value):
+        print(json.dumps(value), flush=True)
+
+    def count():
+        return {
+            "orders": emulator.order_posts,
+            "new_orders": emulator.orders,
+            "requests": len(emulator.log),
+            "sent_bytes": emulator.bytes_sent,
+            "whole_files": emulator.downloads,
+            "logins": emulator.logins,
+            "in_preparation": emulator.max_in_preparation,
+        }
+
+    def requests():
+        return [[r.method, r.api, r.status, r.headers.get("Host", ""),
+                 "Authorization" in r.headers] for r in emulator.log]
+
+    commands = {
+        "count": count,
+        "requests": requests,
+        "fault": lambda **told: emulator.fault(Fault(**told)),
+        "expire": emulator.expire_tokens,
+        "forget": emulator.forget_orders,
+    }
+    answer([emulator.url, emulator.user, emulator.password])
+    for line in sys.stdin:
+        name, told = json.loads(line)
+        answer(commands[name](**told))
 """
 
 
 @dataclasses.dataclass(frozen=True)
 class Counters:
-    """What an emulator has counted so far."""
+    """What an emulator has counted so far.
+
+    Attributes
+    ----------
+    orders, new_orders : int
+        Orders that were placed, and those of them that were for a product for the first time.
+    whole_files : int
+        Transfers of files that went to the last byte.
+    in_preparation : int
+        The most orders that were in preparation at one time.
+    """
 
     orders: int
+    new_orders: int
     requests: int
     sent_bytes: int
+    whole_files: int
+    logins: int
+    in_preparation: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Seen:
+    """One request as an emulator saw it."""
+
+    method: str
+    path: str
+    status: int
+    host: str
+    has_token: bool
 
 
 class Served:
@@ -42,21 +92,40 @@ class Served:
         self._process = process
         self.url, self.user, self.password = self._answer()
 
+    @property
+    def account(self) -> dict[str, str]:
+        """How to reach it, by the names of both clients' settings."""
+        return {"url": self.url, "user": self.user, "password": self.password}
+
     def options(self, cache_dir: Any) -> dict[str, Any]:
         """Return storage options with a cache folder."""
-        return {
-            "url": self.url,
-            "user": self.user,
-            "password": self.password,
-            "cache_dir": str(cache_dir),
-        }
+        return {**self.account, "cache_dir": str(cache_dir)}
 
     def count(self) -> Counters:
         """Ask what it has counted."""
+        return Counters(**self._ask("count"))
+
+    def requests(self) -> list[Seen]:
+        """Ask for all requests so far, in the order of their answers."""
+        return [Seen(*each) for each in self._ask("requests")]
+
+    def fault(self, kind: str, **told: Any) -> None:
+        """Script a fault; see :class:`hda_fsspec.emulator.Fault`."""
+        self._ask("fault", kind=kind, **told)
+
+    def expire_tokens(self) -> None:
+        """Let all access tokens expire now."""
+        self._ask("expire")
+
+    def forget_orders(self) -> None:
+        """Let it forget all orders, so that whoever orders next waits for the preparation."""
+        self._ask("forget")
+
+    def _ask(self, command: str, **told: Any) -> Any:
         assert self._process.stdin is not None
-        self._process.stdin.write("\n")
+        self._process.stdin.write(json.dumps([command, told]) + "\n")
         self._process.stdin.flush()
-        return Counters(*self._answer())
+        return self._answer()
 
     def _answer(self) -> Any:
         assert self._process.stdout is not None
@@ -64,9 +133,13 @@ class Served:
 
 
 @contextlib.contextmanager
-def serve(make: str, *args: Any) -> Iterator[Served]:
-    """Serve the data sets that a function makes, named as ``module:function``."""
-    command = [sys.executable, "-c", _CODE, make, json.dumps(args)]
+def serve(make: str, *args: Any, options: Mapping[str, Any] | None = None) -> Iterator[Served]:
+    """Serve the data sets that a function makes, named as ``module:function``.
+
+    ``options`` are those of the emulator.
+    """
+    told = [json.dumps(args), json.dumps(dict(options or {}))]
+    command = [sys.executable, "-c", _CODE, make, *told]
     with subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as process:
