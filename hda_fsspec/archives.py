@@ -206,6 +206,8 @@ def _zip_files(path: Path, archive: zipfile.ZipFile) -> Iterator[zipfile.ZipInfo
         kind = stat.S_IFMT(info.external_attr >> 16)
         if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
             raise _unsafe(path, info.filename, "is a link or a device")
+        if not info.filename:
+            raise _unsafe(path, "", "has no name")
         if info.is_dir():
             _safe(path, info.filename)
         else:

@@ -202,8 +202,13 @@ class Broker:
             if err.status in {404, 410}:
                 return OrderStatus(OrderState.GONE)
             raise
-        features = page.get("features") if isinstance(page, Mapping) else None
-        listed = [f for f in features if isinstance(f, Mapping)] if features else []
+        features = page.get("features") if isinstance(page, Mapping) else page
+        if not isinstance(features, list | None):
+            msg = (
+                f"The orders were listed as {str(page)[:80]!r}, which is no list. Try again later."
+            )
+            raise BrokerError(msg)
+        listed = [f for f in features or [] if isinstance(f, Mapping)]
         # A service that does not filter answers the orders of the whole account.
         told = next((f for f in listed if f.get("_id", download_id) == download_id), None)
         if told is None:

@@ -5,7 +5,9 @@ It is handed a function that fetches a page, and has never heard of what is list
 
 from __future__ import annotations
 
+import collections
 import concurrent.futures
+import itertools
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
@@ -15,6 +17,7 @@ from hda_fsspec.errors import BrokerError, TooManyProductsError
 logger = logging.getLogger("hda_fsspec")
 
 _SHORTEST_SPAN = 50  # of what is fetched by one of the threads
+_MOST_EMPTY_SPANS = 20  # in a row, after which a total is not believed
 _ID_KEYS = ("id", "dataset_id", "term_id")
 
 
@@ -91,15 +94,23 @@ def _rest(
         return found.features
 
     # A first page that is oddly short must not cut the rest into as many requests.
-    starts = items[:: max(items.start, _SHORTEST_SPAN)]
-    with concurrent.futures.ThreadPoolExecutor(
-        min(workers, len(starts)), thread_name_prefix="hda-pages"
-    ) as pool:
-        ends = zip(starts, [*starts[1:], items.stop], strict=True)
-        spans = [pool.submit(span, start, stop) for start, stop in ends]
+    step = max(items.start, _SHORTEST_SPAN)
+    starts = iter(items[::step])
+    spans: collections.deque[concurrent.futures.Future[list[Mapping[str, Any]]]]
+    with concurrent.futures.ThreadPoolExecutor(workers, thread_name_prefix="hda-pages") as pool:
+
+        def submit(start: int) -> concurrent.futures.Future[list[Mapping[str, Any]]]:
+            return pool.submit(span, start, min(start + step, items.stop))
+
+        # Not all at once: the total is what somebody else says, and may be absurd.
+        spans = collections.deque(map(submit, itertools.islice(starts, 2 * workers)))
+        empty_in_a_row = 0
         try:
-            for future in spans:
-                yield future.result()
+            while spans and empty_in_a_row < _MOST_EMPTY_SPANS:
+                page = spans.popleft().result()
+                empty_in_a_row = 0 if page else empty_in_a_row + 1
+                spans.extend(map(submit, itertools.islice(starts, 1)))
+                yield page
         finally:
             for future in spans:
                 future.cancel()

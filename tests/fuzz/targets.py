@@ -1,0 +1,265 @@
+"""What is fuzzed: each target takes any bytes, and raises only where a promise is broken.
+
+A target turns bytes into what the network, a disk or a user might send, and lets through the
+errors that its reader documents. Whatever else comes out is a finding, and so is a target that
+takes long or much memory.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import pickle
+import tempfile
+import unicodedata
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from hda_fsspec import answers, transfer
+from hda_fsspec.answers import Answer
+from hda_fsspec.archives import list_members
+from hda_fsspec.broker import Broker
+from hda_fsspec.entries import RECORD_NAME, read_entry, safe_name
+from hda_fsspec.errors import HDAError, LocationError, ProductFormatError, QueryError
+from hda_fsspec.formats import check_complete, extension, sniff
+from hda_fsspec.headers import load
+from hda_fsspec.lengths import Lengths
+from hda_fsspec.locations import Location
+from hda_fsspec.notes import pack_products, unpack_products
+from hda_fsspec.queryables import Schema
+from hda_fsspec.quota import Told
+from hda_fsspec.records import Product
+from hda_fsspec.unpacking import unpack
+
+CORPUS = Path(__file__).parent / "corpus"
+
+_DATASET = "EO:TEST:DAT:FUZZ"
+_QUERIES: tuple[Mapping[str, tuple[str, ...]], ...] = (
+    {},
+    {"startdate": ("2024-05-01",), "enddate": ("2024-05-02",), "bbox": ("-6", "43", "-1", "46")},
+    {"variable": ("a", "b"), "cloudCover": ("10",), "year": ("2024",), "productType": ("x",)},
+)
+_MOST_UNPACKED_BYTES = 1 << 24
+
+
+class Broken(Exception):
+    """A promise that does not hold."""
+
+
+def expect(holds: object, what: str) -> None:
+    """Raise unless a promise holds."""
+    if not holds:
+        raise Broken(what)
+
+
+def location(data: bytes) -> None:
+    """Read a path: a LocationError, or a location that is written and read back as itself."""
+    text = data.decode("utf-8", "surrogateescape")
+    try:
+        found = Location.parse(text)
+    except LocationError:
+        return
+    expect(Location.parse(str(found)) == found, "a location is read back as another one")
+    expect(pickle.loads(pickle.dumps(found)) == found, "a pickled location is another one")
+    expect(repr(found) and hash(found) is not None, "a location has no repr or hash")
+    if found.pattern is not None:
+        found.matches("sst_20240501.nc")
+
+
+def request(data: bytes) -> None:
+    """Read what WEkEO's page shows as "API request": a LocationError, or a location."""
+    with contextlib.suppress(LocationError):
+        found = Location.from_request("{" + data.decode("utf-8", "replace").lstrip().lstrip("{"))
+        expect(Location.parse(str(found)) == found, "a request becomes another location")
+
+
+def queryable(data: bytes) -> None:
+    """Read a schema and put queries to it: BrokerError and QueryError."""
+    value = _json(data)
+    if not isinstance(value, Mapping):
+        return
+    with contextlib.suppress(HDAError):
+        schema = Schema.from_queryable(_DATASET, value)
+        keys = schema.keys
+        asked = [*_QUERIES, dict.fromkeys(keys[:20], ("1",)), {keys[0] if keys else "x": ("",)}]
+        expect(schema.name_keys is not None, "no names")
+        for query in asked:
+            with contextlib.suppress(QueryError):
+                json.dumps(schema.request(query), allow_nan=False)
+            with contextlib.suppress(QueryError):
+                schema.interval(query)
+
+
+class _Answering:
+    """A session whose every answer is the same JSON value."""
+
+    def __init__(self, value: Any) -> None:
+        self._value = value
+        self._left = 50  # a service may give pages without end; a test may not
+
+    def json(self, *_: object, **__: object) -> Any:
+        self._left -= 1
+        return self._value if self._left > 0 else {"features": []}
+
+    order = json
+
+    def head(self, *_: object, **__: object) -> Answer:
+        return Answer(405, {})
+
+
+def broker(data: bytes) -> None:
+    """Read any JSON as each answer that the service gives: typed errors, and records."""
+    value = _json(data)
+
+    def asks() -> Iterator[Callable[[Broker], Any]]:
+        yield lambda broker: broker.search(_DATASET, {})
+        yield lambda broker: broker.datasets()
+        yield lambda broker: broker.dataset(_DATASET)
+        yield lambda broker: broker.queryable(_DATASET)
+        yield lambda broker: broker.terms()
+        yield lambda broker: broker.accepted_terms()
+        yield lambda broker: broker.order(Product(_DATASET, "a"))
+        yield lambda broker: broker.status("5")
+
+    for ask in asks():
+        asked = Broker(_Answering(value), max_products=1000, workers=2)  # type: ignore[arg-type]
+        with contextlib.suppress(HDAError):
+            _keep(ask(asked))
+
+
+def _keep(found: Any) -> None:
+    """Do with records what the package does: hash, pickle, pack, compare dates, write JSON."""
+    if not isinstance(found, list):
+        return
+    products = [each for each in found if isinstance(each, Product)]
+    for product in products:
+        hash(product)
+        product.overlaps(product.end, product.start)
+        expect(safe_name(product.product_id, ""), "no name is left")
+    packed = json.loads(json.dumps(pack_products(products), allow_nan=False))
+    expect(unpack_products(packed) == products, "products are kept as other ones")
+
+
+def headers(data: bytes) -> None:
+    """Read one text as each header of an answer: values, never an error, and safe names."""
+    text = data.decode("latin-1")
+    for name in ("X-Quota-Reset", "X-Quota-Limit", "X-Quota-Remaining", "Retry-After"):
+        given = {name: text}
+        answers.quota_state(given)
+        seconds = answers.retry_after(given, 1.7e9)
+        expect(seconds is None or seconds >= 0, "a wait is negative")
+    parts = {"Content-Range": text, "Content-Length": text, "ETag": text, "Last-Modified": text}
+    for status in (200, 202, 206, 416):
+        for held, first in ((0, 0), (400, 400), (400, 0)):
+            facts = {"total": 400} if held else {}
+            transfer.plan(Answer(status, parts), held=held, first_byte=first, facts=facts)
+    delivered = answers.delivered_name({"Content-Disposition": text})
+    for name in (delivered or "", text):
+        safe = safe_name(name, name)
+        expect(safe == Path(safe).name and safe not in {"", ".", ".."}, "a name leads elsewhere")
+        is_clean = not any(unicodedata.category(c).startswith("C") for c in safe)
+        expect(is_clean and len(safe.encode()) <= 255, "a name is no file name")
+        expect(safe_name(safe, "") == safe, "a safe name is not safe")
+    answers.redact(text, ["secret", text[:8] or "x"])
+
+
+def body(data: bytes) -> None:
+    """Read any body of an error: a short line."""
+    for status in (401, 404, 429, 500):
+        problem = answers.explain(status, data)
+        expect(len(problem.text) <= 300 and "\n" not in problem.text, "a problem is told at length")
+
+
+def notes(data: bytes) -> None:
+    """Read any bytes as each of the files that the cache keeps: known, or not known."""
+    value = _json(data)
+    unpack_products(value)
+    Told.from_json(value)
+    mark = value.get("mark") if isinstance(value, Mapping) else ""
+    load(data, mark if isinstance(mark, str) else "")
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch) / "key" / "version"
+        folder.mkdir(parents=True)
+        (folder / RECORD_NAME).write_bytes(data)
+        found = read_entry(folder)
+        expect(found is None or found.path.parent == folder, "a record leads elsewhere")
+        lengths = Lengths(Path(scratch))
+        lengths.note(Product(_DATASET, "a", size=5), 5)
+        (kept,) = [path for path in Path(scratch).rglob("*") if _is_of_lengths(path)]
+        kept.write_bytes(data)
+        again = Lengths(Path(scratch))
+        length = again.length_of(Product(_DATASET, "a", size=5))
+        expect(length is None or length >= 0, "a length is negative")
+        again.catalogue_is_exact(_DATASET)
+
+
+def _is_of_lengths(path: Path) -> bool:
+    return path.is_file() and "lengths" in path.parts
+
+
+def formats(data: bytes) -> None:
+    """Check any file, and unpack it: complete, or a ProductFormatError."""
+    with tempfile.TemporaryDirectory() as scratch:
+        path = Path(scratch) / "product"
+        path.write_bytes(data)
+        expect(extension(sniff(path), "a") is not None, "no suffix")
+        expect(sniff(data) is not None, "no format")
+        with contextlib.suppress(ProductFormatError):
+            check_complete(path, deep=True)
+        with contextlib.suppress(ProductFormatError):
+            for member in list_members(path)[:5]:
+                if (member.size or 0) <= _MOST_UNPACKED_BYTES:
+                    with contextlib.suppress(ProductFormatError):
+                        unpacked = unpack(path, member, Path(scratch) / "scratch")
+                        expect(unpacked.is_relative_to(scratch), "a member leads elsewhere")
+
+
+def _json(data: bytes) -> Any:
+    """Read JSON as a session does; None for what it refuses."""
+    try:
+        return json.loads(data)
+    except (ValueError, RecursionError):
+        return None
+
+
+@dataclasses.dataclass(frozen=True)
+class Target:
+    """Something that is fuzzed.
+
+    Attributes
+    ----------
+    run : callable
+        Raises where a promise is broken.
+    is_json : bool
+        Whether it reads JSON, so that mutations keep to the grammar most of the time.
+    """
+
+    run: Callable[[bytes], None]
+    is_json: bool = False
+
+    @property
+    def name(self) -> str:
+        """The name of the target, and of its folder in the corpus."""
+        return self.run.__name__
+
+    def corpus(self) -> list[bytes]:
+        """Return the inputs that are kept: good ones, and one for each past finding."""
+        files = sorted((CORPUS / self.name).glob("*"))
+        return [path.read_bytes() for path in files]
+
+
+TARGETS = {
+    target.name: target
+    for target in (
+        Target(location),
+        Target(request, is_json=True),
+        Target(queryable, is_json=True),
+        Target(broker, is_json=True),
+        Target(headers),
+        Target(body, is_json=True),
+        Target(notes, is_json=True),
+        Target(formats),
+    )
+}
