@@ -12,9 +12,10 @@ import functools
 import inspect
 import os
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import numpy as np
 import xarray as xr
@@ -23,25 +24,27 @@ from hda_fsspec import patience
 from hda_fsspec.formats import Format, sniff
 from hda_fsspec.opening import OpenOptions, open_local
 from hda_fsspec.products import Entry, shared_products
+from hda_fsspec.singly import SingleVariables, can_be_read_singly
 from hda_fsspec.trees import open_tree
 
 if TYPE_CHECKING:
     from hda_fsspec.recipes import Source
 
 T = TypeVar("T")
+K = TypeVar("K")
 
 _OPEN_DATASETS = 64
 _INDEXES = "create_default_indexes"
 _CAN_DO_WITHOUT_INDEXES = _INDEXES in inspect.signature(xr.open_dataset).parameters
 _ROOT = "/"
 _TRIES = 5
+_MOMENT_SECONDS = 0.5
 
-_Key = tuple[Path, OpenOptions, bool]
 _Tree = dict[str, xr.Dataset]
 
 
-class Pool:
-    """Datasets that were opened last; each file is opened by one thread while others wait.
+class Pool(Generic[K, T]):
+    """What was opened last; each file is opened by one thread while others wait.
 
     Parameters
     ----------
@@ -52,11 +55,11 @@ class Pool:
     def __init__(self, size: int = _OPEN_DATASETS) -> None:
         self._size = size
         self._lock = threading.Lock()
-        self._open: collections.OrderedDict[_Key, _Tree] = collections.OrderedDict()
-        self._opening: dict[_Key, threading.Lock] = {}
+        self._open: collections.OrderedDict[K, T] = collections.OrderedDict()
+        self._opening: dict[K, threading.Lock] = {}
 
-    def get(self, key: _Key, open_it: Callable[[], _Tree]) -> _Tree:
-        """Return the open datasets of a product by their nodes, opening them if needed."""
+    def get(self, key: K, open_it: Callable[[], T]) -> T:
+        """Return what is open under a key, opening it if needed."""
         with self._lock:
             found = self._open.get(key)
             if found is not None:
@@ -69,18 +72,22 @@ class Pool:
             if found is not None:
                 return found
             try:
-                tree = open_it()
+                found = open_it()
             finally:
                 with self._lock:
                     self._opening.pop(key, None)
             with self._lock:
-                self._open[key] = tree
+                self._open[key] = found
                 while len(self._open) > self._size:
                     self._open.popitem(last=False)
-            return tree
+            return found
 
-    def drop(self, key: _Key) -> None:
-        """Forget a dataset whose file is gone."""
+    def __contains__(self, key: K) -> bool:
+        with self._lock:
+            return key in self._open
+
+    def drop(self, key: K) -> None:
+        """Forget one whose file is gone."""
         with self._lock:
             self._open.pop(key, None)
 
@@ -90,13 +97,16 @@ class Pool:
             self._open.clear()
 
 
-_pool = Pool()
+_pool: Pool[tuple[Path, OpenOptions, bool], _Tree] = Pool()
+_singles: Pool[tuple[Path, str | None], SingleVariables | None] = Pool()
+_looked_up: dict[tuple[Source, int], tuple[float, Entry]] = {}
 
 
 def _forget_after_fork() -> None:
     # Handles of a format library must not be used on both sides of a fork.
-    global _pool  # noqa: PLW0603
-    _pool = Pool()
+    global _pool, _singles
+    _pool, _singles = Pool(), Pool()
+    _looked_up.clear()
 
 
 os.register_at_fork(after_in_child=_forget_after_fork)
@@ -107,25 +117,58 @@ def make_local(source: Source, number: int) -> Entry:
     return patience.make_local(shared_products(source.settings), source.pieces[number])
 
 
-def use(source: Source, number: int, work: Callable[[xr.Dataset, Entry], T]) -> T:
-    """Do something with the open dataset of a product, which is made local first."""
+def use(
+    source: Source,
+    number: int,
+    work: Callable[[xr.Dataset, Entry], T],
+    *,
+    entry: Entry | None = None,
+) -> T:
+    """Do something with the open dataset of a product, which is made local first.
+
+    Who has made it local just now gives its entry.
+    """
     node = _ROOT if source.node is None else source.node
-    return use_tree(source, number, lambda tree, entry: work(tree[node], entry))
+    return use_tree(source, number, lambda tree, entry: work(tree[node], entry), entry=entry)
 
 
-def use_tree(source: Source, number: int, work: Callable[[_Tree, Entry], T]) -> T:
-    """Do something with all datasets of a product, by their nodes."""
+def use_tree(
+    source: Source,
+    number: int,
+    work: Callable[[_Tree, Entry], T],
+    *,
+    entry: Entry | None = None,
+) -> T:
+    """Do something with all datasets of a product, by their nodes; as :func:`use`."""
     for left in reversed(range(_TRIES)):
-        entry = make_local(source, number)
+        entry = entry or _local_now(source, number)
         key = (entry.path, source.options, source.node is not None)
         try:
             return work(_pool.get(key, functools.partial(_open, source, entry)), entry)
         except FileNotFoundError:
             # Evicted since, and its handle closed by xarray's own bound of open files.
             _pool.drop(key)
+            _looked_up.pop((source, number), None)
+            entry = None
             if not left:
                 raise
     raise AssertionError  # the last turn returns or raises
+
+
+def _local_now(source: Source, number: int) -> Entry:
+    """Make a product local; one that was looked up a moment ago is not looked up again.
+
+    To look costs a tenth of a small read, and the variables of a product are read in a row.
+    """
+    mark, now = (source, number), time.monotonic()
+    found = _looked_up.get(mark)
+    if found is not None and now - found[0] < _MOMENT_SECONDS:
+        return found[1]
+    if len(_looked_up) >= _OPEN_DATASETS:
+        _looked_up.clear()
+    entry = make_local(source, number)
+    _looked_up[mark] = (now, entry)
+    return entry
 
 
 def read(source: Source, number: int, name: str, key: tuple[Any, ...]) -> np.ndarray[Any, Any]:
@@ -145,6 +188,30 @@ def read(source: Source, number: int, name: str, key: tuple[Any, ...]) -> np.nda
 def note_read(source: Source, number: int) -> None:
     """Say that a product was read, to whoever fetches ahead."""
     shared_products(source.settings).pump.was_read(source.pieces[number])
+
+
+def read_number(
+    source: Source, entry: Entry, name: str, key: tuple[Any, ...]
+) -> np.ndarray[Any, Any] | None:
+    """Read part of a variable of plain numbers of a product whose header is known.
+
+    Its file is opened without looking at what else is in it. None where that cannot be done, where
+    it is open as a dataset already, or is gone: it is then to be read as a dataset.
+    """
+    if (entry.path, source.options, source.node is not None) in _pool:
+        return None
+    mark = (entry.path, source.options.group)
+
+    def open_it() -> SingleVariables | None:
+        is_possible = source.node is None and can_be_read_singly(entry.path, source.options)
+        return SingleVariables(entry.path, source.options.group) if is_possible else None
+
+    try:
+        variables = _singles.get(mark, open_it)
+        return None if variables is None else np.asarray(variables[name][key].values)
+    except FileNotFoundError:
+        _singles.drop(mark)
+        return None
 
 
 def _is_whole(key: tuple[Any, ...], shape: tuple[int, ...]) -> bool:
@@ -178,3 +245,5 @@ def _without_indexes(path: Path, options: OpenOptions) -> OpenOptions:
 def clear_pool() -> None:
     """Close what is open and not being read (for tests, and before files are removed)."""
     _pool.clear()
+    _singles.clear()
+    _looked_up.clear()

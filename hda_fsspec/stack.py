@@ -31,6 +31,7 @@ from hda_fsspec.layouts import Layout
 from hda_fsspec.mismatches import Expected
 from hda_fsspec.products import Entry, shared_products
 from hda_fsspec.recipes import Key, Source
+from hda_fsspec.singly import are_numbers
 
 _known: weakref.WeakValueDictionary[tuple[Source, bytes], Stack] = weakref.WeakValueDictionary()
 _known_lock = threading.Lock()
@@ -176,8 +177,11 @@ class Stack:
             return np.asarray(dataset.variables[name][key].values)
 
         try:
-            patience.wait(fetch, shared_products(self.source.settings), self.source.pieces[number])
-            found: np.ndarray[Any, Any] = opened.use(self.source, number, work)
+            products, product = shared_products(self.source.settings), self.source.pieces[number]
+            entry = patience.wait(fetch, products, product)
+            found = self._read_known(number, entry, name, key)
+            if found is None:
+                found = opened.use(self.source, number, work, entry=entry)
         except CANNOT_BE_HAD as err:
             if self.on_missing != "nan":
                 raise
@@ -187,26 +191,46 @@ class Stack:
             opened.note_read(self.source, number)
         return found
 
+    def _read_known(
+        self, number: int, entry: Entry, name: str, key: Key
+    ) -> np.ndarray[Any, Any] | None:
+        """Read numbers of a file that is known to fit, and nothing else of it; else None."""
+        variable = self.template.variables[name]
+        if not are_numbers(variable.dtype, variable.encoding):
+            return None
+        try:
+            if not self._is_known_to_fit(number, entry):
+                return None
+        except FileNotFoundError:
+            return None  # evicted in this moment
+        return opened.read_number(self.source, entry, name, key)
+
     def _check(self, number: int, dataset: xr.Dataset, entry: Entry) -> None:
+        if self._is_known_to_fit(number, entry):
+            return
+        header = filled_for(self.layout, Header.of(dataset), dataset)
+        self.expected(number).check(header)
+        keep_header(self.source, self.mark, number, KeptHeader(header, file_mark(entry)))
+        self._checked.add((number, entry.path, entry.fetched_at))
+
+    def _is_known_to_fit(self, number: int, entry: Entry) -> bool:
+        """Whether this very file was checked before, or fits by the header that was kept of it."""
         mark = (number, entry.path, entry.fetched_at)
         if mark in self._checked:
-            return
+            return True
         file = file_mark(entry)
-        if not self._is_known_to_fit(number, file):
-            header = filled_for(self.layout, Header.of(dataset), dataset)
-            self.expected(number).check(header)
-            keep_header(self.source, self.mark, number, KeptHeader(header, file))
-        self._checked.add(mark)
-
-    def _is_known_to_fit(self, number: int, file: str) -> bool:
-        """Whether the header of this very file was taken before, here or elsewhere, and fits."""
         if number in self.checked_files:
-            return self.checked_files[number] == file
-        kept = kept_header(self.source, self.mark, number)
-        if kept is None or kept.file != file:
-            return False
+            fits = self.checked_files[number] == file
+        else:
+            kept = kept_header(self.source, self.mark, number)
+            fits = kept is not None and kept.file == file and self._fits(number, kept.header)
+        if fits:
+            self._checked.add(mark)
+        return fits
+
+    def _fits(self, number: int, header: Header) -> bool:
         try:
-            self.expected(number).check(kept.header)
+            self.expected(number).check(header)
         except ProductMismatchError:
             # Perhaps it was taken for another template. What differs is told of the file itself.
             return False

@@ -29,7 +29,7 @@ PARTS: dict[str, set[str]] = {
     "use case": {"kinds", "catalogue", "products"},
     "filesystem": {"files", "listing", "looking", "readonly", "waiting", "filesystem", "upath"},
     "opening": {"options", "archives", "unpacking", "filelocks", "gribs", "groups", "datafiles"}
-    | {"merging", "opening", "trees"},
+    | {"merging", "opening", "trees", "singly"},
     "timeline": {"timeaxis", "timerules", "timebounds", "timetwins", "timeline"},
     "lazy": {"pieces", "patience", "opened", "recipes", "headers", "keptheaders", "mismatches"}
     | {"footprints", "layouts", "stack", "stackarrays", "selections", "graphs", "orderahead"}

@@ -146,6 +146,25 @@ def test_under_another_profile_it_is_identical_or_asks_for_a_scan(
     assert_same(stacks.open(chunks={}, scan=True).load(), wanted, series)
 
 
+@pytest.mark.parametrize("name", ["duacs", "sst", "ssm", "nemo"])
+def test_a_series_that_was_read_before_is_the_same(
+    stacks: Any, shared_data: Path, name: str
+) -> None:
+    """Another process knows the headers of what was read: the same values, and no order."""
+    series = SERIES[name]
+    files = files_of(series, shared_data)[:4]
+    stacks.serve({path.name: path for path in files})
+    wanted = joined(files, series)
+    stacks.open(chunks={}).load()
+
+    chunks: Any
+    for chunks in ({}, None):
+        stacks.forget()
+        assert_same(stacks.open(chunks=chunks).load(), wanted, series)
+
+    assert stacks.emulator.orders == len(files)
+
+
 def test_products_of_different_length_say_so(stacks: Any, shared_data: Path) -> None:
     """Without a scan, files that hold a month or a season of days are not guessed at."""
     series = SERIES["cmip5"]
