@@ -47,11 +47,11 @@ class OrderAhead(Callback):
             with self._lock:
                 self._begun[id(state)] = (state, batches)
 
-    def _finish(self, _dsk: Mapping[Any, Any], state: Mapping[str, Any], _failed: bool) -> None:
+    def _finish(self, _dsk: Mapping[Any, Any], state: Mapping[str, Any], failed: bool) -> None:
         with self._lock:
             _, batches = self._begun.pop(id(state), (None, []))
         for batch in batches:
-            batch.close()
+            batch.close(is_broken=failed)
 
 
 def _begin(reads: list[tuple[Source, int]]) -> list[Batch]:

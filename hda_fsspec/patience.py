@@ -100,8 +100,7 @@ def _cancellation(products: Products, product: Product) -> Callable[[], bool]:
         return lambda: _is_dropped(worker, key)
     if not _is_in_local_task():
         return lambda: False
-    batches = products.pump.batches_of(product)
-    return lambda: bool(batches) and not any(batch.is_open() for batch in batches)
+    return lambda: products.pump.is_dropped(product)
 
 
 def _distributed() -> Any:

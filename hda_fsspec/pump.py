@@ -11,11 +11,14 @@ import collections
 import concurrent.futures
 import functools
 import threading
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from hda_fsspec.errors import CANNOT_BE_HAD
 from hda_fsspec.records import Product
+
+_DROPPED_SECONDS = 10.0
 
 _Fetch = Callable[[Product, Callable[[], bool]], concurrent.futures.Future[Any]]
 
@@ -50,12 +53,12 @@ class Batch:
     def __contains__(self, product: Product) -> bool:
         return product in self._reads_left
 
-    def close(self) -> None:
-        """Fetch no more: the computation has ended, well or not. What was ordered goes on."""
+    def close(self, *, is_broken: bool = False) -> None:
+        """Fetch no more: the computation has ended, or broke off. What was ordered goes on."""
         with self._lock:
             self._is_open = False
             self._to_come.clear()
-        self._pump.forget(self)
+        self._pump.forget(self, self._reads_left if is_broken else ())
 
     def read(self, product: Product) -> None:
         """Note that a product was read; after the last time its room in the cache is another's."""
@@ -133,6 +136,8 @@ class Pump:
         The bound of the cache in bytes; None for none.
     at_a_time : int
         How many products of a batch may be under way.
+    clock : callable
+        Seconds on a clock that never goes back.
     """
 
     def __init__(
@@ -143,14 +148,18 @@ class Pump:
         weigh: Callable[[Product], int | None],
         room: Callable[[], int | None],
         at_a_time: int,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.fetch = fetch
         self.is_local = is_local
         self.weigh = weigh
         self.room = room
         self.at_a_time = at_a_time
+        self._clock = clock
         self._lock = threading.Lock()
         self._batches: tuple[Batch, ...] = ()
+        # Of computations that broke off not long ago.
+        self._dropped: dict[Product, float] = {}
 
     def begin(self, products: Sequence[Product]) -> Batch:
         """Register a batch; it fetches nothing before :meth:`Batch.advance`."""
@@ -159,14 +168,26 @@ class Pump:
             self._batches = (*self._batches, batch)
         return batch
 
-    def forget(self, batch: Batch) -> None:
-        """Take a batch out that is closed."""
+    def forget(self, batch: Batch, dropped: Iterable[Product]) -> None:
+        """Take a batch out that is closed, and note the products that it will not read."""
         with self._lock:
             self._batches = tuple(each for each in self._batches if each is not batch)
+            now = self._clock()
+            recent = {each: at for each, at in self._dropped.items() if self._is_recent(at)}
+            self._dropped = recent | dict.fromkeys(dropped, now)
 
-    def batches_of(self, product: Product) -> list[Batch]:
-        """Return the computations under way that read a product."""
-        return [batch for batch in self._batches if product in batch]
+    def is_dropped(self, product: Product) -> bool:
+        """Whether a computation that was to read a product broke off, and no other one will.
+
+        True for some seconds, in which all of its tasks that still wait see it.
+        """
+        with self._lock:
+            dropped_at = self._dropped.get(product)
+            is_wanted = any(product in batch for batch in self._batches)
+            return dropped_at is not None and self._is_recent(dropped_at) and not is_wanted
+
+    def _is_recent(self, moment: float) -> bool:
+        return self._clock() - moment < _DROPPED_SECONDS
 
     def was_read(self, product: Product) -> None:
         """Note that a product was read."""
