@@ -16,6 +16,7 @@ from typing import Any
 from urllib.parse import quote, unquote
 
 _SHOWN_CHARACTERS = 300
+_SKEW_SECONDS = 60.0  # less may be the way of an answer
 _MILLISECONDS_FROM = 1e11  # hda 2.35-2.39 read X-Quota-Reset as seconds, 2.40 as milliseconds
 
 
@@ -126,11 +127,18 @@ class QuotaState:
     reset_at: float | None = None
 
 
-def quota_state(headers: Mapping[str, str]) -> QuotaState:
-    """Read ``X-Quota-Limit``, ``-Remaining`` and ``-Reset`` (seconds or milliseconds)."""
+def quota_state(headers: Mapping[str, str], now: float | None = None) -> QuotaState:
+    """Read ``X-Quota-Limit``, ``-Remaining`` and ``-Reset`` (seconds or milliseconds).
+
+    With ``now``, the time of this machine, the reset is told by its clock, however wrong that is.
+    """
     reset = _number(headers.get("X-Quota-Reset"))
     if reset is not None and reset > _MILLISECONDS_FROM:
         reset /= 1000
+    theirs = _date(headers.get("Date"))
+    if reset is not None and now is not None and theirs is not None:
+        skew_seconds = now - theirs
+        reset += skew_seconds if abs(skew_seconds) > _SKEW_SECONDS else 0.0
     limit = _number(headers.get("X-Quota-Limit"))
     remaining = _number(headers.get("X-Quota-Remaining"))
     return QuotaState(
@@ -143,21 +151,31 @@ def quota_state(headers: Mapping[str, str]) -> QuotaState:
 def retry_after(headers: Mapping[str, str], now: float) -> float | None:
     """Read ``Retry-After``, in seconds or as a date, as seconds from ``now``."""
     value = headers.get("Retry-After")
-    if value is None:
-        return None
     seconds = _number(value)
     if seconds is None:
-        try:
-            date = email.utils.parsedate_to_datetime(value)
-            # A date of the zone "-0000" is in UTC, and yet comes without a zone.
-            seconds = (date if date.tzinfo else date.replace(tzinfo=UTC)).timestamp() - now
-        except (ValueError, TypeError, OverflowError, IndexError):
+        date = _date(value)
+        if date is None:
             return None
+        # By the clock of the service, where it is told: this machine's may be wrong.
+        theirs = _date(headers.get("Date"))
+        seconds = date - (now if theirs is None else theirs)
     return max(0.0, seconds)
 
 
+def _date(value: str | None) -> float | None:
+    """Read the date of a header as seconds since 1970."""
+    if value is None:
+        return None
+    try:
+        date = email.utils.parsedate_to_datetime(value)
+        # A date of the zone "-0000" is in UTC, and yet comes without a zone.
+        return (date if date.tzinfo else date.replace(tzinfo=UTC)).timestamp()
+    except (ValueError, TypeError, OverflowError, IndexError):
+        return None
+
+
 def _number(value: object) -> float | None:
-    if not isinstance(value, str) or not re.fullmatch(r"\s*\d{1,18}(\.\d{1,9})?\s*", value):
+    if not isinstance(value, str) or not re.fullmatch(r"(?a)\s*\d{1,18}(\.\d{1,9})?\s*", value):
         return None
     return float(value)
 
@@ -166,13 +184,13 @@ def content_length(headers: Mapping[str, str]) -> int | None:
     """Read the length of the body as stored, None where it is missing, malformed or encoded."""
     value = headers.get("Content-Length", "")
     encoded = headers.get("Content-Encoding", "identity").strip().lower() not in {"", "identity"}
-    return int(value) if not encoded and re.fullmatch(r"\s*\d{1,18}\s*", value) else None
+    return int(value) if not encoded and re.fullmatch(r"(?a)\s*\d{1,18}\s*", value) else None
 
 
 def content_range(headers: Mapping[str, str]) -> tuple[int, int | None] | None:
     """Read ``Content-Range`` as (first byte, total length or None)."""
     found = re.fullmatch(
-        r"\s*bytes\s+(\d{1,18})-\d{1,18}/(\d{1,18}|\*)\s*", headers.get("Content-Range", "")
+        r"(?a)\s*bytes\s+(\d{1,18})-\d{1,18}/(\d{1,18}|\*)\s*", headers.get("Content-Range", "")
     )
     if found is None:
         return None

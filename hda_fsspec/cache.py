@@ -185,13 +185,14 @@ class Cache:
         """
         return self._room.make(needed_bytes, keep)
 
-    def protect(self, entry: Entry, *, seconds: float = 86_400) -> None:
+    def protect(self, entry: Entry, *, seconds: float = room.LONGEST_PROTECTION_SECONDS) -> None:
         """Keep an entry from eviction until it is looked up, or until so many seconds have passed.
 
-        It holds for all processes.
+        It holds for all processes, and for a day at most.
         """
         # A last use in the future: it needs no further file, and ends by itself.
-        marked = self._mark_used(entry, self._clock() + seconds)
+        ends_after = min(seconds, room.LONGEST_PROTECTION_SECONDS)
+        marked = self._mark_used(entry, self._clock() + ends_after)
         self._remember(entry.product, marked)
 
     def verify(

@@ -84,7 +84,7 @@ def error_of(
     said = f": {problem.text}" if problem.text else ""
     told = f"{asked} answered {problem.status}{said}."
     if problem.status == 429:
-        reset_at = quota_state(headers).reset_at
+        reset_at = quota_state(headers, now).reset_at
         if reset_at is None and (seconds := retry_after(headers, now)) is not None:
             reset_at = now + seconds
         msg = f"{told} The account's quota, or that of the service behind the broker, is used up."

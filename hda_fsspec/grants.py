@@ -28,6 +28,8 @@ _TOLD_NAME = "told.json"
 _UNANSWERED_SECONDS = 180.0
 #: Grants older than the service counts are removed.
 _WINDOW_SECONDS = 3600.0
+#: Clocks of two hosts may differ by so much.
+_AHEAD_SECONDS = 60.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -102,7 +104,8 @@ class Ledger:
         for name, written_at in self._files():
             key, _, state = name.partition(".")
             age_seconds = now - written_at
-            if age_seconds > _WINDOW_SECONDS:
+            # One from the future was written by a clock that has been set back since.
+            if not -_AHEAD_SECONDS <= age_seconds <= _WINDOW_SECONDS:
                 self._unlink(self._place / name)
             elif key == left_out:
                 continue

@@ -29,6 +29,8 @@ _LOG_EVERY_SECONDS = 60.0
 _ANSWER_SECONDS = 0.2
 # Every answer tells the quota; other processes need not know each of them.
 _TELL_EVERY_SECONDS = 1.0
+# Clocks of two hosts may differ by so much.
+_AHEAD_SECONDS = 60.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,8 +46,8 @@ class Told:
     sent_at, heard_at : float
         When the request went out, and when its answer came. What was ordered in between may be
         counted in it or not.
-    closed_until : float
-        An order was refused, and none shall go out before.
+    closed_until, refused_at : float
+        An order was refused, at that time, and none shall go out before the other.
     """
 
     limit: int | None = None
@@ -54,6 +56,16 @@ class Told:
     sent_at: float = 0.0
     heard_at: float = 0.0
     closed_until: float = 0.0
+    refused_at: float = 0.0
+
+    def at(self, now: float) -> Told:
+        """Return what still means something: not what a clock noted that was set back since."""
+        told = self
+        if told.heard_at > now + _AHEAD_SECONDS:
+            told = Told(closed_until=told.closed_until, refused_at=told.refused_at)
+        if told.refused_at > now + _AHEAD_SECONDS:
+            told = dataclasses.replace(told, closed_until=0.0, refused_at=0.0)
+        return told
 
     @classmethod
     def from_json(cls, value: Any) -> Told | None:
@@ -138,10 +150,10 @@ class Quota:
         """Take note of the headers of any answer, to a request that went out at a time."""
         if "X-Quota-Remaining" not in headers:
             return
-        state = quota_state(headers)
+        now = self._clock()
+        state = quota_state(headers, now)
         if state.remaining is None:
             return
-        now = self._clock()
         with self._lock:
             told = self._told
             is_overtaken = sent_at < told.sent_at
@@ -154,6 +166,7 @@ class Quota:
                 sent_at=sent_at,
                 heard_at=now,
                 closed_until=told.closed_until,
+                refused_at=told.refused_at,
             )
             is_news = state.remaining == 0 or now - self._written_at >= _TELL_EVERY_SECONDS
         if is_news:
@@ -209,7 +222,7 @@ class Quota:
         self.withdrawn(product)
         now = self._clock()
         with self._lock:
-            told = self._told
+            told = self._told.at(now)
             if reset_at is None or reset_at <= now:
                 seconds = min(_UNTOLD_SECONDS * 2**self._untold_in_a_row, _UNTOLD_LONGEST_SECONDS)
                 if told.closed_until <= now:
@@ -218,7 +231,7 @@ class Quota:
             # Also where the headers tell of orders that are left: it may be the quota of the
             # service behind the broker.
             closed_until = max(told.closed_until, reset_at)
-            self._told = dataclasses.replace(told, closed_until=closed_until)
+            self._told = dataclasses.replace(told, closed_until=closed_until, refused_at=now)
             closed = self._closed(now, self._spent_until(now))
         self._pass_on()
         return closed
@@ -283,14 +296,15 @@ class Quota:
 
     def _learn(self) -> None:
         """Take up what another process was told since."""
-        theirs = Told.from_json(self._ledger.told())
-        if theirs is None:
-            return
+        theirs = Told.from_json(self._ledger.told()) or Told()
+        now = self._clock()
         with self._lock:
-            mine = self._told
+            mine, theirs = self._told.at(now), theirs.at(now)
             newer = theirs if theirs.sent_at > mine.sent_at else mine
-            closed_until = max(theirs.closed_until, mine.closed_until)
-            self._told = dataclasses.replace(newer, closed_until=closed_until)
+            closed = max(theirs, mine, key=lambda told: told.closed_until)
+            self._told = dataclasses.replace(
+                newer, closed_until=closed.closed_until, refused_at=closed.refused_at
+            )
 
     def _pass_on(self) -> None:
         with self._lock:

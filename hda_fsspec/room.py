@@ -32,7 +32,11 @@ _AUTO_BYTES = 50_000_000_000
 _WALK_MAX_AGE_SECONDS = 30.0
 _WALK_SHARE = 0.05
 
-# An entry that is marked as used this far in the future is protected; less is a clock that is off.
+#: For how long an entry can be protected.
+LONGEST_PROTECTION_SECONDS = 86_400.0
+
+# An entry that is marked as used this far in the future is protected; less, or more than a day, is
+# a clock that is or was off.
 _PROTECTED_SECONDS = 60.0
 _TELL_EVERY_SECONDS = 60.0
 
@@ -177,10 +181,12 @@ class Room:
         """Evict until nothing is short; True if that failed because of what changed meanwhile."""
         now = self._clock()
         was_outdated = False
-        for item in sorted(self._items):
+        # A use that is yet to come tells nothing: the clock was off, and it may be long ago.
+        latest = now + LONGEST_PROTECTION_SECONDS + _PROTECTED_SECONDS
+        for item in sorted(self._items, key=lambda item: (item.used_at <= latest, item)):
             if shortage <= 0:
                 return False
-            is_protected = item.used_at > now + _PROTECTED_SECONDS
+            is_protected = now + _PROTECTED_SECONDS < item.used_at <= latest
             if item.key in keep or is_protected:
                 continue
             if not self._is_still_due(item, now):

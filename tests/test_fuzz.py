@@ -47,6 +47,7 @@ def test_every_target_has_good_inputs(target: Target) -> None:
     seeds = seeds_of(target)
 
     assert len(seeds) >= 4
+    assert {path.name for path in CORPUS.iterdir()} == set(TARGETS)
     assert max(map(len, target.corpus()), default=0) <= 20_000
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import socket
-import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -130,7 +129,8 @@ def test_quota_of_other_calls_is_waited_for_and_of_orders_is_told(
         )
     assert sleep.waits == []
     assert caught.value.reset_at is not None
-    assert 0 < caught.value.reset_at - time.time() < 3700
+    # By the clock of this session, however wrong that is.
+    assert 0 < caught.value.reset_at - 1000.0 < 3700
 
 
 def test_retry_after_is_honoured_up_to_a_minute(
