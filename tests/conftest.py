@@ -264,12 +264,15 @@ class Processes:
             text=True,
         )
 
-    def start(self, settings: dict[str, Any], paths: list[str], *, threads: int = 1) -> int:
-        """Start a process and return its id."""
+    def start(
+        self, settings: dict[str, Any], paths: list[str], *, threads: int = 1, **more: Any
+    ) -> int:
+        """Start a process and return its id; for ``more`` see the program."""
         assert self._program.stdin is not None
         assert self._program.stdout is not None
         outcome = self._folder / f"outcome-{len(self._pids)}"
         job = {"settings": settings, "paths": paths, "threads": threads, "outcome": str(outcome)}
+        job |= more
         self._program.stdin.write(json.dumps(job, default=str) + "\n")
         self._program.stdin.flush()
         self._pids.append(int(self._program.stdout.readline()))
