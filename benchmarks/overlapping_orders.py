@@ -6,6 +6,7 @@ the same prefetch takes where orders are ready at once. One after another they w
 
 from __future__ import annotations
 
+import importlib
 import math
 import tempfile
 import time
@@ -49,6 +50,7 @@ def seconds_of(served: Served, cache_dir: Path, max_orders: int) -> float:
 
 def main() -> None:
     """Measure, and print a table; a ratio is to the ideal."""
+    importlib.import_module("hda_fsspec.products")  # now, not while it is measured
     make = "benchmarks.overlapping_orders:prepared_products"
     print(f"{PRODUCTS} products of {BODY_BYTES / 1000:.0f} kB, {PREPARATION_SECONDS:g} s each\n")
     print(

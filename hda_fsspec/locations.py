@@ -219,7 +219,7 @@ class Location:
     @property
     def path(self) -> str:
         """The canonical ``hda://`` path: query keys sorted, no glob character but in a pattern."""
-        return f"{PROTOCOL}://{'/'.join(self._segments())}"
+        return _path_of(self)
 
     @property
     def name(self) -> str:
@@ -231,14 +231,22 @@ class Location:
         """The location one segment up; the root is its own parent."""
         if self.product is not None or self.pattern is not None:
             return self.directory
-        if self._query:
-            return Location(self.dataset, dict(self._query[:-1]))
-        return Location()
+        return self._above(self._query[:-1]) if self._query else Location()
 
     @property
     def directory(self) -> Location:
         """The query, data set or root that a product or pattern is looked for in."""
-        return Location(self.dataset, dict(self._query))
+        return self._above(self._query)
+
+    def _above(self, query: Query) -> Location:
+        # Its parts were checked when this location was made.
+        made = object.__new__(Location)
+        for name, value in (
+            *(("dataset", self.dataset), ("_query", query)),
+            *(("product", None), ("pattern", None)),
+        ):
+            object.__setattr__(made, name, value)
+        return made
 
     def child(self, name: str) -> Location:
         """Return the location of a product (or, below the root, of a data set) by its id."""
@@ -271,6 +279,11 @@ class Location:
 
     def __repr__(self) -> str:
         return f"Location({self.path!r})"
+
+
+@functools.lru_cache(maxsize=4096)
+def _path_of(location: Location) -> str:
+    return f"{PROTOCOL}://{'/'.join(location._segments())}"
 
 
 @functools.lru_cache(maxsize=4096)

@@ -22,6 +22,9 @@ _TIME = re.compile(
     re.IGNORECASE,
 )
 
+#: What JSON has; a boolean is none.
+_NUMBERS = frozenset({int, float})
+
 #: How the service writes times, and so almost all that is read.
 _CANONICAL_TIME = re.compile(r"\d{4}-\d\d-\d\dT(?:[01]\d|2[0-3]):\d\d:\d\d\.\d{3}Z", re.ASCII)
 
@@ -122,7 +125,7 @@ def _bbox_around(geometry: object) -> str | None:
 
 
 def _is_number(value: object) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    return type(value) in _NUMBERS and math.isfinite(value)  # type: ignore[arg-type]
 
 
 def _text_or_none(value: object) -> str | None:
@@ -191,7 +194,9 @@ class Product:
             size=_size_or_none(told.get("size")),
             startdate=_time_or_none(told.get("startdate")),
             enddate=_time_or_none(told.get("enddate")),
-            updated=next((t for k in _UPDATED_KEYS if (t := _time_or_none(both.get(k)))), None),
+            updated=next(
+                (t for k in _UPDATED_KEYS if k in both and (t := _time_or_none(both[k]))), None
+            ),
             properties=tuple(
                 sorted(
                     (str(key), value)

@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import dataclasses
 import decimal
-import logging
+import functools
 import math
 import os
 import re
-import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -22,8 +21,7 @@ import platformdirs
 from fsspec.config import conf as fsspec_config
 
 from hda_fsspec.errors import ConfigurationError
-
-logger = logging.getLogger("hda_fsspec")
+from hda_fsspec.rcfile import read_rc
 
 DEFAULT_URL = "https://gateway.prod.wekeo2.eu/hda-broker/"  # hda 2.40, BROKER_URL
 
@@ -95,6 +93,7 @@ def _verify(value: object) -> bool | str:
     return str(path)
 
 
+@functools.lru_cache(maxsize=64)
 def _url(value: object) -> str:
     """Normalise the broker's base URL: it ends in a slash and holds no ``api/v1``."""
     text = str(value).strip()
@@ -111,17 +110,20 @@ def _url(value: object) -> str:
 
 def _folder(value: object) -> Path:
     text = os.fspath(value) if isinstance(value, os.PathLike) else str(value)
+    if text.startswith("/"):
+        return _absolute(text)
     return Path(os.path.abspath(Path(text).expanduser()))  # noqa: PTH100  (absolute, not resolved)
 
 
-def _text(value: object) -> str:
-    return str(value)
+@functools.lru_cache(maxsize=64)
+def _absolute(text: str) -> Path:
+    return Path(os.path.abspath(text))  # noqa: PTH100
 
 
 _CONVERTERS: Mapping[str, Callable[[object], Any]] = {
     "url": _url,
-    "user": _text,
-    "password": _text,
+    "user": str,
+    "password": str,
     "accept_terms": _boolean,
     "cache_dir": _folder,
     "cache_max_bytes": _bytes,
@@ -135,6 +137,7 @@ _CONVERTERS: Mapping[str, Callable[[object], Any]] = {
     "max_products": _count,
     "verify": _verify,
 }
+_VARIABLES = tuple((name, f"HDA_{name.upper()}") for name in _CONVERTERS)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -239,9 +242,7 @@ def _find(given: Mapping[str, Any]) -> dict[str, tuple[str, Any]]:
     explicit = {k: v for k, v in given.items() if v is not None or k == "cache_max_bytes"}
     config = {k: v for k, v in dict(fsspec_config.get("hda", {})).items() if v is not None}
     environment = {
-        name: os.environ[variable]
-        for name in _CONVERTERS
-        if os.environ.get(variable := f"HDA_{name.upper()}")
+        name: value for name, variable in _VARIABLES if (value := os.environ.get(variable))
     }
     sources: list[tuple[str, Mapping[str, Any]]] = [
         ("argument", explicit),
@@ -256,8 +257,9 @@ def _find(given: Mapping[str, Any]) -> dict[str, tuple[str, Any]]:
     ):
         sources.append((str(rc_path()), read_rc(rc_path())))
     found: dict[str, tuple[str, Any]] = {}
+    present = set().union(*(values for _, values in sources))
     for name, convert in _CONVERTERS.items():
-        for source, values in sources:
+        for source, values in sources if name in present else ():
             if name not in values or (name == "password" and _is_of_another(values, found)):
                 continue
             where = f"{source} HDA_{name.upper()}" if values is environment else source
@@ -276,10 +278,10 @@ def _is_of_another(values: Mapping[str, Any], found: Mapping[str, tuple[str, Any
 
 
 def _refuse_unknown(source: str, values: Mapping[str, Any]) -> None:
-    unknown = sorted(set(values) - set(_CONVERTERS))
+    unknown = values.keys() - _CONVERTERS.keys()
     if unknown:
         msg = (
-            f"Unknown setting {unknown[0]!r} ({source}). "
+            f"Unknown setting {min(unknown)!r} ({source}). "
             f"The settings are: {', '.join(_CONVERTERS)}."
         )
         raise ConfigurationError(msg)
@@ -298,53 +300,6 @@ def _convert(name: str, value: Any, convert: Callable[[object], Any], source: st
 def rc_path() -> Path:
     """Return the path of the rc file: what ``HDA_RC`` names, else ``~/.hdarc``."""
     return Path(os.environ.get("HDA_RC") or "~/.hdarc").expanduser()
-
-
-_rc_lock = threading.Lock()
-_rc_cache: dict[Path, tuple[tuple[int, int, int], dict[str, str]]] = {}
-
-
-def read_rc(path: Path) -> dict[str, str]:
-    """Read ``user`` and ``password`` from a ``key: value`` file; none where there is no file.
-
-    A ``url`` line is ignored with one log line, since many such files hold addresses of services
-    that are gone. The file is read again when it has changed.
-
-    Raises
-    ------
-    ConfigurationError
-        The file is there but cannot be read.
-    """
-    try:
-        stat = path.stat()
-        stamp = (stat.st_mtime_ns, stat.st_size, stat.st_ino)
-        with _rc_lock:
-            known = _rc_cache.get(path)
-        if known is not None and known[0] == stamp:
-            return known[1]
-        text = path.read_text(encoding="utf-8-sig")
-    except (FileNotFoundError, NotADirectoryError):
-        return {}
-    except (OSError, UnicodeDecodeError) as err:
-        msg = f"Cannot read user and password from {path}: {err}. Correct the file or its mode."
-        raise ConfigurationError(msg) from err
-    found: dict[str, str] = {}
-    for line in text.splitlines():
-        key, colon, value = line.partition(":")
-        key, value = key.strip(), value.strip()
-        if not colon or not value or key.startswith("#"):
-            continue
-        if key in {"user", "password"}:
-            found[key] = value
-        elif key == "url":
-            logger.info(
-                "The url line of %s is ignored: only user and password are read from it. "
-                "Set HDA_URL to use another broker.",
-                path,
-            )
-    with _rc_lock:
-        _rc_cache[path] = (stamp, found)
-    return found
 
 
 SETTING_NAMES = frozenset(_CONVERTERS)

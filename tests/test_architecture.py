@@ -20,6 +20,7 @@ PACKAGE = ROOT / "hda_fsspec"
 PARTS: dict[str, set[str]] = {
     "paths": {"percent", "patterns", "api_requests", "locations"},
     "schema": {"vocabulary", "parameters", "daylists", "queryables"},
+    "settings": {"rcfile", "settings"},
     "network": {"answers", "tokens", "failures", "proxies", "session", "paging", "broker"},
     "disk": {"folder", "writers", "locks", "places", "entries", "partials", "room", "staging"}
     | {"verification", "lengths", "notes", "grants", "cache"},

@@ -16,7 +16,8 @@ from pathlib import Path
 
 from hda_fsspec.cli.terminal import given_settings, remark, say
 from hda_fsspec.errors import ConfigurationError, HDAError
-from hda_fsspec.settings import Settings, rc_path, read_rc
+from hda_fsspec.rcfile import read_rc
+from hda_fsspec.settings import Settings, rc_path
 
 _PRIVATE_MODE = 0o600
 
