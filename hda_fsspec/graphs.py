@@ -31,6 +31,7 @@ from dask.core import flatten
 
 from hda_fsspec.recipes import Source
 from hda_fsspec.selections import Chosen, arrays_of, is_lazy
+from hda_fsspec.sharedchunks import shared_chunks
 
 Numbers = np.ndarray[Any, Any]
 
@@ -59,7 +60,8 @@ def products_read(*objects: Any) -> dict[Source, Numbers]:
     -------
     dict of Source to numpy.ndarray
         For each source the numbers of its products, sorted, each once. Data that are loaded, or
-        not ours, have none.
+        not ours, have none. Of a chunk of several products that Dask may read whole or in part,
+        each time anew, all are named.
     """
     found = _Found()
     collections = []
@@ -71,6 +73,7 @@ def products_read(*objects: Any) -> dict[Source, Numbers]:
             else:
                 found.add_all_of(array)
     if collections:
+        found.never_in_part(shared_chunks([_graph_of(one) for one in collections], _holds_lazy))
         found.add_graph(*_optimised_graph(collections))
     return found.products()
 
@@ -134,6 +137,11 @@ class _Found:
         # What is remembered by id is kept with it, so that nothing else can get that id.
         self._chosen: dict[int, tuple[Any, Chosen | None]] = {}
         self._added: dict[int, Any] = {}
+        self._whole: Mapping[Any, GraphNode] = {}
+
+    def never_in_part(self, tasks: Mapping[Any, GraphNode]) -> None:
+        """Take what some tasks read as they stand here, whatever slices are moved into them."""
+        self._whole = tasks
 
     def products(self) -> dict[Source, Numbers]:
         """Return them by source."""
@@ -202,9 +210,10 @@ class _Found:
             if isinstance(value, Task):
                 self._add_task(value, scope)
             inner_scope[name] = DataNode(name, _resolved(value, scope))
-        for node in inner_scope.values():
+        for key, node in inner_scope.items():
             if isinstance(node, Task):
-                self._add_task(node, inner_scope)
+                whole = self._whole.get(key)
+                self._add_task(whole if isinstance(whole, Task) else node, inner_scope)
 
     def _add_argument(self, value: Any, scope: Mapping[Any, Any]) -> None:
         if isinstance(value, Task):
@@ -231,6 +240,20 @@ class _Found:
         if known is None:
             known = self._chosen[id(array)] = (array, Chosen.below(array))
         return known[1]
+
+
+def _graph_of(collection: Any) -> Mapping[Any, Any]:
+    graph: Mapping[Any, Any] = collection.__dask_graph__()
+    return graph
+
+
+def _holds_lazy(value: Any) -> bool:
+    """Whether a task, or what stands in its place in a graph, holds a lazy array."""
+    if isinstance(value, DataNode):
+        value = value.value
+    if isinstance(value, Task):
+        return any(map(_holds_lazy, (*value.args, *value.kwargs.values())))
+    return next(_arrays_in(value), None) is not None
 
 
 def _is_getter(func: Any) -> bool:

@@ -34,6 +34,7 @@ PARTS: dict[str, set[str]] = {
     "timeline": {"timeaxis", "timerules", "timebounds", "timetwins", "timeline"},
     "lazy": {"pieces", "patience", "opened", "recipes", "headers", "keptheaders", "mismatches"}
     | {"footprints", "layouts", "stack", "stackarrays", "selections", "graphs", "orderahead"}
+    | {"sharedchunks"}
     | {"stacking", "lazily"},
     "accessor": {"weights", "plans", "prefetching", "accessor"},
     "engine": {"xarray_backend", "classical"},
@@ -98,6 +99,10 @@ PRIVATE_ALLOWED: dict[tuple[str, str], str] = {
             *("Alias", "DataNode", "GraphNode", "Task", "TaskRef", "_execute_subgraph"),
             *("convert_legacy_graph", "cull"),
         )
+    },
+    **{
+        ("sharedchunks", f"dask._task_spec.{name}"): "what a graph is made of has no public name"
+        for name in ("GraphNode", "convert_legacy_graph")
     },
 }
 

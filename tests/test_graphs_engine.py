@@ -30,8 +30,7 @@ CHUNKED: dict[str, Expression] = {
     "resample": lambda d: d.resample(time="2D").mean().isel(time=[1]),
     "rolling": lambda d: d.sst.rolling(time=3).mean().isel(time=5),
 }
-# Where a group takes part of a chunk, Dask may or may not fuse the slice with reading the chunk,
-# each time anew: what is read then differs from one optimisation of a graph to the next.
+# Where groups cut a chunk, what Dask reads of it differs each time: see the last test.
 WIDE = {name: f for name, f in CHUNKED.items() if name != "resample"}
 CASES = [
     *(pytest.param(f, {}, id=name) for name, f in {**SELECTIONS, **CHUNKED}.items()),
@@ -83,6 +82,39 @@ def test_what_is_told_becomes_local(
     made.compute()
     assert _local(cache) == set(told)
     assert made.compute().hda.products == []
+
+
+CUTTING: dict[str, tuple[Expression, set[int]]] = {
+    # The template is read for what does not lie along the dimension.
+    "resample": (CHUNKED["resample"], {1, 2, 3, 4, 5, 6}),
+    "resample, a variable": (lambda d: d.sst.resample(time="2D").mean()[1], {1, 2, 3, 4, 5, 6}),
+    "two parts": (lambda d: d.sst[0] + d.sst[1], {1, 2, 3}),
+    "one of two parts": (lambda d: xr.concat([d.sst[0:1], d.sst[4:5]], "time")[1], {5}),
+}
+
+
+@pytest.mark.parametrize("name", CUTTING)
+def test_of_chunks_that_groups_cut_never_too_few_are_told(
+    bench: Any, files: dict[str, bytes], name: str
+) -> None:
+    """Dask reads such a chunk whole or in part, each time anew: all of it is told, and no other."""
+    expression, most = CUTTING[name]
+    emulator = bench.start(products=[dated_product(name, body) for name, body in files.items()])
+    options = bench.settings(emulator)
+    cache = shared_products(Settings.resolve(**options)).cache
+    dataset = xr.open_dataset(
+        bench.query, engine=HDABackendEntrypoint, chunks={"time": 3}, storage_options=options
+    )
+    made = expression(dataset)
+
+    told = {product.product_id for product in made.hda.products}
+
+    assert told == {f"sst_202405{day:02}.nc" for day in most}
+    for _ in range(4):
+        opened.clear_pool()
+        cache.clear()
+        made.compute()
+        assert _local(cache) <= told
 
 
 def _local(cache: Any) -> set[str]:

@@ -266,7 +266,7 @@ def test_ten_thousand_products() -> None:
     recipe = untouchable(steps=10_000)
     variable = xr.Variable(("t", "x"), indexing.LazilyIndexedArray(recipe))
     anomaly = xr.DataArray(variable.chunk(t=1)) - 1.0
-    began = time.perf_counter()
+    began = time.process_time()
 
     assert len(numbers(products_read(anomaly.mean("t")))) == 10_000
-    assert time.perf_counter() - began < 5.0
+    assert time.process_time() - began < 5.0
