@@ -28,7 +28,7 @@ from hda_fsspec.errors import (
 from hda_fsspec.flights import Flight, Gate, Steps
 from hda_fsspec.formats import check_complete, extension, is_contradicted, sniff
 from hda_fsspec.licences import Licences
-from hda_fsspec.locks import FileLocks
+from hda_fsspec.locks import FileLocks, Lock
 from hda_fsspec.ordering import Ordering, QuotaClosedError, order_failed
 from hda_fsspec.orders import Orders
 from hda_fsspec.quota import Quota
@@ -106,6 +106,8 @@ class Fetches:
             clock=clock,
         )
         self._slots = f"orders of {settings.account}"
+        # New orders wait for quota in a line, of which the first few ask: thousands need not.
+        self._line = Gate(settings.max_orders + settings.max_connections)
         # Bounds the lock files that are open at one time.
         self._under_way = Gate(settings.max_orders + settings.max_connections)
         self._preparing = Gate(settings.max_orders)
@@ -125,29 +127,52 @@ class Fetches:
             Nobody wanted it any more before it was ordered.
         """
         began = self._clock()
-        give_up_at = began + self._settings.max_wait
-        cache = self._halves.cache
-        cache.prepare()
-        while True:
-            yield self._under_way
-            try:
-                lock = self._halves.locks.try_acquire(f"product {cache.key(product)}")
-                if lock is None and self._clock() < give_up_at:
+        blocked_since: float | None = None
+        is_in_line = False
+        self._halves.cache.prepare()
+        try:
+            while True:
+                if not is_in_line and not self._halves.orders.is_paid(product):
+                    yield self._line
+                    is_in_line = True
+                if self._halves.abandon(flight):
+                    raise concurrent.futures.CancelledError
+                yield self._under_way
+                lock = None
+                try:
+                    lock = self._try_lock(product)
+                    if lock is None:
+                        blocked_since = blocked_since or self._clock()
+                    # Whoever holds it so long is stuck, and nothing but work depends on it.
+                    if lock or self._has_passed(blocked_since):
+                        with lock or contextlib.nullcontext():
+                            return (yield from self._look_and_fetch(product, flight, began))
                     pause = _LOCK_POLL_SECONDS
-                else:
-                    # Whoever held it so long is stuck, and nothing but work depends on it.
-                    with lock or contextlib.nullcontext():
-                        entry = cache.lookup(product)
-                        if entry is not None:
-                            return entry
-                        return (yield from self._fetch(product, flight, began))
-            except QuotaClosedError as closed:
-                pause = closed.seconds
-            finally:
-                self._under_way.leave()
-            # Another process fetches this product, or the quota is used up. Both are waited for
-            # without a lock and without a place, so that others go on.
-            yield pause
+                except QuotaClosedError as closed:
+                    pause = closed.seconds
+                finally:
+                    self._under_way.leave()
+                # Another process fetches this product, or the quota is used up. Both are waited
+                # for without a lock and without a place, so that others go on.
+                if lock is None and is_in_line:
+                    self._line.leave()
+                    is_in_line = False
+                yield pause
+        finally:
+            if is_in_line:
+                self._line.leave()
+
+    def _try_lock(self, product: Product) -> Lock | None:
+        return self._halves.locks.try_acquire(f"product {self._halves.cache.key(product)}")
+
+    def _has_passed(self, since: float | None) -> bool:
+        return since is not None and self._clock() - since >= self._settings.max_wait
+
+    def _look_and_fetch(
+        self, product: Product, flight: Flight[Entry], began: float
+    ) -> Steps[Entry]:
+        entry = self._halves.cache.lookup(product)
+        return entry if entry is not None else (yield from self._fetch(product, flight, began))
 
     def _fetch(self, product: Product, flight: Flight[Entry], began: float) -> Steps[Entry]:
         terms = list(self._halves.licences.allow(product.dataset_id))
