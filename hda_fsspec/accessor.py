@@ -7,7 +7,6 @@ Importing this module registers it with xarray.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import xarray as xr
 
@@ -70,7 +69,7 @@ class HDAAccessor:
         Parameters
         ----------
         progress : bool
-            Whether to show a progress bar.
+            Whether to show a progress bar; it tells until when the quota is waited for.
         allow_partial : bool
             Whether to fetch what fits, in the order of the catalogue, if not all of it fits.
 
@@ -87,6 +86,9 @@ class HDAAccessor:
         HDAError
             The first fault, when all the others have ended; its notes name the others.
         """
+        # tqdm takes time to load, and most who open data show no bar.
+        from hda_fsspec.progress import bar_of
+
         # All of it is looked at before any of it is ordered.
         prepared = [
             prepare(shared_products(settings), wanted, allow_partial=allow_partial)
@@ -94,7 +96,7 @@ class HDAAccessor:
         ]
         fetched: list[Product] = []
         for one in prepared:
-            with _bar(shown=progress) as bar:
+            with bar_of(one.products, shown=progress) as bar:
                 fetched += one.run(bar)
         return list(dict.fromkeys(fetched))
 
@@ -113,10 +115,3 @@ class HDAAccessor:
             pieces = source.pieces
             wanted.setdefault(source.settings, []).extend(pieces[n] for n in numbers.tolist())
         return {settings: list(dict.fromkeys(each)) for settings, each in wanted.items()}
-
-
-def _bar(*, shown: bool) -> Any:
-    from fsspec.callbacks import TqdmCallback
-    from tqdm.auto import tqdm
-
-    return TqdmCallback({"desc": "hda", "unit": " products", "disable": not shown}, tqdm_cls=tqdm)

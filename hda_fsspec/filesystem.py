@@ -22,6 +22,7 @@ from fsspec.utils import stringify_path
 
 from hda_fsspec.errors import ConfigurationError, LocationError
 from hda_fsspec.files import Deliveries, ProductFile, copy_out
+from hda_fsspec.interest import Interest
 from hda_fsspec.listing import (
     Paths,
     located,
@@ -136,14 +137,15 @@ class HDAFileSystem(ReadOnly, LookingFileSystem):
         """Make a product local, without holding a thread while it is waited for, and open it."""
         location = located(path)
         product = await self._run(lambda: product_to_open(self._products, location))
-        opening = self._products.open(product, listener)
-        try:
-            _, handle = await asyncio.wrap_future(opening)
-        except asyncio.CancelledError:
-            # Others may wait for the product too, so it is fetched all the same.
-            opening.add_done_callback(_close_unwanted)
-            raise
-        return handle
+        with Interest() as interest:
+            opening = self._products.open(product, listener, wanted=interest.is_alive)
+            try:
+                _, handle = await asyncio.wrap_future(opening)
+            except asyncio.CancelledError:
+                # Others may wait for the product too: it may be fetched all the same.
+                opening.add_done_callback(_close_unwanted)
+                raise
+            return handle
 
     async def _cat_file(
         self, path: Any, start: int | None = None, end: int | None = None, **kwargs: Any
@@ -205,7 +207,8 @@ class HDAFileSystem(ReadOnly, LookingFileSystem):
         products = self._products
         for left in reversed(range(_TRIES_TO_OPEN)):
             product = product_to_open(products, location)
-            entry = products.local(product) or products.fetch(product).result()
+            with Interest() as interest:
+                entry = products.fetch(product, wanted=interest.is_alive).result()
             try:
                 return ProductFile(entry.path, name_of(location), self.open)
             except FileNotFoundError:
@@ -283,7 +286,13 @@ class HDAFileSystem(ReadOnly, LookingFileSystem):
             deliveries.add(product, entry.delivered_name, handle)
 
         at_a_time = self.settings.max_orders + self.settings.max_connections
-        each(found, self._products.open, keep, callback, at_a_time=at_a_time)
+        each(
+            found,
+            lambda product, wanted: self._products.open(product, wanted=wanted),
+            keep,
+            callback,
+            at_a_time=at_a_time,
+        )
         return [os.fspath(deliveries.paths[product]) for product in found]
 
     def accept_terms(self, path: str | Location) -> list[str]:

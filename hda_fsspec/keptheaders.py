@@ -8,7 +8,7 @@ from __future__ import annotations
 import concurrent.futures
 import hashlib
 import logging
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 import xarray as xr
 
@@ -115,10 +115,12 @@ class KnownHeaders:
         """Return which product a number stands for."""
         return str(self._source.pieces[number].product_id)
 
-    def _begin(self, product: Product) -> concurrent.futures.Future[_Fetched]:
+    def _begin(
+        self, product: Product, wanted: Callable[[], bool]
+    ) -> concurrent.futures.Future[_Fetched]:
         # "each" ends in an error if one fetch does; whether that is one is decided in "_take".
         outcome: concurrent.futures.Future[_Fetched] = concurrent.futures.Future()
-        self._products.fetch(product).add_done_callback(outcome.set_result)
+        self._products.fetch(product, wanted=wanted).add_done_callback(outcome.set_result)
         return outcome
 
     def _take(self, number: int, fetched: _Fetched) -> None:

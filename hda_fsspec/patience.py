@@ -17,6 +17,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Self
 
+from hda_fsspec.interest import Interest
 from hda_fsspec.products import Entry, Products
 from hda_fsspec.records import Product
 
@@ -26,23 +27,6 @@ logger = logging.getLogger("hda_fsspec")
 _GRACE_SECONDS = 0.1
 _LOOK_SECONDS = 0.2
 _LOG_EVERY_SECONDS = 60.0
-
-
-class Interest:
-    """Says that somebody waits, as long as somebody does; a context manager."""
-
-    def __init__(self) -> None:
-        self._is_alive = True
-
-    def is_alive(self) -> bool:
-        """Whether it is still wanted."""
-        return self._is_alive
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._is_alive = False
 
 
 def make_local(products: Products, product: Product) -> Entry:

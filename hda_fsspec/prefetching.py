@@ -9,7 +9,7 @@ from __future__ import annotations
 import concurrent.futures
 import dataclasses
 import errno
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from fsspec.callbacks import DEFAULT_CALLBACK
@@ -79,8 +79,10 @@ class Prefetch:
         held = sum(self.weights.of(product) for product in local)
         is_full = False
 
-        def begin(product: Product) -> _Future:
-            return _none() if is_full else self.products.fetch(product)  # type: ignore[return-value]
+        def begin(product: Product, wanted: Callable[[], bool]) -> _Future:
+            if is_full:
+                return _none()
+            return self.products.fetch(product, wanted=wanted)  # type: ignore[return-value]
 
         def finish(product: Product, entry: Entry | None) -> None:
             nonlocal held, is_full

@@ -199,9 +199,13 @@ class Products:
         )
 
     def open(
-        self, product: Product, listener: Listener | None = None
+        self,
+        product: Product,
+        listener: Listener | None = None,
+        *,
+        wanted: Callable[[], bool] | None = None,
     ) -> concurrent.futures.Future[tuple[Entry, BinaryIO]]:
-        """Make a product local and open its file, before an eviction can come in between."""
+        """Make a product local, as :meth:`fetch`, and open it before it can be evicted."""
         outcome: concurrent.futures.Future[tuple[Entry, BinaryIO]] = concurrent.futures.Future()
         outcome.set_running_or_notify_cancel()
         holding = contextlib.ExitStack()
@@ -209,7 +213,8 @@ class Products:
         outcome.add_done_callback(lambda _: holding.close())
 
         def attempt(left: int) -> None:
-            self.fetch(product, listener).add_done_callback(lambda done: finish(done, left))
+            fetch = self.fetch(product, listener, wanted=wanted)
+            fetch.add_done_callback(lambda done: finish(done, left))
 
         def finish(done: concurrent.futures.Future[Entry], left: int) -> None:
             try:
@@ -239,7 +244,12 @@ class Products:
             The first fault, when all the others have ended; its notes name the others.
         """
         self._refuse_what_does_not_fit(products)
-        entries = each(products, self.fetch, lambda _, entry: entry, callback)
+        entries = each(
+            products,
+            lambda product, wanted: self.fetch(product, wanted=wanted),
+            lambda _, entry: entry,
+            callback,
+        )
         if any(not entry.path.exists() for entry in entries):
             raise self._does_not_fit(sum(entry.size for entry in entries), len(entries))
         return entries

@@ -26,6 +26,7 @@ import xarray as xr
 from hda_fsspec import headers, opened, patience
 from hda_fsspec.errors import CANNOT_BE_HAD, ProductMismatchError
 from hda_fsspec.headers import Header, KeptHeader
+from hda_fsspec.interest import Interest
 from hda_fsspec.keptheaders import file_mark, filled_for, keep_header, kept_header
 from hda_fsspec.layouts import Layout
 from hda_fsspec.mismatches import Expected
@@ -254,11 +255,11 @@ class Stack:
         No more are under way than half of the cache can hold, so that what is fetched does not
         push out what was not read yet.
         """
-        with patience.Interest() as interest:
+        with Interest() as interest:
             yield from self._fetch_ahead(numbers, interest)
 
     def _fetch_ahead(
-        self, numbers: Sequence[int], interest: patience.Interest
+        self, numbers: Sequence[int], interest: Interest
     ) -> Iterator[tuple[int, concurrent.futures.Future[Entry]]]:
         settings = self.source.settings
         products = shared_products(settings)

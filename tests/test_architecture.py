@@ -36,12 +36,12 @@ PARTS: dict[str, set[str]] = {
     | {"footprints", "layouts", "stack", "stackarrays", "selections", "graphs", "orderahead"}
     | {"sharedchunks"}
     | {"stacking", "lazily"},
-    "accessor": {"weights", "plans", "prefetching", "accessor"},
+    "accessor": {"weights", "plans", "prefetching", "progress", "accessor"},
     "engine": {"xarray_backend", "classical"},
 }
 PART_OF = {module: part for part, modules in PARTS.items() for module in modules}
 
-VALUES = {"errors", "records", "paths"}
+VALUES = {"errors", "records", "paths", "interest"}
 FRONT = VALUES | {"settings", "use case"}
 
 #: Which parts a part may import from, late imports included. Parts that do not stand in each
@@ -49,6 +49,7 @@ FRONT = VALUES | {"settings", "use case"}
 ALLOWED: dict[str, set[str]] = {
     "errors": set(),
     "records": {"errors"},
+    "interest": set(),
     "paths": {"errors", "records"},
     "schema": {"errors", "records"},
     "settings": {"errors"},
@@ -57,7 +58,7 @@ ALLOWED: dict[str, set[str]] = {
     "formats": {"errors"},
     # orders, waiting, transfers: brings network and disk together for one product
     "licences": {"errors", "records", "network", "disk"},
-    "fetching": {"errors", "records", "settings", "network", "disk", "formats", "licences"},
+    "fetching": VALUES - {"paths"} | {"settings", "network", "disk", "formats", "licences"},
     # list a location, make its products local
     "use case": VALUES | {"schema", "settings", "network", "disk", "licences", "fetching"},
     "filesystem": FRONT,

@@ -6,7 +6,9 @@ import logging
 import time
 from typing import Any
 
+import numpy as np
 import pytest
+import xarray as xr
 
 from hda_fsspec.emulator import Fault, dated_product
 from hda_fsspec.errors import QuotaError
@@ -203,3 +205,24 @@ def many(bench: Any, count: int, **options: Any) -> Any:
         for number in range(count)
     ]
     return bench.start(products=products, **options)
+
+
+def test_a_progress_bar_tells_until_when(stacks: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    """While orders wait for quota the bar of a prefetch says so, and the plan what is left."""
+    made = {
+        f"sst_2024010{day}.nc": xr.Dataset(
+            {"sst": (("time", "x"), [[day, day]])},
+            coords={"time": [np.datetime64(f"2024-01-0{day}", "ns")]},
+        )
+        for day in range(1, 6)
+    }
+    stacks.serve(made, quota=3, quota_window_seconds=2.5)
+    dataset = stacks.open(chunks={})
+    plan = dataset.hda.plan()
+    assert (plan.quota_limit, plan.quota_left, plan.orders_needed) == (3, 2, 4)
+    assert plan.seconds_at_quota == 3600
+
+    dataset.hda.prefetch()
+
+    assert "quota used up until" in capsys.readouterr().err
+    assert dataset.hda.plan().orders_needed == 0
