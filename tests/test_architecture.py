@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import dataclasses
+import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,68 +16,20 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "hda_fsspec"
 
-#: The parts of the package, each with its modules, from the bottom up. A module that stands in
-#: none of them is a part of its own; a sub-package is one module.
-PARTS: dict[str, set[str]] = {
-    "paths": {"percent", "patterns", "api_requests", "locations"},
-    "schema": {"vocabulary", "parameters", "daylists", "queryables"},
-    "settings": {"rcfile", "settings"},
-    "network": {"answers", "tokens", "failures", "proxies", "session", "paging", "broker"},
-    "disk": {"folder", "writers", "locks", "places", "entries", "partials", "room", "staging"}
-    | {"verification", "lengths", "notes", "grants", "cache"},
-    "formats": {"filebytes", "arrays", "containers", "rasters", "formats"},
-    "fetching": {"flights", "gathering", "admission", "quota", "orders", "ordering", "transfer"}
-    | {"fetches", "pump"},
-    "use case": {"kinds", "catalogue", "products"},
-    "filesystem": {"files", "listing", "looking", "readonly", "waiting", "filesystem", "upath"},
-    "opening": {"options", "archives", "unpacking", "filelocks", "gribs", "groups", "datafiles"}
-    | {"merging", "opening", "trees", "singly"},
-    "timeline": {"timeaxis", "timerules", "timebounds", "timetwins", "timeline"},
-    "lazy": {"pieces", "patience", "opened", "recipes", "headers", "keptheaders", "mismatches"}
-    | {"footprints", "layouts", "stack", "stackarrays", "selections", "graphs", "orderahead"}
-    | {"sharedchunks"}
-    | {"stacking", "lazily"},
-    "accessor": {"weights", "plans", "prefetching", "progress", "accessor"},
-    "engine": {"xarray_backend", "classical"},
-}
+LAYERS = Path(__file__).with_name("layers.toml")
+_TABLES = tomllib.loads(LAYERS.read_text(encoding="utf-8"))
+
+
+def _expanded(names: list[str]) -> set[str]:
+    """Return the parts that names of parts and groups stand for."""
+    groups = _TABLES["groups"]
+    return {part for name in names for part in (_expanded(groups.get(name, [])) or {name})}
+
+
+PARTS: dict[str, set[str]] = {part: set(modules) for part, modules in _TABLES["parts"].items()}
 PART_OF = {module: part for part, modules in PARTS.items() for module in modules}
-
-VALUES = {"errors", "records", "paths", "interest"}
-FRONT = VALUES | {"settings", "use case"}
-
-#: Which parts a part may import from, late imports included. Parts that do not stand in each
-#: other's sets are strangers on purpose: the network half, the disk half and the formats above all.
-ALLOWED: dict[str, set[str]] = {
-    "errors": set(),
-    "records": {"errors"},
-    "interest": set(),
-    "paths": {"errors", "records"},
-    "schema": {"errors", "records"},
-    "settings": {"errors"},
-    "network": {"errors", "records", "settings"},
-    "disk": {"errors", "records"},
-    "formats": {"errors"},
-    # orders, waiting, transfers: brings network and disk together for one product
-    "licences": {"errors", "records", "network", "disk"},
-    "fetching": VALUES - {"paths"} | {"settings", "network", "disk", "formats", "licences"},
-    # list a location, make its products local
-    "use case": VALUES | {"schema", "settings", "network", "disk", "licences", "fetching"},
-    "filesystem": FRONT,
-    # one local file as a dataset: knows nothing of where it came from
-    "opening": {"errors", "formats"},
-    "timeline": set(),
-    # versions and processes that lazy data travels between
-    "travelling": {"errors"},
-    "lazy": FRONT | {"opening", "timeline", "fetching", "formats", "travelling"},
-    "accessor": FRONT | {"lazy", "disk", "fetching"},
-    "engine": FRONT | {"opening", "lazy", "accessor", "filesystem"},
-    "cli": FRONT | {"filesystem", "accessor", "disk", "formats", "demo", "emulator", "__init__"},
-    "demo": {"errors", "settings", "filesystem", "opening", "emulator"},
-    # a peer of the service, not of the client: were they to share code, they would share mistakes
-    "emulator": {"errors", "records"},
-    # the front door; what is heavy is loaded when it is first named
-    "__init__": VALUES | {"filesystem", "settings", "engine"},
-}
+VALUES = _expanded(["values"])
+ALLOWED = {part: _expanded(names) for part, names in _TABLES["allowed"].items()}
 
 #: Names that the front door offers to everyone, since they cost nothing to load.
 FRONT_DOOR_CONSTANTS = {"__version__"}
@@ -199,7 +152,7 @@ def test_every_module_has_its_place_in_the_table() -> None:
     """A new module must be given a layer before it can be used."""
     missing = sorted(UNITS - ALLOWED.keys())
 
-    assert not missing, f"{missing}: add it to the table ALLOWED in {__file__}"
+    assert not missing, f"{missing}: add it to the tables in {LAYERS}"
 
 
 def _layers(below: dict[str, set[str]]) -> set[str]:
