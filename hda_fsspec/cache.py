@@ -102,6 +102,13 @@ class Cache:
         """
         self._folder.prepare()
 
+    def check_writable(self) -> None:
+        """Raise OSError, with the next step, if nothing can be added: to be asked before an order.
+
+        The folder must have been prepared.
+        """
+        self._folder.check_writable()
+
     def key(self, product: Product) -> str:
         """Return the key of a product, the same for all its versions."""
         return product_key(product)

@@ -175,6 +175,7 @@ class Fetches:
         return entry if entry is not None else (yield from self._fetch(product, flight, began))
 
     def _fetch(self, product: Product, flight: Flight[Entry], began: float) -> Steps[Entry]:
+        self._halves.cache.check_writable()  # an order would be wasted
         terms = list(self._halves.licences.allow(product.dataset_id))
         for attempt in range(1, _TRIES + 1):
             try:

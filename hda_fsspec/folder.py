@@ -26,6 +26,7 @@ NO_ROOM_ERRNOS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 TRASH_PREFIX = "trash-"
 
 _PRIVATE_MODE = 0o700
+_EFFECTIVE_IDS = os.access in os.supports_effective_ids
 
 
 class Folder:
@@ -80,6 +81,13 @@ class Folder:
                 raise self.explained(err) from err
             self._facts = self._inspect()
         self.make(self.path)
+
+    def check_writable(self) -> None:
+        """Raise OSError, with the next step, if nothing can be added to the folder."""
+        if os.access(self.path, os.W_OK | os.X_OK, effective_ids=_EFFECTIVE_IDS):
+            return
+        is_mounted_so = os.statvfs(self.path).f_flag & os.ST_RDONLY
+        raise self.explained(OSError(errno.EROFS if is_mounted_so else errno.EACCES, ""))
 
     def make(self, path: Path) -> Path:
         """Make a sub-folder with the permissions of the root, and return it."""

@@ -39,6 +39,7 @@ _ANSWERS: dict[str, tuple[str | None, str | None]] = {
 _TRANSFERS = (
     "cut",
     "reset",
+    "stall",
     "slow",
     "wrong-length",
     "no-length",
@@ -72,11 +73,12 @@ class Fault:
     ----------
     kind : str
         "cut" and "reset" end the connection in the body of a file after ``after_bytes`` (half of
-        it for a cut, before any answer for a reset, if not given); "status" answers ``status``
-        and ``body``; "html" an HTML page; "cut-json" half of the true JSON; "hang" nothing for
-        ``seconds``; "expired" lets the request's token expire; "order-failed" lets the order fail;
-        "quota" refuses one order; "empty-page" and "duplicate-ids" spoil a page of a search;
-        "redirect" goes to the URL ``value``; "slow" sends ``value`` bytes a second; "wrong-length"
+        it for a cut, before any answer for a reset, if not given); "stall" sends so many (or half)
+        and no more; "status" answers ``status`` and ``body``; "html" an HTML page; "cut-json" half
+        of the true JSON; "hang" nothing for ``seconds``; "expired" lets the request's token expire;
+        "order-failed" lets the order fail; "quota" refuses one order; "empty-page" and
+        "duplicate-ids" spoil a page of a search; "redirect" goes to the URL ``value``; "slow"
+        sends ``value`` bytes a second; "wrong-length"
         is off by ``value``; "no-length" is chunked (or ends by closing, if ``value`` is "close");
         "name" delivers under the name ``value``; "no-validator" has neither ETag nor
         Last-Modified; "other-bytes" sends other bytes of equal length at each GET;

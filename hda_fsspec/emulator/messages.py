@@ -75,7 +75,8 @@ class FilePlan:
     framing : str
         "length", "chunked" or "close": how the client learns where the body ends.
     ending : str
-        What happens after it: "keep" the connection, "close" it, or "reset" it.
+        What happens after it: "keep" the connection, "close" it, "reset" it, or "stall": nothing
+        happens until the emulator stops.
     rate_bytes_per_second : float or None
         Throttle.
     """

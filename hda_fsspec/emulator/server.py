@@ -195,6 +195,8 @@ class Handler(BaseHTTPRequestHandler):
             else:
                 self._server.request_ends(self.connection)
                 self.connection.sendall(head if is_head else head + answer.body)
+        if answer.ending == "stall" and plan is not None:
+            self._server.stopping.wait()
         if answer.ending != "keep" and not (is_head and answer.file is not None):
             self._end(is_reset=answer.ending == "reset")
 
@@ -251,7 +253,7 @@ class Handler(BaseHTTPRequestHandler):
             is_last = sent == plan.length
             self._account(record, len(piece), is_complete=is_last and plan.is_complete)
             framed = b"%x\r\n%b\r\n" % (len(piece), piece) if is_chunked else piece
-            if is_last:
+            if is_last and plan.ending != "stall":
                 self._server.request_ends(self.connection)
             self.connection.sendall(pending + framed + (end if is_last else b""))
             pending = b""

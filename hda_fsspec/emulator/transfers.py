@@ -147,6 +147,9 @@ def _plan(plan: FilePlan, options: Options, faults: Mapping[str, Fault]) -> File
         cut_at, ending = (plan.stop - plan.start) // 2 if after is None else after, "close"
     if "reset" in faults:
         cut_at, ending = faults["reset"].after_bytes, "reset"
+    if "stall" in faults:
+        after = faults["stall"].after_bytes
+        cut_at, ending = (plan.stop - plan.start) // 2 if after is None else after, "stall"
     if "slow" in faults:
         rate = float(faults["slow"].value or 1000)
     return dataclasses.replace(
