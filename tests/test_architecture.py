@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from private_names import PRIVATE_ALLOWED
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -40,25 +41,6 @@ INPUT_OUTPUT = (
     *(*HTTP_CLIENTS, "fsspec", "glob", "io", "netCDF4", "os", "pathlib", "shutil", "socket"),
     *("subprocess", "tempfile", "threading", "time", "xarray"),
 )
-
-#: Private names of other packages that we use all the same: (module, dotted name) → the reason.
-PRIVATE_ALLOWED: dict[tuple[str, str], str] = {
-    **{
-        (module, "xarray.core.indexing"): "xarray documents it for writers of backends"
-        for module in ("recipes", "lazily", "stacking", "selections")
-    },
-    **{
-        ("graphs", f"dask._task_spec.{name}"): "what a graph is made of has no public name"
-        for name in (
-            *("Alias", "DataNode", "GraphNode", "Task", "TaskRef", "_execute_subgraph"),
-            *("convert_legacy_graph", "cull"),
-        )
-    },
-    **{
-        ("sharedchunks", f"dask._task_spec.{name}"): "what a graph is made of has no public name"
-        for name in ("GraphNode", "convert_legacy_graph")
-    },
-}
 
 
 @dataclasses.dataclass(frozen=True)

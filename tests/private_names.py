@@ -1,0 +1,22 @@
+"""Private names of other packages that the package may use, each with its reason."""
+
+from __future__ import annotations
+
+#: Private names of other packages that we use all the same: (module, dotted name) → the reason.
+PRIVATE_ALLOWED: dict[tuple[str, str], str] = {
+    **{
+        (module, "xarray.core.indexing"): "xarray documents it for writers of backends"
+        for module in ("recipes", "lazily", "stacking", "selections")
+    },
+    **{
+        ("graphs", f"dask._task_spec.{name}"): "what a graph is made of has no public name"
+        for name in (
+            *("Alias", "DataNode", "GraphNode", "Task", "TaskRef", "_execute_subgraph"),
+            *("convert_legacy_graph", "cull"),
+        )
+    },
+    **{
+        ("sharedchunks", f"dask._task_spec.{name}"): "what a graph is made of has no public name"
+        for name in ("GraphNode", "convert_legacy_graph")
+    },
+}
