@@ -164,7 +164,7 @@ class Settings:
     on_quota : {"wait", "raise"}
         What to do when the orders of the hour are used up.
     max_wait : float
-        Longest wait for quota, or for one order, in seconds.
+        Longest wait for one order, or for quota without any order going out, in seconds.
     max_orders : int
         Orders in preparation at one time, per account.
     max_connections : int
