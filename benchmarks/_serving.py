@@ -31,6 +31,7 @@ with Emulator(Catalogue(pkgutil.resolve_name(make)(*args)), **options) as emulat
             "whole_files": emulator.downloads,
             "logins": emulator.logins,
             "in_preparation": emulator.max_in_preparation,
+            "faults": emulator.chance_faults,
         }
 
     def requests():
@@ -63,6 +64,8 @@ class Counters:
         Transfers of files that went to the last byte.
     in_preparation : int
         The most orders that were in preparation at one time.
+    faults : dict
+        How many answers were spoilt at random, by kind.
     """
 
     orders: int
@@ -72,6 +75,7 @@ class Counters:
     whole_files: int
     logins: int
     in_preparation: int
+    faults: dict[str, int]
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,0 +1,176 @@
+"""Many products through a cluster, from a service that spoils some of its answers at random.
+
+``python -m benchmarks.soak --products 2000 --fault-rate 0.05``. The emulator runs in a process of
+its own. After each block of products every worker tells what it holds: files, sockets, threads,
+memory. Its first block is compared with its last; all values are compared with what was served.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from benchmarks._clusters import open_days, start_cluster
+from benchmarks._serving import Counters, Served, serve, verdict
+
+# What may be held more at the end than after the first block, for each worker. A pool of 64 open
+# products, and the connections of a worker, may not have been full then.
+_MORE_FILES = 80
+_MORE_SOCKETS = 8
+_MORE_THREADS = 8
+_MORE_MEMORY_BYTES = 48 << 20
+
+
+@dataclasses.dataclass(frozen=True)
+class Held:
+    """What a worker holds."""
+
+    files: int
+    sockets: int
+    threads: int
+    memory_bytes: int
+
+    def __str__(self) -> str:
+        return (
+            f"{self.files:5} files {self.sockets:4} sockets {self.threads:4} threads "
+            f"{self.memory_bytes / 2**20:6.0f} MiB"
+        )
+
+    def is_at_most(self, other: Held) -> bool:
+        """Whether this is no more than another one, but for what pools are filled with."""
+        return (
+            self.files <= other.files + _MORE_FILES
+            and self.sockets <= other.sockets + _MORE_SOCKETS
+            and self.threads <= other.threads + _MORE_THREADS
+            and self.memory_bytes <= other.memory_bytes + _MORE_MEMORY_BYTES
+        )
+
+
+def held_here() -> Held:
+    """Return what this process holds, after a collection of garbage."""
+    import gc
+
+    import psutil
+
+    gc.collect()
+    process = psutil.Process()
+    kinds = [Path(f"/proc/self/fd/{fd.name}") for fd in Path("/proc/self/fd").iterdir()]
+    targets = []
+    for link in kinds:
+        try:
+            targets.append(str(link.readlink()))
+        except FileNotFoundError:
+            continue  # the listing itself
+    sockets = sum(target.startswith("socket:") for target in targets)
+    return Held(
+        files=len(targets) - sockets,
+        sockets=sockets,
+        threads=process.num_threads(),
+        memory_bytes=process.memory_info().rss,
+    )
+
+
+def main(arguments: Sequence[str] = ()) -> None:
+    """Run the soak; ends with status 1 if a promise is broken."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--products", type=int, default=2000)
+    parser.add_argument("--width", type=int, default=5000, help="values of a product, 8 bytes each")
+    parser.add_argument("--fault-rate", type=float, default=0.05)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--workers", type=int, default=4)
+    parser.add_argument("--threads", type=int, default=4)
+    parser.add_argument("--blocks", type=int, default=10, help="how often to look")
+    given = parser.parse_args(arguments)
+    with (
+        tempfile.TemporaryDirectory() as scratch,
+        serve(
+            "benchmarks._clusters:daily",
+            given.products,
+            given.width,
+            options={
+                "fault_rate": given.fault_rate,
+                "fault_seed": given.seed,
+                "token_seconds": 60,
+            },
+        ) as served,
+    ):
+        verdicts = _soak(served, Path(scratch), given)
+    print()
+    for what, is_met in verdicts.items():
+        print(f"{what}: {verdict(is_met=is_met)}")
+    if not all(verdicts.values()):
+        sys.exit(1)
+
+
+def _soak(served: Served, scratch: Path, given: argparse.Namespace) -> dict[str, bool]:
+    import numpy as np
+
+    ds = open_days(served, scratch / "cache")
+    means = ds["value"].mean("x")
+    ends = [given.products * (n + 1) // given.blocks for n in range(given.blocks)]
+    samples: list[dict[str, Held]] = []
+    wrong = lost = 0
+    began = time.perf_counter()
+    with start_cluster(served, scratch, workers=given.workers, threads=given.threads) as client:
+        for begin, end in zip([0, *ends], ends, strict=False):
+            expected = np.arange(begin, end)
+            try:
+                values = client.compute(means[begin:end]).result().values
+            except Exception as err:  # noqa: BLE001  (counted, and shown)
+                lost += 1
+                print(f"products {begin} to {end}: {type(err).__name__}: {err}")
+            else:
+                wrong += int((np.abs(values - expected) > 1e-6).sum())
+            samples.append(_look(client))
+            seconds = time.perf_counter() - began
+            print(f"\n{end} products, {seconds:.0f} s, {wrong} wrong values, {lost} errors")
+            for name, held in samples[-1].items():
+                print(f"  worker {name}: {held}")
+    counted = served.count()
+    _tell(counted, given)
+    return {
+        f"all values right ({wrong} wrong)": wrong == 0,
+        f"no error reached the job ({lost})": lost == 0,
+        f"one new order for each product ({counted.new_orders} of {given.products})": (
+            counted.new_orders == given.products
+        ),
+        f"one complete download for each product ({counted.whole_files})": (
+            counted.whole_files == given.products
+        ),
+        "no worker holds more at the end than in the beginning": all(
+            last.is_at_most(samples[0][name]) for name, last in samples[-1].items()
+        ),
+        "no worker was lost": samples[0].keys() == samples[-1].keys(),
+    }
+
+
+def _look(client: Any) -> dict[str, Held]:
+    at = {address: info["name"] for address, info in _workers(client).items()}
+    found = client.run(held_here)
+    return {str(at[address]): found[address] for address in sorted(found, key=lambda a: at[a])}
+
+
+def _workers(client: Any) -> dict[str, Any]:
+    found: dict[str, Any] = client.scheduler_info(n_workers=-1)["workers"]
+    return found
+
+
+def _tell(counted: Counters, given: argparse.Namespace) -> None:
+    spoilt = sum(counted.faults.values())
+    share = spoilt / max(1, counted.requests)
+    print(
+        f"\n{counted.requests} requests, {spoilt} answers spoilt ({share:.1%}; asked for "
+        f"{given.fault_rate:.1%}): {dict(sorted(counted.faults.items()))}\n"
+        f"{counted.orders} orders, {counted.new_orders} of them new; {counted.whole_files} complete "
+        f"downloads, {counted.sent_bytes / 1e6:.1f} MB sent"
+    )
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
