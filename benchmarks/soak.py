@@ -167,8 +167,8 @@ def _tell(counted: Counters, given: argparse.Namespace) -> None:
     print(
         f"\n{counted.requests} requests, {spoilt} answers spoilt ({share:.1%}; asked for "
         f"{given.fault_rate:.1%}): {dict(sorted(counted.faults.items()))}\n"
-        f"{counted.orders} orders, {counted.new_orders} of them new; {counted.whole_files} complete "
-        f"downloads, {counted.sent_bytes / 1e6:.1f} MB sent"
+        f"{counted.orders} orders, {counted.new_orders} of them new; {counted.whole_files} "
+        f"complete downloads, {counted.sent_bytes / 1e6:.1f} MB sent"
     )
 
 

@@ -7,6 +7,7 @@ waited for holds up no read of another product.
 from __future__ import annotations
 
 import collections
+import concurrent.futures
 import dataclasses
 import functools
 import inspect
@@ -39,6 +40,7 @@ _CAN_DO_WITHOUT_INDEXES = _INDEXES in inspect.signature(xr.open_dataset).paramet
 _ROOT = "/"
 _TRIES = 5
 _MOMENT_SECONDS = 0.5
+_GUARD_SECONDS = 75.0  # a last use that lies less than a minute ahead protects from nothing
 
 _Tree = dict[str, xr.Dataset]
 
@@ -144,15 +146,38 @@ def use_tree(
         entry = entry or _local_now(source, number)
         key = (entry.path, source.options, source.node is not None)
         try:
-            return work(_pool.get(key, functools.partial(_open, source, entry)), entry)
+            result = work(_pool.get(key, functools.partial(_open, source, entry)), entry)
         except FileNotFoundError:
             # Evicted since, and its handle closed by xarray's own bound of open files.
             _pool.drop(key)
             _looked_up.pop((source, number), None)
-            entry = None
             if not left:
                 raise
+            entry = _guarded(source, number)
+        else:
+            if left < _TRIES - 1:
+                # Looked up, it is guarded no longer.
+                shared_products(source.settings).local(source.pieces[number])
+            return result
     raise AssertionError  # the last turn returns or raises
+
+
+def _guarded(source: Source, number: int) -> Entry:
+    """Make a product local that was evicted before it could be opened, and keep it for a moment.
+
+    In a cache of a few products many processes else take turns at evicting what others wait for.
+    """
+    products, product = shared_products(source.settings), source.pieces[number]
+
+    def guard(fetch: concurrent.futures.Future[Entry]) -> None:
+        if fetch.exception() is None:
+            products.cache.protect(fetch.result(), seconds=_GUARD_SECONDS)
+
+    with patience.Interest() as interest:
+        fetch = products.fetch(product, wanted=interest.is_alive)
+        # In the thread that has fetched it: until the one that waits wakes up it may be gone again.
+        fetch.add_done_callback(guard)
+        return patience.wait(fetch, products, product)
 
 
 def _local_now(source: Source, number: int) -> Entry:

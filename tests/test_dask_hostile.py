@@ -141,8 +141,9 @@ def test_a_cache_of_two_products(stacks: Any, workers: Workers) -> None:
     assert (second.result(timeout=60).values > VALUES[::-1]).all()
     assert job.emulator.orders == DAYS
     held = [path.stat().st_size for path in stacks.bench.cache_dir.rglob("*.nc")]
-    # Each worker knows at once of what it has published itself only.
-    assert sum(held) <= bound + held[0] * 2
+    # A worker knows at once of what it has published itself only, and each of the four threads
+    # may keep what it is about to open.
+    assert sum(held) <= bound + held[0] * 4
     stacks.products.cache.evict()
     assert stacks.products.cache.usage().total_bytes <= bound
 
