@@ -23,6 +23,7 @@ import xarray as xr
 
 from hda_fsspec import patience
 from hda_fsspec.formats import Format, sniff
+from hda_fsspec.interest import Interest
 from hda_fsspec.opening import OpenOptions, open_local
 from hda_fsspec.products import Entry, shared_products
 from hda_fsspec.singly import SingleVariables, can_be_read_singly
@@ -173,7 +174,7 @@ def _guarded(source: Source, number: int) -> Entry:
         if fetch.exception() is None:
             products.cache.protect(fetch.result(), seconds=_GUARD_SECONDS)
 
-    with patience.Interest() as interest:
+    with Interest() as interest:
         fetch = products.fetch(product, wanted=interest.is_alive)
         # In the thread that has fetched it: until the one that waits wakes up it may be gone again.
         fetch.add_done_callback(guard)
