@@ -25,7 +25,7 @@ from hda_fsspec.emulator import Emulator, Fault, dated_product
 from hda_fsspec.errors import DownloadError, ProductFormatError
 
 _PROGRAM = Path(__file__).with_name("fetching_processes.py")
-_KILLS = 15
+_KILLS = 25
 
 
 def archive(number: int, size: int) -> bytes:

@@ -3,13 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import json
-import subprocess
-import sys
 import threading
-import time
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,50 +11,15 @@ import pytest
 from hda_fsspec.cache import Cache
 from hda_fsspec.emulator import Emulator, Fault
 
-_PROGRAM = Path(__file__).with_name("fetching_processes.py")
-_PATIENCE_SECONDS = 60.0
 
-
-class Fleet:
-    """Processes that fetch at the same time; none is left behind."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._program = subprocess.Popen(
-            [sys.executable, str(_PROGRAM)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-
-    def fetch(
-        self, settings: dict[str, Any], paths: list[str], *, processes: int, threads: int
-    ) -> list[dict[str, str]]:
-        """Let each process fetch all paths in each of its threads; return what each of them got."""
-        assert self._program.stdin is not None
-        outcomes = [self._folder / f"fleet-{number}" for number in range(processes)]
-        for outcome in outcomes:
-            job = {"settings": settings, "paths": paths, "threads": threads, "outcome": outcome}
-            self._program.stdin.write(json.dumps(job, default=str) + "\n")
-        self._program.stdin.flush()
-        until = time.monotonic() + _PATIENCE_SECONDS
-        while not all(outcome.exists() for outcome in outcomes):
-            assert time.monotonic() < until, "a process of the fleet did not end"
-            time.sleep(0.01)
-        return [json.loads(outcome.read_text()) for outcome in outcomes]
-
-    def close(self) -> None:
-        """End the program that forks."""
-        self._program.kill()
-        self._program.communicate()
-
-
-@pytest.fixture
-def fleet(tmp_path: Path) -> Iterator[Fleet]:
-    """Return a fleet of processes."""
-    fleet = Fleet(tmp_path)
-    yield fleet
-    fleet.close()
+def fleet(
+    processes: Any, settings: dict[str, Any], paths: list[str], *, count: int, threads: int
+) -> list[dict[str, str]]:
+    """Let processes fetch all paths in each of their threads; return what each process got."""
+    for _ in range(count):
+        processes.start(settings, paths, threads=threads)
+    outcomes: list[dict[str, str]] = processes.outcomes()
+    return outcomes
 
 
 def digests(bench: Any, days: int, size: int) -> dict[str, str]:
@@ -71,7 +30,7 @@ def digests(bench: Any, days: int, size: int) -> dict[str, str]:
     }
 
 
-def test_a_fleet_orders_and_fetches_once(bench: Any, fleet: Fleet) -> None:
+def test_a_fleet_orders_and_fetches_once(bench: Any, processes: Any) -> None:
     """8 processes of 8 threads that want the same 20 products cause 20 orders and 20 downloads.
 
     Together they never have more than `max_orders` orders in preparation.
@@ -83,7 +42,7 @@ def test_a_fleet_orders_and_fetches_once(bench: Any, fleet: Fleet) -> None:
     settings = bench.settings(emulator, max_orders=5)
     paths = [bench.path(day) for day in range(1, 21)]
 
-    outcomes = fleet.fetch(settings, paths, processes=8, threads=8)
+    outcomes = fleet(processes, settings, paths, count=8, threads=8)
 
     assert outcomes == [digests(bench, 20, size)] * 8
     assert (emulator.orders, emulator.order_posts, emulator.downloads) == (20, 20, 20)
@@ -94,7 +53,7 @@ def test_a_fleet_orders_and_fetches_once(bench: Any, fleet: Fleet) -> None:
     }
 
 
-def test_a_fleet_has_no_more_than_twenty_requests_under_way(bench: Any, fleet: Fleet) -> None:
+def test_a_fleet_has_no_more_than_twenty_requests_under_way(bench: Any, processes: Any) -> None:
     """The service asks for no more than 20 requests at one time of an account, and gets no more.
 
     Thirty transfers would run at one time if nobody held them back, and listings besides.
@@ -106,7 +65,7 @@ def test_a_fleet_has_no_more_than_twenty_requests_under_way(bench: Any, fleet: F
     settings = bench.settings(emulator, max_orders=40)
     paths = [bench.path(day) for day in range(1, 32)]
 
-    outcomes = fleet.fetch(settings, paths, processes=8, threads=4)
+    outcomes = fleet(processes, settings, paths, count=8, threads=4)
 
     assert outcomes == [digests(bench, 31, size)] * 8
     assert emulator.downloads == 31
