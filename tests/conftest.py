@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 
 with contextlib.suppress(ImportError):
@@ -23,6 +24,10 @@ with contextlib.suppress(ImportError):
 
 from hda_fsspec import HDAFileSystem
 from hda_fsspec.emulator import Catalogue, DatasetEntry, Emulator, ProductEntry, dated_product
+
+# How long an example takes says more of the machine than of the code.
+hypothesis.settings.register_profile("untimed", deadline=None)
+hypothesis.settings.load_profile("untimed")
 
 _REAL_CONNECT = socket.socket.connect
 _REAL_CONNECT_EX = socket.socket.connect_ex

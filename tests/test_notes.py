@@ -221,34 +221,34 @@ def test_note_after_the_folder_was_deleted(root: Path) -> None:
     assert shelf.get("query") == 2
 
 
-def test_large_listing_is_read_quickly_in_a_new_process(root: Path) -> None:
-    """Ten thousand products are on disk in a few MB and there again within 0.3 s."""
+def test_a_large_listing_is_small_and_little_more_than_json(root: Path) -> None:
+    """Ten thousand products are a few MB on disk, and cost little more than the JSON they are."""
     products = _many(10_000)
     shelf = Shelf(root, "listings")
     shelf.put("query", pack_products(products))
-    assert _only_file(root / "v1" / "listings").stat().st_size < 5_000_000
+    file = _only_file(root / "v1" / "listings")
+    assert file.stat().st_size < 5_000_000
 
     script = (
-        "import sys, time; from pathlib import Path;"
-        "from hda_fsspec.notes import Shelf, unpack_products; start = time.perf_counter();"
+        "import json, sys, time; from pathlib import Path;"
+        "from hda_fsspec.notes import Shelf, unpack_products; start = time.process_time();"
+        "json.loads(Path(sys.argv[2]).read_bytes()); middle = time.process_time();"
         "products = unpack_products(Shelf(Path(sys.argv[1]), 'listings').get('query'));"
-        "print(len(products), time.perf_counter() - start)"
+        "print(len(products), (time.process_time() - middle) / (middle - start))"
     )
-    seconds = []
+    ratios = []
     for _ in range(3):
         done = subprocess.run(
-            [sys.executable, "-c", script, str(root)],
+            [sys.executable, "-c", script, str(root), str(file)],
             capture_output=True,
             text=True,
             check=True,
             cwd=Path(__file__).resolve().parents[1],
         )
-        count, taken = done.stdout.split()
+        count, ratio = done.stdout.split()
         assert int(count) == 10_000
-        seconds.append(float(taken))
-        if min(seconds) < 0.3:
-            break
-    assert min(seconds) < 0.3
+        ratios.append(float(ratio))
+    assert min(ratios) < 5
     assert unpack_products(shelf.get("query")) == products
 
 
