@@ -26,6 +26,9 @@ import errno
 from collections.abc import Sequence
 from typing import Any
 
+#: More faults than these are counted, and not told.
+_SHOWN_OTHERS = 20
+
 
 def _restore(cls: type[HDAError], args: tuple[Any, ...], state: dict[str, Any]) -> HDAError:
     error = cls.__new__(cls, *args)
@@ -203,3 +206,22 @@ class BrokerError(HDAError, OSError):
 #: What the service or the network may do to one product alone. Anything else holds for all alike
 #: (credentials, licences, quota, offline), or says that a product is another one (a mismatch).
 CANNOT_BE_HAD = (OrderError, DownloadError, ProductFormatError)
+
+
+def note_others(first: BaseException, others: Sequence[str], what: str) -> None:
+    """Name in the notes of a fault what else failed of the same work, each fault in a line.
+
+    Whoever shares a fault may tell of the same others: they are noted once.
+    """
+    if not others:
+        return
+    shown = "\n".join(f"  {other}" for other in others[:_SHOWN_OTHERS])
+    left = len(others) - _SHOWN_OTHERS
+    more = f"\n  and {left} more" if left > 0 else ""
+    note_once(first, f"{len(others)} other {what} failed too:\n{shown}{more}")
+
+
+def note_once(error: BaseException, note: str) -> None:
+    """Add a note to a fault, unless it is there."""
+    if note not in getattr(error, "__notes__", ()):
+        error.add_note(note)

@@ -21,7 +21,7 @@ _MAX_NAME_BYTES = 240
 
 
 class ProductFile(io.BufferedReader):
-    """The open file of a product, which is local and seekable.
+    """The open file of a product, which is local and seekable; it takes over an open handle.
 
     A pickle of it says which product is open, and where in it; it is fetched again where it is
     unpickled, if it is not local there.
@@ -36,8 +36,8 @@ class ProductFile(io.BufferedReader):
         Length in bytes.
     """
 
-    def __init__(self, local: Path, path: str, reopen: Callable[[str], Any]) -> None:
-        super().__init__(io.FileIO(os.fspath(local)))
+    def __init__(self, handle: io.BufferedReader, path: str, reopen: Callable[[str], Any]) -> None:
+        super().__init__(handle.detach())
         self.path = path
         self.size = os.fstat(self.fileno()).st_size
         self._reopen = reopen

@@ -14,8 +14,9 @@ import contextvars
 import hashlib
 import os
 from collections.abc import Sequence
+from io import BufferedReader
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any
 
 from fsspec.callbacks import DEFAULT_CALLBACK
 from fsspec.utils import stringify_path
@@ -40,8 +41,6 @@ from hda_fsspec.waiting import blocking, first_of
 
 if TYPE_CHECKING:
     from hda_fsspec.products import Entry, Listener, Products
-
-_TRIES_TO_OPEN = 5
 
 #: The faults of the `get` that a copy is part of; None where a copy is all that was asked for.
 _faults_of_get: contextvars.ContextVar[list[Exception] | None] = contextvars.ContextVar(
@@ -133,7 +132,7 @@ class HDAFileSystem(ReadOnly, LookingFileSystem):
             raise first_of(faults)
         return done
 
-    async def _open_local(self, path: Any, listener: Listener | None = None) -> BinaryIO:
+    async def _open_local(self, path: Any, listener: Listener | None = None) -> BufferedReader:
         """Make a product local, without holding a thread while it is waited for, and open it."""
         location = located(path)
         product = await self._run(lambda: product_to_open(self._products, location))
@@ -205,17 +204,10 @@ class HDAFileSystem(ReadOnly, LookingFileSystem):
             refuse(f"open with mode {mode!r}", path)
         location = located(path)
         products = self._products
-        for left in reversed(range(_TRIES_TO_OPEN)):
-            product = product_to_open(products, location)
-            with Interest() as interest:
-                entry = products.fetch(product, wanted=interest.is_alive).result()
-            try:
-                return ProductFile(entry.path, name_of(location), self.open)
-            except FileNotFoundError:
-                # Evicted in this moment, by another process or for lack of room.
-                if not left:
-                    raise
-        raise AssertionError  # the last turn returns or raises
+        product = product_to_open(products, location)
+        with Interest() as interest:
+            _, handle = products.open(product, wanted=interest.is_alive).result()
+        return ProductFile(handle, name_of(location), self.open)
 
     def open_many(self, open_files: Any) -> list[Any]:
         """Make all files of a list local at one time, then open them (fsspec calls it)."""
@@ -281,7 +273,7 @@ class HDAFileSystem(ReadOnly, LookingFileSystem):
         folder.mkdir(parents=True, exist_ok=True)
         deliveries = Deliveries(folder)
 
-        def keep(product: Product, opened: tuple[Entry, BinaryIO]) -> None:
+        def keep(product: Product, opened: tuple[Entry, BufferedReader]) -> None:
             entry, handle = opened
             deliveries.add(product, entry.delivered_name, handle)
 
@@ -315,6 +307,6 @@ def _with_folders(targets: Sequence[Any]) -> list[str]:
     return [os.path.abspath(stringify_path(target)) for target in targets]  # noqa: PTH100
 
 
-def _close_unwanted(opening: concurrent.futures.Future[tuple[Entry, BinaryIO]]) -> None:
+def _close_unwanted(opening: concurrent.futures.Future[tuple[Entry, BufferedReader]]) -> None:
     if opening.exception() is None:
         opening.result()[1].close()

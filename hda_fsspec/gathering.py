@@ -13,12 +13,12 @@ from typing import Any, TypeVar
 
 from fsspec.callbacks import DEFAULT_CALLBACK
 
+from hda_fsspec.errors import note_once, note_others
 from hda_fsspec.interest import Interest
 from hda_fsspec.records import Product
 
 T = TypeVar("T")
 
-_SHOWN_FAULTS = 20
 _TELL_EVERY_SECONDS = 1.0
 
 
@@ -84,16 +84,6 @@ def _first(faults: dict[Product, BaseException], order: Sequence[Product]) -> Ba
     first, *others = sorted(faults, key=list(order).index)
     error = faults[first]
     if first.product_id not in str(error):
-        _note(error, f"This was while {first.product_id} ({first.dataset_id}) was fetched.")
-    if others:
-        shown = "\n".join(f"  {p.product_id}: {faults[p]}" for p in others[:_SHOWN_FAULTS])
-        left = len(others) - _SHOWN_FAULTS
-        more = f"\n  and {left} more" if left > 0 else ""
-        _note(error, f"{len(others)} other products failed too:\n{shown}{more}")
+        note_once(error, f"This was while {first.product_id} ({first.dataset_id}) was fetched.")
+    note_others(error, [f"{other.product_id}: {faults[other]}" for other in others], "products")
     return error
-
-
-def _note(error: BaseException, note: str) -> None:
-    # All who asked for a product share its error.
-    if note not in getattr(error, "__notes__", ()):
-        error.add_note(note)

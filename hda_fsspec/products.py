@@ -14,7 +14,8 @@ import itertools
 import os
 import threading
 from collections.abc import Callable, Sequence
-from typing import Any, BinaryIO, TypeVar
+from io import BufferedReader
+from typing import Any, TypeVar
 
 from fsspec.callbacks import DEFAULT_CALLBACK
 
@@ -204,9 +205,11 @@ class Products:
         listener: Listener | None = None,
         *,
         wanted: Callable[[], bool] | None = None,
-    ) -> concurrent.futures.Future[tuple[Entry, BinaryIO]]:
+    ) -> concurrent.futures.Future[tuple[Entry, BufferedReader]]:
         """Make a product local, as :meth:`fetch`, and open it before it can be evicted."""
-        outcome: concurrent.futures.Future[tuple[Entry, BinaryIO]] = concurrent.futures.Future()
+        outcome: concurrent.futures.Future[tuple[Entry, BufferedReader]] = (
+            concurrent.futures.Future()
+        )
         outcome.set_running_or_notify_cancel()
         holding = contextlib.ExitStack()
         holding.enter_context(self.cache.hold(product))
@@ -285,7 +288,7 @@ class Products:
         return OSError(errno.ENOSPC, msg)
 
 
-def _open_or_none(entry: Entry, *, is_last: bool) -> BinaryIO | None:
+def _open_or_none(entry: Entry, *, is_last: bool) -> BufferedReader | None:
     """Open an entry; None if it was evicted in this moment, by another process or for room."""
     try:
         return entry.path.open("rb")

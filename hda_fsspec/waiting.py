@@ -8,7 +8,7 @@ import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
-_SHOWN = 20
+from hda_fsspec.errors import note_others
 
 
 def blocking(coroutine: Callable[..., Any]) -> Callable[..., Any]:
@@ -44,8 +44,5 @@ def blocking(coroutine: Callable[..., Any]) -> Callable[..., Any]:
 def first_of(faults: Sequence[Exception]) -> Exception:
     """Return the first of several faults, with the others in its notes."""
     first, *others = faults
-    if others:
-        shown = "\n".join(f"  {type(err).__name__}: {err}" for err in others[:_SHOWN])
-        more = f"\n  and {len(others) - _SHOWN} more" if len(others) > _SHOWN else ""
-        first.add_note(f"{len(others)} other copies failed too:\n{shown}{more}")
+    note_others(first, [f"{type(other).__name__}: {other}" for other in others], "copies")
     return first
