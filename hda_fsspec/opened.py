@@ -26,7 +26,7 @@ from hda_fsspec.formats import Format, sniff
 from hda_fsspec.interest import Interest
 from hda_fsspec.opening import OpenOptions, open_local
 from hda_fsspec.products import Entry, shared_products
-from hda_fsspec.singly import SingleVariables, can_be_read_singly
+from hda_fsspec.singly import SingleVariables, open_singly
 from hda_fsspec.trees import open_tree
 
 if TYPE_CHECKING:
@@ -229,8 +229,7 @@ def read_number(
     mark = (entry.path, source.options.group)
 
     def open_it() -> SingleVariables | None:
-        is_possible = source.node is None and can_be_read_singly(entry.path, source.options)
-        return SingleVariables(entry.path, source.options.group) if is_possible else None
+        return open_singly(entry.path, source.options) if source.node is None else None
 
     try:
         variables = _singles.get(mark, open_it)

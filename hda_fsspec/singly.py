@@ -20,13 +20,21 @@ from hda_fsspec.formats import Format, sniff
 from hda_fsspec.options import OpenOptions
 
 
-def can_be_read_singly(path: Path, options: OpenOptions) -> bool:
-    """Whether variables of a file can be read so, if it is opened in this way as a dataset.
+def open_singly(path: Path, options: OpenOptions) -> SingleVariables | None:
+    """Open a file for its single variables; None if it cannot be read so.
 
-    The options must leave everything to xarray's defaults for the netCDF library.
+    The options must leave everything to xarray's defaults, and the netCDF library must read the
+    file: what it refuses may be opened as a dataset all the same, with another library.
     """
     plain = OpenOptions(group=options.group, drop_variables=options.drop_variables)
-    return options == plain and sniff(path) in {Format.HDF5, Format.NETCDF3}
+    if options != plain or sniff(path) not in {Format.HDF5, Format.NETCDF3}:
+        return None
+    try:
+        return SingleVariables(path, options.group)
+    except (FileNotFoundError, PermissionError):
+        raise
+    except (ImportError, OSError):
+        return None
 
 
 def are_numbers(dtype: np.dtype[Any], encoding: Any) -> bool:
@@ -40,7 +48,7 @@ class SingleVariables:
     Parameters
     ----------
     path : Path
-        A file that :func:`can_be_read_singly`.
+        A netCDF file.
     group : str or None
         The group.
     """
