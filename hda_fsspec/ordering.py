@@ -82,7 +82,8 @@ class Ordering:
         TermsNotAcceptedError, AuthenticationError, BrokerError
             It refuses the account, or cannot be asked.
         """
-        if not self._orders.is_paid(product):
+        is_new = not self._orders.is_paid(product)
+        if is_new:
             closed = self._quota.ask(product)
             if closed is not None:
                 raise self._closed(closed, began)
@@ -91,12 +92,12 @@ class Ordering:
         except QuotaError as err:
             raise self._closed(self._quota.refused(product, err.reset_at), began) from err
         except BrokerError as err:
-            if err.status is None:
+            if is_new and err.status is None:
                 # Nobody knows whether the service took it.
                 self._quota.granted(product)
-                raise
-            self._quota.withdrawn(product)
-            if err.status >= 500:
+            else:
+                self._quota.withdrawn(product)
+            if err.status is None or err.status >= 500:
                 raise
             msg = order_failed(product, str(err))
             raise OrderError(msg, product_id=product.product_id) from err
@@ -104,8 +105,9 @@ class Ordering:
             self._quota.withdrawn(product)
             raise
         self._orders.put(product, download_id)
-        self._quota.granted(product)
-        self._granted_at = self._clock()
+        if is_new:
+            self._quota.granted(product)
+            self._granted_at = self._clock()
         logger.info("%s: ordered (%s)", product.product_id, download_id)
         return download_id
 

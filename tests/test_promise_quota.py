@@ -125,11 +125,36 @@ def test_a_repeated_order_is_no_new_one(bench: Any) -> None:
     fs._products.cache.clear()
     emulator.forget_orders()
 
+    grants = bench.cache_dir / "v1" / "quota"
+    for each in grants.glob("*/*.granted"):
+        each.unlink()
+
     assert fs.cat(bench.path(1)) == bench.body(1)
-    assert fs._products.quota().left == 0
+    assert list(grants.glob("*/*.granted")) == []
     with pytest.raises(QuotaError):
         fs.cat(bench.path(3))
     assert emulator.orders == 2
+
+
+def test_a_repeated_order_opens_no_closed_quota(
+    bench: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A refusal without a time holds back new orders also after an old one was repeated."""
+    monkeypatch.setattr("hda_fsspec.quota._UNTOLD_SECONDS", 60.0)
+    emulator = bench.start(days=3, quota=1, quota_window_seconds=60, quota_headers=False)
+    fs = bench.filesystem(emulator, on_quota="raise")
+    fs.cat(bench.path(1))
+    with pytest.raises(QuotaError):
+        fs.cat(bench.path(2))
+    fs._products.cache.clear()
+    emulator.forget_orders()
+    fs.cat(bench.path(1))
+    posts = emulator.order_posts
+
+    with pytest.raises(QuotaError):
+        fs.cat(bench.path(3))
+
+    assert emulator.order_posts == posts
 
 
 def test_the_last_order_of_the_quota_is_used(bench: Any) -> None:
