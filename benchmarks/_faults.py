@@ -9,6 +9,7 @@ from typing import Any
 from benchmarks._stage import Run, Stage
 
 LIMIT_SECONDS = 120.0
+OUTAGE_SECONDS = 60.0
 
 _FILE = "dataaccess/download/"
 _ORDER = {"method": "POST", "path": "dataaccess/download"}
@@ -67,6 +68,14 @@ def token_expires(stage: Stage) -> tuple[Run, str]:
     return run, f"{stage.served.count().logins} logins"
 
 
+def outage(stage: Stage) -> tuple[Run, str]:
+    """Let the fault end after a while."""
+    process = stage.start()
+    if not process.ends_within(OUTAGE_SECONDS):
+        stage.served.clear_faults()
+    return process.wait(LIMIT_SECONDS), ""
+
+
 def without_room(stage: Stage) -> tuple[Run, str]:
     """Let no file become larger than half of the product."""
     return stage.start(max_file_bytes=_HALF).wait(LIMIT_SECONDS), ""
@@ -121,6 +130,8 @@ CASES = (
          [_fault("html", status=502, method="GET", path=_FILE)]),
     Case("file answers 200 with an HTML page, once", [_fault("html", method="GET", path=_FILE)]),
     Case("search answers 500 for ever", [_fault("status", status=500, times=None, **_SEARCH)]),
+    Case("search answers 503 for a minute", [_fault("status", status=503, times=None, **_SEARCH)],
+         play=outage),
     Case("one of three orders fails", [_fault("order-failed", times=None,
          product_id="faults_20240102.nc")], products=3),
     Case("token expires in mid-job, told by 401", options={"rate_bytes_per_second": _RATE},

@@ -42,6 +42,7 @@ with Emulator(Catalogue(pkgutil.resolve_name(make)(*args)), **options) as emulat
         "count": count,
         "requests": requests,
         "fault": lambda **told: emulator.fault(Fault(**told)),
+        "clear": emulator.clear_faults,
         "expire": emulator.expire_tokens,
         "forget": emulator.forget_orders,
     }
@@ -116,6 +117,10 @@ class Served:
     def fault(self, kind: str, **told: Any) -> None:
         """Script a fault; see :class:`hda_fsspec.emulator.Fault`."""
         self._ask("fault", kind=kind, **told)
+
+    def clear_faults(self) -> None:
+        """Let it do nothing wrong any more."""
+        self._ask("clear")
 
     def expire_tokens(self) -> None:
         """Let all access tokens expire now."""

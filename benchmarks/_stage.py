@@ -52,6 +52,14 @@ class Process:
         self._process.kill()
         self._process.communicate()
 
+    def ends_within(self, seconds: float) -> bool:
+        """Wait for so long at most, and return whether it has ended."""
+        try:
+            self._process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            return False
+        return True
+
     def wait(self, limit_seconds: float) -> Run:
         """Wait for its end; at the time limit it is killed."""
         try:

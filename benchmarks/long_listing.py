@@ -17,7 +17,7 @@ from benchmarks._serving import run_alone, serve, verdict
 from benchmarks.open_query import PRODUCTS, QUERY
 
 LATENCY_SECONDS = 0.05
-ROUNDS = 3
+ROUNDS = 5
 MIN_RATIO = 3.0
 MAX_KEPT_SECONDS = 0.3
 OURS, KEPT, THEIRS = "ls, empty cache", "ls, listing on disk", "hda, search"
