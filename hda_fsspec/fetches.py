@@ -31,6 +31,7 @@ from hda_fsspec.licences import Licences
 from hda_fsspec.locks import FileLocks, Lock
 from hda_fsspec.ordering import Ordering, QuotaClosedError, order_failed
 from hda_fsspec.orders import Orders
+from hda_fsspec.places import Places
 from hda_fsspec.quota import Quota
 from hda_fsspec.records import Product
 from hda_fsspec.settings import Settings
@@ -42,7 +43,7 @@ _FIRST_POLL_SECONDS = 0.1
 _POLL_GROWTH = 1.5
 _LONGEST_POLL_SECONDS = 10.0
 _LOCK_POLL_SECONDS = 0.1
-_SLOT_POLL_SECONDS = 0.25
+_PLACE_POLL_SECONDS = 0.25
 # A finished order may be forgotten by the service (how long it lives is not documented), a file
 # may arrive damaged, the cache may be cleared meanwhile: how often to start anew.
 _TRIES = 3
@@ -58,6 +59,8 @@ class Halves:
 
     Attributes
     ----------
+    preparing : Places
+        A place for each order in preparation, of those that all processes of the account share.
     learn : callable
         Told the true length of each product that was fetched.
     expected : callable
@@ -71,6 +74,7 @@ class Halves:
     locks: FileLocks
     admission: Admission
     orders: Orders
+    preparing: Places
     quota: Quota
     licences: Licences
     learn: Callable[[Product, int], object]
@@ -105,12 +109,12 @@ class Fetches:
             quota=halves.quota,
             clock=clock,
         )
-        self._slots = f"orders of {settings.account}"
         # New orders wait for quota in a line, of which the first few ask: thousands need not.
         self._line = Gate(settings.max_orders + settings.max_connections)
         # Bounds the lock files that are open at one time.
         self._under_way = Gate(settings.max_orders + settings.max_connections)
         self._preparing = Gate(settings.max_orders)
+        self._places = range(settings.max_orders)
         # One connection stays free for orders and polls.
         self._transfers = Gate(max(1, settings.max_connections - 1))
 
@@ -213,15 +217,13 @@ class Fetches:
     def _prepare(self, product: Product, flight: Flight[Entry], began: float) -> Steps[str]:
         """Order a product, or take up its order of an earlier run, and wait until it is ready."""
         yield self._preparing
-        slot = None
+        place = None
         give_up_at = self._clock() + self._settings.max_wait
         try:
-            while slot is None:
-                slot = self._halves.locks.slots(self._slots, self._settings.max_orders)
-                if slot is None and self._clock() > give_up_at:
+            while (place := self._halves.preparing.take(self._places)) is None:
+                if self._clock() > give_up_at:
                     raise self._too_many(product)
-                if slot is None:
-                    yield _SLOT_POLL_SECONDS
+                yield _PLACE_POLL_SECONDS
             download_id = self._halves.orders.get(product)
             is_old = download_id is not None
             if download_id is None:
@@ -240,8 +242,8 @@ class Fetches:
             return download_id
         finally:
             try:
-                if slot is not None:
-                    slot.release()
+                if place is not None:
+                    self._halves.preparing.give_back(place)
             finally:
                 self._preparing.leave()
 

@@ -11,7 +11,6 @@ import errno
 import hashlib
 import logging
 import os
-import random
 import threading
 from pathlib import Path
 from types import TracebackType
@@ -121,18 +120,6 @@ class FileLocks:
                 with _held_guard:
                     _held.discard(path)
         return lock
-
-    def slots(self, name: str, count: int) -> Lock | None:
-        """Take one of so many numbered locks of that name; None if others hold them all.
-
-        All processes that give the same count share the slots.
-        """
-        first = random.randrange(count) if count > 0 else 0  # noqa: S311  # spreads the attempts
-        for step in range(count):
-            lock = self.try_acquire(f"{name}#{(first + step) % count}")
-            if lock is not None:
-                return lock
-        return None
 
     def _lock(self, path: Path) -> Lock | None:
         try:

@@ -73,6 +73,7 @@ class Products:
         )
         notes = Notes(settings.cache_dir)
         self.settings = settings
+        self.account = account
         self.cache = Cache(settings.cache_dir, max_bytes=settings.cache_max_bytes)
         self.catalogue = Catalogue(settings, broker, notes, account)
         self._session = session
@@ -87,6 +88,7 @@ class Products:
             locks=FileLocks(settings.cache_dir),
             admission=admission,
             orders=Orders(notes, account),
+            preparing=Places(settings.cache_dir, f"orders of {account}"),
             quota=self._quota,
             licences=self.catalogue.licences,
             learn=self._lengths.note,

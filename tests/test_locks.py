@@ -48,23 +48,6 @@ def test_locks_exclude_and_are_freed_by_death(tmp_path: Path) -> None:
     assert again.path.exists()
 
 
-def test_slots_are_as_many_as_told(tmp_path: Path) -> None:
-    """Of three slots three are given, and one that is given back can be taken again."""
-    locks = [FileLocks(tmp_path / "cache") for _ in range(2)]
-    held = [locks[number % 2].slots("orders", 3) for number in range(3)]
-
-    assert all(held)
-    assert locks[0].slots("orders", 3) is None
-    assert locks[0].slots("orders", 0) is None
-    assert held[1] is not None
-    held[1].release()
-    again = locks[1].slots("orders", 3)
-    assert again is not None
-    for lock in (held[0], held[2], again):
-        assert lock is not None
-        lock.release()
-
-
 def test_disk_that_cannot_lock_is_told_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -19,6 +19,7 @@ import pytest
 from hda_fsspec.emulator import Fault, dated_product
 from hda_fsspec.errors import OrderTimeoutError
 from hda_fsspec.locks import FileLocks
+from hda_fsspec.places import Places
 
 _PROGRAM = Path(__file__).with_name("fetching_processes.py")
 
@@ -204,13 +205,14 @@ def test_slots_of_stuck_processes_are_told(bench: Any) -> None:
     """Where all orders at a time are taken for `max_wait`, the error says so."""
     emulator = bench.start(days=1)
     fs = bench.filesystem(emulator, max_wait=0.3, max_orders=1)
-    slot = FileLocks(bench.cache_dir).slots(f"orders of {fs.settings.account}", 1)
-    assert slot is not None
+    taken = Places(bench.cache_dir, f"orders of {fs._products.account}")
+    assert taken.take([0]) == 0
 
-    with slot, pytest.raises(OrderTimeoutError, match="max_orders"):
+    with pytest.raises(OrderTimeoutError, match="max_orders"):
         fs.open(bench.path(1))
 
     assert emulator.order_posts == 0
+    taken.give_back(0)
     assert fs.cat(bench.path(1)) == bench.body(1)
 
 
