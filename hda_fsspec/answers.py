@@ -1,7 +1,7 @@
 """What an answer of the service means: error bodies, quota headers, file names, ranges.
 
 Pure functions over status, headers and bytes. Whatever the network sends, they return a value;
-they never raise. Sources of the shapes: ``docs/service.md``.
+they never raise (but one). Sources of the shapes: ``docs/service.md``.
 """
 
 from __future__ import annotations
@@ -209,6 +209,16 @@ def delivered_name(headers: Mapping[str, str]) -> str | None:
         return re.sub(r"\\(.)", r"\1", quoted.group(1)) or None
     plain = re.search(r"filename\s*=\s*([^;]+)", value, re.IGNORECASE)
     return (plain.group(1).strip().strip('"') or None) if plain is not None else None
+
+
+def read_json(body: bytes, secrets: Iterable[str]) -> Any:
+    """Read the JSON of an answer, without the secrets that it may quote.
+
+    What a service says is repeated in errors and kept on disk; its tokens must not be. The one
+    function here that raises: ValueError and RecursionError, as :func:`json.loads` does.
+    """
+    text = body.decode(json.detect_encoding(body), "surrogatepass")
+    return json.loads(redact(text, secrets))
 
 
 def redact(text: str, secrets: Iterable[str]) -> str:

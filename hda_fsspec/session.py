@@ -19,7 +19,7 @@ import requests.adapters
 import urllib3.exceptions
 
 from hda_fsspec import __version__
-from hda_fsspec.answers import Answer, Problem, explain, redact, retry_after
+from hda_fsspec.answers import Answer, Problem, explain, read_json, redact, retry_after
 from hda_fsspec.errors import BrokerError, OfflineError
 from hda_fsspec.failures import RETRIES, Failures, delay_seconds, error_of, no_answer
 from hda_fsspec.proxies import proxies_for
@@ -130,7 +130,7 @@ class Session:
                 method, address, params=params, json=body, retry_quota=retry_quota
             )
             try:
-                return response.json()
+                return read_json(response.content, self._tokens.secrets())
             # A number of thousands of digits, or nesting without end, is no JSONDecodeError.
             except (ValueError, RecursionError):
                 if failures <= RETRIES["not JSON"]:

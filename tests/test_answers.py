@@ -20,6 +20,7 @@ from hda_fsspec.answers import (
     content_range,
     delivered_name,
     explain,
+    read_json,
     quota_state,
     redact,
     retry_after,
@@ -320,3 +321,16 @@ def test_secrets_are_replaced_however_they_are_written(secret: str) -> None:
     assert json.dumps(secret)[1:-1] not in text
     assert "p%C3%A4" not in text
     assert text.count("***") >= 3
+
+
+def test_json_is_read_without_the_secrets_that_it_quotes() -> None:
+    """What an answer repeats of password and token is gone before anything else sees it."""
+    sent = json.dumps({"message": 'no rights for to"ken', "features": ["p%40ss", 1.5, None]})
+
+    assert read_json(sent.encode("utf-16"), ['to"ken', "p@ss"]) == {
+        "message": "no rights for ***",
+        "features": ["***", 1.5, None],
+    }
+    for broken in (b"", b"{", b"\xff\xfe{", b"[" * 100_000):
+        with pytest.raises((ValueError, RecursionError)):
+            read_json(broken, ["x"])
