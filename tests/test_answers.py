@@ -20,8 +20,8 @@ from hda_fsspec.answers import (
     content_range,
     delivered_name,
     explain,
-    read_json,
     quota_state,
+    read_json,
     redact,
     retry_after,
 )
