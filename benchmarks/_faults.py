@@ -9,7 +9,6 @@ from typing import Any
 from benchmarks._stage import Run, Stage
 
 LIMIT_SECONDS = 120.0
-OUTAGE_SECONDS = 60.0
 
 _FILE = "dataaccess/download/"
 _ORDER = {"method": "POST", "path": "dataaccess/download"}
@@ -68,12 +67,16 @@ def token_expires(stage: Stage) -> tuple[Run, str]:
     return run, f"{stage.served.count().logins} logins"
 
 
-def outage(stage: Stage) -> tuple[Run, str]:
-    """Let the fault end after a while."""
-    process = stage.start()
-    if not process.ends_within(OUTAGE_SECONDS):
-        stage.served.clear_faults()
-    return process.wait(LIMIT_SECONDS), ""
+def outage(seconds: float) -> Play:
+    """Return a play that runs the client, and lets the fault end after a while."""
+
+    def play(stage: Stage) -> tuple[Run, str]:
+        process = stage.start()
+        if not process.ends_within(seconds):
+            stage.served.clear_faults()
+        return process.wait(LIMIT_SECONDS), ""
+
+    return play
 
 
 def without_room(stage: Stage) -> tuple[Run, str]:
@@ -130,8 +133,10 @@ CASES = (
          [_fault("html", status=502, method="GET", path=_FILE)]),
     Case("file answers 200 with an HTML page, once", [_fault("html", method="GET", path=_FILE)]),
     Case("search answers 500 for ever", [_fault("status", status=500, times=None, **_SEARCH)]),
+    Case("search answers 500 for 20 seconds", [_fault("status", times=None, **_SEARCH)],
+         play=outage(20.0)),
     Case("search answers 503 for a minute", [_fault("status", status=503, times=None, **_SEARCH)],
-         play=outage),
+         play=outage(60.0)),
     Case("one of three orders fails", [_fault("order-failed", times=None,
          product_id="faults_20240102.nc")], products=3),
     Case("token expires in mid-job, told by 401", options={"rate_bytes_per_second": _RATE},

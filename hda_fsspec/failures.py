@@ -12,17 +12,17 @@ from hda_fsspec.errors import AuthenticationError, BrokerError, HDAError, QuotaE
 
 #: How often each status, or other kind of fault, is asked again; what is not here, never. 500 is
 #: often permanent at this service: the official client retried it 500 times and hung for hours
-#: (ecmwf/hda#40).
+#: (ecmwf/hda#40). Nine retries outlast a gateway that restarts: they take more than a minute.
 RETRIES: dict[int | str, int] = {
     408: 6,
     429: 6,
     500: 3,
-    502: 6,
-    503: 6,
-    504: 6,
+    502: 9,
+    503: 9,
+    504: 9,
     "not JSON": 2,
     "timeout": 2,
-    "connection": 6,
+    "connection": 9,
     "first connection": 2,
 }
 

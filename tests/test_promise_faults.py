@@ -67,7 +67,7 @@ def test_what_passes_is_retried(
 
 
 @pytest.mark.parametrize(
-    ("status", "tries"), [(500, 4), (502, 7), (503, 7), (504, 7), (418, 1), (400, 1)]
+    ("status", "tries"), [(500, 4), (502, 10), (503, 10), (504, 10), (418, 1), (400, 1)]
 )
 def test_retries_are_bounded(status: int, tries: int, bench: Any) -> None:
     """A fault that stays is told after a bounded number of tries, with its status."""
