@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -269,3 +270,20 @@ def test_the_command_prints_three_lines_and_ends_cleanly(
     assert list(lines) == ["HDA_URL", "HDA_USER", "HDA_PASSWORD"]
     assert home.ok
     assert (process.returncode, rest) == (0, ("", ""))
+
+
+def test_requests_under_way_are_counted_and_idle_sockets_apart() -> None:
+    """The most requests at one time are told, and the most sockets, of which some are idle."""
+    catalogue = Catalogue([DatasetEntry(DATASET, days(1))])
+    with Emulator(catalogue, latency_seconds=0.3, latency_paths=("datasets",)) as emulator:
+        clients = [Api(emulator) for _ in range(4)]
+        for client in clients:
+            client.login()  # and keeps its socket
+        assert (emulator.max_requests, emulator.max_connections) == (1, 4)
+
+        with ThreadPoolExecutor(3) as pool:
+            list(pool.map(lambda client: client.call("GET", "datasets"), clients[:3]))
+
+        assert (emulator.max_requests, emulator.max_connections) == (3, 4)
+        for client in clients:
+            client.session.close()
