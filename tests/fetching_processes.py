@@ -8,10 +8,13 @@ printed. It starts in milliseconds, since everything is imported here already.
 With ``again`` the process is a notebook, whose user presses Ctrl-C while it reads its one path, and
 runs the cell again when the file of that name exists. With ``held`` it stops in the middle of
 publishing, makes the file of that name, and goes on with the second attempt.
+
+With ``locks_lie`` all file locks succeed, as on some network disks.
 """
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import os
@@ -70,6 +73,8 @@ def _as_notebook(job: dict[str, Any]) -> dict[str, str]:
 
 
 def _work(job: dict[str, Any]) -> None:
+    if job.get("locks_lie"):
+        fcntl.flock = lambda fd, operation: None
     if "again" in job:
         _write(job, _as_notebook(job))
         return

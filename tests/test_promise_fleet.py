@@ -13,11 +13,17 @@ from hda_fsspec.emulator import Emulator, Fault
 
 
 def fleet(
-    processes: Any, settings: dict[str, Any], paths: list[str], *, count: int, threads: int
+    processes: Any,
+    settings: dict[str, Any],
+    paths: list[str],
+    *,
+    count: int,
+    threads: int,
+    **more: Any,
 ) -> list[dict[str, str]]:
     """Let processes fetch all paths in each of their threads; return what each process got."""
     for _ in range(count):
-        processes.start(settings, paths, threads=threads)
+        processes.start(settings, paths, threads=threads, **more)
     outcomes: list[dict[str, str]] = processes.outcomes()
     return outcomes
 
@@ -70,6 +76,24 @@ def test_a_fleet_has_no_more_than_twenty_requests_under_way(bench: Any, processe
     assert outcomes == [digests(bench, 31, size)] * 8
     assert emulator.downloads == 31
     assert 8 < emulator.max_requests <= 20
+
+
+def test_a_fleet_whose_locks_all_succeed(bench: Any, processes: Any) -> None:
+    """Where every lock is given to everybody, work is done twice, and no byte is wrong."""
+    size = 200_000
+    emulator = bench.start(
+        days=6, size=size, preparation_seconds=0.05, rate_bytes_per_second=size / 0.1
+    )
+    paths = [bench.path(day) for day in range(1, 7)]
+
+    outcomes = fleet(processes, bench.settings(emulator), paths, count=4, threads=2, locks_lie=True)
+
+    assert outcomes == [digests(bench, 6, size)] * 4
+    assert emulator.orders == 6
+    assert emulator.downloads > 6
+    assert sorted(entry.path.read_bytes() for entry in Cache(bench.cache_dir).entries()) == sorted(
+        bench.body(day, size) for day in range(1, 7)
+    )
 
 
 def sixteen_threads(bench: Any, emulator: Emulator, **settings: Any) -> list[bytes]:
