@@ -105,7 +105,6 @@ def test_a_job_goes_on_while_the_clock_jumps(bench: Any) -> None:
     for day, (listed, new, old, seconds) in enumerate(json.loads(done.stdout), start=1):
         assert listed == len(jumps)
         assert (new, old) == (bench.body(day).hex(), bench.body(1).hex())
-        # A clock that is ahead of the service takes its reset for past, and asks after 5 s.
         assert seconds < 8
     assert emulator.orders == len(jumps)
     assert emulator.downloads == len(jumps)

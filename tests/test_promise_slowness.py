@@ -46,10 +46,10 @@ def gets(emulator: Emulator) -> list[int]:
 
 def test_a_slow_server_is_not_cut_off(bench: Any) -> None:
     """A body of 1 kB/s takes longer than the time-out, and comes in one piece all the same."""
-    emulator = bench.start(days=1, size=900)
+    emulator = bench.start(days=1, size=1500)
     emulator.fault(Fault("slow", value=1000))
 
-    assert bench.filesystem(emulator, timeout=0.3).cat(bench.path(1)) == bench.body(1, 900)
+    assert bench.filesystem(emulator, timeout=1).cat(bench.path(1)) == bench.body(1, 1500)
 
     assert gets(emulator) == [200]
 
@@ -59,7 +59,7 @@ def test_a_body_that_stalls_is_gone_on_with(bench: Any) -> None:
     emulator = bench.start(days=1)
     emulator.fault(Fault("stall", after_bytes=1500))
 
-    assert bench.filesystem(emulator, timeout=0.2).cat(bench.path(1)) == bench.body(1)
+    assert bench.filesystem(emulator, timeout=0.5).cat(bench.path(1)) == bench.body(1)
 
     assert gets(emulator) == [200, 206]
 
@@ -68,7 +68,7 @@ def test_a_body_that_always_stalls_is_told(bench: Any) -> None:
     """A body that never gets further is an error that says so, and the order is not wasted."""
     emulator = bench.start(days=1)
     emulator.fault(Fault("stall", after_bytes=0, times=None))
-    fs = bench.filesystem(emulator, timeout=0.1)
+    fs = bench.filesystem(emulator, timeout=0.25)
 
     with pytest.raises(DownloadError, match="Open it again later"):
         fs.cat(bench.path(1))
@@ -86,7 +86,7 @@ def test_a_server_that_never_answers_is_given_up(place: str, bench: Any) -> None
     method, path = _PLACES[place]
     emulator = bench.start(days=1)
     emulator.fault(Fault("hang", method=method, path=path, times=None))
-    fs = bench.filesystem(emulator, timeout=0.1)
+    fs = bench.filesystem(emulator, timeout=0.25)
 
     with pytest.raises(BrokerError, match="no answer in 3 tries") as caught:
         fs.cat(bench.path(1))
