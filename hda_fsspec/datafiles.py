@@ -123,7 +123,7 @@ def open_data_file_groups(file: DataFile, options: OpenOptions) -> dict[str, xr.
     def open_groups(each: str, **more: Any) -> dict[str, xr.Dataset]:
         # One by one: xarray's own way shares a lock among groups that it cannot be given.
         above = f"/{(options.group or '').strip('/')}".rstrip("/")
-        below = [path for path in list_groups(file.path) if path.startswith(f"{above}/")]
+        below = [path for path in list_groups(file.path) or () if path.startswith(f"{above}/")]
         groups: dict[str, xr.Dataset] = {}
         with contextlib.ExitStack() as opened:
             for path in (above or "/", *below):
@@ -241,7 +241,7 @@ def _attempt(
     except ProductFormatError as problem:
         if options.group not in _ROOT:
             groups = list_groups(file.path)
-            if groups and f"/{str(options.group).strip('/')}" not in groups:
+            if groups is not None and f"/{str(options.group).strip('/')}" not in groups:
                 raise no_such_group(file.name, str(options.group), groups) from problem
         is_ours_to_choose = options.product_engine is None and file.format is Format.HDF5
         if not is_ours_to_choose or engine == "h5netcdf" or not _is_installed("h5netcdf"):

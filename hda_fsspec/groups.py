@@ -15,10 +15,10 @@ from hda_fsspec.filelocks import HDF5_GUARD
 _MAX_SHOWN = 20
 
 
-def list_groups(path: Path) -> dict[str, int]:
+def list_groups(path: Path) -> dict[str, int] | None:
     """Return the paths of the groups of an HDF5 file, the root left out: how many variables each.
 
-    Those of another file, or of one that netCDF4 cannot read: none.
+    None for another file, or one that netCDF4 cannot read.
     """
     with HDF5_GUARD:
         try:
@@ -26,7 +26,7 @@ def list_groups(path: Path) -> dict[str, int]:
                 str(path), lock=HDF5_GUARD
             )
         except (OSError, RuntimeError, ImportError):
-            return {}
+            return None
         try:
             return dict(_walk(store.ds, ""))
         finally:
@@ -50,6 +50,8 @@ def only_groups(name: str, groups: Mapping[str, int]) -> ProductFormatError:
 def no_such_group(name: str, group: str, groups: Mapping[str, int]) -> ProductFormatError:
     """Return the error of a group that a file does not have, with those that it has."""
     wanted = group.strip("/")
+    if not groups:
+        return ProductFormatError(f"{name} has no group {wanted!r}: it has none. Leave group out.")
     paths = {group.lower(): group for group in _fullest(groups)}
     names = {group.rpartition("/")[2].lower(): group for group in reversed(_fullest(groups))}
     spellings = {**names, **paths}

@@ -16,6 +16,7 @@ from hda_fsspec.headers import UNIT_ATTRS, Header, VariableHeader
 from hda_fsspec.layouts import Layout
 
 _KIND_STEP = "Narrow the query to products of one kind."
+_DECODE_STEP = "Leave decode_times and decode_cf as they are: only decoded times can be compared."
 _SCAN_STEP = "Open with scan=True, which reads the header of every product first."
 _GRID_STEP = (
     "Products without a common grid (swaths, tiles) do not stack: open them one by one with "
@@ -102,7 +103,9 @@ def _check_variable(
     for attr in UNIT_ATTRS:
         here, there = theirs.attrs.get(attr), mine.attrs.get(attr)
         if here is not None and there is not None and not np.array_equal(here, there):
-            raise _differs(product_id, f"the {attr} of {name!r} are {here!r}, not {there!r}")
+            is_time = all(" since " in str(units) for units in (here, there))
+            what = f"the {attr} of {name!r} are {here!r}, not {there!r}"
+            raise _differs(product_id, what, _DECODE_STEP if is_time else _KIND_STEP)
 
 
 def _check_sizes(

@@ -67,6 +67,16 @@ def test_a_wrong_group_names_the_nearest(
     assert f"P1 has no group {group!r}. Did you mean {near}" in message
 
 
+def test_a_file_without_groups_says_so(tmp_path: Path) -> None:
+    """Where a format knows groups, but a file has none, that is said."""
+    path = tmp_path / "plain.nc"
+    xr.Dataset({"v": ("x", [1.0])}).to_netcdf(path, engine="netcdf4")
+
+    assert "has no group 'PRODUCT': it has none. Leave group" in _message(
+        path, tmp_path, group="/PRODUCT"
+    )
+
+
 def test_a_format_without_groups_says_so(shared_data: Path, tmp_path: Path) -> None:
     """``group`` and ``member`` are refused where the format has no such thing."""
     file = shared_data / "cams/test_adaptor.cams_regional_fc.nc"

@@ -253,3 +253,11 @@ def test_an_empty_query(stacks: Any) -> None:
         stacks.open("hda://EO:TEST:DAT:DAILY/startdate=2031-01-01/enddate=2031-01-02")
     with pytest.raises(FileNotFoundError, match="finds no product"):
         stacks.open("hda://EO:TEST:DAT:DAILY/q_*")
+
+
+def test_times_that_are_not_decoded_do_not_compare(stacks: Any) -> None:
+    """Files that count from days of their own say the same in other numbers: it is told so."""
+    stacks.serve({name(day): product(day).drop_encoding() for day in (1, 2, 3)})
+
+    with pytest.raises(ProductMismatchError, match=r"days since.*Leave decode_times"):
+        stacks.open(decode_times=False)
