@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import dataclasses
+import functools
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
@@ -269,12 +270,21 @@ def _attrs_from_json(attrs: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _attr_from_json(value: Any) -> Any:
-    if not isinstance(value, Mapping):
+    if type(value) is not dict:
         return value
     if "list" in value:
         return [_attr_from_json(one) for one in value["list"]]
-    array = array_from_json(value["array"])
-    return array[()] if value["scalar"] else array
+    array = value["array"]
+    if value["scalar"] and "bytes" in array:
+        return _scalar(array["bytes"], array["dtype"])
+    found = array_from_json(array)
+    return found[()] if value["scalar"] else found
+
+
+@functools.lru_cache(maxsize=4096)
+def _scalar(data: str, dtype: str) -> Any:
+    # Most attributes of most products are the same few numbers.
+    return array_from_json({"bytes": data, "dtype": dtype, "shape": []})[()]
 
 
 @dataclasses.dataclass(frozen=True)
