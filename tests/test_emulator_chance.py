@@ -114,7 +114,7 @@ def test_a_client_survives_each_kind(kind: str, bench: Any) -> None:
     # A token must grow old enough to expire.
     preparation = 0.4 if kind == "expired" else 0.0
     emulator: Emulator = bench.start(
-        days=12,
+        days=8,
         size=20_000,
         preparation_seconds=preparation,
         fault_rate=0.2,
@@ -126,8 +126,8 @@ def test_a_client_survives_each_kind(kind: str, bench: Any) -> None:
     paths = fs.prefetch(bench.query)
 
     got = [Path(path).read_bytes() for path in paths]
-    assert got == [bench.body(day, 20_000) for day in range(1, 13)]
-    assert emulator.orders == 12
+    assert got == [bench.body(day, 20_000) for day in range(1, 9)]
+    assert emulator.orders == 8
     assert emulator.chance_faults[kind] > 0
     assert (len(emulator.tokens_issued) > 2) == (kind == "expired")
 
