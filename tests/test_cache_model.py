@@ -12,7 +12,7 @@ from pathlib import Path
 
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from hda_fsspec.cache import Cache
 from hda_fsspec.entries import RECORD_NAME
@@ -77,6 +77,12 @@ class CacheAgainstDict(RuleBasedStateMachine):
     data = st.binary(min_size=1, max_size=20)
     which = st.sampled_from([0, 1])
 
+    @initialize(sizes=st.lists(st.integers(1, 12), max_size=4))
+    def fill(self, sizes: list[int]) -> None:
+        """Begin with some products, so that there is something to do from the first step."""
+        for name, size in zip("abcd", sizes, strict=False):
+            self.publish((name, "1"), bytes(size), 0)
+
     def _make_room(self, which: int, needed: int, keep: set[str]) -> set[Key]:
         """Evict in the model what the cache must evict; return the products among it."""
         everything = [*self.model.items(), *self.partials.items()]
@@ -93,11 +99,12 @@ class CacheAgainstDict(RuleBasedStateMachine):
                     del self.partials[key]
         return evicted
 
-    @rule(which=which)
-    def reopen(self, which: int) -> None:
-        """Go on as a new process would."""
+    @rule(which=which, is_late=st.booleans())
+    def reopen(self, which: int, is_late: bool) -> None:
+        """Go on as a new process would, at once or when protections have ended."""
         self.release(which)
         self.caches[which] = self.open_cache()
+        self.clock.now += 4000 if is_late else 0
 
     @rule(key=keys, data=data, which=which)
     def publish(self, key: Key, data: bytes, which: int) -> None:
@@ -169,18 +176,12 @@ class CacheAgainstDict(RuleBasedStateMachine):
         self.caches[which].protect(entry, seconds=3600)
         self.model[key].used_at = self.clock.now + 3600
 
-    @rule()
-    def wait(self) -> None:
-        """Let protections end."""
-        self.clock.now += 4000
-
     @rule(key=keys, which=which)
     def hold(self, key: Key, which: int) -> None:
         """Keep a product, in all its versions, from being evicted by one process."""
         self.holding[which].enter_context(self.caches[which].hold(_product(key)))
         self.in_use[which].add(key[0])
 
-    @rule(which=which)
     def release(self, which: int) -> None:
         """Hold nothing any more."""
         self.holding[which].close()
@@ -199,15 +200,17 @@ class CacheAgainstDict(RuleBasedStateMachine):
         found = {(e.product.product_id, str(e.product.updated)[9]) for e in evicted}
         assert found == self._make_room(which, needed, keep)
 
-    @rule(name=st.sampled_from("abcd"), which=which)
+    @rule(name=st.sampled_from("abcd*"), which=which)
     def remove(self, name: str, which: int) -> None:
-        """Remove a product in all its versions."""
+        """Remove a product in all its versions, or everything."""
+        if name == "*":
+            self.clear(which)
+            return
         mine = [key for key in self.model if key[0] == name]
         assert (self.caches[which].remove(_product((name, "1"))) > 0) == bool(mine)
         for key in mine:
             del self.model[key]
 
-    @rule(which=which)
     def clear(self, which: int) -> None:
         """Remove everything."""
         everything = [*self.model.values(), *self.partials.values()]
@@ -256,7 +259,7 @@ class CacheAgainstDict(RuleBasedStateMachine):
         del self.model[key]
         # The other processes would only notice by themselves when they look it up.
         for which in (0, 1):
-            self.reopen(which)
+            self.reopen(which, is_late=False)
         self.caches[0].prune()
 
     @invariant()
@@ -274,4 +277,4 @@ class CacheAgainstDict(RuleBasedStateMachine):
 
 
 TestCacheAgainstDict = CacheAgainstDict.TestCase
-TestCacheAgainstDict.settings = settings(max_examples=40, stateful_step_count=25, deadline=None)
+TestCacheAgainstDict.settings = settings(max_examples=30, stateful_step_count=25, deadline=None)
