@@ -39,7 +39,7 @@ _OPEN_DATASETS = 64
 _INDEXES = "create_default_indexes"
 _CAN_DO_WITHOUT_INDEXES = _INDEXES in inspect.signature(xr.open_dataset).parameters
 _ROOT = "/"
-_TRIES = 5
+_TRIES = 16  # in a cache of two products, with processes that evict each other's
 _MOMENT_SECONDS = 0.5
 _GUARD_SECONDS = 75.0  # a last use that lies less than a minute ahead protects from nothing
 
