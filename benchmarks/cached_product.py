@@ -67,7 +67,8 @@ def _by_turns(ways: dict[str, Callable[[], float | None]], rounds: int) -> dict[
 
 def _measure(file: Path, cache_dir: Path) -> tuple[dict[str, float], dict[str, float]]:
     """Return the seconds of opening a file, and of reading all of its values."""
-    from hda_fsspec import HDAFileSystem, opened
+    from hda_fsspec import HDAFileSystem
+    from hda_fsspec.lazy import opened
 
     with serve("benchmarks.cached_product:one_product", str(file)) as served:
         options = served.options(cache_dir)

@@ -46,7 +46,7 @@ def peak():
 """
 _PREFETCH = """\
 import time
-import fsspec, hda_fsspec.products
+import fsspec, hda_fsspec.usecase.products
 fs = fsspec.filesystem("hda", **given["options"])
 began = time.perf_counter()
 [path] = fs.prefetch(given["path"])

@@ -26,8 +26,8 @@ _MEASURE = """\
 import resource, time
 import pyproj, netCDF4, dask.array, xarray as xr
 import hda_fsspec.xarray_backend
-from hda_fsspec.locations import Location
-from hda_fsspec.products import shared_products
+from hda_fsspec.paths.locations import Location
+from hda_fsspec.usecase.products import shared_products
 from hda_fsspec.settings import Settings
 xr.backends.list_engines()
 peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from hda_fsspec.gribs import import_pyproj_first
+from hda_fsspec.reading.gribs import import_pyproj_first
 
 import_pyproj_first()
 

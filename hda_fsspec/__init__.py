@@ -11,12 +11,12 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from hda_fsspec import errors
-from hda_fsspec.locations import Location
+from hda_fsspec.paths.locations import Location
 from hda_fsspec.records import Product
 
 if TYPE_CHECKING:
     from hda_fsspec.classical import open_mfdataset
-    from hda_fsspec.filesystem import HDAFileSystem
+    from hda_fsspec.fs.filesystem import HDAFileSystem
     from hda_fsspec.settings import Settings
 
 __version__ = "0.1.0"
@@ -32,7 +32,7 @@ __all__ = [
 ]
 
 _LATE = {
-    "HDAFileSystem": "hda_fsspec.filesystem",
+    "HDAFileSystem": "hda_fsspec.fs.filesystem",
     "Settings": "hda_fsspec.settings",
     "open_mfdataset": "hda_fsspec.classical",
 }

@@ -7,8 +7,8 @@ from typing import Any
 
 import xarray as xr
 
-from hda_fsspec.filesystem import HDAFileSystem
-from hda_fsspec.locations import Location
+from hda_fsspec.fs.filesystem import HDAFileSystem
+from hda_fsspec.paths.locations import Location
 
 
 def open_mfdataset(

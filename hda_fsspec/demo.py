@@ -18,7 +18,7 @@ from typing import Any, TextIO
 from hda_fsspec import __version__
 from hda_fsspec.emulator import Catalogue, Emulator
 from hda_fsspec.errors import ConfigurationError
-from hda_fsspec.filesystem import HDAFileSystem
+from hda_fsspec.fs.filesystem import HDAFileSystem
 from hda_fsspec.settings import SETTING_NAMES, Settings
 
 DATASET = "EO:DEMO:DAT:OSTIA-MONTHLY"
@@ -219,7 +219,7 @@ def list_months(stage: Stage) -> None:
 
 def open_all(stage: Stage) -> None:
     """Open all of them as one lazy data set: one product tells how the others lie."""
-    from hda_fsspec.gribs import import_pyproj_first
+    from hda_fsspec.reading.gribs import import_pyproj_first
 
     import_pyproj_first()
     import xarray as xr

@@ -10,9 +10,9 @@ import logging
 import threading
 from collections.abc import Callable, Iterable
 
-from hda_fsspec.broker import Broker
+from hda_fsspec.disk.notes import Notes
 from hda_fsspec.errors import BrokerError, HDAError, TermsNotAcceptedError
-from hda_fsspec.notes import Notes
+from hda_fsspec.network.broker import Broker
 from hda_fsspec.records import Term
 
 logger = logging.getLogger("hda_fsspec")

@@ -1,7 +1,7 @@
 """The xarray engine ``hda``: a product, or a whole query, of an ``hda://`` path as a dataset.
 
-It only translates xarray's arguments; see :mod:`hda_fsspec.lazily` and
-:mod:`hda_fsspec.stacking` for what is done.
+It only translates xarray's arguments; see :mod:`hda_fsspec.lazy.lazily` and
+:mod:`hda_fsspec.lazy.stacking` for what is done.
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ from typing import Any, ClassVar, Literal
 import xarray as xr
 from xarray.backends import BackendEntrypoint
 
-from hda_fsspec import accessor  # noqa: F401  (registers ds.hda)
 from hda_fsspec.errors import LocationError, QueryError
-from hda_fsspec.lazily import open_product, open_product_tree, open_query_tree
-from hda_fsspec.locations import PROTOCOL, Location
-from hda_fsspec.opening import OpenOptions
-from hda_fsspec.products import Products, shared_products
+from hda_fsspec.lazy.lazily import open_product, open_product_tree, open_query_tree
+from hda_fsspec.lazy.stacking import StackOptions, open_query
+from hda_fsspec.paths.locations import PROTOCOL, Location
+from hda_fsspec.planning import accessor  # noqa: F401  (registers ds.hda)
+from hda_fsspec.reading.opening import OpenOptions
 from hda_fsspec.settings import Settings
-from hda_fsspec.stacking import StackOptions, open_query
+from hda_fsspec.usecase.products import Products, shared_products
 
 
 class HDABackendEntrypoint(BackendEntrypoint):

@@ -6,17 +6,20 @@ from __future__ import annotations
 PRIVATE_ALLOWED: dict[tuple[str, str], str] = {
     **{
         (module, "xarray.core.indexing"): "xarray documents it for writers of backends"
-        for module in ("recipes", "lazily", "stacking", "selections")
+        for module in ("lazy.recipes", "lazy.lazily", "lazy.stacking", "lazy.selections")
     },
     **{
-        ("graphs", f"dask._task_spec.{name}"): "what a graph is made of has no public name"
+        ("lazy.graphs", f"dask._task_spec.{name}"): "what a graph is made of has no public name"
         for name in (
             *("Alias", "DataNode", "GraphNode", "Task", "TaskRef", "_execute_subgraph"),
             *("convert_legacy_graph", "cull"),
         )
     },
     **{
-        ("sharedchunks", f"dask._task_spec.{name}"): "what a graph is made of has no public name"
+        (
+            "lazy.sharedchunks",
+            f"dask._task_spec.{name}",
+        ): "what a graph is made of has no public name"
         for name in ("GraphNode", "convert_legacy_graph")
     },
 }

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from hda_fsspec.flights import Flight, Flights, Steps
-from hda_fsspec.locations import Location
+from hda_fsspec.fetching.flights import Flight, Flights, Steps
+from hda_fsspec.paths.locations import Location
 
 _PATIENCE_SECONDS = 10.0
 

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hda_fsspec.answers import (
+from hda_fsspec.network.answers import (
     Problem,
     QuotaState,
     content_length,

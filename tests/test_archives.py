@@ -19,11 +19,11 @@ from pathlib import Path
 
 import pytest
 
-from hda_fsspec import archives, unpacking
-from hda_fsspec.archives import Member, Reader, list_members, member_names
 from hda_fsspec.errors import ProductFormatError
-from hda_fsspec.formats import Format
-from hda_fsspec.unpacking import unpack
+from hda_fsspec.fileformats.formats import Format
+from hda_fsspec.reading import archives, unpacking
+from hda_fsspec.reading.archives import Member, Reader, list_members, member_names
+from hda_fsspec.reading.unpacking import unpack
 
 NETCDF = b"CDF\x01" + bytes(28) + b"values " * 400
 
@@ -150,7 +150,7 @@ def test_many_threads_unpack_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         calls.append(each)
         return archives.opened(each)
 
-    monkeypatch.setattr("hda_fsspec.unpacking.opened", opened)
+    monkeypatch.setattr("hda_fsspec.reading.unpacking.opened", opened)
     threads = [
         threading.Thread(target=unpack, args=(path, member, tmp_path / "scratch")) for _ in range(8)
     ]

@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 
-from hda_fsspec.broker import Broker, OrderState, OrderStatus
 from hda_fsspec.emulator import DatasetEntry, Emulator, Fault, dated_product
 from hda_fsspec.errors import (
     BrokerError,
@@ -16,8 +15,9 @@ from hda_fsspec.errors import (
     QuotaError,
     TooManyProductsError,
 )
+from hda_fsspec.network.broker import Broker, OrderState, OrderStatus
+from hda_fsspec.network.session import Session
 from hda_fsspec.records import Dataset, Product
-from hda_fsspec.session import Session
 from hda_fsspec.settings import Settings
 
 TERM = "Copernicus_General_License"

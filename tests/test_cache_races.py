@@ -22,11 +22,11 @@ from typing import Any
 
 import pytest
 
-from hda_fsspec import writers
-from hda_fsspec.cache import Cache
-from hda_fsspec.entries import product_key, version_tag
+from hda_fsspec.disk import writers
+from hda_fsspec.disk.cache import Cache
+from hda_fsspec.disk.entries import product_key, version_tag
+from hda_fsspec.disk.writers import Liveness
 from hda_fsspec.records import Product
-from hda_fsspec.writers import Liveness
 
 _PRODUCT = Product("EO:TEST:DAT", "p1", size=7)
 _CONTENT = bytes(random.Random(1).randrange(256) for _ in range(64_000))
@@ -36,7 +36,7 @@ _CONTENT = bytes(random.Random(1).randrange(256) for _ in range(64_000))
 _HELPER = """
 import json, os, random, signal, sys, time
 from pathlib import Path
-from hda_fsspec.cache import Cache
+from hda_fsspec.disk.cache import Cache
 from hda_fsspec.records import Product
 
 content = bytes(random.Random(1).randrange(256) for _ in range(64_000))

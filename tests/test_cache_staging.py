@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from hda_fsspec.cache import Cache, Entry
+from hda_fsspec.disk.cache import Cache, Entry
 from hda_fsspec.errors import DownloadError, ProductFormatError
 from hda_fsspec.records import Product
 

@@ -11,9 +11,10 @@ import pytest
 import xarray as xr
 
 import hda_fsspec
-from hda_fsspec import Location, lazily
+from hda_fsspec import Location
 from hda_fsspec.emulator import dated_product
 from hda_fsspec.errors import QueryError
+from hda_fsspec.lazy import lazily
 
 DAYS = 6
 HINT = "one after another"

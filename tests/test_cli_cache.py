@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from hda_fsspec.cache import Cache
 from hda_fsspec.cli import main
+from hda_fsspec.disk.cache import Cache
 
 Run = Callable[..., tuple[int, list[str], str]]
 

@@ -17,8 +17,8 @@ import pytest
 from clusters import DAYS, VALUES, Job, Workers, cluster, wait_until
 from distributed import Client, LocalCluster
 
+from hda_fsspec.disk.locks import FileLocks, Lock
 from hda_fsspec.emulator import Catalogue, Emulator
-from hda_fsspec.locks import FileLocks, Lock
 
 #: Values of a day whose file takes a moment to arrive, and bytes a second for that.
 WIDE = 60_000

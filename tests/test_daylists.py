@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hda_fsspec.errors import QueryError
-from hda_fsspec.queryables import Schema
+from hda_fsspec.schema.queryables import Schema
 
 Query = dict[str, tuple[str, ...]]
 

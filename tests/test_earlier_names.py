@@ -10,8 +10,8 @@ import pytest
 
 from hda_fsspec import Location
 from hda_fsspec.errors import QueryError
-from hda_fsspec.queryables import Schema
-from hda_fsspec.vocabulary import TIME_PAIRS
+from hda_fsspec.schema.queryables import Schema
+from hda_fsspec.schema.vocabulary import TIME_PAIRS
 
 RECORDED = Path(__file__).resolve().parents[2] / "shared" / "recorded" / "requests"
 NAMES = sorted(path.name for path in RECORDED.glob("*.json")) or ["absent"]

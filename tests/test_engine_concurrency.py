@@ -16,11 +16,11 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from hda_fsspec import opened
 from hda_fsspec.emulator import dated_product
-from hda_fsspec.filelocks import HDF5_GUARD
-from hda_fsspec.products import shared_products
+from hda_fsspec.lazy import opened
+from hda_fsspec.reading.filelocks import HDF5_GUARD
 from hda_fsspec.settings import Settings
+from hda_fsspec.usecase.products import shared_products
 
 _PATIENCE_SECONDS = 20.0
 DAYS = 6
@@ -123,7 +123,7 @@ def test_threads_that_open_and_read_at_once(
     options = {k: str(v) for k, v in bench.settings(emulator).items()}
     code = (
         "import concurrent.futures, json, random, sys, xarray as xr\n"
-        "from hda_fsspec import opened\n"
+        "from hda_fsspec.lazy import opened\n"
         "query, options = json.loads(sys.argv[1])\n"
         "paths = [f'{query}/P{n:02}_20240501.nc' for n in range(60)]\n"
         "def work(seed):\n"

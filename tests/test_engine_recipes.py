@@ -16,10 +16,10 @@ import pytest
 import xarray as xr
 from dask.base import tokenize
 
-from hda_fsspec import opened
 from hda_fsspec.emulator import dated_product
-from hda_fsspec.products import shared_products
+from hda_fsspec.lazy import opened
 from hda_fsspec.settings import Settings
+from hda_fsspec.usecase.products import shared_products
 
 NAME = "sst_20240501.nc"
 

@@ -14,12 +14,13 @@ from typing import Any
 import pytest
 import xarray as xr
 
-from hda_fsspec import Location, opened
+from hda_fsspec import Location
 from hda_fsspec.emulator import Fault, dated_product
 from hda_fsspec.errors import ConfigurationError, OrderError, ProductFormatError, QueryError
-from hda_fsspec.gribs import import_pyproj_first
-from hda_fsspec.products import shared_products
+from hda_fsspec.lazy import opened
+from hda_fsspec.reading.gribs import import_pyproj_first
 from hda_fsspec.settings import Settings
+from hda_fsspec.usecase.products import shared_products
 
 import_pyproj_first()
 

@@ -22,7 +22,7 @@ from upath import UPath
 
 from hda_fsspec.emulator import Fault, ProductEntry
 from hda_fsspec.errors import HDAError
-from hda_fsspec.upath import HDAPath
+from hda_fsspec.fs.upath import HDAPath
 
 
 @pytest.fixture(autouse=True)

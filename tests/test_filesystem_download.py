@@ -10,7 +10,7 @@ import pytest
 from hda_fsspec import Location
 from hda_fsspec.emulator import Fault, ProductEntry
 from hda_fsspec.errors import HDAError
-from hda_fsspec.files import Deliveries
+from hda_fsspec.fs.files import Deliveries
 from hda_fsspec.records import Product
 
 HOSTILE = ("../../escaped.csv", "/etc/passwd", "..", "a\\..\\b.csv", ".hidden", "x" * 300 + ".csv")

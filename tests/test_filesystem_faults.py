@@ -19,7 +19,7 @@ from hda_fsspec.errors import (
     QuotaError,
     TooManyProductsError,
 )
-from hda_fsspec.session import Session
+from hda_fsspec.network.session import Session
 
 VERBS: dict[str, Callable[[Any, str, str], Any]] = {
     "ls": lambda fs, q, p: fs.ls(q),
@@ -65,7 +65,7 @@ FAULTS: dict[str, tuple[dict[str, Any], dict[str, Any], Any]] = {
 def _hurry(monkeypatch: pytest.MonkeyPatch) -> None:
     """Skip the pauses between the attempts of a session, which no setting shortens."""
     session = functools.partial(Session, sleep=lambda _: None)
-    monkeypatch.setattr("hda_fsspec.products.Session", session)
+    monkeypatch.setattr("hda_fsspec.usecase.products.Session", session)
 
 
 @pytest.mark.usefixtures("_hurry")

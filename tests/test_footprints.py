@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from hda_fsspec.footprints import elsewhere
+from hda_fsspec.lazy.footprints import elsewhere
 from hda_fsspec.records import Product
 
 RING = [[[-6, 43], [-1, 43], [-1.5, 46.25], [-6, 46], [-6, 43]]]

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 import xarray as xr
 
-import hda_fsspec.accessor  # noqa: F401  (registers it)
-from hda_fsspec import opened
+import hda_fsspec.planning.accessor  # noqa: F401  (registers it)
 from hda_fsspec.emulator import dated_product
-from hda_fsspec.products import shared_products
+from hda_fsspec.lazy import opened
 from hda_fsspec.settings import Settings
+from hda_fsspec.usecase.products import shared_products
 from hda_fsspec.xarray_backend import HDABackendEntrypoint
 
 Expression = Callable[[xr.Dataset], Any]

@@ -45,7 +45,7 @@ def test_files_stay_short() -> None:
 
 @pytest.mark.parametrize(
     "module",
-    ["hda_fsspec", "hda_fsspec.settings", "hda_fsspec.filesystem", "hda_fsspec.cli"],
+    ["hda_fsspec", "hda_fsspec.settings", "hda_fsspec.fs.filesystem", "hda_fsspec.cli"],
 )
 def test_import_is_light(module: str) -> None:
     """Importing the front door, the filesystem or the terminal loads no heavy library."""

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from fsspec.asyn import get_loop
 
-from hda_fsspec import waiting
+from hda_fsspec.fs import waiting
 
 
 def test_an_interrupt_ends_the_coroutine(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from hda_fsspec.emulator import Emulator, Fault
 from hda_fsspec.errors import BrokerError, OrderError, TermsNotAcceptedError
-from hda_fsspec.products import close_shared_products
+from hda_fsspec.usecase.products import close_shared_products
 
 _TERMS = ("Copernicus_General_License", "EUMETSAT_Core_Products_Licence")
 

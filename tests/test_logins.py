@@ -17,7 +17,7 @@ import pytest
 
 from hda_fsspec.emulator import Emulator, Fault
 from hda_fsspec.errors import AuthenticationError, BrokerError, HDAError
-from hda_fsspec.session import Session
+from hda_fsspec.network.session import Session
 from hda_fsspec.settings import Settings
 
 SECRET = 's3cr3t/with "quotes" & ü'

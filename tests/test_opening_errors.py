@@ -10,8 +10,8 @@ import pytest
 import xarray as xr
 
 from hda_fsspec.errors import ConfigurationError, HDAError, ProductFormatError
-from hda_fsspec.gribs import import_pyproj_first
-from hda_fsspec.opening import OpenOptions, open_local
+from hda_fsspec.reading.gribs import import_pyproj_first
+from hda_fsspec.reading.opening import OpenOptions, open_local
 
 import_pyproj_first()
 

@@ -15,8 +15,8 @@ import pytest
 import xarray as xr
 
 from hda_fsspec.errors import ProductFormatError
-from hda_fsspec.gribs import grib_parts, import_pyproj_first, open_grib
-from hda_fsspec.opening import OpenOptions, open_local
+from hda_fsspec.reading.gribs import grib_parts, import_pyproj_first, open_grib
+from hda_fsspec.reading.opening import OpenOptions, open_local
 
 import_pyproj_first()
 pytest.importorskip("cfgrib")
@@ -178,7 +178,7 @@ def test_python_ends_well_after_a_grib_and_a_raster(shared_data: Path, tmp_path:
     """The two PROJ libraries that the wheels bring are loaded in the order that both survive."""
     pytest.importorskip("rioxarray")
     code = (
-        "import sys; from pathlib import Path; from hda_fsspec.opening import *\n"
+        "import sys; from pathlib import Path; from hda_fsspec.reading.opening import *\n"
         "for path in sys.argv[2:]:\n"
         "    open_local(Path(path), OpenOptions(), name='P1', scratch=Path(sys.argv[1])).load()"
     )

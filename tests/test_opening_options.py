@@ -12,7 +12,7 @@ import pytest
 import xarray as xr
 
 from hda_fsspec.errors import ConfigurationError
-from hda_fsspec.options import OpenOptions, freeze, thaw
+from hda_fsspec.reading.options import OpenOptions, freeze, thaw
 
 VALUES = [
     None,
@@ -95,7 +95,7 @@ def test_what_cannot_travel_is_refused() -> None:
 def test_the_spelling_is_the_same_in_every_process() -> None:
     """Names of tasks may be made of it: no address of memory, no order of a hash."""
     code = (
-        "import xarray as xr; from hda_fsspec.options import OpenOptions;"
+        "import xarray as xr; from hda_fsspec.reading.options import OpenOptions;"
         "print(OpenOptions.make(decode_times=xr.coders.CFDatetimeCoder(),"
         " product_engine_kwargs={'keys': {'b', 'a', 'c'}}))"
     )

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hda_fsspec.errors import BrokerError, TooManyProductsError
-from hda_fsspec.paging import collect
+from hda_fsspec.network.paging import collect
 
 WHAT = "the search of EO:X"
 

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from hda_fsspec.plans import Plan, human_bytes, joined, nothing
+from hda_fsspec.planning.plans import Plan, human_bytes, joined, nothing
+from hda_fsspec.planning.weights import Weights, estimate
 from hda_fsspec.records import Product
-from hda_fsspec.weights import Weights, estimate
 
 
 def make(count: int = 3, dataset: str = "EO:A", **given: Any) -> Plan:

@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from hda_fsspec.cache import Cache
-from hda_fsspec.locks import FileLocks, Lock
+from hda_fsspec.disk.cache import Cache
+from hda_fsspec.disk.locks import FileLocks, Lock
 
 _PATIENCE_SECONDS = 20.0
 

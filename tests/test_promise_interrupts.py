@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from hda_fsspec.cache import Cache
+from hda_fsspec.disk.cache import Cache
 from hda_fsspec.emulator import Emulator, Fault
 
 SIZE = 1_500_000

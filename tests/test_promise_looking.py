@@ -11,7 +11,7 @@ import fsspec
 import pytest
 
 from hda_fsspec.emulator import Emulator
-from hda_fsspec.locations import Location
+from hda_fsspec.paths.locations import Location
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ _WINDOW_SECONDS = 0.8
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("hda_fsspec.quota._UNTOLD_SECONDS", 0.3)
+    monkeypatch.setattr("hda_fsspec.fetching.quota._UNTOLD_SECONDS", 0.3)
 
 
 @pytest.mark.parametrize("unit", ["s", "ms"])
@@ -140,7 +140,7 @@ def test_a_repeated_order_opens_no_closed_quota(
     bench: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A refusal without a time holds back new orders also after an old one was repeated."""
-    monkeypatch.setattr("hda_fsspec.quota._UNTOLD_SECONDS", 60.0)
+    monkeypatch.setattr("hda_fsspec.fetching.quota._UNTOLD_SECONDS", 60.0)
     emulator = bench.start(days=3, quota=1, quota_window_seconds=60, quota_headers=False)
     fs = bench.filesystem(emulator, on_quota="raise")
     fs.cat(bench.path(1))

@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 
-from hda_fsspec.answers import Answer
-from hda_fsspec.cache import Cache
+from hda_fsspec.disk.cache import Cache
 from hda_fsspec.emulator import Emulator, Fault, RequestRecord, dated_product
-from hda_fsspec.locations import Location
-from hda_fsspec.transfer import OVERLAP_BYTES, Action, plan, range_start, validators
+from hda_fsspec.fetching.transfer import OVERLAP_BYTES, Action, plan, range_start, validators
+from hda_fsspec.network.answers import Answer
+from hda_fsspec.paths.locations import Location
 
 _LARGE = 2_000_000
 _SMALL = 300_000

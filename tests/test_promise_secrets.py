@@ -21,13 +21,13 @@ from dask.base import tokenize
 
 from hda_fsspec.emulator import Emulator, Fault
 from hda_fsspec.errors import ConfigurationError, HDAError
-from hda_fsspec.products import Products
+from hda_fsspec.usecase.products import Products
 
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("hda_fsspec.failures._FIRST_DELAY_SECONDS", 0.005)
-    monkeypatch.setattr("hda_fsspec.failures._LONGEST_DELAY_SECONDS", 0.02)
+    monkeypatch.setattr("hda_fsspec.network.failures._FIRST_DELAY_SECONDS", 0.005)
+    monkeypatch.setattr("hda_fsspec.network.failures._LONGEST_DELAY_SECONDS", 0.02)
 
 
 def secrets_of(emulator: Emulator) -> list[str]:
@@ -237,6 +237,6 @@ def test_orders_and_quota_are_kept_per_account(bench: Any) -> None:
 
 
 def _query(bench: Any) -> Any:
-    from hda_fsspec.locations import Location
+    from hda_fsspec.paths.locations import Location
 
     return Location.parse(bench.query)

@@ -16,10 +16,10 @@ from typing import Any
 import fsspec.asyn
 import pytest
 
+from hda_fsspec.disk.locks import FileLocks
+from hda_fsspec.disk.places import Places
 from hda_fsspec.emulator import Fault, dated_product
 from hda_fsspec.errors import OrderTimeoutError
-from hda_fsspec.locks import FileLocks
-from hda_fsspec.places import Places
 
 _PROGRAM = Path(__file__).with_name("fetching_processes.py")
 
@@ -80,7 +80,7 @@ def test_a_waiting_order_holds_no_connection(slow_and_quick: Any, bench: Any) ->
 
 
 def _at(bench: Any, day: int) -> Any:
-    from hda_fsspec.locations import Location
+    from hda_fsspec.paths.locations import Location
 
     return Location.parse(bench.path(day))
 

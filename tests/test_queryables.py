@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hda_fsspec.errors import BrokerError, QueryError
-from hda_fsspec.queryables import Schema
 from hda_fsspec.records import Product
+from hda_fsspec.schema.queryables import Schema
 
 Query = dict[str, tuple[str, ...]]
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from hda_fsspec.errors import QueryError
-from hda_fsspec.queryables import Schema
+from hda_fsspec.schema.queryables import Schema
 
 Query = dict[str, tuple[str, ...]]
 

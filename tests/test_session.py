@@ -11,7 +11,7 @@ import pytest
 
 from hda_fsspec.emulator import Emulator, Fault
 from hda_fsspec.errors import AuthenticationError, BrokerError, OfflineError, QuotaError
-from hda_fsspec.session import Session
+from hda_fsspec.network.session import Session
 from hda_fsspec.settings import Settings
 
 

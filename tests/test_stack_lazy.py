@@ -16,7 +16,7 @@ import pytest
 import xarray as xr
 from dask.base import tokenize
 
-import hda_fsspec.accessor  # noqa: F401  (registers ds.hda)
+import hda_fsspec.planning.accessor  # noqa: F401  (registers ds.hda)
 from hda_fsspec import HDAFileSystem, Location
 
 DAYS = 6

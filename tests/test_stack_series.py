@@ -13,7 +13,7 @@ import pytest
 import xarray as xr
 
 from hda_fsspec.errors import ProductMismatchError
-from hda_fsspec.gribs import import_pyproj_first
+from hda_fsspec.reading.gribs import import_pyproj_first
 
 import_pyproj_first()
 

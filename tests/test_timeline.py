@@ -9,8 +9,8 @@ import cftime
 import numpy as np
 import pytest
 
-from hda_fsspec import timeline
-from hda_fsspec.timeline import Known, UnpredictableError, predict
+from hda_fsspec.timing import timeline
+from hda_fsspec.timing.timeline import Known, UnpredictableError, predict
 
 Array = np.ndarray[Any, Any]
 MILLISECOND = np.timedelta64(1, "ms")

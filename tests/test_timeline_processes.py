@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from hda_fsspec import timeline
+from hda_fsspec.timing import timeline
 
 Array = np.ndarray[Any, Any]
 SECOND, MINUTE, HOUR, DAY = (n * 1_000_000 for n in (1, 60, 3600, 86400))

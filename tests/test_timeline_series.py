@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from hda_fsspec import timeline
 from hda_fsspec.emulator.profiles import PROFILES, interval, nominal_times
+from hda_fsspec.timing import timeline
 
 Array = np.ndarray[Any, Any]
 MILLISECOND = np.timedelta64(1, "ms")

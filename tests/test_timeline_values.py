@@ -8,7 +8,7 @@ import cftime
 import numpy as np
 import pytest
 
-from hda_fsspec.timeline import Known, UnpredictableError, duplicates, predict, resolution_of
+from hda_fsspec.timing.timeline import Known, UnpredictableError, duplicates, predict, resolution_of
 
 Array = np.ndarray[Any, Any]
 DAY = np.timedelta64(1, "D")

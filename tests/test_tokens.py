@@ -17,7 +17,7 @@ from hda_fsspec.errors import (
     HDAError,
     QuotaError,
 )
-from hda_fsspec.tokens import Tokens
+from hda_fsspec.network.tokens import Tokens
 
 URL = "https://h.int/hda-broker/"
 IDENTITY = "https://h.int/identity/gettoken"

@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from hda_fsspec.broker import Broker
-from hda_fsspec.cache import Cache
+from hda_fsspec.disk.cache import Cache
 from hda_fsspec.emulator import Emulator, dated_product
-from hda_fsspec.locations import Location
-from hda_fsspec.transfer import Received, transfer
+from hda_fsspec.fetching.transfer import Received, transfer
+from hda_fsspec.network.broker import Broker
+from hda_fsspec.paths.locations import Location
 
 _LONG = 20_000_000
 _LARGEST_PIECE = 1 << 20

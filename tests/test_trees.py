@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 import xarray as xr
 
-from hda_fsspec.archives import Member
 from hda_fsspec.errors import ProductFormatError
-from hda_fsspec.gribs import import_pyproj_first
-from hda_fsspec.opening import OpenOptions
-from hda_fsspec.trees import node_names, open_tree
+from hda_fsspec.reading.archives import Member
+from hda_fsspec.reading.gribs import import_pyproj_first
+from hda_fsspec.reading.opening import OpenOptions
+from hda_fsspec.reading.trees import node_names, open_tree
 
 import_pyproj_first()
 
@@ -133,7 +133,7 @@ def test_one_bad_file_closes_the_others(tmp_path: Path, monkeypatch: pytest.Monk
         archive.write(tmp_path / "a.nc", "a.nc")
         archive.writestr("b.nc", (tmp_path / "a.nc").read_bytes()[:-50])
     closed: list[str] = []
-    monkeypatch.setattr("hda_fsspec.trees.close_all", closed.extend)
+    monkeypatch.setattr("hda_fsspec.reading.trees.close_all", closed.extend)
 
     with pytest.raises(ProductFormatError, match=r"b\.nc of P1"):
         _tree(tmp_path / "product", tmp_path)

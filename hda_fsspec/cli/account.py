@@ -65,7 +65,7 @@ def _ask_password(user: str) -> str:
 
 
 def _check(args: argparse.Namespace, user: str, password: str) -> None:
-    from hda_fsspec.products import Products
+    from hda_fsspec.usecase.products import Products
 
     given = {**given_settings(args), "user": user, "password": password}
     products = Products(Settings.resolve(**given))

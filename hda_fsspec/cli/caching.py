@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import sys
 
-from hda_fsspec.cache import Cache
 from hda_fsspec.cli.terminal import (
     human_bytes,
     local_time,
@@ -15,6 +14,7 @@ from hda_fsspec.cli.terminal import (
     say,
     say_table,
 )
+from hda_fsspec.disk.cache import Cache
 
 
 def _cache(args: argparse.Namespace) -> Cache:
@@ -63,7 +63,7 @@ def prune(args: argparse.Namespace) -> None:
 
 def verify(args: argparse.Namespace) -> int:
     """Read all products again; exit code 1 if one is damaged."""
-    from hda_fsspec.formats import check_complete
+    from hda_fsspec.fileformats.formats import check_complete
 
     cache = _cache(args)
     sound = damaged = 0

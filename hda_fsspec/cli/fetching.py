@@ -12,10 +12,10 @@ from fsspec.callbacks import DEFAULT_CALLBACK, TqdmCallback
 
 from hda_fsspec.cli.terminal import open_filesystem, plural, say
 from hda_fsspec.errors import LocationError
-from hda_fsspec.locations import PROTOCOL, Location
+from hda_fsspec.paths.locations import PROTOCOL, Location
 
 if TYPE_CHECKING:
-    from hda_fsspec.filesystem import HDAFileSystem
+    from hda_fsspec.fs.filesystem import HDAFileSystem
 
 
 def get(args: argparse.Namespace) -> None:

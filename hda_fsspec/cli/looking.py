@@ -7,7 +7,7 @@ import json
 from typing import Any
 
 from hda_fsspec.cli.terminal import human_bytes, open_filesystem, remark, say, say_table
-from hda_fsspec.locations import PROTOCOL, Location
+from hda_fsspec.paths.locations import PROTOCOL, Location
 
 
 def ls(args: argparse.Namespace) -> None:

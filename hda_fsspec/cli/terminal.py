@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from hda_fsspec.filesystem import HDAFileSystem
+    from hda_fsspec.fs.filesystem import HDAFileSystem
     from hda_fsspec.settings import Settings
 
 _OPTIONS = ("url", "user", "cache_dir", "offline")
@@ -29,7 +29,7 @@ def resolve_settings(args: argparse.Namespace) -> Settings:
 
 def open_filesystem(args: argparse.Namespace) -> HDAFileSystem:
     """Return the filesystem with the settings of the options."""
-    from hda_fsspec.filesystem import HDAFileSystem
+    from hda_fsspec.fs.filesystem import HDAFileSystem
 
     return HDAFileSystem(**given_settings(args))
 

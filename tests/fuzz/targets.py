@@ -17,21 +17,22 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from hda_fsspec import answers, transfer
-from hda_fsspec.answers import Answer
-from hda_fsspec.archives import list_members
-from hda_fsspec.broker import Broker
-from hda_fsspec.entries import RECORD_NAME, read_entry, safe_name
+from hda_fsspec.disk.entries import RECORD_NAME, read_entry, safe_name
+from hda_fsspec.disk.lengths import Lengths
+from hda_fsspec.disk.notes import pack_products, unpack_products
 from hda_fsspec.errors import HDAError, LocationError, ProductFormatError, QueryError
-from hda_fsspec.formats import check_complete, extension, sniff
-from hda_fsspec.headers import load
-from hda_fsspec.lengths import Lengths
-from hda_fsspec.locations import Location
-from hda_fsspec.notes import pack_products, unpack_products
-from hda_fsspec.queryables import Schema
-from hda_fsspec.quota import Told
+from hda_fsspec.fetching import transfer
+from hda_fsspec.fetching.quota import Told
+from hda_fsspec.fileformats.formats import check_complete, extension, sniff
+from hda_fsspec.lazy.headers import load
+from hda_fsspec.network import answers
+from hda_fsspec.network.answers import Answer
+from hda_fsspec.network.broker import Broker
+from hda_fsspec.paths.locations import Location
+from hda_fsspec.reading.archives import list_members
+from hda_fsspec.reading.unpacking import unpack
 from hda_fsspec.records import Product
-from hda_fsspec.unpacking import unpack
+from hda_fsspec.schema.queryables import Schema
 
 CORPUS = Path(__file__).parent / "corpus"
 

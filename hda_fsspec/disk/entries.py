@@ -1,0 +1,187 @@
+"""A product on disk: its keys, its folder with the file and a record beside it, and safe names.
+
+A folder is an entry if its record can be read and its file has the length that the record tells;
+anything else is not there.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import os
+import unicodedata
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from hda_fsspec.disk.folder import dump_json, read_json
+from hda_fsspec.records import Product
+
+#: The name of the record beside a product's file.
+RECORD_NAME = "record.json"
+
+_MAX_NAME_BYTES = 200
+_MAX_SUFFIX_BYTES = 24
+_FORMAT = 1
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Entry:
+    """A complete product in the cache.
+
+    Attributes
+    ----------
+    key : str
+        The key of the product, the same for all its versions.
+    path : Path
+        The file, under a readable name.
+    product : Product
+        The record of the catalogue as it was when the product was ordered.
+    size : int
+        The true length in bytes.
+    fetched_at, used_at : float
+        When it was published and last used, in seconds since 1970.
+    sha256 : str or None
+        The checksum, once :meth:`hda_fsspec.disk.cache.Cache.verify` has computed it.
+    delivered_name : str
+        The name under which the service delivered the file, made safe.
+    extra : Mapping
+        What else the publisher wanted to be kept (licence, …), as JSON values.
+    """
+
+    key: str
+    path: Path
+    product: Product
+    size: int
+    fetched_at: float
+    used_at: float
+    sha256: str | None
+    delivered_name: str
+    extra: Mapping[str, Any] = dataclasses.field(default_factory=dict, compare=False)
+
+    @property
+    def folder(self) -> Path:
+        """The folder that holds the file and its record."""
+        return self.path.parent
+
+    def record(self) -> bytes:
+        """Return the record that lies beside the file."""
+        return dump_json(
+            {
+                "format": _FORMAT,
+                "key": self.key,
+                "product": self.product.to_json(),
+                "name": self.delivered_name,
+                "size": self.size,
+                "fetched_at": self.fetched_at,
+                "sha256": self.sha256,
+                "extra": dict(self.extra),
+            }
+        )
+
+
+def product_key(product: Product) -> str:
+    """Return the key of a product in all its versions: a hash of data set and product id.
+
+    >>> len(product_key(Product("EO:A", "b")))
+    64
+    """
+    # A JSON list keeps the border between the two, whatever characters they hold.
+    return _digest([product.dataset_id, product.product_id])
+
+
+def version_tag(product: Product) -> str:
+    """Return a short name for the version of a product that its record tells of."""
+    return _digest(list(product.version))[:16]
+
+
+def entry_folder(layout: Path, product: Product) -> Path:
+    """Return where an entry for this version of a product lies, in the folder ``v1``."""
+    return versions_folder(layout, product_key(product)) / version_tag(product)
+
+
+def versions_folder(layout: Path, key: str) -> Path:
+    """Return the folder in which each version of a product has its own."""
+    return layout / "products" / key[:2] / key
+
+
+def _digest(value: list[Any]) -> str:
+    return hashlib.sha256(json.dumps(value).encode()).hexdigest()
+
+
+def read_entry(folder: Path) -> Entry | None:
+    """Return the entry in a folder, or None if there is none; neither network nor checksum."""
+    found = read_record(folder)
+    if found is None:
+        return None
+    try:
+        length = os.stat(found.path).st_size  # noqa: PTH116  # this is the hot path
+    except OSError:
+        return None
+    # After a power cut a disk may hold the record but not all of the file.
+    return found if length == found.size else None
+
+
+def read_record(folder: Path) -> Entry | None:
+    """Return the entry that the record in a folder describes, whatever became of the file."""
+    record = folder / RECORD_NAME
+    value = read_json(record)
+    try:
+        if value["format"] != _FORMAT or value["key"] != folder.parent.name:
+            return None
+        name, size = value["name"], value["size"]
+        # Somebody may have written the record by hand: its name must not lead elsewhere.
+        if safe_name(name, "") != name or type(size) is not int:
+            return None
+        sha256, extra = value["sha256"], value["extra"]
+        return Entry(
+            key=value["key"],
+            path=folder / name,
+            product=Product.from_json(value["product"]),
+            size=size,
+            fetched_at=float(value["fetched_at"]),
+            used_at=record.stat().st_mtime,
+            sha256=sha256 if isinstance(sha256, str) else None,
+            delivered_name=name,
+            extra=extra if isinstance(extra, dict) else {},
+        )
+    except (OSError, TypeError, ValueError, KeyError, AttributeError):
+        return None
+
+
+def safe_name(name: str, fallback: str) -> str:
+    """Return a file name that stays in its folder, however hostile the name that was delivered.
+
+    Only the part after the last separator counts, without control characters and leading dots,
+    and with at most 200 bytes of which the suffix survives. Where nothing is left, the fallback
+    is made safe in the same way; "product" is the last resort.
+
+    >>> safe_name("../../etc/passwd", "product-1")
+    'passwd'
+    >>> safe_name("..", "S3A/OL_2")
+    'OL_2'
+    """
+    for candidate in (name, fallback):
+        cleaned = _clean(candidate)
+        if cleaned:
+            return cleaned
+    return "product"
+
+
+def _clean(name: str) -> str:
+    # The part after the last separator is all that a well-meant name has; Windows' counts too.
+    name = name.replace("\\", "/").rstrip("/").rpartition("/")[2]
+    name = "".join(c for c in name if unicodedata.category(c)[0] != "C").strip().lstrip(". ")
+    if name.lower() == RECORD_NAME:
+        return f"product-{name}"
+    encoded = name.encode(errors="ignore")
+    if len(encoded) <= _MAX_NAME_BYTES:
+        return encoded.decode()
+    stem, dot, suffix = name.rpartition(".")
+    tail = (dot + suffix).encode(errors="ignore") if stem else b""
+    if len(tail) > _MAX_SUFFIX_BYTES:
+        tail = b""
+    # A cut may fall inside a character, whose half is dropped.
+    head = encoded[: _MAX_NAME_BYTES - len(tail)].decode(errors="ignore").rstrip()
+    return head + tail.decode()

@@ -1,0 +1,215 @@
+"""Small facts that outlive a process: orders under way, listings, headers, accepted licences.
+
+A note is one file, written whole or not at all, and read tolerantly: what is missing or garbled
+is not known, and asked again. Notes know nothing of the service, and hold no secrets.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import logging
+import os
+import time
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from hda_fsspec.disk.entries import product_key, version_tag
+from hda_fsspec.disk.folder import NO_ROOM_ERRNOS, READ_ONLY_ERRNOS, Folder, dump_json
+from hda_fsspec.disk.lengths import Lengths
+from hda_fsspec.records import Product
+
+logger = logging.getLogger("hda_fsspec")
+
+_COLUMNS = tuple(field.name for field in dataclasses.fields(Product))
+
+
+class Shelf:
+    """Notes of one kind, each under a name.
+
+    Parameters
+    ----------
+    root : Path
+        The cache folder.
+    kind : str
+        The sub-folder of ``v1`` that holds them.
+    clock : callable
+        The time in seconds since 1970.
+    """
+
+    def __init__(self, root: Path, kind: str, *, clock: Callable[[], float] = time.time) -> None:
+        self._folder = Folder(Path(root))
+        self._kind = kind
+        self._clock = clock
+        self._has_warned = False
+
+    def get(self, name: str, *, max_age_seconds: float | None = None) -> Any:
+        """Return the value of a note; None if there is none, or none as young as that."""
+        data = self.get_bytes(name, max_age_seconds=max_age_seconds)
+        return None if data is None else _json_or_none(data)
+
+    def get_bytes(self, name: str, *, max_age_seconds: float | None = None) -> bytes | None:
+        """Return the content of a note that was put as bytes."""
+        if not self._folder.is_present():
+            return None
+        path = self._path(name)
+        try:
+            if max_age_seconds is not None:
+                age_seconds = self._clock() - path.stat().st_mtime
+                # One from the future is no younger: a clock was wrong, now or then.
+                if abs(age_seconds) > max_age_seconds:
+                    return None
+            return path.read_bytes()
+        except OSError:
+            # Missing, or a colleague's private one: in both cases not known here.
+            return None
+
+    def put(self, name: str, value: Any) -> None:
+        """Keep a JSON value under a name, in place of what was there."""
+        self.put_bytes(name, dump_json(value))
+
+    def put_bytes(self, name: str, data: bytes) -> None:
+        """Keep bytes under a name, in place of what was there.
+
+        A folder that is read-only or full loses the note, and says so once in the log.
+        """
+        path = self._path(name)
+        try:
+            self._folder.prepare()
+            self._folder.write(path, data)
+            now = self._clock()
+            os.utime(path, (now, now))
+        except FileNotFoundError:
+            # The folder was removed at this very moment: the note is gone with it.
+            return
+        except OSError as err:
+            # A note saves a request later on; the work at hand can go on without it.
+            if err.errno not in READ_ONLY_ERRNOS | NO_ROOM_ERRNOS:
+                raise
+            if not self._has_warned:
+                self._has_warned = True
+                logger.warning("Facts of the kind %r are not kept: %s", self._kind, err)
+
+    def drop(self, name: str) -> None:
+        """Forget a note; nothing happens if there is none."""
+        try:
+            self._path(name).unlink(missing_ok=True)
+        except OSError as err:
+            if err.errno not in READ_ONLY_ERRNOS:
+                raise
+            # It will be outdated when it is next read, as it would be without a cache folder.
+            logger.debug("The note %s cannot be removed: %s", name, err)
+
+    def clear(self, *, older_than_seconds: float = 0.0) -> int:
+        """Forget all notes of that age; return how many there were."""
+        now = self._clock()
+        count = 0
+        for path in self._all():
+            try:
+                if now - path.stat().st_mtime >= older_than_seconds:
+                    path.unlink()
+                    count += 1
+            except FileNotFoundError:
+                continue
+        return count
+
+    def _path(self, name: str) -> Path:
+        digest = hashlib.sha256(name.encode(errors="surrogatepass")).hexdigest()
+        return self._folder.path / self._kind / digest[:2] / f"{digest}.note"
+
+    def _all(self) -> Iterable[Path]:
+        return (self._folder.path / self._kind).glob("??/*.note")
+
+
+class Notes:
+    """All notes of a cache folder.
+
+    Attributes
+    ----------
+    listings : Shelf
+        Answers of the catalogue, under names of the caller's choice; see :func:`pack_products`.
+    lengths : Lengths
+        True lengths of products.
+    """
+
+    def __init__(self, root: Path, *, clock: Callable[[], float] = time.time) -> None:
+        self.listings = Shelf(root, "listings", clock=clock)
+        self.lengths = Lengths(root)
+        self._orders = Shelf(root, "orders", clock=clock)
+        self._headers = Shelf(root, "headers", clock=clock)
+        self._terms = Shelf(root, "terms", clock=clock)
+
+    def order(self, account: str, product: Product) -> dict[str, Any] | None:
+        """Return what was noted when this version of a product was ordered, if it was."""
+        value = self._orders.get(_name(product, account))
+        return value if isinstance(value, dict) else None
+
+    def put_order(self, account: str, product: Product, **facts: Any) -> None:
+        """Note an order (download_id, ordered_at, …), so that another process can resume it."""
+        self._orders.put(_name(product, account), facts)
+
+    def header(self, product: Product) -> bytes | None:
+        """Return what was kept of this version of a product to describe it without its file."""
+        return self._headers.get_bytes(_name(product))
+
+    def put_header(self, product: Product, header: bytes) -> None:
+        """Keep a description of a product; it survives the eviction of the file."""
+        self._headers.put_bytes(_name(product), header)
+
+    def accepted_terms(self, account: str) -> frozenset[str]:
+        """Return the licences that the account is known to have accepted."""
+        value = self._terms.get(account)
+        return frozenset(str(term) for term in value) if isinstance(value, list) else frozenset()
+
+    def add_accepted_terms(self, account: str, terms: Iterable[str]) -> None:
+        """Note that the account accepted licences; there is no note of what is not accepted."""
+        known = self.accepted_terms(account)
+        # If two processes add at once one addition may be lost, which costs a request later on.
+        if not known.issuperset(terms := frozenset(terms)):
+            self._terms.put(account, sorted(known | terms))
+
+
+def pack_products(products: Sequence[Product]) -> dict[str, list[Any]]:
+    """Return records as JSON, column by column, which is smaller and quicker to read than rows."""
+    packed = {name: [getattr(product, name) for product in products] for name in _COLUMNS}
+    packed["properties"] = _pack_properties(products)
+    return packed
+
+
+def unpack_products(value: Any) -> list[Product] | None:
+    """Return the records that :func:`pack_products` packed; None for anything else."""
+    try:
+        unpacked = {**value, "properties": _unpack_properties(value["properties"])}
+        columns = [unpacked[name] for name in _COLUMNS]
+        return [Product(*row) for row in zip(*columns, strict=True)]
+    except (TypeError, ValueError, KeyError, IndexError):
+        return None
+
+
+def _pack_properties(products: Sequence[Product]) -> list[Any]:
+    """Return the names, which most products share, once, and the values per product."""
+    shapes: dict[tuple[str, ...], int] = {}
+    rows: list[list[Any]] = []
+    for product in products:
+        names = tuple(name for name, _ in product.properties)
+        shape = shapes.setdefault(names, len(shapes))
+        rows.append([shape, *(value for _, value in product.properties)])
+    return [[list(names) for names in shapes], rows]
+
+
+def _unpack_properties(value: Any) -> list[tuple[tuple[str, Any], ...]]:
+    shapes, rows = value
+    return [tuple(zip(shapes[row[0]], row[1:], strict=True)) for row in rows]
+
+
+def _name(product: Product, account: str = "") -> str:
+    return f"{account}/{product_key(product)}.{version_tag(product)}"
+
+
+def _json_or_none(data: bytes) -> Any:
+    try:
+        return json.loads(data)
+    except (ValueError, RecursionError):
+        return None

@@ -1,0 +1,148 @@
+"""Placing one order: what must be asked before, and what a refusal means.
+
+An order costs quota, so it is kept on disk as soon as there is one. What becomes of it is its
+caller's affair.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+
+from hda_fsspec.errors import AuthenticationError, BrokerError, OrderError, QuotaError
+from hda_fsspec.fetching.orders import Orders
+from hda_fsspec.fetching.quota import Closed, Quota
+from hda_fsspec.licences import Licences
+from hda_fsspec.network.broker import Broker
+from hda_fsspec.records import Product
+from hda_fsspec.settings import Settings
+
+logger = logging.getLogger("hda_fsspec")
+
+
+class QuotaClosedError(Exception):
+    """No order may go out now, but one may in so many ``seconds``."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(seconds)
+        self.seconds = seconds
+
+
+class Ordering:
+    """The orders of one account go out here.
+
+    Parameters
+    ----------
+    settings : Settings
+        What to do when the quota is used up, and how long to wait for it.
+    broker, licences, orders, quota
+        Whom to ask, what is allowed, where orders are kept, and until when none may go out.
+    clock : callable
+        Seconds on a clock that never goes back.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        broker: Broker,
+        licences: Licences,
+        orders: Orders,
+        quota: Quota,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._settings = settings
+        self._broker = broker
+        self._licences = licences
+        self._orders = orders
+        self._quota = quota
+        self._clock = clock
+        self._granted_at = float("-inf")
+
+    def order(self, product: Product, began: float) -> str:
+        """Order a product and return the id of the order.
+
+        Parameters
+        ----------
+        product : Product
+            What to order.
+        began : float
+            When it was asked for, by the clock. ``max_wait`` counts from then on, or from the last
+            order of this process that went out: a long queue that moves is no reason to give up.
+
+        Raises
+        ------
+        QuotaClosedError
+            The quota is used up, and shall be waited for.
+        QuotaError
+            It is used up, and shall not.
+        OrderError
+            The service refuses the order.
+        TermsNotAcceptedError, AuthenticationError, BrokerError
+            It refuses the account, or cannot be asked.
+        """
+        is_new = not self._orders.is_paid(product)
+        if is_new:
+            closed = self._quota.ask(product)
+            if closed is not None:
+                raise self._closed(closed, began)
+        try:
+            download_id = self._post(product)
+        except QuotaError as err:
+            raise self._closed(self._quota.refused(product, err.reset_at), began) from err
+        except BrokerError as err:
+            if is_new and err.status is None:
+                # Nobody knows whether the service took it.
+                self._quota.granted(product)
+            else:
+                self._quota.withdrawn(product)
+            if err.status is None or err.status >= 500:
+                raise
+            msg = order_failed(product, str(err))
+            raise OrderError(msg, product_id=product.product_id) from err
+        except BaseException:
+            self._quota.withdrawn(product)
+            raise
+        self._orders.put(product, download_id)
+        if is_new:
+            self._quota.granted(product)
+            self._granted_at = self._clock()
+        logger.info("%s: ordered (%s)", product.product_id, download_id)
+        return download_id
+
+    def _post(self, product: Product) -> str:
+        try:
+            return self._broker.order(product)
+        except (AuthenticationError, BrokerError) as err:
+            if isinstance(err, BrokerError) and err.status != 404:
+                raise
+            # An unaccepted licence looks like a lack of rights, or like an unknown product.
+            if not self._licences.explain_refusal(product.dataset_id):
+                raise
+        return self._broker.order(product)
+
+    def _closed(self, closed: Closed, began: float) -> Exception:
+        """Say what a used-up quota means here: an error, or how long to wait."""
+        seconds = closed.seconds
+        if closed.is_used_up and self._settings.on_quota == "raise":
+            why = "on_quota is 'raise'"
+        elif self._clock() + seconds - max(began, self._granted_at) > self._settings.max_wait:
+            why = f"waiting for it would take longer than max_wait ({self._settings.max_wait:g} s)"
+        else:
+            if closed.is_used_up:
+                self._quota.tell(closed)
+            return QuotaClosedError(seconds)
+        msg = (
+            f"The order quota of {self._settings.user!r} is used up for another {seconds:.0f} s, "
+            f"and {why}. Products that were ordered before are not affected; try again then."
+        )
+        return QuotaError(msg, reset_at=time.time() + seconds)
+
+
+def order_failed(product: Product, why: str) -> str:
+    """Return the message for an order that the service did not carry out."""
+    return (
+        f"The service could not prepare {product.product_id} ({product.dataset_id}): "
+        f"{why.rstrip('.')}. Try again later, or narrow the query."
+    )

@@ -1,0 +1,1 @@
+"""What is in a file by its bytes, and whether it is complete."""

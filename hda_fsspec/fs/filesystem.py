@@ -1,0 +1,312 @@
+"""The ``hda://`` filesystem: fsspec's verbs, in terms of locations and products.
+
+Its coroutines hand all work to threads of their own, so that a wait for an order never blocks
+fsspec's event loop. It holds nothing but what it was given: tokens, listings and connections
+belong to :mod:`hda_fsspec.usecase.products`, of which all instances with equal settings share one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import contextlib
+import contextvars
+import hashlib
+import os
+from collections.abc import Sequence
+from io import BufferedReader
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fsspec.callbacks import DEFAULT_CALLBACK
+from fsspec.utils import stringify_path
+
+from hda_fsspec.errors import ConfigurationError, LocationError
+from hda_fsspec.fs.files import Deliveries, ProductFile, copy_out
+from hda_fsspec.fs.listing import (
+    Paths,
+    located,
+    name_of,
+    plain,
+    product_to_open,
+    products_of,
+)
+from hda_fsspec.fs.looking import LookingFileSystem
+from hda_fsspec.fs.readonly import ReadOnly, refuse
+from hda_fsspec.fs.waiting import blocking, first_of
+from hda_fsspec.interest import Interest
+from hda_fsspec.paths.locations import Location
+from hda_fsspec.records import Product
+from hda_fsspec.settings import SETTING_NAMES, Settings
+
+if TYPE_CHECKING:
+    from hda_fsspec.usecase.products import Entry, Listener, Products
+
+#: The faults of the `get` that a copy is part of; None where a copy is all that was asked for.
+_faults_of_get: contextvars.ContextVar[list[Exception] | None] = contextvars.ContextVar(
+    "faults of get", default=None
+)
+
+
+class HDAFileSystem(ReadOnly, LookingFileSystem):
+    """Copernicus data on WEkEO as a read-only filesystem.
+
+    ``hda://DATASET/key=value/…`` is a directory, the query; the products it finds are the files in
+    it. Looking (``ls``, ``info``, ``glob``, ``du``) orders nothing. Reading orders a product,
+    downloads it into the cache once, verifies it, and opens the local file.
+
+    Parameters
+    ----------
+    use_listings_cache : bool
+        False to ask the service anew for each listing.
+    asynchronous, loop, batch_size
+        As for :class:`fsspec.asyn.AsyncFileSystem`.
+    **settings
+        Any attribute of :class:`hda_fsspec.settings.Settings`: ``user``, ``password``,
+        ``cache_dir``, ``offline``, … What is not given is read from the environment at each use,
+        so that a pickled filesystem uses the credentials of the machine it arrives at. The
+        password is part of no pickle and no token.
+
+    Raises
+    ------
+    ConfigurationError
+        A setting is unknown.
+    """
+
+    local_file = True
+    # fsspec's cache of instances leaves the password out of its key: who corrects a password would
+    # get the instance with the wrong one. Instances are cheap, since nothing is in them.
+    cachable = False
+    _strip_tokenize_options = ("password",)
+
+    def __init__(
+        self,
+        *,
+        use_listings_cache: bool = True,
+        asynchronous: bool = False,
+        loop: asyncio.AbstractEventLoop | None = None,
+        batch_size: int | None = None,
+        **settings: Any,
+    ) -> None:
+        unknown = sorted(set(settings) - SETTING_NAMES)
+        if unknown:
+            msg = f"Unknown setting {unknown[0]!r}. There are: {', '.join(sorted(SETTING_NAMES))}."
+            raise ConfigurationError(msg)
+        super().__init__(asynchronous=asynchronous, loop=loop, batch_size=batch_size)
+        self._options = settings
+        self._use_listings_cache = use_listings_cache
+
+    @property
+    def _fs_token(self) -> str:
+        # What equality, hashes and Dask's names go by. fsspec's own differs between processes.
+        facts = sorted((k, str(v)) for k, v in self.storage_options.items() if k != "loop")
+        return hashlib.sha256(repr(facts).encode()).hexdigest()
+
+    @property
+    def settings(self) -> Settings:
+        """The settings as they resolve now."""
+        return Settings.resolve(**self._options)
+
+    @property
+    def fsid(self) -> str:
+        """A stable name of the broker, without secrets."""
+        return f"hda-{hashlib.sha256(self.settings.url.encode()).hexdigest()[:16]}"
+
+    @property
+    def _products(self) -> Products:
+        # Late, since it loads the HTTP client: who only names the class needs none.
+        from hda_fsspec.usecase.products import shared_products
+
+        return shared_products(self.settings)
+
+    async def _get(self, rpath: Any, lpath: Any, *args: Any, **kwargs: Any) -> Any:
+        if isinstance(lpath, (list, tuple)):
+            lpath = _with_folders(lpath)
+        faults: list[Exception] = []
+        _faults_of_get.set(faults)
+        try:
+            done = await super()._get(plain(rpath), lpath, *args, **kwargs)
+        finally:
+            _faults_of_get.set(None)
+        if faults:
+            raise first_of(faults)
+        return done
+
+    async def _open_local(self, path: Any, listener: Listener | None = None) -> BufferedReader:
+        """Make a product local, without holding a thread while it is waited for, and open it."""
+        location = located(path)
+        product = await self._run(lambda: product_to_open(self._products, location))
+        with Interest() as interest:
+            opening = self._products.open(product, listener, wanted=interest.is_alive)
+            try:
+                _, handle = await asyncio.wrap_future(opening)
+            except asyncio.CancelledError:
+                # Others may wait for the product too: it may be fetched all the same.
+                opening.add_done_callback(_close_unwanted)
+                raise
+            return handle
+
+    async def _cat_file(
+        self, path: Any, start: int | None = None, end: int | None = None, **kwargs: Any
+    ) -> bytes:
+        handle = await self._open_local(path)
+
+        def read() -> bytes:
+            with handle:
+                first, last, _ = slice(start, end).indices(handle.seek(0, os.SEEK_END))
+                handle.seek(first)
+                return handle.read(max(0, last - first))
+
+        return await self._run(read)
+
+    async def _get_file(
+        self, rpath: Any, lpath: Any, callback: Any = DEFAULT_CALLBACK, **kwargs: Any
+    ) -> None:
+        faults = _faults_of_get.get()
+        try:
+            await self._copy_out(rpath, lpath, callback)
+        except Exception as err:
+            if faults is None:
+                raise
+            # One of many: the others go on, and `get` tells when they have ended.
+            faults.append(err)
+
+    async def _copy_out(self, rpath: Any, lpath: Any, callback: Any) -> None:
+        if located(rpath).product is None and await self._isdir(rpath):
+            await self._run(lambda: Path(lpath).mkdir(parents=True, exist_ok=True))
+            return
+
+        def listener(done: int, total: int | None) -> None:
+            if total is not None:
+                callback.set_size(total)
+            callback.absolute_update(done)
+
+        handle = await self._open_local(rpath, listener)
+        size = await self._run(lambda: copy_out(handle, lpath))
+        listener(size, size)
+
+    cat = blocking(LookingFileSystem._cat)
+    cat_file = blocking(_cat_file)
+    cat_ranges = blocking(LookingFileSystem._cat_ranges)
+    get = blocking(_get)
+    get_file = blocking(_get_file)
+
+    def _open(
+        self,
+        path: Any,
+        mode: str = "rb",
+        block_size: int | None = None,
+        autocommit: bool = True,
+        cache_options: Any = None,
+        **kwargs: Any,
+    ) -> ProductFile:
+        if mode != "rb":
+            refuse(f"open with mode {mode!r}", path)
+        location = located(path)
+        products = self._products
+        product = product_to_open(products, location)
+        with Interest() as interest:
+            _, handle = products.open(product, wanted=interest.is_alive).result()
+        return ProductFile(handle, name_of(location), self.open)
+
+    def open_many(self, open_files: Any) -> list[Any]:
+        """Make all files of a list local at one time, then open them (fsspec calls it)."""
+        ours = [of.path for of in open_files if of.fs == self and set(of.mode) <= set("rbt")]
+        if ours:
+            self.prefetch(ours)
+        with contextlib.ExitStack() as opened:
+            files = [opened.enter_context(of) for of in open_files]
+            opened.pop_all()
+        return files
+
+    def prefetch(self, path: Paths, callback: Any = DEFAULT_CALLBACK) -> list[str]:
+        """Make products local, many at a time, and return where their files are.
+
+        Parameters
+        ----------
+        path : str, Location, or a list of them
+            Products, queries and patterns; what a query or pattern finds stands in its place.
+        callback : fsspec.callbacks.Callback
+            Counts products.
+
+        Returns
+        -------
+        list of str
+            Local paths, in order. They are valid until the cache evicts them.
+
+        Raises
+        ------
+        FileNotFoundError
+            A query or pattern finds nothing, or a product is not there.
+        OSError
+            ``ENOSPC``: the cache is too small to hold them all at one time.
+        HDAError
+            The first product that cannot be had. All others are fetched first, and the notes of
+            the error name those that failed too.
+        """
+        entries = self._products.fetch_all(products_of(self._products, path), callback=callback)
+        return [os.fspath(entry.path) for entry in entries]
+
+    def download(
+        self, rpath: Paths, lpath: Any, callback: Any = DEFAULT_CALLBACK, **kwargs: Any
+    ) -> list[str]:
+        """Copy products into a local folder, under the names with which the service delivers them.
+
+        Unlike ``get``, which names files by product id as fsspec demands. The folder is made if
+        needed; a file appears in it only when it is complete. Products of one call that are
+        delivered under the same name get their ids in front of it.
+
+        Returns
+        -------
+        list of str
+            The paths of the files, in the order of the products.
+
+        Raises
+        ------
+        FileNotFoundError, HDAError
+            As :meth:`prefetch`; but the cache need not hold all products at one time.
+        """
+        from hda_fsspec.usecase.products import each
+
+        found = products_of(self._products, rpath)
+        folder = Path(stringify_path(lpath)).expanduser()
+        folder.mkdir(parents=True, exist_ok=True)
+        deliveries = Deliveries(folder)
+
+        def keep(product: Product, opened: tuple[Entry, BufferedReader]) -> None:
+            entry, handle = opened
+            deliveries.add(product, entry.delivered_name, handle)
+
+        at_a_time = self.settings.max_orders + self.settings.max_connections
+        each(
+            found,
+            lambda product, wanted: self._products.open(product, wanted=wanted),
+            keep,
+            callback,
+            at_a_time=at_a_time,
+        )
+        return [os.fspath(deliveries.paths[product]) for product in found]
+
+    def accept_terms(self, path: str | Location) -> list[str]:
+        """Accept the licences of a data set in the name of the account; this is for ever.
+
+        Returns
+        -------
+        list of str
+            The ids of the licences that were accepted now.
+        """
+        location = located(path)
+        if location.dataset is None:
+            msg = "Cannot accept the licences of all data sets at once: name one data set."
+            raise LocationError(msg)
+        return self._products.catalogue.licences.accept(location.dataset)
+
+
+def _with_folders(targets: Sequence[Any]) -> list[str]:
+    # fsspec makes the folder of each target, and a bare name has none that it could make.
+    return [os.path.abspath(stringify_path(target)) for target in targets]  # noqa: PTH100
+
+
+def _close_unwanted(opening: concurrent.futures.Future[tuple[Entry, BufferedReader]]) -> None:
+    if opening.exception() is None:
+        opening.result()[1].close()

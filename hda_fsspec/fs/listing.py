@@ -1,0 +1,162 @@
+"""What fsspec is told of locations: names, listings, and which paths cannot be walked or opened.
+
+Pure translation between :class:`Location`, :class:`Product` and fsspec's dictionaries; what the
+service holds is asked of :class:`Products`.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+from collections.abc import Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from fsspec.utils import stringify_path
+
+from hda_fsspec.errors import LocationError
+from hda_fsspec.paths.locations import PROTOCOL, Location
+from hda_fsspec.records import Product, parse_time
+
+if TYPE_CHECKING:
+    from hda_fsspec.usecase.products import Products
+
+Paths = str | Location | Sequence[str | Location]
+
+_PREFIX = f"{PROTOCOL}://"
+_IDENTITY = ("dataset_id", "product_id", "catalogue_size", "startdate", "enddate", "updated")
+
+
+def located(path: Any) -> Location:
+    """Return the location that a path names; raises LocationError."""
+    return path if isinstance(path, Location) else Location.parse(stringify_path(path))
+
+
+def name_of(location: Location) -> str:
+    """Return a path as fsspec names it, without protocol."""
+    return location.path.removeprefix(_PREFIX)
+
+
+def plain(paths: Any) -> Any:
+    """Return paths with strings in place of locations, of which fsspec knows nothing."""
+    if isinstance(paths, (list, tuple)):
+        return [plain(path) for path in paths]
+    return paths.path if isinstance(paths, Location) else paths
+
+
+def entries_below(
+    products: Products, location: Location, *, refresh: bool = False
+) -> list[dict[str, Any]]:
+    """Return what is below a location, or matches it, as fsspec's dictionaries."""
+    if location.dataset is None:
+        every = products.datasets(refresh=refresh)
+        wanted = (d for d in every if location.pattern is None or location.matches(d.dataset_id))
+        return [directory_entry(Location(d.dataset_id), title=d.title) for d in wanted]
+    if location.product is not None:
+        found = [products.product(location, refresh=refresh)]
+    else:
+        found = products.search(location, refresh=refresh)
+    paths = location.paths_of(product.product_id for product in found)
+    return [
+        _file_entry(path, product, size)
+        for path, product, size in zip(paths, found, products.sizes(found), strict=True)
+    ]
+
+
+def directory_entry(location: Location, **more: str) -> dict[str, Any]:
+    """Return the dictionary of a directory."""
+    told = {"dataset_id": location.dataset} if location.dataset else {}
+    return {"name": name_of(location), "size": 0, "type": "directory", **told, **more}
+
+
+def _file_entry(path: str, product: Product, size: int | None) -> dict[str, Any]:
+    return {
+        "name": path.removeprefix(_PREFIX),
+        "size": size,
+        "type": "file",
+        "product_id": product.product_id,
+        "dataset_id": product.dataset_id,
+        "startdate": product.startdate,
+        "enddate": product.enddate,
+        "updated": product.updated,
+        "catalogue_size": product.size,
+        "properties": dict(product.properties),
+    }
+
+
+def date_of(entry: dict[str, Any], *keys: str) -> datetime:
+    """Return the first of some dates that an entry has; raises NotImplementedError for none."""
+    for key in keys:
+        if entry.get(key):
+            return parse_time(entry[key])
+    msg = f"The catalogue tells no {' and no '.join(keys)} of {entry['name']}."
+    raise NotImplementedError(msg)
+
+
+def identity_of(entry: dict[str, Any]) -> str:
+    """Return a hash of what an entry is, and of its version as the catalogue has it.
+
+    The true length is left out: it gets known when a product is fetched, which changes nothing.
+    """
+    facts = [entry.get(key) for key in _IDENTITY]
+    if entry["type"] == "directory":
+        facts.append(entry["name"])
+    return hashlib.sha256(repr(facts).encode()).hexdigest()
+
+
+def products_of(products: Products, paths: Paths) -> list[Product]:
+    """Return the products that paths, queries and patterns mean, in order.
+
+    Raises
+    ------
+    FileNotFoundError
+        A query or pattern finds nothing, or a product is not there.
+    LocationError
+        A path is that of all data sets.
+    """
+    given = paths if isinstance(paths, (list, tuple)) else [paths]
+    expanded: list[Product] = []
+    for location in map(located, given):
+        if location.product is not None:
+            expanded.append(products.product_to_open(location))
+            continue
+        refuse_root(location, None)
+        found = products.search(location)
+        if not found:
+            msg = f"Nothing to fetch: {location.path} finds no product."
+            raise FileNotFoundError(errno.ENOENT, msg)
+        expanded += found
+    return expanded
+
+
+def product_to_open(products: Products, location: Location) -> Product:
+    """Return the record of a product that will be read; raises OSError if it is none."""
+    if location.pattern is not None:
+        raise pattern_is_no_path(location)
+    if location.product is None:
+        _refuse_directory(location)
+    return products.product_to_open(location)
+
+
+def pattern_is_no_path(location: Location) -> FileNotFoundError:
+    """Return the error for a pattern where one path is meant."""
+    msg = f"There is no file {location.path}: it is a pattern. fs.glob expands it."
+    return FileNotFoundError(errno.ENOENT, msg)
+
+
+def refuse_root(location: Location, maxdepth: int | None) -> None:
+    """Raise LocationError for a walk through all data sets."""
+    if location.dataset is None and maxdepth != 1:
+        msg = (
+            "Going through hda:// itself would search every data set of the service. Start at a "
+            "data set or a query; fs.ls('hda://') lists the data sets."
+        )
+        raise LocationError(msg)
+
+
+def _refuse_directory(location: Location) -> NoReturn:
+    msg = (
+        f"Cannot open {location.path} as a file: it is a directory. fs.ls lists its products; "
+        "fs.get, fs.download and fs.prefetch fetch them all."
+    )
+    raise IsADirectoryError(errno.EISDIR, msg)

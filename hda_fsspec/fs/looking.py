@@ -1,0 +1,218 @@
+"""Looking at ``hda://``: listing, finding, matching, measuring. Nothing here orders or opens.
+
+Blocking work goes to threads of its own, so that a wait never blocks fsspec's event loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import warnings
+from collections.abc import AsyncIterator, Callable
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from fsspec.asyn import AsyncFileSystem
+
+from hda_fsspec.fs.listing import (
+    date_of,
+    directory_entry,
+    entries_below,
+    identity_of,
+    located,
+    name_of,
+    pattern_is_no_path,
+    plain,
+    refuse_root,
+)
+from hda_fsspec.paths.locations import PROTOCOL
+
+if TYPE_CHECKING:
+    from hda_fsspec.usecase.products import Products
+
+T = TypeVar("T")
+
+
+class LookingFileSystem(AsyncFileSystem):  # type: ignore[misc]  # fsspec is untyped
+    """The half of the filesystem that costs no order.
+
+    Faults of login, quota or network are raised by all verbs: they never look like "not there".
+    """
+
+    protocol = PROTOCOL
+    _use_listings_cache = True
+
+    @property
+    def _products(self) -> Products:
+        """What the verbs work with."""
+        raise NotImplementedError
+
+    async def _run(self, work: Callable[[], T]) -> T:
+        """Do blocking work in a thread, off the event loop."""
+        return await asyncio.wrap_future(self._products.run(work))
+
+    @classmethod
+    def _strip_protocol(cls, path: Any) -> Any:
+        if isinstance(path, (list, tuple)):
+            return [cls._strip_protocol(one) for one in path]
+        return name_of(located(path))
+
+    @classmethod
+    def _parent(cls, path: Any) -> str:
+        return name_of(located(path).parent)
+
+    def invalidate_cache(self, path: Any = None) -> None:
+        """Forget the listing of a path, or all of them."""
+        self._products.catalogue.forget(None if path is None else located(path))
+        super().invalidate_cache(path)
+
+    async def _ls(
+        self,
+        path: Any,
+        detail: bool = True,
+        refresh: bool = False,
+        **kwargs: Any,  # noqa: ARG002  (fsspec's signature)
+    ) -> list[Any]:
+        location = located(path)
+        is_anew = refresh or not self._use_listings_cache
+        found = await self._run(lambda: entries_below(self._products, location, refresh=is_anew))
+        return found if detail else [info["name"] for info in found]
+
+    async def _info(
+        self,
+        path: Any,
+        refresh: bool = False,
+        **kwargs: Any,  # noqa: ARG002  (fsspec's signature)
+    ) -> dict[str, Any]:
+        location = located(path)
+        if location.pattern is not None:
+            raise pattern_is_no_path(location)
+        if location.product is not None:
+            found: list[dict[str, Any]] = await self._ls(path, refresh=refresh)
+            return found[0]
+        await self._run(lambda: self._products.catalogue.check(location))
+        return directory_entry(location)
+
+    async def _exists(self, path: Any, **kwargs: Any) -> bool:
+        try:
+            await self._info(path, **kwargs)
+        except FileNotFoundError:
+            return False
+        return True
+
+    async def _isfile(self, path: Any) -> bool:
+        return await self._has_type(path, "file")
+
+    async def _isdir(self, path: Any) -> bool:
+        return await self._has_type(path, "directory")
+
+    async def _has_type(self, path: Any, kind: str) -> bool:
+        try:
+            return bool((await self._info(path))["type"] == kind)
+        except FileNotFoundError:
+            return False
+
+    async def _walk(
+        self,
+        path: Any,
+        maxdepth: int | None = None,
+        topdown: bool = True,
+        on_error: str | Callable[[OSError], None] = "omit",
+        **kwargs: Any,
+    ) -> AsyncIterator[Any]:
+        refuse_root(located(path), maxdepth)
+
+        # fsspec leaves out whatever raises an OSError: a refused login would look like "empty".
+        def tell(err: OSError) -> None:
+            if on_error == "raise" or not isinstance(err, FileNotFoundError):
+                raise err
+            if callable(on_error):
+                on_error(err)
+
+        async for step in super()._walk(path, maxdepth, topdown, tell, **kwargs):
+            yield step
+
+    async def _find(
+        self, path: Any, maxdepth: int | None = None, withdirs: bool = False, **kwargs: Any
+    ) -> Any:
+        refuse_root(located(path), maxdepth)
+        return await super()._find(path, maxdepth=maxdepth, withdirs=withdirs, **kwargs)
+
+    async def _glob(self, path: Any, maxdepth: int | None = None, **kwargs: Any) -> Any:
+        _refuse_no_depth(maxdepth)
+        detail, withdirs = kwargs.pop("detail", False), kwargs.pop("withdirs", True)
+        location = located(path)
+        if location.dataset is None and "**" in (location.pattern or ""):
+            refuse_root(location, None)
+        try:
+            if location.pattern is None:
+                found = [await self._info(path, **kwargs)]
+            else:
+                found = await self._ls(path, **kwargs)
+        except FileNotFoundError:
+            found = []
+        by_name = {
+            info["name"]: info
+            for info in sorted(found, key=lambda info: info["name"])
+            if withdirs or info["type"] == "file"
+        }
+        return by_name if detail else list(by_name)
+
+    async def _du(
+        self,
+        path: Any,
+        total: bool = True,
+        maxdepth: int | None = None,
+        withdirs: bool = False,
+        **kwargs: Any,
+    ) -> Any:
+        _refuse_no_depth(maxdepth)
+        location = located(path)
+        refuse_root(location, None)
+        found = await self._ls(path, **kwargs)
+        if withdirs and location.product is None and location.pattern is None:
+            found = [directory_entry(location), *found]
+        unknown = sum(info["size"] is None for info in found)
+        if unknown:
+            warnings.warn(
+                f"du of {path}: {unknown} of {len(found)} products have no known length before "
+                "they are local, and count as 0 bytes",
+                stacklevel=2,
+            )
+        sizes = {info["name"]: info["size"] or 0 for info in found}
+        return sum(sizes.values()) if total else sizes
+
+    async def _expand_path(
+        self,
+        path: Any,
+        recursive: bool = False,
+        maxdepth: int | None = None,
+        assume_literal: bool = False,
+    ) -> Any:
+        path = plain(path)
+        if recursive:
+            for one in [path] if isinstance(path, str) else path:
+                refuse_root(located(one), maxdepth)
+        return await super()._expand_path(path, recursive, maxdepth, assume_literal)
+
+    def created(self, path: Any) -> datetime:
+        """Return the start of a product's interval, as an aware datetime."""
+        return date_of(self.info(path), "startdate")
+
+    def modified(self, path: Any) -> datetime:
+        """Return when a product's entry last changed, else the end of its interval."""
+        return date_of(self.info(path), "updated", "enddate")
+
+    def ukey(self, path: Any) -> str:
+        """Return a hash of a product's identity and version as the catalogue has them."""
+        return identity_of(self.info(path))
+
+    def checksum(self, path: Any) -> int:
+        """Return :meth:`ukey` as a number."""
+        return int(self.ukey(path), 16)
+
+
+def _refuse_no_depth(maxdepth: int | None) -> None:
+    # The tree below a query is one level deep, so any depth will do.
+    if maxdepth is not None and maxdepth < 1:
+        msg = f"maxdepth must be at least 1, and is {maxdepth}"
+        raise ValueError(msg)

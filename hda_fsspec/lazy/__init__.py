@@ -1,0 +1,1 @@
+"""Lazy data: recipes, stacks of products, and what reading them would read."""

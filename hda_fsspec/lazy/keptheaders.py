@@ -1,0 +1,188 @@
+"""The headers that are known of the products of a query: taken from files, or kept on disk.
+
+Headers outlive their files in the cache, so that the second opening of a query needs no order.
+"""
+
+from __future__ import annotations
+
+import concurrent.futures
+import hashlib
+import logging
+from collections.abc import Callable, Collection, Sequence
+
+import xarray as xr
+
+from hda_fsspec.errors import CANNOT_BE_HAD
+from hda_fsspec.lazy import headers, opened
+from hda_fsspec.lazy.headers import Header, KeptHeader
+from hda_fsspec.lazy.layouts import Layout, find_layout
+from hda_fsspec.lazy.recipes import Source
+from hda_fsspec.reading.opening import OpenOptions
+from hda_fsspec.records import Product
+from hda_fsspec.usecase.products import Entry, Products, each, shared_products
+
+logger = logging.getLogger("hda_fsspec")
+
+_Fetched = concurrent.futures.Future[Entry]
+
+
+class KnownHeaders:
+    """The headers that are known while a query is opened.
+
+    Parameters
+    ----------
+    products : Products
+        What makes products local.
+    source : Source
+        The products of the query.
+    concat_dim : str or None
+        The dimension that the caller asked for.
+    concat_variables : collection of str
+        The variables that the caller wants stacked.
+    may_miss : bool
+        Whether products that cannot be had are put up with.
+
+    Attributes
+    ----------
+    mark : str
+        Tells these headers from others of the same products.
+    layout : Layout or None
+        How products are laid, once one was seen.
+    known : dict of int to Header
+        The headers, by the number of the product.
+    files : dict of int to str
+        The file that each was taken from.
+    missing : dict of int to Exception
+        Why products cannot be had.
+    """
+
+    def __init__(
+        self,
+        products: Products,
+        source: Source,
+        *,
+        concat_dim: str | None,
+        concat_variables: Collection[str],
+        may_miss: bool,
+    ) -> None:
+        self._products = products
+        self._source = source
+        self._wanted = (concat_dim, concat_variables)
+        self._may_miss = may_miss
+        self.mark = _mark(source.options, concat_dim, concat_variables)
+        self.layout: Layout | None = None
+        self.known: dict[int, Header] = {}
+        self.files: dict[int, str] = {}
+        self.missing: dict[int, Exception] = {}
+
+    def recall(self) -> None:
+        """Take up what was kept of earlier openings."""
+        for number in range(len(self._source.pieces)):
+            kept = kept_header(self._source, self.mark, number)
+            if kept is not None:
+                self.known[number], self.files[number] = kept.header, kept.file
+        self._settle()
+
+    def look_at(self, numbers: Sequence[int]) -> None:
+        """Take the headers of products, which are ordered where they are not local."""
+        wanted = {self._source.pieces[n]: n for n in numbers if n not in self.known}
+        settings = self._source.settings
+        each(
+            list(wanted),
+            self._begin,
+            lambda product, fetched: self._take(wanted[product], fetched),
+            at_a_time=settings.max_orders + settings.max_connections,
+        )
+        self._settle()
+
+    def find_template(self) -> None:
+        """See to it that at least one header is known: the earliest that costs no order, if any."""
+        pieces = self._source.pieces
+        first_kept = min(self.known, default=len(pieces))
+        cache = self._products.cache
+        for number in range(first_kept):
+            if cache.lookup(pieces[number], touch=False) is not None:
+                self.look_at([number])
+                break
+        candidates = iter(range(min(_TEMPLATES, len(pieces))))
+        while not self.known:
+            number = next(candidates, -1)
+            if number < 0:
+                raise next(iter(self.missing.values()))
+            self.look_at([number])
+
+    def product_id(self, number: int) -> str:
+        """Return which product a number stands for."""
+        return str(self._source.pieces[number].product_id)
+
+    def _begin(
+        self, product: Product, wanted: Callable[[], bool]
+    ) -> concurrent.futures.Future[_Fetched]:
+        # "each" ends in an error if one fetch does; whether that is one is decided in "_take".
+        outcome: concurrent.futures.Future[_Fetched] = concurrent.futures.Future()
+        self._products.fetch(product, wanted=wanted).add_done_callback(outcome.set_result)
+        return outcome
+
+    def _take(self, number: int, fetched: _Fetched) -> None:
+        def work(dataset: xr.Dataset, entry: Entry) -> KeptHeader:
+            # Until the template is known, a product of its kind is laid as it is itself.
+            bare = Header.of(dataset)
+            own = self.layout or self._find_layout(bare)
+            return KeptHeader(filled_for(own, bare, dataset), file_mark(entry))
+
+        try:
+            fetched.result()
+            kept = opened.use(self._source, number, work)
+        except CANNOT_BE_HAD as err:
+            if not self._may_miss:
+                raise
+            self.missing[number] = err
+            return
+        self.known[number], self.files[number] = kept.header, kept.file
+        keep_header(self._source, self.mark, number, kept)
+
+    def _settle(self) -> None:
+        # Products arrive in any order; the earliest one decides.
+        if self.known:
+            self.layout = self._find_layout(self.known[min(self.known)])
+
+    def _find_layout(self, header: Header) -> Layout:
+        return find_layout(header, *self._wanted)
+
+
+#: So many products are tried as template where some may be missing.
+_TEMPLATES = 3
+
+
+def filled_for(layout: Layout, bare: Header, dataset: xr.Dataset) -> Header:
+    """Return the header of an open product with the values that a layout needs."""
+    return bare.filled(dataset, keep=layout.kept(bare), digest=layout.compared(bare))
+
+
+def file_mark(entry: Entry) -> str:
+    """Return what tells a file from what may lie there later, and how it is decoded."""
+    changed = entry.path.stat().st_mtime_ns
+    return f"{entry.fetched_at!r} {entry.size} {changed} xarray {xr.__version__}"
+
+
+def keep_header(source: Source, mark: str, number: int, kept: KeptHeader) -> None:
+    """Keep the header of a product on disk, so that it survives the product's eviction."""
+    product = source.pieces[number]
+    try:
+        data = headers.dump(mark, kept)
+    except TypeError as err:
+        # Values of a kind that JSON cannot hold: the product is read again next time.
+        logger.debug("The header of %s is not kept: %s", product.product_id, err)
+        return
+    shared_products(source.settings).keep_header(product, data)
+
+
+def kept_header(source: Source, mark: str, number: int) -> KeptHeader | None:
+    """Return the header of a product that was kept for the same use, if there is one."""
+    data = shared_products(source.settings).header(source.pieces[number])
+    return None if data is None else headers.load(data, mark)
+
+
+def _mark(options: OpenOptions, concat_dim: str | None, concat_variables: Collection[str]) -> str:
+    facts = (options, concat_dim, sorted(concat_variables))
+    return hashlib.sha256(repr(facts).encode()).hexdigest()[:16]

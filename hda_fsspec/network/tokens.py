@@ -1,0 +1,217 @@
+"""The bearer token: got, kept, renewed by one thread while all others wait.
+
+Knows the two places where the service gives tokens and the federated origins of accounts; it
+has never heard of HTTP libraries, since it is handed a function that posts.
+"""
+
+from __future__ import annotations
+
+import collections
+import copy
+import dataclasses
+import logging
+import re
+import threading
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
+
+from hda_fsspec.errors import AuthenticationError, BrokerError, ConfigurationError, HDAError
+from hda_fsspec.network.answers import redact
+from hda_fsspec.settings import rc_path
+
+logger = logging.getLogger("hda_fsspec")
+
+# hda 2.40 tries an account without an origin first, then these two in this order.
+_ORIGINS = (None, "eumetsat", "cmems")
+# Statuses of an address where no login is. A redirection is one: a password is sent to no address
+# but the one that was set.
+_ABSENT = frozenset({301, 302, 303, 307, 308, 404, 405, 410, 501})
+_MARGIN_SECONDS = 60.0  # a token is renewed this long before its end, or at a tenth of its life
+
+
+_TOKEN = re.compile(r"[!-~]{1,8192}")  # what can stand in a header
+
+
+class Post(Protocol):
+    """Post a body to an address, without a token; return status and the JSON of the answer."""
+
+    def __call__(
+        self,
+        url: str,
+        *,
+        body: Mapping[str, str] | None = None,
+        form: Mapping[str, str] | None = None,
+    ) -> tuple[int, Mapping[str, Any]]:
+        """Send one of the two kinds of body."""
+        ...
+
+
+@dataclasses.dataclass(frozen=True, slots=True, repr=False)
+class _Token:
+    access: str
+    refresh: str | None
+    renew_at: float
+
+
+class Tokens:
+    """The access token of one account in this process.
+
+    Parameters
+    ----------
+    url : str
+        Base address of the broker, ending in a slash.
+    user, password : str or None
+        The credentials; needed at the first request only.
+    post : Post
+        How to reach the service.
+    clock : callable
+        Seconds on a clock that never goes back.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        user: str | None,
+        password: str | None,
+        post: Post,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._url = url
+        self._user = user
+        self._password = password
+        self._post = post
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._token: _Token | None = None
+        self._issued: collections.deque[str] = collections.deque(maxlen=100)
+        self._way: tuple[str, str | None] | None = None
+        self._attempts = 0
+        self._failure: HDAError | None = None
+
+    def current(self) -> str:
+        """Return a token that is believed to be valid, after a login where there is none."""
+        token = self._token
+        if token is not None and self._clock() < token.renew_at:
+            return token.access
+        return self.renew(None if token is None else token.access)
+
+    def renew(self, stale: str | None) -> str:
+        """Replace the token that the service refused, once for all threads that saw it refused.
+
+        Raises
+        ------
+        ConfigurationError
+            There is no user or no password.
+        AuthenticationError
+            The service refuses them.
+        BrokerError
+            There is no place to log in at this address, or it does not answer.
+        """
+        attempts = self._attempts
+        with self._lock:
+            token = self._token
+            if token is not None and token.access != stale:
+                return token.access
+            if attempts != self._attempts and self._failure is not None:
+                # Threads that waited here for one login share its failure.
+                raise copy.copy(self._failure) from self._failure
+            self._failure = None
+            try:
+                self._token = (token and self._refresh(token)) or self._login()
+            except HDAError as err:
+                self._failure = err
+                raise
+            finally:
+                # Counted at the end: who comes while it goes on must see it as later.
+                self._attempts += 1
+            return self._token.access
+
+    def is_replaced(self, access: str) -> bool:
+        """Whether there is a newer token than this one."""
+        return self._token is not None and self._token.access != access
+
+    def secrets(self) -> tuple[str, ...]:
+        """Return what must never appear in a message: the password and the tokens so far."""
+        return (*((self._password,) if self._password else ()), *self._issued.copy())
+
+    def _refresh(self, token: _Token) -> _Token | None:
+        if token.refresh is None:
+            return None
+        # Form data: the one call of the service that takes no JSON (hda 2.40, EODAG 4.10).
+        form = {"grant_type": "refresh_token", "refresh_token": token.refresh}
+        try:
+            status, payload = self._post(f"{self._url}refreshtoken", form=form)
+        except BrokerError as err:
+            if err.status is None:
+                raise
+            logger.info("The token cannot be refreshed, so a login follows: %s", err)
+            return None
+        return self._read(payload) if status == 200 else None
+
+    def _login(self) -> _Token:
+        if not self._user or not self._password:
+            missing = "user and password" if not self._user else f"password for {self._user!r}"
+            msg = (
+                f"Cannot log in at {self._url}: no {missing}. Set HDA_USER and HDA_PASSWORD, or "
+                f"write 'user: …' and 'password: …' into {rc_path()} ('hda-fsspec login' does it). "
+                "A password does not travel with lazy data: each Dask worker needs its own."
+            )
+            raise ConfigurationError(msg)
+        # The endpoint moved in July 2026; which of the two answers is found out once.
+        places = dict.fromkeys(
+            (
+                f"{self._url}gettoken".replace("hda-broker", "identity"),
+                f"{self._url}gettoken",
+            )
+        )
+        ways = [(place, origin) for place in places for origin in _ORIGINS]
+        if self._way is not None:
+            ways = [self._way, *(way for way in ways if way != self._way)]
+        absent: set[str] = set()
+        refused: set[str] = set()
+        told = ""
+        for place, origin in ways:
+            # A gateway may refuse an address that it does not know, so a refusal at one place is
+            # asked again at the other; but only once, for accounts are locked by many refusals.
+            if place in absent or (origin is not None and refused - {place}):
+                continue
+            body = {"username": self._user, "password": self._password}
+            status, payload = self._post(place, body=body | ({"origin": origin} if origin else {}))
+            if status in _ABSENT:
+                told = told or f"status {status}"
+                absent.add(place)
+                continue
+            token = self._read(payload) if status == 200 else None
+            if token is not None:
+                self._way = (place, origin)
+                return token
+            reason = payload.get("error_description") or payload.get("detail") or ""
+            # A service may quote in its refusal what it was sent.
+            told = redact(f"status {status} {reason}".strip(), self.secrets())[:300]
+            refused.add(place)
+        if not refused:
+            msg = (
+                f"Cannot log in at {self._url}: neither {' nor '.join(places)} is there "
+                f"({told}). Is HDA_URL the address of a broker?"
+            )
+            # No status: a 404 would be taken for an answer about what was asked with the token.
+            raise BrokerError(msg)
+        msg = (
+            f"Cannot log in at {self._url} as {self._user!r}: {told}. Check user and password "
+            "(arguments, HDA_USER and HDA_PASSWORD, or ~/.hdarc) at https://www.wekeo.eu."
+        )
+        raise AuthenticationError(msg)
+
+    def _read(self, payload: Mapping[str, Any]) -> _Token | None:
+        """Read an answer; a 200 may still carry ``error`` and no token (seen since hda 2.38)."""
+        access, refresh = payload.get("access_token"), payload.get("refresh_token")
+        if "error" in payload or not isinstance(access, str) or not _TOKEN.fullmatch(access):
+            return None
+        life = payload.get("expires_in")
+        seconds = float(life) if isinstance(life, (int, float)) and life > 0 else 3600.0
+        margin = min(_MARGIN_SECONDS, seconds / 10)
+        refresh = refresh if isinstance(refresh, str) and refresh else None
+        # A token that was replaced may live on at the service for the rest of its hour.
+        self._issued.extend(text for text in (access, refresh) if text)
+        return _Token(access, refresh, self._clock() + seconds - margin)

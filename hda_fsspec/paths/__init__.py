@@ -1,0 +1,1 @@
+"""Paths and queries as values: what an ``hda://`` path says. No I/O."""

@@ -1,0 +1,1 @@
+"""What computing something costs, and fetching it beforehand: ``ds.hda``."""

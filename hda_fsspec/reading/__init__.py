@@ -1,0 +1,1 @@
+"""One local file of any format as a dataset. Knows nothing of where it came from."""

@@ -1,0 +1,251 @@
+"""The files inside a ZIP, a TAR or a compressed file: their names, and a stream of each.
+
+Names in an archive come from the network: one that leads out of it is refused. The module writes
+nothing; that is done in :mod:`hda_fsspec.reading.unpacking`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import errno
+import itertools
+import stat
+import struct
+import tarfile
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import IO, Any
+
+from hda_fsspec.errors import ProductFormatError
+from hda_fsspec.fileformats.formats import Format, sniff
+
+#: Streams hold one file, whose name and length only they themselves know.
+STREAMS = frozenset({Format.GZIP, Format.BZIP2, Format.XZ})
+ARCHIVES = STREAMS | {Format.ZIP, Format.TAR}
+
+#: Enough for every format, an HDF5 user block of up to 2048 bytes included.
+_HEAD_BYTES = 4096
+_STREAM_SUFFIXES = {".tgz": ".tar", ".tbz": ".tar", ".tbz2": ".tar", ".txz": ".tar"}
+
+
+@dataclasses.dataclass(frozen=True)
+class Member:
+    """One file of an archive.
+
+    Attributes
+    ----------
+    name : str
+        Its path inside the archive: relative, without ``.`` and ``..``.
+    size : int or None
+        Its length when unpacked; None for a stream, which does not tell.
+    packed : int
+        How many bytes of the archive it comes from, at most.
+    format : Format
+        What it is, told by its first bytes.
+    """
+
+    name: str
+    size: int | None
+    packed: int
+    format: Format = Format.OTHER
+
+
+def list_members(path: Path) -> list[Member]:
+    """Return the files of an archive in its own order; an empty list for any other file.
+
+    Raises
+    ------
+    ProductFormatError
+        The archive is damaged, or holds a name or a link that leads out of it.
+    """
+    if sniff(path) not in ARCHIVES:
+        return []
+    with opened(path) as archive:
+        found = []
+        for member in archive.members:
+            with archive.open(member.name) as stream:
+                head = stream.read(_HEAD_BYTES)
+            found.append(dataclasses.replace(member, format=sniff(head)))
+        return found
+
+
+def member_names(path: Path) -> list[str]:
+    """Return the paths of the files inside an archive; an empty list for any other file."""
+    return [member.name for member in list_members(path)]
+
+
+def shared_folder(members: Sequence[Member]) -> str:
+    """Return the folder that all members lie in, with a slash at its end; "" if there is none."""
+    folders = [member.name.split("/")[:-1] for member in members]
+    shared = itertools.takewhile(lambda names: len(set(names)) == 1, zip(*folders, strict=False))
+    return "".join(f"{names[0]}/" for names in shared)
+
+
+class Reader:
+    """The members of an open archive, and how to read one.
+
+    Attributes
+    ----------
+    members : list of Member
+        Its files; what each one is has not been looked at.
+    reading : str
+        The name of the member that was opened last.
+    """
+
+    def __init__(
+        self, members: list[Member], handles: Mapping[str, Any], read: Callable[[Any], Any]
+    ) -> None:
+        self.members = members
+        self.reading = ""
+        self._handles = handles
+        self._read = read
+
+    def open(self, name: str) -> IO[bytes]:
+        """Return the unpacked bytes of a member as a stream."""
+        self.reading = name
+        try:
+            handle = self._handles[name]
+        except KeyError:
+            msg = "it is not there any more"
+            raise ValueError(msg) from None
+        stream: IO[bytes] = self._read(handle)
+        return stream
+
+
+@contextlib.contextmanager
+def opened(path: Path) -> Iterator[Reader]:
+    """Open an archive for reading, and tell what goes wrong with its content in one error.
+
+    Raises
+    ------
+    ProductFormatError
+        The archive is damaged or packed in an unknown way, or holds a name or a link that leads
+        out of it; also when that shows while the caller reads a member.
+    OSError
+        The file system could not read it.
+    """
+    reader: Reader | None = None
+    try:
+        with contextlib.ExitStack() as stack:
+            reader = _open(path, stack)
+            yield reader
+    except ProductFormatError:
+        raise
+    except _damage_errors() as err:
+        # Damage is an OSError without a number, and a seek to a wild place an invalid argument;
+        # all others come from the file system.
+        if isinstance(err, OSError) and err.errno not in (None, errno.EINVAL):
+            raise
+        problem = str(err) or type(err).__name__
+        raise damaged(path, reader.reading if reader else "", problem) from err
+
+
+def damaged(path: Path, member: str, problem: str) -> ProductFormatError:
+    """Return the error for an archive, or a member of one, that cannot be read."""
+    where = f"{member} in {path}" if member else f"the archive {path}"
+    msg = f"Reading {where} failed: {problem}. Fetch the product again."
+    return ProductFormatError(msg)
+
+
+def _open(path: Path, stack: contextlib.ExitStack) -> Reader:
+    size = path.stat().st_size
+    format_ = sniff(path)
+    if format_ is Format.ZIP:
+        archive = stack.enter_context(zipfile.ZipFile(path))
+        infos = {_safe(path, info.filename): info for info in _zip_files(path, archive)}
+        members = [Member(name, i.file_size, i.compress_size) for name, i in infos.items()]
+        return Reader(members, infos, archive.open)
+    if format_ is Format.TAR:
+        tar = stack.enter_context(tarfile.TarFile(path))
+        entries = {_safe(path, info.name): info for info in _tar_files(path, tar)}
+        members = [Member(name, entry.size, size) for name, entry in entries.items()]
+        return Reader(members, entries, tar.extractfile)
+    if format_ in STREAMS:
+        name = _stream_name(path.name, format_)
+        return Reader([Member(name, None, size)], {name: path}, _STREAM_OPENERS[format_])
+    msg = f"it is not an archive but a file of the format {format_}"
+    raise ValueError(msg)
+
+
+def _damage_errors() -> tuple[type[Exception], ...]:
+    """Return what the readers of archives raise about content: each has errors of its own."""
+    import lzma
+
+    errors = [zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, struct.error]
+    # NotImplementedError: an unknown method; RuntimeError: encryption.
+    errors += [EOFError, ValueError, OverflowError, RuntimeError, NotImplementedError, OSError]
+    return tuple(errors)
+
+
+def _open_gzip(path: Path) -> Any:
+    import gzip
+
+    return gzip.open(path)
+
+
+def _open_bzip2(path: Path) -> Any:
+    import bz2
+
+    return bz2.open(path)
+
+
+def _open_xz(path: Path) -> Any:
+    import lzma
+
+    return lzma.open(path)
+
+
+_STREAM_OPENERS = {Format.GZIP: _open_gzip, Format.BZIP2: _open_bzip2, Format.XZ: _open_xz}
+
+
+def _zip_files(path: Path, archive: zipfile.ZipFile) -> Iterator[zipfile.ZipInfo]:
+    for info in archive.infolist():
+        kind = stat.S_IFMT(info.external_attr >> 16)
+        if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
+            raise _unsafe(path, info.filename, "is a link or a device")
+        if not info.filename:
+            raise _unsafe(path, "", "has no name")
+        if info.is_dir():
+            _safe(path, info.filename)
+        else:
+            yield info
+
+
+def _tar_files(path: Path, archive: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
+    for info in archive:
+        if info.isdir():
+            if info.name.strip("./"):
+                _safe(path, info.name)
+        elif info.isfile():
+            yield info
+        else:
+            raise _unsafe(path, info.name, "is a link or a device")
+
+
+def _safe(path: Path, name: str) -> str:
+    """Return a member's name as a relative path that stays below any folder it is put into."""
+    parts = [part for part in name.split("/") if part not in ("", ".")]
+    if name.startswith("/") or ".." in parts or "\0" in name or not parts:
+        raise _unsafe(path, name, "would be written outside its folder")
+    return "/".join(parts)
+
+
+def _unsafe(path: Path, name: str, why: str) -> ProductFormatError:
+    msg = (
+        f"The archive {path} was refused: its member {name!r} {why}. No product needs that; if "
+        "you trust the file, unpack it by hand."
+    )
+    return ProductFormatError(msg)
+
+
+def _stream_name(name: str, format_: Format) -> str:
+    """Return the name of the file that a compressed file holds."""
+    stem, dot, suffix = name.rpartition(".")
+    replaced = _STREAM_SUFFIXES.get(f".{suffix.lower()}")
+    if replaced is not None:
+        return stem + replaced
+    known = {Format.GZIP: "gz", Format.BZIP2: "bz2", Format.XZ: "xz"}
+    return stem if dot and stem and suffix.lower() == known[format_] else name

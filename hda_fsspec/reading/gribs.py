@@ -1,0 +1,234 @@
+"""GRIB files through cfgrib: with an index that litters nothing, and no variable dropped unsaid.
+
+cfgrib makes one hypercube of a file. Where the messages do not form one, it leaves variables out
+with no more than a line in the log; here that is an error that says which parts of the file do.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import hashlib
+import os
+import re
+import stat
+import uuid
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import xarray as xr
+
+from hda_fsspec.errors import ConfigurationError, ProductFormatError
+from hda_fsspec.reading.filelocks import ReentrantLock
+from hda_fsspec.reading.unpacking import content_key, make_folder
+
+#: What to tell the parts of a file apart by, the most telling first.
+_SPLIT_KEYS = ("typeOfLevel", "stepType", "dataType", "numberOfPoints", "edition", "shortName")
+_SPLIT_KEYS_LAST = ("level", "number", "dataDate", "dataTime", "endStep")
+_MAX_SHOWN = 12
+
+#: cfgrib's options that shape the hypercubes, and those that shape its index.
+_CUBE_OPTIONS = ("encode_cf", "squeeze", "read_keys", "time_dims", "extra_coords", "values_dtype")
+_INDEX_OPTIONS = ("errors", "filter_by_keys", "time_dims", "extra_coords", "ignore_keys")
+
+
+def import_cfgrib() -> Any:
+    """Import cfgrib, or say how to install it."""
+    import_pyproj_first()
+    try:
+        import cfgrib
+    except (ImportError, RuntimeError) as err:
+        # RuntimeError: cfgrib is there, the library ecCodes is not.
+        msg = f'GRIB files need cfgrib and ecCodes: {err}. Run: pip install "hda-fsspec[grib]"'
+        raise ConfigurationError(msg) from err
+    return cfgrib
+
+
+def import_pyproj_first() -> None:
+    """Load pyproj, if it is there, before anything loads ecCodes.
+
+    In the other order the wheels of 2026 abort Python at its end: both bring a PROJ library.
+    """
+    with contextlib.suppress(ImportError):
+        import pyproj  # noqa: F401
+
+
+def open_grib(path: Path, arguments: Mapping[str, Any], *, name: str, scratch: Path) -> xr.Dataset:
+    """Open a GRIB file as one dataset.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    arguments : mapping
+        Further arguments of ``xr.open_dataset``, those of cfgrib among them.
+    name : str
+        What to call the file in messages.
+    scratch : Path
+        Where the index may be kept; nothing is written beside the file.
+
+    Raises
+    ------
+    ConfigurationError
+        cfgrib is not installed.
+    ProductFormatError
+        The messages do not form one dataset, or none of them fits ``filter_by_keys``.
+    """
+    cfgrib = import_cfgrib()
+    import eccodes
+
+    guard = _guard()
+    arguments = {"errors": "raise", "lock": guard, **arguments}
+    try:
+        with guard, _index(path, arguments, cfgrib.__version__, scratch) as index:
+            ds = xr.open_dataset(
+                path, engine="cfgrib", chunks=None, cache=False, **index, **arguments
+            )
+    except cfgrib.DatasetBuildError as err:
+        raise _not_one_dataset(path, arguments, name, err) from err
+    except (EOFError, eccodes.CodesInternalError) as err:
+        msg = f"cfgrib could not read the GRIB file of {name}: {err}. Fetch the product again."
+        raise ProductFormatError(msg) from err
+    if not ds.variables:
+        ds.close()
+        raise _nothing_found(path, arguments, name)
+    return ds
+
+
+@functools.cache
+def _guard() -> ReentrantLock:
+    # ecCodes is not thread-safe as it is built for its wheels, and cfgrib locks reads alone.
+    from cfgrib.xarray_plugin import ECCODES_LOCK
+
+    return ReentrantLock(ECCODES_LOCK)
+
+
+def grib_parts(path: Path, arguments: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return the ``filter_by_keys`` that each give one dataset, and together the whole file.
+
+    An empty list says that no such division was found.
+    """
+    cfgrib = import_cfgrib()
+    given = dict(arguments.get("filter_by_keys") or {})
+    options = {key: arguments[key] for key in _CUBE_OPTIONS if key in arguments}
+    keys = cfgrib.compute_index_keys(
+        options.get("time_dims", ("time", "step")),
+        options.get("extra_coords", {}),
+        dict.fromkeys((*given, *_SPLIT_KEYS, *_SPLIT_KEYS_LAST)),
+    )
+    stream = cfgrib.FileStream(str(path), errors="warn")
+    index = cfgrib.FieldsetIndex.from_fieldset(stream, keys, cfgrib.COMPUTED_KEYS)
+    return _divide(cfgrib, index, given, options)
+
+
+def _divide(
+    cfgrib: Any, index: Any, filters: dict[str, Any], options: Mapping[str, Any]
+) -> list[dict[str, Any]]:
+    part = index.subindex(filters)
+    try:
+        cfgrib.open_from_index(part, errors="raise", **options)
+    except cfgrib.DatasetBuildError as err:
+        # Where cfgrib found two values of a key that must have one, it names the key.
+        named = err.args[1:2]
+        for key in dict.fromkeys((*named, *_SPLIT_KEYS, *_SPLIT_KEYS_LAST)):
+            if key in part and key not in filters and len(part[key]) > 1:
+                parts = [
+                    _divide(cfgrib, index, {**filters, key: value}, options) for value in part[key]
+                ]
+                return [each for some in parts for each in some] if all(parts) else []
+        return []
+    return [filters]
+
+
+def _not_one_dataset(
+    path: Path, arguments: Mapping[str, Any], name: str, err: Exception
+) -> ProductFormatError:
+    named = re.search(r"key='(\w+)'", str(err.args[0]))
+    key = err.args[1] if len(err.args) > 1 else named[1] if named else ""
+    reason = f"they differ in {key}" if key else str(err.args[0])
+    parts = grib_parts(path, arguments)
+    if not parts:
+        advice = "open it with cfgrib.open_datasets, which tries every part by itself"
+        return ProductFormatError(
+            f"The GRIB messages of {name} do not form one dataset ({reason}). Make it local with "
+            f"fsspec.open_local and {advice}."
+        )
+    shown = [f'  product_engine_kwargs={{"filter_by_keys": {each}}}' for each in parts]
+    if len(shown) > _MAX_SHOWN:
+        shown[_MAX_SHOWN:] = [f"  … and {len(shown) - _MAX_SHOWN} more"]
+    lines = "\n".join(shown)
+    return ProductFormatError(
+        f"The GRIB messages of {name} do not form one dataset ({reason}). Open one part of it "
+        f"with one of\n{lines}\nor all of them with xr.open_datatree. "
+        'product_engine_kwargs={"errors": "ignore"} opens what fits together and drops the rest.'
+    )
+
+
+def _nothing_found(path: Path, arguments: Mapping[str, Any], name: str) -> ProductFormatError:
+    wanted = dict(arguments.get("filter_by_keys") or {})
+    if not wanted:
+        return ProductFormatError(f"The GRIB file of {name} holds no message that cfgrib reads.")
+    keys = {key: _values(path, key) for key in wanted}
+    there = "; ".join(f"{key}: {', '.join(map(repr, each))}" for key, each in keys.items())
+    return ProductFormatError(
+        f"No GRIB message of {name} fits filter_by_keys={wanted}. The file holds {there}."
+    )
+
+
+def _values(path: Path, key: str) -> list[Any]:
+    cfgrib = import_cfgrib()
+    stream = cfgrib.FileStream(str(path), errors="warn")
+    index = cfgrib.FieldsetIndex.from_fieldset(stream, [key], cfgrib.COMPUTED_KEYS)
+    return list(index[key])[:_MAX_SHOWN]
+
+
+@contextlib.contextmanager
+def _index(
+    path: Path, arguments: Mapping[str, Any], version: str, scratch: Path
+) -> Iterator[dict[str, Any]]:
+    """Give the argument ``indexpath``, and keep a new index when the file was opened with it."""
+    if "indexpath" in arguments:
+        yield {}
+        return
+    folder = _private_folder(scratch / f"grib-{os.geteuid()}")
+    if folder is None:
+        yield {"indexpath": ""}
+        return
+    # cfgrib takes an index only for the very path, error handling and keys it was made with.
+    shaping = [(key, str(arguments[key])) for key in _INDEX_OPTIONS if key in arguments]
+    facts = (str(path), content_key(path), version, shaping)
+    index = folder / f"{hashlib.blake2b(repr(facts).encode(), digest_size=12).hexdigest()}.idx"
+    if index.exists():
+        yield {"indexpath": _escaped(index)}
+        return
+    # cfgrib writes under the final name while it reads the file, so others would see a part.
+    new = folder / f".{uuid.uuid4().hex}.part"
+    try:
+        yield {"indexpath": _escaped(new)}
+        with contextlib.suppress(OSError):
+            new.replace(index)
+    finally:
+        with contextlib.suppress(OSError):
+            new.unlink(missing_ok=True)
+
+
+def _escaped(path: Path) -> str:
+    return str(path).replace("{", "{{").replace("}", "}}")
+
+
+def _private_folder(folder: Path) -> Path | None:
+    """Return a folder that only this user can write to, None where that cannot be had.
+
+    An index is a pickle: what others may write is not loaded, even in a shared cache.
+    """
+    try:
+        make_folder(folder.parent)
+        with contextlib.suppress(FileExistsError):
+            folder.mkdir(mode=0o700)
+        facts = folder.lstat()
+    except OSError:
+        return None
+    is_ours = facts.st_uid == os.geteuid() and not facts.st_mode & 0o022
+    is_usable = stat.S_ISDIR(facts.st_mode) and os.access(folder, os.W_OK)
+    return folder if is_ours and is_usable else None

@@ -1,0 +1,259 @@
+"""A local product of any format as a dataset, by its content.
+
+An archive is a product too: of one data file, or of several among which ``member`` chooses. The
+module knows local files; where they come from is no concern of it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import fnmatch
+import itertools
+from collections.abc import Sequence
+from pathlib import Path, PurePosixPath
+
+import xarray as xr
+
+from hda_fsspec.errors import ProductFormatError
+from hda_fsspec.fileformats.formats import Format, check_complete, sniff
+from hda_fsspec.reading.archives import (
+    ARCHIVES,
+    STREAMS,
+    Member,
+    list_members,
+    member_names,
+    shared_folder,
+)
+from hda_fsspec.reading.datafiles import DataFile, open_data_file
+from hda_fsspec.reading.merging import close_all, merge_files
+from hda_fsspec.reading.options import OpenOptions
+from hda_fsspec.reading.unpacking import unpack
+
+__all__ = ["Contents", "OpenOptions", "look_into", "member_names", "open_local"]
+
+#: A .zip in a .tar in a .gz is odd; deeper than this is a trap.
+_MAX_DEPTH = 4
+_MAX_SHOWN = 20
+
+
+@dataclasses.dataclass(frozen=True)
+class Contents:
+    """What a product consists of: one data file, or those of an archive.
+
+    Attributes
+    ----------
+    path : Path
+        The file, or the archive, or the innermost one where an archive holds only another.
+    format : Format
+        What it is.
+    name : str
+        What to call it in messages.
+    scratch : Path
+        Where its members and indexes may be kept.
+    members : tuple of Member
+        The data files of an archive.
+    others : tuple of Member
+        Its files that hold no data: manifests, pictures, pages.
+    depth : int
+        How many archives are around it.
+    """
+
+    path: Path
+    format: Format
+    name: str
+    scratch: Path
+    members: tuple[Member, ...] = ()
+    others: tuple[Member, ...] = ()
+    depth: int = 0
+
+    @property
+    def is_archive(self) -> bool:
+        """Whether data files have to be unpacked."""
+        return self.format in ARCHIVES
+
+    def inside(self, member: Member) -> Contents:
+        """Unpack a member, and look into it."""
+        path = unpack(self.path, member, self.scratch)
+        scratch = self.scratch.joinpath("inside", *PurePosixPath(member.name).parts)
+        return look_into(
+            path, name=f"{member.name} of {self.name}", scratch=scratch, depth=self.depth + 1
+        )
+
+    def choose(self, pattern: str | None) -> list[Member]:
+        """Return the data files that match a glob; all of them if it is None.
+
+        The glob is matched with a file's path in the archive, with or without the folder that all
+        of them lie in, and with its name alone.
+
+        Raises ProductFormatError if there is none.
+        """
+        if not self.members:
+            raise _no_data(self)
+        if pattern is None:
+            return list(self.members)
+        chosen = [member for member in self.members if self.is_meant(member, pattern)]
+        if not chosen:
+            raise _no_match(self, pattern)
+        return chosen
+
+    def is_meant(self, member: Member, pattern: str) -> bool:
+        """Whether a glob matches a file."""
+        names = (member.name, self.short_name(member), PurePosixPath(member.name).name)
+        return pattern in names or any(fnmatch.fnmatchcase(name, pattern) for name in names)
+
+    def short_name(self, member: Member) -> str:
+        """Return the path of a file below the folder that all of them lie in."""
+        return member.name.removeprefix(shared_folder((*self.members, *self.others)))
+
+    def data_file(self, raster_name: str | None = None) -> DataFile:
+        """Return what it takes to open a file that is no archive."""
+        return DataFile(self.path, self.format, self.name, self.scratch, raster_name)
+
+
+def look_into(path: Path, *, name: str, scratch: Path, depth: int = 0) -> Contents:
+    """Say what a product consists of; an archive in an archive is unpacked for that.
+
+    Raises
+    ------
+    ProductFormatError
+        The file is damaged or cut short, or an archive that cannot be trusted.
+    """
+    if depth > _MAX_DEPTH:
+        msg = f"{name} is an archive in more than {_MAX_DEPTH} archives: it was not unpacked."
+        raise ProductFormatError(msg)
+    format_ = sniff(path)
+    try:
+        # What a stream holds is checked when it is unpacked, which is the same work.
+        if format_ not in STREAMS:
+            format_ = check_complete(path)
+        members = list_members(path) if format_ in ARCHIVES else []
+    except ProductFormatError as err:
+        msg = f"{name} cannot be opened. {err}"
+        raise ProductFormatError(msg) from err
+    data = tuple(member for member in members if member.format is not Format.OTHER)
+    others = tuple(member for member in members if member.format is Format.OTHER)
+    contents = Contents(path, format_, name, scratch, data, others, depth)
+    if len(data) == 1 and data[0].format in ARCHIVES:
+        return contents.inside(data[0])
+    return contents
+
+
+def open_local(path: Path, options: OpenOptions, *, name: str, scratch: Path) -> xr.Dataset:
+    """Open a local product as a dataset whose values stay on disk.
+
+    Parameters
+    ----------
+    path : Path
+        The file, of any format; its name means nothing.
+    options : OpenOptions
+        How to open it.
+    name : str
+        What to call the product in messages.
+    scratch : Path
+        A private folder for unpacked members and GRIB indexes, made on demand. Where it cannot
+        be written, members go to a temporary folder and there is no index.
+
+    Raises
+    ------
+    ProductFormatError
+        The file is damaged, of no format that is read here, or not of one piece: several files,
+        groups or GRIB hypercubes, which the message names with the option that chooses.
+    ConfigurationError
+        A package that the format needs is not installed, or an option is not known to it.
+    """
+    contents = look_into(path, name=name, scratch=scratch)
+    if not contents.is_archive:
+        if options.member is not None:
+            msg = (
+                f"{name} has no member {options.member!r}: it is a {contents.format} file, not an "
+                "archive. Leave member out."
+            )
+            raise ProductFormatError(msg)
+        return open_data_file(contents.data_file(), options)
+    return _open_archive(contents, options)
+
+
+def _open_archive(contents: Contents, options: OpenOptions) -> xr.Dataset:
+    if not contents.members and options.product_engine is not None:
+        # The engine may know archives by itself, as that for Zarr does.
+        return open_data_file(contents.data_file(), options)
+    chosen = contents.choose(options.member)
+    if len(chosen) > 1 and options.member is None:
+        raise _several(contents)
+    rest = dataclasses.replace(options, member=None)
+    if len(chosen) == 1:
+        return _open_member(contents, chosen[0], rest, raster_name=None)
+    files: dict[str, xr.Dataset] = {}
+    try:
+        for member in chosen:
+            short = contents.short_name(member)
+            stem = PurePosixPath(member.name).stem
+            files[short] = _open_member(contents, member, rest, raster_name=stem)
+        return merge_files(files, name=contents.name)
+    except BaseException:
+        close_all(files)
+        raise
+
+
+def _open_member(
+    contents: Contents, member: Member, options: OpenOptions, *, raster_name: str | None
+) -> xr.Dataset:
+    inside = contents.inside(member)
+    if inside.is_archive:
+        return _open_archive(inside, options)
+    return open_data_file(inside.data_file(raster_name), options)
+
+
+def _several(contents: Contents) -> ProductFormatError:
+    first, second, *_ = (PurePosixPath(member.name).name for member in contents.members)
+    return ProductFormatError(
+        f"{contents.name} is an archive with {len(contents.members)} data files. Choose with "
+        f'member="{first}", or with a glob such as member="*{_common_end(first, second)}" for '
+        "files that share a grid; or open all of them with xr.open_datatree. They are:"
+        f"{_listed(contents.members)}"
+    )
+
+
+def _common_end(one: str, other: str) -> str:
+    """Return what two names end in, from a separator on."""
+    pairs = zip(reversed(one), reversed(other), strict=False)
+    same = "".join(a for a, _ in itertools.takewhile(lambda pair: pair[0] == pair[1], pairs))[::-1]
+    starts = [same.find(separator) for separator in "_-." if separator in same]
+    return same[min(starts) :] if starts else ""
+
+
+def _no_data(contents: Contents) -> ProductFormatError:
+    return ProductFormatError(
+        f"{contents.name} is an archive without a data file: none of its {len(contents.others)} "
+        "files is of a format that xarray opens here. Make it local with fsspec.open_local and "
+        f"read it with other tools. It holds:{_listed(contents.others)}"
+    )
+
+
+def _no_match(contents: Contents, pattern: str) -> ProductFormatError:
+    useless = [
+        contents.short_name(each) for each in contents.others if contents.is_meant(each, pattern)
+    ]
+    if useless:
+        return ProductFormatError(
+            f"No data file of {contents.name} matches member={pattern!r}, which fits only files "
+            f"that hold no data, such as {useless[0]}. Its data files are:"
+            f"{_listed(contents.members)}"
+        )
+    names = {PurePosixPath(member.name).name: member for member in contents.members}
+    near = difflib.get_close_matches(pattern.strip("*"), names, n=3, cutoff=0.3)
+    hint = f" Did you mean {' or '.join(map(repr, near))}?" if near else ""
+    return ProductFormatError(
+        f"No data file of {contents.name} matches member={pattern!r}.{hint} It has:"
+        f"{_listed(contents.members)}"
+    )
+
+
+def _listed(members: Sequence[Member]) -> str:
+    """Return names as lines for a message; what is no plain text in them is shown escaped."""
+    shared = shared_folder(members)
+    names = [member.name.removeprefix(shared) for member in members[:_MAX_SHOWN]]
+    lines = [name if name.isprintable() else repr(name) for name in names]
+    more = len(members) - len(lines)
+    return "".join(f"\n  {line}" for line in lines) + (f"\n  … and {more} more" if more else "")

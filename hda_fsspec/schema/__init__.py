@@ -1,0 +1,1 @@
+"""What a data set may be asked, by its schema: names, types, dates. No I/O."""

@@ -1,0 +1,1 @@
+"""The use case: list a location, make its products local."""

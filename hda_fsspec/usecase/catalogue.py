@@ -1,0 +1,338 @@
+"""What the catalogue says, asked once: data sets, schemas, and the products of queries.
+
+Answers are kept in memory and on disk for ``listings_expiry_time``, so that neither the threads
+of a process nor the workers of a cluster ask the same thing twice. Nothing here orders.
+"""
+
+from __future__ import annotations
+
+import collections
+import heapq
+import itertools
+import logging
+import threading
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from hda_fsspec.disk.notes import Notes
+from hda_fsspec.errors import (
+    AuthenticationError,
+    BrokerError,
+    HDAError,
+    LocationError,
+    OfflineError,
+    QueryError,
+    TooManyProductsError,
+)
+from hda_fsspec.licences import Licences
+from hda_fsspec.network.broker import Broker
+from hda_fsspec.paths.locations import Location
+from hda_fsspec.records import Dataset, Product
+from hda_fsspec.schema.parameters import nearest
+from hda_fsspec.schema.queryables import Schema
+from hda_fsspec.settings import Settings
+from hda_fsspec.usecase.kinds import DATASETS, QUERYABLE, SEARCH, ById, Kind
+
+logger = logging.getLogger("hda_fsspec")
+
+_REMEMBERED = 512
+
+# How many ids are compared with one that is not there, to name the nearest.
+_COMPARED = 500
+
+
+def _alike(product_id: str, found: ById) -> list[str]:
+    """Return the ids that share the longest beginnings with one: few enough to be compared."""
+
+    def shared(other: str) -> int:
+        pairs = zip(product_id, other, strict=False)
+        return sum(1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], pairs))
+
+    return heapq.nlargest(_COMPARED, found, key=shared)
+
+
+class Catalogue:
+    """The catalogue of one broker.
+
+    Parameters
+    ----------
+    settings : Settings
+        Address, expiry, bounds, offline.
+    broker : Broker
+        Whom to ask.
+    notes : Notes
+        Where answers are kept on disk.
+    account : str
+        The name under which accepted licences are kept.
+    clock : callable
+        Seconds since 1970.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        broker: Broker,
+        notes: Notes,
+        account: str,
+        *,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._settings = settings
+        self._broker = broker
+        self._notes = notes
+        self._clock = clock
+        self._max_age = None if settings.offline else settings.listings_expiry_time
+        self._memory: collections.OrderedDict[str, tuple[float, Any]] = collections.OrderedDict()
+        self._locks: dict[str, threading.Lock] = {}
+        self._lock = threading.Lock()
+        self._forgotten_at = float("-inf")
+        self.licences = Licences(
+            broker,
+            notes,
+            account,
+            accept=settings.accept_terms,
+            terms_of=lambda dataset_id: self.dataset(dataset_id).terms,
+        )
+
+    def datasets(self, *, refresh: bool = False) -> list[Dataset]:
+        """Return all data sets, sorted by id."""
+
+        def ask() -> list[Dataset]:
+            return sorted(self._broker.datasets(), key=lambda dataset: dataset.dataset_id)
+
+        found: list[Dataset] = self._answer(DATASETS, "", ask, refresh=refresh)
+        return found
+
+    def dataset(self, dataset_id: str, *, refresh: bool = False) -> Dataset:
+        """Return one data set; raises FileNotFoundError that names the nearest ids."""
+
+        def ask() -> list[Dataset]:
+            try:
+                return [self._broker.dataset(dataset_id)]
+            except FileNotFoundError as err:
+                raise self._no_dataset(dataset_id) from err
+
+        known = self._recall(DATASETS, "")
+        if known is not None and not refresh:
+            for dataset in known:
+                if dataset.dataset_id == dataset_id:
+                    return dataset  # type: ignore[no-any-return]
+        found: list[Dataset] = self._answer(DATASETS, dataset_id, ask, refresh=refresh)
+        return found[0]
+
+    def schema(self, dataset_id: str) -> Schema:
+        """Return the schema of a data set's queries; raises FileNotFoundError like `dataset`."""
+
+        def ask() -> Mapping[str, Any]:
+            try:
+                return self._broker.queryable(dataset_id)
+            except FileNotFoundError as err:
+                raise self._no_dataset(dataset_id) from err
+
+        return Schema.from_queryable(dataset_id, self._answer(QUERYABLE, dataset_id, ask))
+
+    def check(self, location: Location) -> None:
+        """Check that a query exists as a directory, which costs no search.
+
+        Raises
+        ------
+        FileNotFoundError
+            There is no such data set.
+        QueryError
+            The schema of the data set refuses the query.
+        """
+        if location.dataset is None:
+            return
+        if location.query:
+            self.schema(location.dataset).request(location.query)
+        else:
+            self.dataset(location.dataset)
+
+    def search(self, location: Location, *, refresh: bool = False) -> ById:
+        """Return the products of a query by id, in the service's order.
+
+        Raises
+        ------
+        FileNotFoundError
+            There is no such data set.
+        QueryError, TooManyProductsError, TermsNotAcceptedError
+            The query, or the account, is refused.
+        """
+        directory = location.directory
+        found: ById = self._answer(
+            SEARCH, directory.path, lambda: self._search(directory), refresh=refresh
+        )
+        limit = self._settings.max_products
+        if len(found) > limit:
+            # Kept by somebody with a larger limit.
+            msg = (
+                f"{directory.path} finds {len(found)} products, and max_products is {limit}. "
+                "Narrow the query, or raise max_products."
+            )
+            raise TooManyProductsError(msg, found=len(found), limit=limit)
+        return found
+
+    def recall(self, location: Location) -> Product | None:
+        """Return a product from a listing that is still trusted, without asking the service."""
+        listing = self._recall(SEARCH, location.directory.path)
+        return None if listing is None else listing.get(location.product)
+
+    def product(self, location: Location, *, refresh: bool = False) -> Product:
+        """Return the product that a location names.
+
+        Raises
+        ------
+        FileNotFoundError
+            The query does not find it.
+        LocationError
+            There is no query, and the data set is too large to be searched for one product.
+        """
+        product_id = location.product or ""
+        if location.query:
+            found = self.search(location, refresh=refresh)
+        else:
+            found = self._search_by_name(location, refresh=refresh)
+        product = found.get(product_id)
+        if product is None:
+            near = nearest(product_id, ([other] for other in _alike(product_id, found)), limit=1)
+            hint = f" The nearest is {near[0]!r}." if near else ""
+            msg = (
+                f"There is no product {product_id!r} in {location.directory.path}, which finds "
+                f"{len(found)}.{hint}"
+            )
+            raise FileNotFoundError(msg)
+        return product
+
+    def forget(self, location: Location | None) -> None:
+        """Forget the listings of a location, or all answers; the next question is asked anew."""
+        with self._lock:
+            if location is None:
+                self._memory.clear()
+                self._forgotten_at = self._clock()
+                return
+        names = [self._name(SEARCH, location.directory.path)]
+        if location.dataset is None:
+            names.append(self._name(DATASETS, ""))
+        for name in names:
+            with self._lock:
+                self._memory.pop(name, None)
+            self._notes.listings.drop(name)
+
+    def _search(self, location: Location) -> ById:
+        dataset_id = location.dataset or ""
+        schema = self.schema(dataset_id)
+        request = schema.request(location.query)
+        start, end = schema.interval(location.query)
+        self.licences.allow(dataset_id)
+        try:
+            found = self._broker.search(dataset_id, request)
+        except (AuthenticationError, BrokerError) as err:
+            if isinstance(err, BrokerError) and err.status not in {403, 404}:
+                raise
+            # An unaccepted licence looks like an unknown data set, or like a lack of rights.
+            self.dataset(dataset_id, refresh=True)
+            if not self.licences.explain_refusal(dataset_id):
+                raise
+            found = self._broker.search(dataset_id, request)
+        # The service's filter is inclusive at both ends and answers neighbours.
+        return {p.product_id: p for p in found if p.overlaps(start, end)}
+
+    def _search_by_name(self, location: Location, *, refresh: bool) -> ById:
+        """Find a product without a query: by a name filter if there is one, else in the whole."""
+        dataset_id, product_id = location.dataset or "", location.product or ""
+        stem = product_id.rpartition(".")[0]
+        for key in self.schema(dataset_id).name_keys:
+            for name in dict.fromkeys(filter(None, (product_id, stem))):
+                try:
+                    found = self.search(Location(dataset_id, {key: name}), refresh=refresh)
+                except QueryError as err:
+                    # Some filters take no dots, and whether one does is known by asking only.
+                    logger.debug("%s cannot be asked for by %s: %s", product_id, key, err)
+                    continue
+                if product_id in found:
+                    return found
+        try:
+            return self.search(location, refresh=refresh)
+        except TooManyProductsError as err:
+            msg = (
+                f"Cannot find {location.path}: the data set has too many products to list, and no "
+                "filter by name finds it. Put a query in front of the product id, such as "
+                f"{location.directory.path}/startdate=…/enddate=…/{location.name}"
+            )
+            raise LocationError(msg) from err
+
+    def _no_dataset(self, dataset_id: str) -> FileNotFoundError:
+        near: tuple[str, ...] = ()
+        try:
+            near = nearest(dataset_id, ((d.dataset_id, d.title) for d in self.datasets()))
+        except HDAError as err:
+            logger.debug("No suggestion for %s: %s", dataset_id, err)
+        hint = f" The nearest: {', '.join(near)}." if near else ""
+        msg = f"There is no data set {dataset_id!r} at {self._settings.url}.{hint}"
+        return FileNotFoundError(msg)
+
+    def _answer(
+        self, kind: Kind, what: str, ask: Callable[[], Any], *, refresh: bool = False
+    ) -> Any:
+        """Return an answer that is still trusted, or ask for it; one thread asks, others wait."""
+        name = self._name(kind, what)
+        if not refresh and (known := self._recall(kind, what)) is not None:
+            return known
+        asked_at = self._clock()
+        with self._lock:
+            lock = self._locks.setdefault(name, threading.Lock())
+        with lock:
+            # Another thread may have asked while this one waited for its turn.
+            dated = self._recall_dated(kind, what)
+            if dated is not None and (not refresh or dated[0] > asked_at):
+                return dated[1]
+            try:
+                value = ask()
+            except OfflineError as err:
+                msg = (
+                    f"The {kind.name} of {what or self._settings.url} is not in the cache, and "
+                    "offline is set. Unset offline (or HDA_OFFLINE) and look at it once."
+                )
+                raise OfflineError(msg) from err
+            now = self._clock()
+            self._remember(name, now, value)
+            self._notes.listings.put(name, {"at": now, "value": kind.pack(value)})
+            return value
+
+    def _recall(self, kind: Kind, what: str) -> Any:
+        dated = self._recall_dated(kind, what)
+        return None if dated is None else dated[1]
+
+    def _recall_dated(self, kind: Kind, what: str) -> tuple[float, Any] | None:
+        """Return an answer that is still trusted, with the time when it was given."""
+        name = self._name(kind, what)
+        with self._lock:
+            known = self._memory.get(name)
+            if known is not None and self._is_trusted(known[0]):
+                self._memory.move_to_end(name)
+                return known
+        note = self._notes.listings.get(name, max_age_seconds=self._max_age)
+        if not isinstance(note, dict) or not isinstance(note.get("at"), (int, float)):
+            return None
+        at = float(note["at"])
+        value = kind.unpack(note.get("value")) if self._is_trusted(at) else None
+        if value is None:
+            return None
+        self._remember(name, at, value)
+        return at, value
+
+    def _is_trusted(self, at: float) -> bool:
+        # An answer from the future is no younger: a clock was wrong, now or then.
+        is_young = self._max_age is None or abs(self._clock() - at) <= self._max_age
+        return is_young and at >= self._forgotten_at
+
+    def _remember(self, name: str, at: float, value: Any) -> None:
+        with self._lock:
+            self._memory[name] = (at, value)
+            self._memory.move_to_end(name)
+            while len(self._memory) > _REMEMBERED:
+                self._memory.popitem(last=False)
+
+    def _name(self, kind: Kind, what: str) -> str:
+        return f"{self._settings.url} {kind.name} {what}"
