@@ -67,7 +67,8 @@ def test_a_worker_is_killed(moment: str, stacks: Any, workers: Workers) -> None:
 
     np.testing.assert_allclose(future.result(timeout=60).values, VALUES)
     assert (job.emulator.orders, job.emulator.order_posts) == (DAYS, DAYS)
-    assert job.emulator.downloads <= DAYS + 1
+    # Twice at most what the killed one had under way, which is not more than its half of all.
+    assert job.emulator.downloads <= DAYS + DAYS // 2
 
 
 def test_two_clusters_on_one_cache(

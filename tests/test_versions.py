@@ -194,9 +194,9 @@ def test_eviction_between_fetch_and_open(bench: Any, monkeypatch: pytest.MonkeyP
     fetch = products.fetch
     evicted = 0
 
-    def fetch_and_evict(*given: Any) -> Any:
+    def fetch_and_evict(*given: Any, **more: Any) -> Any:
         nonlocal evicted
-        future = fetch(*given)
+        future = fetch(*given, **more)
         future.result()
         if evicted < 2:
             evicted += 1
@@ -222,12 +222,12 @@ def test_a_fault_while_an_evicted_product_is_opened_again(
     fetch = products.fetch
     calls = 0
 
-    def fetch_once(*given: Any) -> Any:
+    def fetch_once(*given: Any, **more: Any) -> Any:
         nonlocal calls
         calls += 1
         if calls > 1:
             raise PermissionError("the folder was closed meanwhile")
-        future = fetch(*given)
+        future = fetch(*given, **more)
         future.result()
         products.cache.clear()
         return future

@@ -29,6 +29,8 @@ _LOG_EVERY_SECONDS = 60.0
 _ANSWER_SECONDS = 0.2
 # Every answer tells the quota; other processes need not know each of them.
 _TELL_EVERY_SECONDS = 1.0
+# Not the numbers of the module: who seeds those wants the same ones again, whatever waits.
+_random = random.SystemRandom()
 # Clocks of two hosts may differ by so much.
 _AHEAD_SECONDS = 60.0
 
@@ -132,7 +134,7 @@ class Quota:
         *,
         products_left: Callable[[], int] = lambda: 0,
         clock: Callable[[], float] = time.time,
-        jitter: Callable[[], float] = lambda: random.uniform(0.0, 0.2),  # noqa: S311
+        jitter: Callable[[], float] = lambda: _random.uniform(0.0, 0.2),
     ) -> None:
         self._ledger = ledger
         self._products_left = products_left

@@ -58,8 +58,8 @@ class _Http(requests.Session):
             prepared_request.headers.pop("Authorization", None)
 
 
-def _jitter() -> float:
-    return random.uniform(0.8, 1.2)  # noqa: S311  (spreads retries, keeps no secret)
+# Not the numbers of the module: who seeds those wants the same ones again, whatever is retried.
+_random = random.SystemRandom()
 
 
 class Session:
@@ -85,7 +85,7 @@ class Session:
         calls: Callable[[], contextlib.AbstractContextManager[object]] = contextlib.nullcontext,
         sleep: Callable[[float], None] = time.sleep,
         clock: Callable[[], float] = time.time,
-        jitter: Callable[[], float] = _jitter,
+        jitter: Callable[[], float] = lambda: _random.uniform(0.8, 1.2),
     ) -> None:
         self._settings = settings
         self._heard = heard
