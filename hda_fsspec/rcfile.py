@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import logging
-import threading
 from pathlib import Path
 
 from hda_fsspec.errors import ConfigurationError
+from hda_fsspec.forks import ForkLock
 
 logger = logging.getLogger("hda_fsspec")
 
-_lock = threading.Lock()
+_lock = ForkLock()
 _known: dict[Path, tuple[tuple[int, int, int], dict[str, str]]] = {}
 
 

@@ -188,3 +188,18 @@ def test_another_reader_is_not_interrupted(stacks: Any) -> None:
             dataset["sst"].mean().compute(scheduler="threads", num_workers=2)
 
         assert float(read.result(_PATIENCE_SECONDS).mean()) == 5.0
+
+
+def test_a_compute_after_one_that_failed_is_not_cancelled(stacks: Any) -> None:
+    """What reads the same products right after, hidden in a closure, waits for them in peace."""
+    stacks.serve(days(6), preparation_seconds=0.5)
+    stacks.emulator.fault(Fault("order-failed", product_id="sst_20240102.nc", times=None))
+    lazy = stacks.open()["sst"]
+    with pytest.raises(OrderError):
+        stacks.open(chunks={})["sst"].mean().compute(scheduler="threads", num_workers=2)
+
+    def read(number: int) -> float:
+        return float(lazy.isel(time=number).mean())
+
+    tasks = [dask.delayed(read)(number) for number in range(2, 6)]
+    assert dask.compute(*tasks, scheduler="threads", num_workers=4) == (2.0, 3.0, 4.0, 5.0)

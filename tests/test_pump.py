@@ -30,7 +30,6 @@ class Service:
     """Fetches that end when the test says so."""
 
     def __init__(self, *, bound: int | None = None, size: int | None = 10, most: int = 3) -> None:
-        self.now = 0.0
         self.local: set[Product] = set()
         self.asked: list[Product] = []
         self.wanted: list[Callable[[], bool]] = []
@@ -41,7 +40,6 @@ class Service:
             weigh=lambda _: size,
             room=lambda: bound,
             at_a_time=most,
-            clock=lambda: self.now,
         )
 
     def _fetch(
@@ -167,22 +165,23 @@ def test_a_closed_batch_wants_nothing_more() -> None:
     assert not any(each() for each in service.wanted)
 
 
-def test_what_a_broken_computation_wanted_is_dropped() -> None:
-    """Who still waits for it may stop, unless another computation reads it too, now or later."""
-    service = Service()
-    one, other = products(2)
-    first, second = service.pump.begin([one, other]), service.pump.begin([one])
-    assert not service.pump.is_dropped(one)
+def test_a_fault_of_a_look_is_told_once_and_ends_the_batch(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """A disk that cannot be looked at stops the fetching ahead, and nobody's read."""
+    service = Service(bound=60)
+    wanted = products(8)
+    batch = service.begin(wanted)
 
-    first.close(is_broken=True)
-    assert (service.pump.is_dropped(one), service.pump.is_dropped(other)) == (False, True)
-    second.close()
-    assert service.pump.is_dropped(one)
-    third = service.pump.begin([one])
-    assert not service.pump.is_dropped(one)
-    third.close(is_broken=True)
-    service.now = 60.0
-    assert not service.pump.is_dropped(one)
+    def fail(_: Product) -> bool:
+        raise OSError(5, "Input/output error")
+
+    service.pump.is_local = fail
+    service.arrive(wanted[0])
+    batch.read(wanted[0])
+
+    assert service.asked == wanted[:3]
+    assert len(caplog.records) == 1
 
 
 def test_fetches_that_end_at_once() -> None:

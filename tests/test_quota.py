@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import threading
 import time
 from collections.abc import Callable
@@ -243,13 +244,14 @@ def test_two_never_both_take_the_last(tmp_path: Path) -> None:
         assert len(gone) <= 1
 
 
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EROFS, errno.EMFILE, errno.ESTALE, errno.EIO])
 def test_a_folder_that_cannot_be_written(
-    make: Make, clock: Clock, monkeypatch: pytest.MonkeyPatch
+    code: int, make: Make, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """On a full or read-only disk orders go out all the same, by what the service tells."""
+    """On a disk that fails orders go out all the same, by what the service tells."""
 
     def refuse(self: object, path: Path, data: bytes) -> None:
-        raise OSError(errno.ENOSPC, "full")
+        raise OSError(code, "no")
 
     monkeypatch.setattr("hda_fsspec.disk.folder.Folder.write", refuse)
     quota = make()
@@ -259,3 +261,51 @@ def test_a_folder_that_cannot_be_written(
     quota.granted(product(1))
     tell(quota, 0, clock.now + 60, sent_at=clock.now)
     assert quota.ask(product(2)) == Closed(60, is_used_up=True)
+
+
+def test_a_poll_that_overtakes_an_order_hides_nothing(make: Make, clock: Clock) -> None:
+    """An order whose answer comes after that of a later request still counts."""
+    quota = make()
+    tell(quota, 2, clock.now + 60, sent_at=clock.now)
+    assert quota.ask(product(1)) is None
+    order_sent_at = clock.now = clock.now + 1
+    tell(quota, 2, clock.now + 60, sent_at=order_sent_at + 1)  # the poll: the order is not in it
+    clock.now += 2
+    tell(quota, 1, clock.now + 60, sent_at=order_sent_at)
+    quota.granted(product(1))
+
+    assert quota.view().left == 0
+
+
+@pytest.mark.parametrize("seconds", [1e6, 1.7e12])
+def test_an_absurd_reset_is_none(seconds: float, make: Make, clock: Clock) -> None:
+    """A time in another unit, or far away, closes orders no longer than one that is not told."""
+    quota = make()
+    tell(quota, 0, clock.now + seconds, sent_at=clock.now)
+
+    assert quota.refused(product(1), clock.now + seconds).seconds <= 5
+    clock.now += 6
+    assert make().ask(product(2)) is None
+
+
+def test_a_kept_absurd_time_is_none(make: Make, clock: Clock, tmp_path: Path) -> None:
+    """What an earlier version may have kept of such a time means nothing."""
+    quota = make()
+    quota.refused(product(1), clock.now + 60)
+    kept = tmp_path / "cache" / "v1" / "quota" / "me" / "told.json"
+    kept.write_text(json.dumps(json.loads(kept.read_text()) | {"closed_until": 1e15}))
+
+    assert make().ask(product(1)) is None
+
+
+def test_the_first_answer_of_a_process_keeps_what_others_were_told(
+    make: Make, clock: Clock
+) -> None:
+    """A refusal that another process met is not forgotten over headers that tell of some left."""
+    make().refused(product(1), clock.now + 3000)
+    other = make()
+
+    tell(other, 50, clock.now + 60, sent_at=clock.now)
+
+    assert other.ask(product(2)) == Closed(3000, is_used_up=True)
+    assert make().ask(product(3)) == Closed(3000, is_used_up=True)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
+import logging
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -17,8 +18,10 @@ from pathlib import Path
 from typing import Any
 
 from hda_fsspec.disk.entries import product_key
-from hda_fsspec.disk.folder import NO_ROOM_ERRNOS, READ_ONLY_ERRNOS, Folder, dump_json
+from hda_fsspec.disk.folder import Folder, dump_json
 from hda_fsspec.records import Product
+
+logger = logging.getLogger("hda_fsspec")
 
 _ASKED = "asked"
 _GRANTED = "granted"
@@ -70,6 +73,7 @@ class Ledger:
         self._place = self._folder.path / "quota" / account
         self._clock = clock
         self._told_seen: tuple[int, int] | None = None
+        self._has_warned = False
 
     def ask(self, product: Product) -> float:
         """Write that an order is about to go out, and return the time that was written.
@@ -164,12 +168,13 @@ class Ledger:
         """Do something that a read-only, full or just deleted folder may prevent.
 
         The ledger saves refusals. Without it the service still counts, and refuses what is too
-        much.
+        much; and the answer to an order, which is at hand, must not be lost over it.
         """
         try:
             work()
         except FileNotFoundError:
             return
         except OSError as err:
-            if err.errno not in READ_ONLY_ERRNOS | NO_ROOM_ERRNOS:
-                raise
+            if not self._has_warned:
+                self._has_warned = True
+                logger.warning("The order quota is not shared with other processes: %s", err)

@@ -133,9 +133,12 @@ class Ordering:
             if closed.is_used_up:
                 self._quota.tell(closed)
             return QuotaClosedError(seconds)
+        state = f"is used up for another {seconds:.0f} s"
+        if not closed.is_used_up:
+            state = "has no order left beside those of other processes, which wait for an answer"
         msg = (
-            f"The order quota of {self._settings.user!r} is used up for another {seconds:.0f} s, "
-            f"and {why}. Products that were ordered before are not affected; try again then."
+            f"The order quota of {self._settings.user!r} {state}, and {why}. Products that were "
+            "ordered before are not affected; try again then."
         )
         return QuotaError(msg, reset_at=time.time() + seconds)
 

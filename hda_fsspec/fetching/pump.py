@@ -10,15 +10,15 @@ from __future__ import annotations
 import collections
 import concurrent.futures
 import functools
+import logging
 import threading
-import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from hda_fsspec.errors import CANNOT_BE_HAD
 from hda_fsspec.records import Product
 
-_DROPPED_SECONDS = 10.0
+logger = logging.getLogger("hda_fsspec")
 
 _Fetch = Callable[[Product, Callable[[], bool]], concurrent.futures.Future[Any]]
 
@@ -50,15 +50,12 @@ class Batch:
         """Whether the computation goes on."""
         return self._is_open
 
-    def __contains__(self, product: Product) -> bool:
-        return product in self._reads_left
-
-    def close(self, *, is_broken: bool = False) -> None:
-        """Fetch no more: the computation has ended, or broke off. What was ordered goes on."""
+    def close(self) -> None:
+        """Fetch no more: the computation has ended, well or not. What was ordered goes on."""
         with self._lock:
             self._is_open = False
             self._to_come.clear()
-        self._pump.forget(self, self._reads_left if is_broken else ())
+        self._pump.forget(self)
 
     def read(self, product: Product) -> None:
         """Note that a product was read; after the last time its room in the cache is another's."""
@@ -77,14 +74,25 @@ class Batch:
             if self._is_advancing:
                 return
             self._is_advancing = True
-        while (product := self._next()) is not None:
-            if self._pump.is_local(product):
-                with self._lock:
-                    self._under_way.discard(product)
-                    self._unread.pop(product, None)
-                continue
-            future = self._pump.fetch(product, self.is_open)
-            future.add_done_callback(functools.partial(self._landed, product))
+        try:
+            while (product := self._next()) is not None:
+                self._begin(product)
+        except Exception:
+            # Called by whoever has fetched or read something, and no fault of theirs. Those who
+            # will read fetch by themselves, and are told.
+            logger.warning("Nothing more is fetched ahead of a computation:", exc_info=True)
+            with self._lock:
+                self._to_come.clear()
+                self._is_advancing = False
+
+    def _begin(self, product: Product) -> None:
+        if self._pump.is_local(product):
+            with self._lock:
+                self._under_way.discard(product)
+                self._unread.pop(product, None)
+            return
+        future = self._pump.fetch(product, self.is_open)
+        future.add_done_callback(functools.partial(self._landed, product))
 
     def _next(self) -> Product | None:
         """Return the next product to be fetched; None if none may be now."""
@@ -136,8 +144,6 @@ class Pump:
         The bound of the cache in bytes; None for none.
     at_a_time : int
         How many products of a batch may be under way.
-    clock : callable
-        Seconds on a clock that never goes back.
     """
 
     def __init__(
@@ -148,18 +154,14 @@ class Pump:
         weigh: Callable[[Product], int | None],
         room: Callable[[], int | None],
         at_a_time: int,
-        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.fetch = fetch
         self.is_local = is_local
         self.weigh = weigh
         self.room = room
         self.at_a_time = at_a_time
-        self._clock = clock
         self._lock = threading.Lock()
         self._batches: tuple[Batch, ...] = ()
-        # Of computations that broke off not long ago.
-        self._dropped: dict[Product, float] = {}
 
     def begin(self, products: Sequence[Product]) -> Batch:
         """Register a batch; it fetches nothing before :meth:`Batch.advance`."""
@@ -168,26 +170,10 @@ class Pump:
             self._batches = (*self._batches, batch)
         return batch
 
-    def forget(self, batch: Batch, dropped: Iterable[Product]) -> None:
-        """Take a batch out that is closed, and note the products that it will not read."""
+    def forget(self, batch: Batch) -> None:
+        """Take a batch out that is closed."""
         with self._lock:
             self._batches = tuple(each for each in self._batches if each is not batch)
-            now = self._clock()
-            recent = {each: at for each, at in self._dropped.items() if self._is_recent(at)}
-            self._dropped = recent | dict.fromkeys(dropped, now)
-
-    def is_dropped(self, product: Product) -> bool:
-        """Whether a computation that was to read a product broke off, and no other one will.
-
-        True for some seconds, in which all of its tasks that still wait see it.
-        """
-        with self._lock:
-            dropped_at = self._dropped.get(product)
-            is_wanted = any(product in batch for batch in self._batches)
-            return dropped_at is not None and self._is_recent(dropped_at) and not is_wanted
-
-    def _is_recent(self, moment: float) -> bool:
-        return self._clock() - moment < _DROPPED_SECONDS
 
     def was_read(self, product: Product) -> None:
         """Note that a product was read."""

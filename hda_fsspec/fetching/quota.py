@@ -33,6 +33,8 @@ _TELL_EVERY_SECONDS = 1.0
 _random = random.SystemRandom()
 # Clocks of two hosts may differ by so much.
 _AHEAD_SECONDS = 60.0
+# No quota comes back later: a time beyond that is in another unit, or a mistake.
+_FARTHEST_SECONDS = 86_400.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,7 +67,10 @@ class Told:
         told = self
         if told.heard_at > now + _AHEAD_SECONDS:
             told = Told(closed_until=told.closed_until, refused_at=told.refused_at)
-        if told.refused_at > now + _AHEAD_SECONDS:
+        if told.reset_at > now + _FARTHEST_SECONDS:
+            told = dataclasses.replace(told, reset_at=0.0)
+        is_absurd = told.closed_until > now + _FARTHEST_SECONDS
+        if is_absurd or told.refused_at > now + _AHEAD_SECONDS:
             told = dataclasses.replace(told, closed_until=0.0, refused_at=0.0)
         return told
 
@@ -143,6 +148,7 @@ class Quota:
         self._asking = threading.Lock()  # held while the disk is asked
         self._lock = threading.Lock()  # never held for long: every answer of the service takes it
         self._asked_at: dict[Product, float] = {}
+        self._of_thread = threading.local()
         self._told = Told()
         self._untold_in_a_row = 0
         self._logged_at = float("-inf")
@@ -156,10 +162,15 @@ class Quota:
         state = quota_state(headers, now)
         if state.remaining is None:
             return
+        self._of_thread.heard_at = now
         with self._lock:
             told = self._told
             is_overtaken = sent_at < told.sent_at
             if is_overtaken and now >= told.heard_at:  # else the clock was set back
+                # Which of the two the service wrote last is not known: the smaller one counts.
+                if told.remaining is not None:
+                    left = min(state.remaining, told.remaining)
+                    self._told = dataclasses.replace(told, remaining=left)
                 return
             self._told = Told(
                 limit=state.limit,
@@ -169,7 +180,7 @@ class Quota:
                 heard_at=now,
                 closed_until=told.closed_until,
                 refused_at=told.refused_at,
-            )
+            ).at(now)
             is_news = state.remaining == 0 or now - self._written_at >= _TELL_EVERY_SECONDS
         if is_news:
             self._pass_on()
@@ -199,10 +210,10 @@ class Quota:
         """Note that the service took an order, or may have done so."""
         asked_at = self._asked_at.pop(product, 0.0)
         with self._lock:
-            heard_at = self._told.heard_at
             self._untold_in_a_row = 0
             self._told = dataclasses.replace(self._told, closed_until=0.0)
-        # What was told in answer to this order has counted it.
+        # What was told in answer to this very order, in this thread, has counted it.
+        heard_at = getattr(self._of_thread, "heard_at", 0.0)
         self._ledger.grant(product, heard_at if heard_at >= asked_at else self._clock())
 
     def withdrawn(self, product: Product) -> None:
@@ -225,7 +236,7 @@ class Quota:
         now = self._clock()
         with self._lock:
             told = self._told.at(now)
-            if reset_at is None or reset_at <= now:
+            if reset_at is None or not now < reset_at <= now + _FARTHEST_SECONDS:
                 seconds = min(_UNTOLD_SECONDS * 2**self._untold_in_a_row, _UNTOLD_LONGEST_SECONDS)
                 if told.closed_until <= now:
                     self._untold_in_a_row += 1
@@ -309,6 +320,8 @@ class Quota:
             )
 
     def _pass_on(self) -> None:
+        # What another process was told must not be lost: it may have been refused meanwhile.
+        self._learn()
         with self._lock:
             self._written_at = self._clock()
             facts: Mapping[str, Any] = dataclasses.asdict(self._told)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import logging
-import threading
 import time
 from collections.abc import Callable, Iterator
 
@@ -13,6 +12,7 @@ import xarray as xr
 from xarray.core import indexing  # xarray documents this module for writers of backends
 
 from hda_fsspec.errors import QueryError
+from hda_fsspec.forks import ForkLock
 from hda_fsspec.lazy import opened, orderahead
 from hda_fsspec.lazy.pieces import Pieces
 from hda_fsspec.lazy.recipes import ProductArray, RecipeVariable, Source
@@ -128,7 +128,7 @@ class Hints:
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._lock = threading.Lock()
+        self._lock = ForkLock()
         self._waited_until = float("-inf")
         self._is_told = False
 

@@ -9,14 +9,14 @@ their tasks leave their slots instead, see :mod:`hda_fsspec.lazy.patience`.
 from __future__ import annotations
 
 import logging
-import threading
 from collections.abc import Mapping
 from typing import Any
 
 from dask.callbacks import Callback
 
 from hda_fsspec.fetching.pump import Batch
-from hda_fsspec.lazy.recipes import Source
+from hda_fsspec.forks import ForkLock
+from hda_fsspec.lazy import computes
 from hda_fsspec.records import Product
 from hda_fsspec.usecase.products import Products, shared_products
 
@@ -28,49 +28,50 @@ class OrderAhead(Callback):
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self._lock = threading.Lock()
+        self._lock = ForkLock()
         # By the state of each compute, which is kept with it so that no other one gets its id.
-        self._begun: dict[int, tuple[Any, list[Batch]]] = {}
+        self._begun: dict[int, tuple[Any, int, list[Batch]]] = {}
 
     def _start_state(self, dsk: Mapping[Any, Any], state: Mapping[str, Any]) -> None:
-        # xarray loads the engines of all packages at the first open: Dask's arrays can wait.
-        from hda_fsspec.lazy import graphs
-
+        # Tasks that are ready are taken from the end. Those that wait for others seldom read.
+        keys = [*reversed(state["ready"]), *state["waiting"]]
+        batches: list[Batch] = []
         try:
-            # Tasks that are ready are taken from the end. Those that wait for others seldom read.
-            keys = [*reversed(state["ready"]), *state["waiting"]]
-            batches = _begin(graphs.products_in_order(dsk, keys))
+            _fetch_ahead(dsk, keys, batches)
         except Exception:
-            logger.debug("A graph is not read; its products come one by one.", exc_info=True)
-            return
-        if batches:
-            with self._lock:
-                self._begun[id(state)] = (state, batches)
+            # A graph that is not understood costs time, and is never an error.
+            logger.debug("Products of a graph come one by one.", exc_info=True)
+        with self._lock:
+            self._begun[id(state)] = (state, computes.begin(keys), batches)
 
     def _finish(self, _dsk: Mapping[Any, Any], state: Mapping[str, Any], failed: bool) -> None:
         with self._lock:
-            _, batches = self._begun.pop(id(state), (None, []))
+            begun = self._begun.pop(id(state), None)
+        if begun is None:
+            return
+        _, number, batches = begun
+        computes.end(number, is_broken=failed)
         for batch in batches:
-            batch.close(is_broken=failed)
+            batch.close()
 
 
-def _begin(reads: list[tuple[Source, int]]) -> list[Batch]:
+def _fetch_ahead(dsk: Mapping[Any, Any], keys: list[Any], batches: list[Batch]) -> None:
+    """Begin to fetch what the tasks of some keys read, and add it to the batches."""
+    # xarray loads the engines of all packages at the first open: Dask's arrays can wait.
+    from hda_fsspec.lazy import graphs
+
     wanted: dict[Products, list[Product]] = {}
-    for source, number in reads:
+    for source, number in graphs.products_in_order(dsk, keys):
         wanted.setdefault(shared_products(source.settings), []).append(source.pieces[number])
-    batches = []
     for products, its_reads in wanted.items():
-        if products.settings.offline:
-            continue
-        batch = products.pump.begin(its_reads)
-        batches.append(batch)
-        # Not here: to look whether thousands are local takes time that the compute need not wait.
-        products.run(batch.advance)
-    return batches
+        if not products.settings.offline:
+            batches.append(products.pump.begin(its_reads))
+            # Not here: to look whether thousands are local takes time that nobody need wait.
+            products.run(batches[-1].advance)
 
 
 _registered: list[OrderAhead] = []
-_register_lock = threading.Lock()
+_register_lock = ForkLock()
 
 
 def register() -> None:

@@ -7,7 +7,6 @@ part of was cancelled. Dask and distributed are asked only if they are there alr
 from __future__ import annotations
 
 import concurrent.futures
-import inspect
 import logging
 import os
 import sys
@@ -18,6 +17,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from hda_fsspec.interest import Interest
+from hda_fsspec.lazy import computes
 from hda_fsspec.records import Product
 from hda_fsspec.usecase.products import Entry, Products
 
@@ -52,14 +52,12 @@ def wait(fetch: concurrent.futures.Future[Entry], products: Products, product: P
         # Twice as many as are prepared at a time: those that come next are asked for already, so
         # that their orders go out in the moment in which they may.
         with _Slot(2 * products.settings.max_orders) as slot:
-            _wait_long(fetch, products, product, slot)
+            _wait_long(fetch, product, slot)
     return fetch.result()
 
 
-def _wait_long(
-    fetch: concurrent.futures.Future[Entry], products: Products, product: Product, slot: _Slot
-) -> None:
-    is_cancelled = _cancellation(products, product)
+def _wait_long(fetch: concurrent.futures.Future[Entry], product: Product, slot: _Slot) -> None:
+    is_cancelled = _cancellation()
     began = told = time.monotonic()
     while not _is_done(fetch, slot.look_seconds()):
         if is_cancelled():
@@ -76,15 +74,14 @@ def _is_done(future: concurrent.futures.Future[Any], seconds: float) -> bool:
     return bool(concurrent.futures.wait([future], timeout=seconds).done)
 
 
-def _cancellation(products: Products, product: Product) -> Callable[[], bool]:
+def _cancellation() -> Callable[[], bool]:
     """Return what tells whether the computation that this thread works for was cancelled."""
     worker = _worker()
     if worker is not None:
         key = worker.get_current_task()
         return lambda: _is_dropped(worker, key)
-    if not _is_in_local_task():
-        return lambda: False
-    return lambda: products.pump.is_dropped(product)
+    key = computes.current_task()
+    return lambda: key is not None and computes.is_dropped(key)
 
 
 def _distributed() -> Any:
@@ -109,16 +106,6 @@ def _is_dropped(worker: Any, key: Any) -> bool:
         return True
     task = worker.state.tasks.get(key)
     return task is None or task.state == "cancelled"
-
-
-def _is_in_local_task() -> bool:
-    """Whether this thread runs a task of Dask's local schedulers, which do not tell otherwise."""
-    frame = inspect.currentframe()
-    while frame is not None:
-        if frame.f_globals.get("__name__") == "dask.local":
-            return True
-        frame = frame.f_back
-    return False
 
 
 class _Away:

@@ -10,19 +10,19 @@ import dataclasses
 import functools
 import hashlib
 import json
-import threading
 import weakref
 import zlib
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from hda_fsspec.forks import ForkLock
 from hda_fsspec.records import Product
 
 _LEFT_OUT = ("properties", "bbox")
 _COLUMNS = tuple(f.name for f in dataclasses.fields(Product) if f.name not in _LEFT_OUT)
 
 _known: weakref.WeakValueDictionary[bytes, Pieces] = weakref.WeakValueDictionary()
-_known_lock = threading.Lock()
+_known_lock = ForkLock()
 
 
 class Pieces(Sequence[Product]):

@@ -12,7 +12,6 @@ import dataclasses
 import functools
 import hashlib
 import json
-import threading
 import warnings
 import weakref
 import zlib
@@ -24,6 +23,7 @@ import numpy as np
 import xarray as xr
 
 from hda_fsspec.errors import CANNOT_BE_HAD, ProductMismatchError
+from hda_fsspec.forks import ForkLock
 from hda_fsspec.interest import Interest
 from hda_fsspec.lazy import headers, opened, patience
 from hda_fsspec.lazy.headers import Header, KeptHeader
@@ -35,7 +35,7 @@ from hda_fsspec.reading.singly import are_numbers
 from hda_fsspec.usecase.products import Entry, shared_products
 
 _known: weakref.WeakValueDictionary[tuple[Source, bytes], Stack] = weakref.WeakValueDictionary()
-_known_lock = threading.Lock()
+_known_lock = ForkLock()
 
 
 class Stack:

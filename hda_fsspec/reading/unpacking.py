@@ -14,13 +14,13 @@ import os
 import shutil
 import stat
 import tempfile
-import threading
 import uuid
 import weakref
 from pathlib import Path, PurePosixPath
 
 from hda_fsspec.errors import ProductFormatError
 from hda_fsspec.fileformats.formats import check_complete, sniff
+from hda_fsspec.forks import ForkLock
 from hda_fsspec.reading.archives import STREAMS, Member, damaged, opened
 
 #: deflate reaches 1032:1 on zeros; data never come near it in files of this size.
@@ -31,8 +31,8 @@ _BLOCK_BYTES = 1 << 20
 _KEY_BYTES = 4096
 _CANNOT_WRITE = frozenset({errno.EROFS, errno.EACCES, errno.EPERM})
 
-_guard = threading.Lock()
-_locks: weakref.WeakValueDictionary[Path, threading.Lock] = weakref.WeakValueDictionary()
+_guard = ForkLock()
+_locks: weakref.WeakValueDictionary[Path, ForkLock] = weakref.WeakValueDictionary()
 _temporary: dict[int, Path] = {}
 
 
@@ -64,7 +64,7 @@ def unpack(path: Path, member: Member, scratch: Path) -> Path:
         target = _target(_temporary_folder() / scratch.name, key, member)
         make_folder(target.parent)
     with _guard:
-        lock = _locks.setdefault(target, threading.Lock())
+        lock = _locks.setdefault(target, ForkLock())
     with lock:
         if not _is_unpacked(target, member):
             _unpack(path, member, target)
