@@ -205,6 +205,10 @@ class HDAFileSystem(ReadOnly, LookingFileSystem):
         location = located(path)
         products = self._products
         product = product_to_open(products, location)
+        entry = products.local(product)
+        if entry is not None:
+            with contextlib.suppress(FileNotFoundError):  # evicted in this moment
+                return ProductFile(entry.path.open("rb"), name_of(location), self.open)
         with Interest() as interest:
             _, handle = products.open(product, wanted=interest.is_alive).result()
         return ProductFile(handle, name_of(location), self.open)
