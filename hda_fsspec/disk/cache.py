@@ -40,6 +40,9 @@ _TOUCH_SECONDS = 60.0
 
 _MAX_REMEMBERED = 100_000
 
+# The length of a file, when it changed, and its number on the disk.
+_State = tuple[int, int, int]
+
 # What an interrupted download left is good for another day.
 _RESUMABLE_SECONDS = 86_400.0
 
@@ -71,7 +74,7 @@ class Cache:
         self._folder = Folder(Path(root))
         self._clock = clock
         self._room = Room(self._folder, bound=max_bytes, clock=clock, free_bytes=free_bytes)
-        self._remembered: dict[Product, Entry] = {}
+        self._remembered: dict[Product, tuple[Entry, _State]] = {}
         self._held: collections.Counter[str] = collections.Counter()
         self._guard = threading.Lock()
 
@@ -119,15 +122,17 @@ class Cache:
         Costs no checksum, no network and no lock, and one stat if it was found before. With
         ``touch`` it counts as a use, which also ends a protection.
         """
-        entry = self._remembered.get(product)
-        if entry is None or not _has_length(entry):
+        entry, state = self._remembered.get(product, (None, None))
+        is_new = entry is None or _state(entry) != state
+        if is_new:
             self._remembered.pop(product, None)
             entry = self._find(product)
-            if entry is None:
-                return None
+        if entry is None:
+            return None
         if touch and abs(self._clock() - entry.used_at) > _TOUCH_SECONDS:
-            entry = self._mark_used(entry, self._clock())
-        self._remember(product, entry)
+            entry, is_new = self._mark_used(entry, self._clock()), True
+        if is_new:
+            self._remember(product, entry)
         return entry
 
     def stage(
@@ -285,7 +290,9 @@ class Cache:
     def _remember(self, product: Product, entry: Entry) -> None:
         if len(self._remembered) >= _MAX_REMEMBERED:
             self._remembered.clear()
-        self._remembered[product] = entry
+        state = _state(entry)
+        if state is not None and state[0] == entry.size:
+            self._remembered[product] = (entry, state)
 
     def _mark_used(self, entry: Entry, time_of_use: float) -> Entry:
         record = entry.folder / RECORD_NAME
@@ -322,8 +329,10 @@ class Cache:
         self._room.make(0, {*self._in_use(), entry.key})
 
 
-def _has_length(entry: Entry) -> bool:
+def _state(entry: Entry) -> _State | None:
+    """Return what tells an entry's file from one that another process may put in its place."""
     try:
-        return os.stat(entry.path).st_size == entry.size  # noqa: PTH116  # this is the hot path
+        found = os.stat(entry.path)  # noqa: PTH116  # this is the hot path
     except OSError:
-        return False
+        return None
+    return found.st_size, found.st_mtime_ns, found.st_ino

@@ -124,11 +124,11 @@ class KnownHeaders:
         return outcome
 
     def _take(self, number: int, fetched: _Fetched) -> None:
-        def work(dataset: xr.Dataset, entry: Entry) -> KeptHeader:
+        def work(dataset: xr.Dataset, mark: str) -> KeptHeader:
             # Until the template is known, a product of its kind is laid as it is itself.
             bare = Header.of(dataset)
             own = self.layout or self._find_layout(bare)
-            return KeptHeader(filled_for(own, bare, dataset), file_mark(entry))
+            return KeptHeader(filled_for(own, bare, dataset), mark)
 
         try:
             fetched.result()
@@ -157,12 +157,6 @@ _TEMPLATES = 3
 def filled_for(layout: Layout, bare: Header, dataset: xr.Dataset) -> Header:
     """Return the header of an open product with the values that a layout needs."""
     return bare.filled(dataset, keep=layout.kept(bare), digest=layout.compared(bare))
-
-
-def file_mark(entry: Entry) -> str:
-    """Return what tells a file from what may lie there later, and how it is decoded."""
-    changed = entry.path.stat().st_mtime_ns
-    return f"{entry.fetched_at!r} {entry.size} {changed} xarray {xr.__version__}"
 
 
 def keep_header(source: Source, mark: str, number: int, kept: KeptHeader) -> None:

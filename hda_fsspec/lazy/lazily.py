@@ -19,7 +19,7 @@ from hda_fsspec.lazy.recipes import ProductArray, RecipeVariable, Source
 from hda_fsspec.paths.locations import Location
 from hda_fsspec.reading.opening import OpenOptions
 from hda_fsspec.records import Product
-from hda_fsspec.usecase.products import Entry, Products
+from hda_fsspec.usecase.products import Products
 
 logger = logging.getLogger("hda_fsspec")
 
@@ -82,7 +82,7 @@ def _tree(
 ) -> dict[str, xr.Dataset]:
     source = dataclasses.replace(_source(products, product, options), node=_ROOT)
 
-    def work(tree: dict[str, xr.Dataset], _: Entry) -> dict[str, xr.Dataset]:
+    def work(tree: dict[str, xr.Dataset], _: str) -> dict[str, xr.Dataset]:
         return {
             node: as_recipes(dataset, dataclasses.replace(source, node=node), path)
             for node, dataset in tree.items()

@@ -9,6 +9,7 @@ from __future__ import annotations
 import collections
 import concurrent.futures
 import dataclasses
+import errno
 import functools
 import inspect
 import os
@@ -24,6 +25,7 @@ import xarray as xr
 from hda_fsspec.fileformats.formats import Format, sniff
 from hda_fsspec.interest import Interest
 from hda_fsspec.lazy import patience
+from hda_fsspec.lazy.filemarks import file_mark, is_replaced
 from hda_fsspec.reading.opening import OpenOptions, open_local
 from hda_fsspec.reading.singly import SingleVariables, open_singly
 from hda_fsspec.reading.trees import open_tree
@@ -58,36 +60,41 @@ class Pool(Generic[K, T]):
     def __init__(self, size: int = _OPEN_DATASETS) -> None:
         self._size = size
         self._lock = threading.Lock()
-        self._open: collections.OrderedDict[K, T] = collections.OrderedDict()
+        self._open: collections.OrderedDict[K, tuple[str, T]] = collections.OrderedDict()
         self._opening: dict[K, threading.Lock] = {}
 
-    def get(self, key: K, open_it: Callable[[], T]) -> T:
-        """Return what is open under a key, opening it if needed."""
+    def get(self, key: K, mark: str, open_it: Callable[[], T]) -> T:
+        """Return what is open under a key, opening it if needed.
+
+        What was opened of a file of another mark is dropped: its header does not decode this one.
+        """
         with self._lock:
             found = self._open.get(key)
-            if found is not None:
+            if found is not None and found[0] == mark:
                 self._open.move_to_end(key)
-                return found
+                return found[1]
             opening = self._opening.setdefault(key, threading.Lock())
         with opening:
             with self._lock:
                 found = self._open.get(key)
-            if found is not None:
-                return found
+            if found is not None and found[0] == mark:
+                return found[1]
             try:
-                found = open_it()
+                opened = open_it()
             finally:
                 with self._lock:
                     self._opening.pop(key, None)
             with self._lock:
-                self._open[key] = found
+                self._open[key] = (mark, opened)
                 while len(self._open) > self._size:
                     self._open.popitem(last=False)
-            return found
+            return opened
 
-    def __contains__(self, key: K) -> bool:
+    def has(self, key: K, mark: str) -> bool:
+        """Whether a file of this mark is open under a key."""
         with self._lock:
-            return key in self._open
+            found = self._open.get(key)
+        return found is not None and found[0] == mark
 
     def drop(self, key: K) -> None:
         """Forget one whose file is gone."""
@@ -123,44 +130,60 @@ def make_local(source: Source, number: int) -> Entry:
 def use(
     source: Source,
     number: int,
-    work: Callable[[xr.Dataset, Entry], T],
+    work: Callable[[xr.Dataset, str], T],
     *,
     entry: Entry | None = None,
 ) -> T:
     """Do something with the open dataset of a product, which is made local first.
 
-    Who has made it local just now gives its entry.
+    The mark of its file is given too. Where the file is replaced meanwhile it is done again, with
+    the new one. Who has made it local just now gives its entry.
     """
     node = _ROOT if source.node is None else source.node
-    return use_tree(source, number, lambda tree, entry: work(tree[node], entry), entry=entry)
+    return use_tree(source, number, lambda tree, mark: work(tree[node], mark), entry=entry)
 
 
 def use_tree(
     source: Source,
     number: int,
-    work: Callable[[_Tree, Entry], T],
+    work: Callable[[_Tree, str], T],
     *,
     entry: Entry | None = None,
 ) -> T:
     """Do something with all datasets of a product, by their nodes; as :func:`use`."""
     for left in reversed(range(_TRIES)):
         entry = entry or _local_now(source, number)
-        key = (entry.path, source.options, source.node is not None)
+        key, mark = (entry.path, source.options, source.node is not None), ""
         try:
-            result = work(_pool.get(key, functools.partial(_open, source, entry)), entry)
+            mark = file_mark(entry)
+            result = work(_pool.get(key, mark, functools.partial(_open, source, entry)), mark)
         except FileNotFoundError:
             # Evicted since, and its handle closed by xarray's own bound of open files.
-            _pool.drop(key)
-            _looked_up.pop((source, number), None)
+            _forget(source, number, key)
             if not left:
                 raise
             entry = _guarded(source, number)
+            continue
+        except Exception:
+            # What was opened of one file may make no sense of another.
+            if not left or not is_replaced(entry, mark):
+                raise
         else:
-            if left < _TRIES - 1:
-                # Looked up, it is guarded no longer.
-                shared_products(source.settings).local(source.pieces[number])
-            return result
-    raise AssertionError  # the last turn returns or raises
+            # xarray opens a path again where it has too many open: it may be another file by then.
+            if not is_replaced(entry, mark):
+                if left < _TRIES - 1:
+                    # Looked up, it is guarded no longer.
+                    shared_products(source.settings).local(source.pieces[number])
+                return result
+        _forget(source, number, key)
+        path, entry = entry.path, None
+    msg = f"{path} was replaced each of {_TRIES} times that it was read. Read it again later."
+    raise OSError(errno.ESTALE, msg)
+
+
+def _forget(source: Source, number: int, key: tuple[Path, OpenOptions, bool]) -> None:
+    _pool.drop(key)
+    _looked_up.pop((source, number), None)
 
 
 def _guarded(source: Source, number: int) -> Entry:
@@ -200,7 +223,7 @@ def _local_now(source: Source, number: int) -> Entry:
 def read(source: Source, number: int, name: str, key: tuple[Any, ...]) -> np.ndarray[Any, Any]:
     """Read part of a variable of a product."""
 
-    def work(dataset: xr.Dataset, _: Entry) -> np.ndarray[Any, Any]:
+    def work(dataset: xr.Dataset, _: str) -> np.ndarray[Any, Any]:
         variable = dataset.variables[name]
         # To be indexed costs xarray more than a small read.
         part = variable if _is_whole(key, variable.shape) else variable[key]
@@ -217,26 +240,32 @@ def note_read(source: Source, number: int) -> None:
 
 
 def read_number(
-    source: Source, entry: Entry, name: str, key: tuple[Any, ...]
+    source: Source, entry: Entry, mark: str, name: str, key: tuple[Any, ...]
 ) -> np.ndarray[Any, Any] | None:
     """Read part of a variable of plain numbers of a product whose header is known.
 
     Its file is opened without looking at what else is in it. None where that cannot be done, where
-    it is open as a dataset already, or is gone: it is then to be read as a dataset.
+    it is open as a dataset already, or is gone or another than the one of this mark: it is then to
+    be read as a dataset.
     """
-    if (entry.path, source.options, source.node is not None) in _pool:
+    if _pool.has((entry.path, source.options, source.node is not None), mark):
         return None
-    mark = (entry.path, source.options.group)
+    place = (entry.path, source.options.group)
 
     def open_it() -> SingleVariables | None:
         return open_singly(entry.path, source.options) if source.node is None else None
 
     try:
-        variables = _singles.get(mark, open_it)
-        return None if variables is None else np.asarray(variables[name][key].values)
+        variables = _singles.get(place, mark, open_it)
+        values = None if variables is None else np.asarray(variables[name][key].values)
     except FileNotFoundError:
-        _singles.drop(mark)
+        _singles.drop(place)
         return None
+    except Exception:
+        if not is_replaced(entry, mark):
+            raise
+        return None
+    return None if is_replaced(entry, mark) else values
 
 
 def _is_whole(key: tuple[Any, ...], shape: tuple[int, ...]) -> bool:

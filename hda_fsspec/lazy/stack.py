@@ -16,7 +16,6 @@ import warnings
 import weakref
 import zlib
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -26,8 +25,9 @@ from hda_fsspec.errors import CANNOT_BE_HAD, ProductMismatchError
 from hda_fsspec.forks import ForkLock
 from hda_fsspec.interest import Interest
 from hda_fsspec.lazy import headers, opened, patience
+from hda_fsspec.lazy.filemarks import file_mark
 from hda_fsspec.lazy.headers import Header, KeptHeader
-from hda_fsspec.lazy.keptheaders import file_mark, filled_for, keep_header, kept_header
+from hda_fsspec.lazy.keptheaders import filled_for, keep_header, kept_header
 from hda_fsspec.lazy.layouts import Layout
 from hda_fsspec.lazy.mismatches import Expected
 from hda_fsspec.lazy.recipes import Key, Source
@@ -84,7 +84,7 @@ class Stack:
         self.ends = np.cumsum(lengths)
         #: The files that were checked while the data set was opened, by the number of the product.
         self.checked_files: dict[int, str] = {}
-        self._checked: set[tuple[int, Path, float]] = set()
+        self._checked: dict[int, str] = {}
         self._told: set[int] = set()
 
     @functools.cached_property
@@ -173,8 +173,8 @@ class Stack:
     ) -> np.ndarray[Any, Any] | None:
         """Read part of a variable of one product; None if it is missing and may be."""
 
-        def work(dataset: xr.Dataset, entry: Entry) -> np.ndarray[Any, Any]:
-            self._check(number, dataset, entry)
+        def work(dataset: xr.Dataset, mark: str) -> np.ndarray[Any, Any]:
+            self._check(number, dataset, mark)
             return np.asarray(dataset.variables[name][key].values)
 
         try:
@@ -200,33 +200,33 @@ class Stack:
         if not are_numbers(variable.dtype, variable.encoding):
             return None
         try:
-            if not self._is_known_to_fit(number, entry):
-                return None
+            mark = file_mark(entry)
         except FileNotFoundError:
             return None  # evicted in this moment
-        return opened.read_number(self.source, entry, name, key)
+        if not self._is_known_to_fit(number, mark):
+            return None
+        return opened.read_number(self.source, entry, mark, name, key)
 
-    def _check(self, number: int, dataset: xr.Dataset, entry: Entry) -> None:
-        if self._is_known_to_fit(number, entry):
+    def _check(self, number: int, dataset: xr.Dataset, mark: str) -> None:
+        if self._is_known_to_fit(number, mark):
             return
         header = filled_for(self.layout, Header.of(dataset), dataset)
+        # Kept whether or not it fits: opened anew with scan=True, it is known what the file is.
+        keep_header(self.source, self.mark, number, KeptHeader(header, mark))
         self.expected(number).check(header)
-        keep_header(self.source, self.mark, number, KeptHeader(header, file_mark(entry)))
-        self._checked.add((number, entry.path, entry.fetched_at))
+        self._checked[number] = mark
 
-    def _is_known_to_fit(self, number: int, entry: Entry) -> bool:
+    def _is_known_to_fit(self, number: int, mark: str) -> bool:
         """Whether this very file was checked before, or fits by the header that was kept of it."""
-        mark = (number, entry.path, entry.fetched_at)
-        if mark in self._checked:
+        if self._checked.get(number) == mark:
             return True
-        file = file_mark(entry)
         if number in self.checked_files:
-            fits = self.checked_files[number] == file
+            fits = self.checked_files[number] == mark
         else:
             kept = kept_header(self.source, self.mark, number)
-            fits = kept is not None and kept.file == file and self._fits(number, kept.header)
+            fits = kept is not None and kept.file == mark and self._fits(number, kept.header)
         if fits:
-            self._checked.add(mark)
+            self._checked[number] = mark
         return fits
 
     def _fits(self, number: int, header: Header) -> bool:

@@ -1,0 +1,33 @@
+"""What tells one file of a product from another that lies at its path later.
+
+A product may be evicted and fetched again after the service published it anew: the path is the
+same, the file is not.
+"""
+
+from __future__ import annotations
+
+import os
+
+import xarray as xr
+
+from hda_fsspec.usecase.products import Entry
+
+_DECODED_BY = f"xarray {xr.__version__}"
+
+
+def file_mark(entry: Entry) -> str:
+    """Return what tells a file from what may lie there later, and how it is decoded."""
+    found = os.stat(entry.path)  # noqa: PTH116  # this is the hot path
+    return f"{entry.fetched_at!r} {found.st_size} {found.st_mtime_ns} {_DECODED_BY}"
+
+
+def is_replaced(entry: Entry, mark: str) -> bool:
+    """Whether another file lies there since a mark was taken.
+
+    One that was evicted in the meantime is not replaced: an open handle still reads it, and to
+    open its path again fails.
+    """
+    try:
+        return file_mark(entry) != mark
+    except FileNotFoundError:
+        return False

@@ -1,0 +1,161 @@
+"""A product's file is replaced by another of the same name: no old header decodes new values."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import xarray as xr
+
+from hda_fsspec.errors import ProductMismatchError
+from hda_fsspec.lazy import opened
+from hda_fsspec.reading.opening import open_local
+
+LON = np.arange(8.0)
+
+
+def _name(day: int) -> str:
+    return f"sst_2024050{day}.nc"
+
+
+def _day(day: int, *, scale: float = 0.5, lon: float = 0.0) -> xr.Dataset:
+    ds = xr.Dataset(
+        {
+            "sst": (("time", "lon"), 10.0 * day + LON[np.newaxis]),
+            "mask": ("lon", 2 * (lon + LON)),
+        },
+        {"time": [np.datetime64(f"2024-05-0{day}", "ns")], "lon": lon + LON},
+    )
+    ds["sst"].encoding = {"dtype": "int16", "scale_factor": scale, "_FillValue": -9999}
+    ds["time"].encoding = {"units": "hours since 1950-01-01", "dtype": "int32"}
+    return ds
+
+
+@pytest.fixture
+def days(stacks: Any) -> Any:
+    """Three daily products."""
+    stacks.serve({_name(day): _day(day) for day in (1, 2, 3)})
+    return stacks
+
+
+def _local_file(days: Any, day: int) -> Path:
+    entries = {entry.product.product_id: entry.path for entry in days.products.cache.entries()}
+    return Path(entries[_name(day)])
+
+
+def _replace(days: Any, day: int, ds: xr.Dataset) -> None:
+    """Put another file of the same length in the place of a local product, as a process would."""
+    path, other = _local_file(days, day), days.folder / "other.nc"
+    other.unlink(missing_ok=True)
+    ds.to_netcdf(other)
+    assert other.stat().st_size == path.stat().st_size
+    other.replace(path)
+
+
+def _close_handles(folder: Path) -> None:
+    """Let xarray close its oldest handles, as it does when 128 files are open."""
+    path = folder / "unrelated.nc"
+    xr.Dataset({"v": ("x", [1.0])}).to_netcdf(path)
+    options: Any = xr.set_options
+    with options(file_cache_maxsize=1), xr.open_dataset(path) as ds:
+        ds.load()
+
+
+@pytest.mark.parametrize("way", ["as a dataset", "by itself"])
+def test_another_packing(days: Any, way: str) -> None:
+    """A handle that is opened again is decoded by the header of the file that it opens."""
+    found = days.open()
+    found.compute()
+    if way == "by itself":
+        days.forget()
+    found = days.open()
+    np.testing.assert_array_equal(found["sst"].values, [10.0 + LON, 20.0 + LON, 30.0 + LON])
+
+    _replace(days, 2, _day(2, scale=0.25))
+    _close_handles(days.folder)
+
+    for _ in range(2):
+        np.testing.assert_array_equal(found["sst"].isel(time=1).values, 20.0 + LON)
+
+
+def test_a_file_that_is_replaced_while_it_is_opened(
+    days: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The header of the old file neither decodes the new one nor is kept as its header."""
+    found = days.open()
+    found.compute()
+    days.forget()
+    replaced: list[Path] = []
+
+    def open_and_replace(path: Path, *args: Any, **options: Any) -> xr.Dataset:
+        dataset = open_local(path, *args, **options)
+        if path.name == _name(2) and not replaced:
+            replaced.append(path)
+            _replace(days, 2, _day(2, scale=0.25, lon=100.0))
+            _close_handles(days.folder)
+        return dataset
+
+    monkeypatch.setattr(opened, "open_local", open_and_replace)
+    # Only touched, so that it is read as a dataset to be checked anew.
+    os.utime(_local_file(days, 2), (0, 0))
+
+    for _ in range(2):
+        with pytest.raises(ProductMismatchError, match=r"20240502.nc .* coordinate 'lon'"):
+            found["sst"].isel(time=1).load()
+    assert len(replaced) == 1
+    days.forget()
+    with pytest.raises(ProductMismatchError, match=r"20240502.nc .* coordinate 'lon'"):
+        days.open()["sst"].isel(time=1).load()
+
+
+def test_a_file_that_does_not_fit_any_more(days: Any) -> None:
+    """Another process replaced it with one of the same length: it is checked anew when read."""
+    found = days.open()
+    found.compute()
+
+    _replace(days, 2, _day(2, lon=100.0))
+
+    with pytest.raises(ProductMismatchError, match=r"20240502.nc .* coordinate 'lon'"):
+        found["sst"].isel(time=1).load()
+    np.testing.assert_array_equal(found["sst"].isel(time=0).values, 10.0 + LON)
+
+
+def test_a_file_that_is_evicted_while_it_is_open(days: Any) -> None:
+    """It is gone and no other is there: it is fetched again, and read."""
+    found = days.open()
+    found.compute()
+    for entry in list(days.products.cache.entries()):
+        days.products.cache.remove(entry.key)
+
+    np.testing.assert_array_equal(found["sst"].isel(time=1).values, 20.0 + LON)
+
+
+def test_a_lookup_sees_that_a_file_was_replaced(days: Any) -> None:
+    """An entry is remembered with its file: one of the same length has a record of its own."""
+    days.open().load()
+    cache = days.products.cache
+    before = {entry.product.product_id: entry for entry in cache.entries()}[_name(2)]
+    assert cache.lookup(before.product) is not None
+
+    record = before.folder / "record.json"
+    later = before.fetched_at + 100.0
+    record.write_text(record.read_text().replace(repr(before.fetched_at), repr(later)))
+    _replace(days, 2, _day(2, lon=100.0))
+
+    found = cache.lookup(before.product)
+    assert found is not None
+    assert found.fetched_at == later
+
+
+def test_a_file_that_cannot_be_read_singly_is_tried_once(tmp_path: Path) -> None:
+    """What was found out of a file is remembered, also that there is nothing to open."""
+    pool: opened.Pool[Path, None] = opened.Pool()
+    tried: list[str] = []
+
+    for mark in ("first", "first", "second", "second"):
+        pool.get(tmp_path, mark, lambda mark=mark: tried.append(mark))  # type: ignore[misc]
+
+    assert tried == ["first", "second"]
