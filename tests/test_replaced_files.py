@@ -123,6 +123,36 @@ def test_a_file_that_does_not_fit_any_more(days: Any) -> None:
     np.testing.assert_array_equal(found["sst"].isel(time=0).values, 10.0 + LON)
 
 
+def test_the_template_does_not_fit_any_more(days: Any) -> None:
+    """A variable that all products have in common is not read from a file of another grid."""
+    found = days.open()
+    np.testing.assert_array_equal(found["mask"].values, 2 * LON)
+
+    _replace(days, 1, _day(1, lon=100.0))
+
+    for name in ("mask", "sst"):
+        with pytest.raises(ProductMismatchError, match=r"20240501.nc .* coordinate 'lon'"):
+            found[name].load()
+
+
+@pytest.mark.parametrize("is_tree", [False, True], ids=["dataset", "tree"])
+def test_a_single_product_that_does_not_fit_any_more(days: Any, is_tree: bool) -> None:
+    """Its index is in memory: values of a file with another index do not go with it."""
+    path = f"{days.query[:-1]}{_name(2)}"
+    found = days.open(path)
+    if is_tree:
+        options = {"engine": "hda", "storage_options": days.options, "cache": False}
+        found = xr.open_datatree(path, **options).to_dataset()
+
+    _replace(days, 2, _day(2, scale=0.25))
+    np.testing.assert_array_equal(found["sst"].values[0], 20.0 + LON)
+
+    _replace(days, 2, _day(2, lon=100.0))
+    with pytest.raises(ProductMismatchError, match=r"20240502.nc is another .* Open it anew"):
+        found["mask"].load()
+    np.testing.assert_array_equal(days.open(path)["mask"].values, 200.0 + 2 * LON)
+
+
 def test_a_file_that_is_evicted_while_it_is_open(days: Any) -> None:
     """It is gone and no other is there: it is fetched again, and read."""
     found = days.open()

@@ -14,6 +14,7 @@ from xarray.core import indexing  # xarray documents this module for writers of 
 from hda_fsspec.errors import QueryError
 from hda_fsspec.forks import ForkLock
 from hda_fsspec.lazy import opened, orderahead
+from hda_fsspec.lazy.outlines import Outline
 from hda_fsspec.lazy.pieces import Pieces
 from hda_fsspec.lazy.recipes import ProductArray, RecipeVariable, Source
 from hda_fsspec.paths.locations import Location
@@ -33,7 +34,7 @@ def open_product(products: Products, location: Location, options: OpenOptions) -
     if products.cache.lookup(source.pieces[0], touch=False) is None:
         with _hints.waiting():
             opened.make_local(source, 0)
-    return opened.use(source, 0, lambda ds, _: as_recipes(ds, source, location.path))
+    return opened.use(source, 0, lambda ds, mark: as_recipes(ds, source, location.path, mark))
 
 
 def open_product_tree(
@@ -82,31 +83,35 @@ def _tree(
 ) -> dict[str, xr.Dataset]:
     source = dataclasses.replace(_source(products, product, options), node=_ROOT)
 
-    def work(tree: dict[str, xr.Dataset], _: str) -> dict[str, xr.Dataset]:
+    def work(tree: dict[str, xr.Dataset], mark: str) -> dict[str, xr.Dataset]:
         return {
-            node: as_recipes(dataset, dataclasses.replace(source, node=node), path)
+            node: as_recipes(dataset, dataclasses.replace(source, node=node), path, mark)
             for node, dataset in tree.items()
         }
 
     return opened.use_tree(source, 0, work)
 
 
-def as_recipes(dataset: xr.Dataset, source: Source, path: str) -> xr.Dataset:
+def as_recipes(dataset: xr.Dataset, source: Source, path: str, mark: str) -> xr.Dataset:
     """Return an open product with recipes in place of its handles.
 
-    Index coordinates are read.
+    Index coordinates are read; a file that does not fit them any more is not, later on.
     """
+    opened_as = {
+        name: v.to_index_variable().copy(deep=False) if v.dims == (name,) else v
+        for name, v in dataset.variables.items()
+    }
+    outline = Outline(opened_as, mark)
     variables: dict[str, xr.Variable] = {}
-    for name, variable in dataset.variables.items():
+    for name, variable in opened_as.items():
         encoding = dict(variable.encoding)
         if "source" in encoding:
             encoding["source"] = path
         if variable.dims == (name,):
-            index = variable.to_index_variable().copy(deep=False)
-            index.encoding = encoding
-            variables[str(name)] = index
+            variable.encoding = encoding
+            variables[str(name)] = variable
             continue
-        recipe = ProductArray(source, str(name), variable.shape, variable.dtype)
+        recipe = ProductArray(source, str(name), variable.shape, variable.dtype, outline)
         data = indexing.LazilyIndexedArray(recipe)
         variables[str(name)] = RecipeVariable(variable.dims, data, variable.attrs, encoding)
     coords = {str(name): variables.pop(str(name)) for name in dataset.coords}

@@ -220,10 +220,18 @@ def _local_now(source: Source, number: int) -> Entry:
     return entry
 
 
-def read(source: Source, number: int, name: str, key: tuple[Any, ...]) -> np.ndarray[Any, Any]:
-    """Read part of a variable of a product."""
+def read(
+    source: Source,
+    number: int,
+    name: str,
+    key: tuple[Any, ...],
+    *,
+    check: Callable[[xr.Dataset, str], None],
+) -> np.ndarray[Any, Any]:
+    """Read part of a variable of a product, after its dataset and its file's mark are checked."""
 
-    def work(dataset: xr.Dataset, _: str) -> np.ndarray[Any, Any]:
+    def work(dataset: xr.Dataset, mark: str) -> np.ndarray[Any, Any]:
+        check(dataset, mark)
         variable = dataset.variables[name]
         # To be indexed costs xarray more than a small read.
         part = variable if _is_whole(key, variable.shape) else variable[key]

@@ -7,6 +7,7 @@ files. What it needs to be read is asked of :mod:`hda_fsspec.lazy.opened` at the
 from __future__ import annotations
 
 import dataclasses
+import functools
 import re
 from collections.abc import Sequence
 from typing import Any
@@ -18,6 +19,7 @@ from xarray.backends import BackendArray
 from xarray.core import indexing  # xarray documents this module for writers of backends
 
 from hda_fsspec.lazy import opened
+from hda_fsspec.lazy.outlines import Outline
 from hda_fsspec.lazy.pieces import Pieces
 from hda_fsspec.reading.opening import OpenOptions
 from hda_fsspec.settings import Settings
@@ -85,7 +87,7 @@ class RecipeArray(BackendArray):
 
     def _at(self, key: indexing.ExplicitIndexer) -> Any:
         outer = key.tuple
-        if isinstance(key, (indexing.BasicIndexer, indexing.OuterIndexer)) and _is_empty(
+        if isinstance(key, (indexing.BasicIndexer, indexing.OuterIndexer)) and is_empty(
             outer, self.shape
         ):
             # xarray's decomposition fails for an empty selection of a reversed axis.
@@ -141,14 +143,14 @@ def _make(kind: type[RecipeArray], state: dict[str, Any]) -> RecipeArray:
 
 
 class ProductArray(RecipeArray):
-    """A variable of one product of a source.
+    """A variable of one product, the first of its source.
 
     Parameters
     ----------
     source, name, shape, dtype
         As for :class:`RecipeArray`.
-    number : int
-        Which product.
+    outline : Outline
+        What the product was like when it was opened.
     """
 
     def __init__(
@@ -157,23 +159,20 @@ class ProductArray(RecipeArray):
         name: str,
         shape: Sequence[int],
         dtype: np.dtype[Any],
-        *,
-        number: int = 0,
+        outline: Outline,
     ) -> None:
         super().__init__(source, name, shape, dtype)
-        self.number = number
+        self.outline = outline
 
     def read(self, key: Key) -> Any:
         """Return the values at a key; the product is fetched first if it is not local."""
-        return opened.read(self.source, self.number, self.name, key)
+        product_id = self.source.pieces[0].product_id
+        check = functools.partial(self.outline.check, product_id)
+        return opened.read(self.source, 0, self.name, key, check=check)
 
     def pieces_at(self, key: Key) -> np.ndarray[Any, Any]:
         """Return the number of the product; none if the key selects nothing."""
-        numbers = [] if _is_empty(key, self.shape) else [self.number]
-        return np.array(numbers, dtype=np.int64)
-
-    def __dask_tokenize__(self) -> tuple[Any, ...]:
-        return (*super().__dask_tokenize__(), self.number)
+        return np.zeros(0 if is_empty(key, self.shape) else 1, dtype=np.int64)
 
 
 _ADAPTERS = (indexing.ExplicitlyIndexed, indexing.ImplicitToExplicitIndexingAdapter)
@@ -231,7 +230,7 @@ def _is_forward(one: Any) -> bool:
     return not isinstance(one, slice) or one.step is None or one.step > 0
 
 
-def _is_empty(key: Key, shape: Sequence[int]) -> bool:
+def is_empty(key: Key, shape: Sequence[int]) -> bool:
     """Whether a key selects nothing along some axis."""
     return any(length == 0 for length in key_lengths(key, shape))
 

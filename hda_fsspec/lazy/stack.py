@@ -173,16 +173,9 @@ class Stack:
     ) -> np.ndarray[Any, Any] | None:
         """Read part of a variable of one product; None if it is missing and may be."""
 
-        def work(dataset: xr.Dataset, mark: str) -> np.ndarray[Any, Any]:
-            self._check(number, dataset, mark)
-            return np.asarray(dataset.variables[name][key].values)
-
         try:
             products, product = shared_products(self.source.settings), self.source.pieces[number]
-            entry = patience.wait(fetch, products, product)
-            found = self._read_known(number, entry, name, key)
-            if found is None:
-                found = opened.use(self.source, number, work, entry=entry)
+            return self._read(number, patience.wait(fetch, products, product), name, key)
         except CANNOT_BE_HAD as err:
             if self.on_missing != "nan":
                 raise
@@ -190,7 +183,20 @@ class Stack:
             return None
         finally:
             opened.note_read(self.source, number)
-        return found
+
+    def read_present(self, number: int, name: str, key: Key) -> np.ndarray[Any, Any]:
+        """Read part of a variable of one product, which is made local first and cannot miss."""
+        values = self._read(number, opened.make_local(self.source, number), name, key)
+        opened.note_read(self.source, number)
+        return values
+
+    def _read(self, number: int, entry: Entry, name: str, key: Key) -> np.ndarray[Any, Any]:
+        def work(dataset: xr.Dataset, mark: str) -> np.ndarray[Any, Any]:
+            self._check(number, dataset, mark)
+            return np.asarray(dataset.variables[name][key].values)
+
+        found = self._read_known(number, entry, name, key)
+        return opened.use(self.source, number, work, entry=entry) if found is None else found
 
     def _read_known(
         self, number: int, entry: Entry, name: str, key: Key

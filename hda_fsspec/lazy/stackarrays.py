@@ -8,18 +8,41 @@ from typing import Any
 
 import numpy as np
 
-from hda_fsspec.lazy.recipes import Key, ProductArray, RecipeArray, key_lengths
+from hda_fsspec.lazy.recipes import Key, RecipeArray, is_empty, key_lengths
 from hda_fsspec.lazy.stack import Stack
 
 
-class TemplateArray(ProductArray):
+class TemplateArray(RecipeArray):
     """A variable that is the same in all products of a stack, read from its template.
 
     Dask knows it by what it is, and not by which product it is read from.
+
+    Parameters
+    ----------
+    stack : Stack
+        The products.
+    name : str
+        The variable.
+    number : int
+        Which product is the template.
     """
 
-    def __dask_tokenize__(self) -> tuple[Any, ...]:
-        return (type(self).__name__, self.source.__dask_tokenize__(), self.name)
+    def __init__(self, stack: Stack, name: str, *, number: int) -> None:
+        header = stack.template.variables[name]
+        sizes = [stack.template.sizes[dim] for dim in header.dims]
+        super().__init__(stack.source, name, sizes, header.dtype)
+        self.stack = stack
+        self.number = number
+
+    def read(self, key: Key) -> Any:
+        """Return the values at a key; the file may be another than when the stack was opened."""
+        values = self.stack.read_present(self.number, self.name, key)
+        return values.astype(self.dtype, copy=False)
+
+    def pieces_at(self, key: Key) -> np.ndarray[Any, Any]:
+        """Return the number of the template; none if the key selects nothing."""
+        numbers = [] if is_empty(key, self.shape) else [self.number]
+        return np.array(numbers, dtype=np.int64)
 
 
 class StackArray(RecipeArray):

@@ -246,8 +246,7 @@ def _dataset(stack: Stack, template_number: int, known: Collection[Header]) -> x
         elif header.values is not None:
             variable = xr.Variable(header.dims, header.values, header.attrs, dict(header.encoding))
         else:
-            sizes = [template.sizes[dim] for dim in header.dims]
-            lazy = TemplateArray(stack.source, name, sizes, header.dtype, number=template_number)
+            lazy = TemplateArray(stack, name, number=template_number)
             data = indexing.LazilyIndexedArray(lazy)
             variable = RecipeVariable(header.dims, data, header.attrs, dict(header.encoding))
         variables[name] = variable
