@@ -28,7 +28,7 @@ VALUES = [
 ]
 
 
-@pytest.mark.parametrize("value", VALUES, ids=repr)
+@pytest.mark.parametrize("value", VALUES, ids=range(len(VALUES)))
 def test_frozen_values_come_back(value: object) -> None:
     """Whatever was given is hashable while it is kept, and given to the engine as it was."""
     frozen = freeze(value)

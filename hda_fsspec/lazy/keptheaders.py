@@ -14,6 +14,7 @@ import xarray as xr
 
 from hda_fsspec.errors import CANNOT_BE_HAD
 from hda_fsspec.lazy import headers, opened
+from hda_fsspec.lazy.filemarks import file_mark
 from hda_fsspec.lazy.headers import Header, KeptHeader
 from hda_fsspec.lazy.layouts import Layout, find_layout
 from hda_fsspec.lazy.recipes import Source
@@ -79,9 +80,17 @@ class KnownHeaders:
         """Take up what was kept of earlier openings."""
         for number in range(len(self._source.pieces)):
             kept = kept_header(self._source, self.mark, number)
-            if kept is not None:
+            if kept is not None and not self._is_replaced(number, kept):
                 self.known[number], self.files[number] = kept.header, kept.file
         self._settle()
+
+    def _is_replaced(self, number: int, kept: KeptHeader) -> bool:
+        """Whether another file of the product is local than that of its kept header."""
+        entry = self._products.cache.lookup(self._source.pieces[number], touch=False)
+        try:
+            return entry is not None and kept.file != file_mark(entry)
+        except FileNotFoundError:
+            return False  # evicted in this moment
 
     def look_at(self, numbers: Sequence[int]) -> None:
         """Take the headers of products, which are ordered where they are not local."""
@@ -178,5 +187,6 @@ def kept_header(source: Source, mark: str, number: int) -> KeptHeader | None:
 
 
 def _mark(options: OpenOptions, concat_dim: str | None, concat_variables: Collection[str]) -> str:
-    facts = (options, concat_dim, sorted(concat_variables))
+    # How values are decoded changes between releases of xarray.
+    facts = (xr.__version__, options, concat_dim, sorted(concat_variables))
     return hashlib.sha256(repr(facts).encode()).hexdigest()[:16]

@@ -172,7 +172,6 @@ class Stack:
         self, fetch: concurrent.futures.Future[Entry], number: int, name: str, key: Key
     ) -> np.ndarray[Any, Any] | None:
         """Read part of a variable of one product; None if it is missing and may be."""
-
         try:
             products, product = shared_products(self.source.settings), self.source.pieces[number]
             return self._read(number, patience.wait(fetch, products, product), name, key)
