@@ -141,6 +141,20 @@ class Bench:
         self._stack.enter_context(emulator)
         return emulator
 
+    def start_many(self, count: int, **options: Any) -> Emulator:
+        """Start an emulator with more products than a month has days."""
+        products = [
+            dated_product(
+                f"sst_20240501T{number:06}.nc",
+                self.body(number),
+                profile="exact",
+                startdate="2024-05-01T00:00:00Z",
+                enddate="2024-05-02T00:00:00Z",
+            )
+            for number in range(count)
+        ]
+        return self.start(products=products, **options)
+
     def settings(self, emulator: Emulator, **settings: Any) -> dict[str, Any]:
         """Return storage options for an emulator."""
         given = {

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from hda_fsspec.emulator import Fault, dated_product
+from hda_fsspec.emulator import Fault
 from hda_fsspec.errors import QuotaError
 
 _WINDOW_SECONDS = 0.8
@@ -169,7 +169,7 @@ def test_the_last_order_of_the_quota_is_used(bench: Any) -> None:
 
 def test_processes_share_the_quota(bench: Any, processes: Any) -> None:
     """Six processes with 60 products and a quota of 20 order just 20 between them."""
-    emulator = many(bench, 60, quota=20, quota_window_seconds=600)
+    emulator = bench.start_many(60, quota=20, quota_window_seconds=600)
     settings = bench.settings(emulator, on_quota="raise")
     paths = [f"hda://{path}" for path in bench.filesystem(emulator).ls(bench.query, detail=False)]
 
@@ -186,7 +186,7 @@ def test_processes_share_the_quota(bench: Any, processes: Any) -> None:
 
 def test_more_products_than_the_quota(bench: Any) -> None:
     """Several times as many products as the quota allows come one window after another."""
-    emulator = many(bench, 70, quota=20, quota_window_seconds=0.6)
+    emulator = bench.start_many(70, quota=20, quota_window_seconds=0.6)
 
     assert len(bench.filesystem(emulator).prefetch(bench.query)) == 70
 
@@ -210,26 +210,11 @@ def test_a_quota_that_is_used_elsewhere(bench: Any) -> None:
 
 def test_a_queue_that_moves_is_waited_for(bench: Any) -> None:
     """`max_wait` bounds the time without any order, not that of a long queue as a whole."""
-    emulator = many(bench, 12, quota=3, quota_window_seconds=0.5)
+    emulator = bench.start_many(12, quota=3, quota_window_seconds=0.5)
 
     fs = bench.filesystem(emulator, max_wait=0.9)
 
     assert len(fs.prefetch(bench.query)) == 12
-
-
-def many(bench: Any, count: int, **options: Any) -> Any:
-    """Start a service with more products than a month has days."""
-    products = [
-        dated_product(
-            f"sst_20240501T{number:06}.nc",
-            bench.body(number),
-            profile="exact",
-            startdate="2024-05-01T00:00:00Z",
-            enddate="2024-05-02T00:00:00Z",
-        )
-        for number in range(count)
-    ]
-    return bench.start(products=products, **options)
 
 
 def test_a_progress_bar_tells_until_when(stacks: Any, capsys: pytest.CaptureFixture[str]) -> None:

@@ -18,7 +18,7 @@ import pytest
 
 from hda_fsspec.disk.locks import FileLocks
 from hda_fsspec.disk.places import Places
-from hda_fsspec.emulator import Fault, dated_product
+from hda_fsspec.emulator import Fault
 from hda_fsspec.errors import OrderTimeoutError
 
 _PROGRAM = Path(__file__).with_name("fetching_processes.py")
@@ -92,24 +92,9 @@ def _wait_for_orders(emulator: Any, count: int) -> None:
         time.sleep(0.005)
 
 
-def many(bench: Any, count: int, **options: Any) -> Any:
-    """Start a service with more products than a month has days."""
-    products = [
-        dated_product(
-            f"sst_20240501T{number:06}.nc",
-            bench.body(number),
-            profile="exact",
-            startdate="2024-05-01T00:00:00Z",
-            enddate="2024-05-02T00:00:00Z",
-        )
-        for number in range(count)
-    ]
-    return bench.start(products=products, **options)
-
-
 def test_orders_overlap(bench: Any) -> None:
     """60 products of 0.3 s take near three times 0.3 s with 20 orders at a time, and no more."""
-    emulator = many(bench, 60, preparation_seconds=0.3)
+    emulator = bench.start_many(60, preparation_seconds=0.3)
     fs = bench.filesystem(emulator, max_orders=20)
     fs.ls(bench.query)
     began = time.monotonic()
@@ -124,7 +109,7 @@ def test_orders_overlap(bench: Any) -> None:
 
 def test_never_more_than_max_orders_over_processes(bench: Any, tmp_path: Path) -> None:
     """Two processes and this one on a cache have no more than `max_orders` orders together."""
-    emulator = many(bench, 30, preparation_seconds=0.1)
+    emulator = bench.start_many(30, preparation_seconds=0.1)
     fs = bench.filesystem(emulator, max_orders=4)
     paths = [f"hda://{path}" for path in fs.ls(bench.query, detail=False)]
     settings = bench.settings(emulator, max_orders=4)
@@ -153,7 +138,7 @@ def test_never_more_than_max_orders_over_processes(bench: Any, tmp_path: Path) -
 
 def test_threads_and_connections_stay_bounded(bench: Any) -> None:
     """300 products that are waited for need no more threads and sockets than a few."""
-    emulator = many(bench, 300, preparation_seconds=0.02)
+    emulator = bench.start_many(300, preparation_seconds=0.02)
     fs = bench.filesystem(emulator, max_orders=100, max_connections=8)
     fs.ls(bench.query)
     before = set(threading.enumerate())  # tests that just ended leave threads for some seconds
