@@ -46,10 +46,10 @@ def dataset() -> xr.Dataset:
 def test_a_header_survives_the_disk(dataset: xr.Dataset) -> None:
     """What was kept is read back equal: sizes, dtypes, attributes and values."""
     header = header_of(dataset)
-    kept = load(dump("mark", KeptHeader(header, "file")), "mark")
+    kept = load(dump("mark", KeptHeader(header, ("file",))), "mark")
 
     assert kept is not None
-    assert kept.file == "file"
+    assert kept.file == ("file",)
     again = kept.header
     assert again.sizes == header.sizes
     assert again.attrs.keys() == header.attrs.keys()
@@ -106,7 +106,7 @@ def test_a_damaged_note_is_no_header(data: bytes) -> None:
 
 def test_a_header_kept_for_other_options_is_not_known(dataset: xr.Dataset) -> None:
     """A header that was taken in another way is of no use."""
-    assert load(dump("mark", KeptHeader(header_of(dataset), "file")), "other") is None
+    assert load(dump("mark", KeptHeader(header_of(dataset), ("file",))), "other") is None
 
 
 def test_equal_values_of_another_kind_or_shape_differ() -> None:
@@ -154,7 +154,7 @@ def test_headers_of_real_products_survive(shared_data: Path) -> None:
         path = min((shared_data / name).glob("*.nc"))
         with xr.open_dataset(path, use_cftime=None) as dataset:
             header = header_of(dataset)
-        again = load(dump("", KeptHeader(header, "file")), "")
+        again = load(dump("", KeptHeader(header, ("file",))), "")
         assert again is not None
         digests = {n: v.digest for n, v in again.header.variables.items()}
         assert digests == {n: v.digest for n, v in header.variables.items()}

@@ -39,6 +39,11 @@ def end(number: int, *, is_broken: bool) -> None:
             _broken.append(keys)
 
 
+def are_under_way() -> bool:
+    """Whether any computation of this process is under way."""
+    return bool(_under_way)
+
+
 def is_dropped(key: Hashable) -> bool:
     """Whether the computation of a task broke off, and no other one wants the task."""
     with _lock:

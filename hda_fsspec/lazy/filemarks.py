@@ -14,14 +14,17 @@ from hda_fsspec.usecase.products import Entry
 
 _DECODED_BY = f"xarray {xr.__version__}"
 
+#: When the file was fetched, its length and time of change, and what decodes it.
+FileMark = tuple[float, int, int, str]
 
-def file_mark(entry: Entry) -> str:
+
+def file_mark(entry: Entry) -> FileMark:
     """Return what tells a file from what may lie there later, and how it is decoded."""
     found = os.stat(entry.path)  # noqa: PTH116  # this is the hot path
-    return f"{entry.fetched_at!r} {found.st_size} {found.st_mtime_ns} {_DECODED_BY}"
+    return entry.fetched_at, found.st_size, found.st_mtime_ns, _DECODED_BY
 
 
-def is_replaced(entry: Entry, mark: str) -> bool:
+def is_replaced(entry: Entry, mark: FileMark) -> bool:
     """Whether another file lies there since a mark was taken.
 
     One that was evicted in the meantime is not replaced: an open handle still reads it, and to

@@ -295,12 +295,12 @@ class KeptHeader:
     ----------
     header : Header
         The header.
-    file : str
+    file : tuple
         Tells the file that it was taken from, as it was then.
     """
 
     header: Header
-    file: str
+    file: tuple[Any, ...]
 
 
 def dump(mark: str, kept: KeptHeader) -> bytes:
@@ -314,6 +314,6 @@ def load(data: bytes, mark: str) -> KeptHeader | None:
     try:
         value = json.loads(data)
         header = Header.from_json(value["header"]) if value["mark"] == mark else None
-        return None if header is None else KeptHeader(header, str(value["file"]))
+        return None if header is None else KeptHeader(header, tuple(value["file"]))
     except (ValueError, RecursionError, TypeError, KeyError):
         return None

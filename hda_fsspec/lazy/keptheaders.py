@@ -9,12 +9,13 @@ import concurrent.futures
 import hashlib
 import logging
 from collections.abc import Callable, Collection, Sequence
+from typing import Any
 
 import xarray as xr
 
 from hda_fsspec.errors import CANNOT_BE_HAD
 from hda_fsspec.lazy import headers, opened
-from hda_fsspec.lazy.filemarks import file_mark
+from hda_fsspec.lazy.filemarks import FileMark, file_mark
 from hda_fsspec.lazy.headers import Header, KeptHeader
 from hda_fsspec.lazy.layouts import Layout, find_layout
 from hda_fsspec.lazy.recipes import Source
@@ -51,7 +52,7 @@ class KnownHeaders:
         How products are laid, once one was seen.
     known : dict of int to Header
         The headers, by the number of the product.
-    files : dict of int to str
+    files : dict of int to tuple
         The file that each was taken from.
     missing : dict of int to Exception
         Why products cannot be had.
@@ -73,7 +74,7 @@ class KnownHeaders:
         self.mark = _mark(source.options, concat_dim, concat_variables)
         self.layout: Layout | None = None
         self.known: dict[int, Header] = {}
-        self.files: dict[int, str] = {}
+        self.files: dict[int, tuple[Any, ...]] = {}
         self.missing: dict[int, Exception] = {}
 
     def recall(self) -> None:
@@ -133,7 +134,7 @@ class KnownHeaders:
         return outcome
 
     def _take(self, number: int, fetched: _Fetched) -> None:
-        def work(dataset: xr.Dataset, mark: str) -> KeptHeader:
+        def work(dataset: xr.Dataset, mark: FileMark) -> KeptHeader:
             # Until the template is known, a product of its kind is laid as it is itself.
             bare = Header.of(dataset)
             own = self.layout or self._find_layout(bare)

@@ -14,6 +14,7 @@ from xarray.core import indexing  # xarray documents this module for writers of 
 from hda_fsspec.errors import QueryError
 from hda_fsspec.forks import ForkLock
 from hda_fsspec.lazy import opened, orderahead
+from hda_fsspec.lazy.filemarks import FileMark
 from hda_fsspec.lazy.outlines import Outline
 from hda_fsspec.lazy.pieces import Pieces
 from hda_fsspec.lazy.recipes import ProductArray, RecipeVariable, Source
@@ -83,7 +84,7 @@ def _tree(
 ) -> dict[str, xr.Dataset]:
     source = dataclasses.replace(_source(products, product, options), node=_ROOT)
 
-    def work(tree: dict[str, xr.Dataset], mark: str) -> dict[str, xr.Dataset]:
+    def work(tree: dict[str, xr.Dataset], mark: FileMark) -> dict[str, xr.Dataset]:
         return {
             node: as_recipes(dataset, dataclasses.replace(source, node=node), path, mark)
             for node, dataset in tree.items()
@@ -92,7 +93,7 @@ def _tree(
     return opened.use_tree(source, 0, work)
 
 
-def as_recipes(dataset: xr.Dataset, source: Source, path: str, mark: str) -> xr.Dataset:
+def as_recipes(dataset: xr.Dataset, source: Source, path: str, mark: FileMark) -> xr.Dataset:
     """Return an open product with recipes in place of its handles.
 
     Index coordinates are read; a file that does not fit them any more is not, later on.

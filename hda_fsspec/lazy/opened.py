@@ -24,8 +24,8 @@ import xarray as xr
 
 from hda_fsspec.fileformats.formats import Format, sniff
 from hda_fsspec.interest import Interest
-from hda_fsspec.lazy import patience
-from hda_fsspec.lazy.filemarks import file_mark, is_replaced
+from hda_fsspec.lazy import computes, patience
+from hda_fsspec.lazy.filemarks import FileMark, file_mark, is_replaced
 from hda_fsspec.reading.opening import OpenOptions, open_local
 from hda_fsspec.reading.singly import SingleVariables, open_singly
 from hda_fsspec.reading.trees import open_tree
@@ -46,6 +46,18 @@ _MOMENT_SECONDS = 0.5
 _GUARD_SECONDS = 75.0  # a last use that lies less than a minute ahead protects from nothing
 
 _Tree = dict[str, xr.Dataset]
+_WHOLE = slice(None)
+
+
+@dataclasses.dataclass(slots=True)
+class _Held:
+    """A local product as it was found a moment ago."""
+
+    source: Source  # its id is the key, and nobody else's as long as it is kept
+    entry: Entry
+    mark: FileMark
+    since: float = 0.0
+    tree: _Tree | None = None
 
 
 class Pool(Generic[K, T]):
@@ -60,10 +72,10 @@ class Pool(Generic[K, T]):
     def __init__(self, size: int = _OPEN_DATASETS) -> None:
         self._size = size
         self._lock = threading.Lock()
-        self._open: collections.OrderedDict[K, tuple[str, T]] = collections.OrderedDict()
+        self._open: collections.OrderedDict[K, tuple[FileMark, T]] = collections.OrderedDict()
         self._opening: dict[K, threading.Lock] = {}
 
-    def get(self, key: K, mark: str, open_it: Callable[[], T]) -> T:
+    def get(self, key: K, mark: FileMark, open_it: Callable[[], T]) -> T:
         """Return what is open under a key, opening it if needed.
 
         What was opened of a file of another mark is dropped: its header does not decode this one.
@@ -90,7 +102,7 @@ class Pool(Generic[K, T]):
                     self._open.popitem(last=False)
             return opened
 
-    def has(self, key: K, mark: str) -> bool:
+    def has(self, key: K, mark: FileMark) -> bool:
         """Whether a file of this mark is open under a key."""
         with self._lock:
             found = self._open.get(key)
@@ -109,14 +121,14 @@ class Pool(Generic[K, T]):
 
 _pool: Pool[tuple[Path, OpenOptions, bool], _Tree] = Pool()
 _singles: Pool[tuple[Path, str | None], SingleVariables | None] = Pool()
-_looked_up: dict[tuple[Source, int], tuple[float, Entry]] = {}
+_held: dict[tuple[int, int], _Held] = {}
 
 
 def _forget_after_fork() -> None:
     # Handles of a format library must not be used on both sides of a fork.
     global _pool, _singles
     _pool, _singles = Pool(), Pool()
-    _looked_up.clear()
+    _held.clear()
 
 
 os.register_at_fork(after_in_child=_forget_after_fork)
@@ -130,7 +142,7 @@ def make_local(source: Source, number: int) -> Entry:
 def use(
     source: Source,
     number: int,
-    work: Callable[[xr.Dataset, str], T],
+    work: Callable[[xr.Dataset, FileMark], T],
     *,
     entry: Entry | None = None,
 ) -> T:
@@ -139,51 +151,65 @@ def use(
     The mark of its file is given too. Where the file is replaced meanwhile it is done again, with
     the new one. Who has made it local just now gives its entry.
     """
-    node = _ROOT if source.node is None else source.node
-    return use_tree(source, number, lambda tree, mark: work(tree[node], mark), entry=entry)
+    return use_tree(source, number, lambda tree, mark: work(tree[_node(source)], mark), entry=entry)
+
+
+def _node(source: Source) -> str:
+    return _ROOT if source.node is None else source.node
 
 
 def use_tree(
     source: Source,
     number: int,
-    work: Callable[[_Tree, str], T],
+    work: Callable[[_Tree, FileMark], T],
     *,
     entry: Entry | None = None,
 ) -> T:
     """Do something with all datasets of a product, by their nodes; as :func:`use`."""
     for left in reversed(range(_TRIES)):
-        entry = entry or _local_now(source, number)
-        key, mark = (entry.path, source.options, source.node is not None), ""
+        held = None
         try:
-            mark = file_mark(entry)
-            result = work(_pool.get(key, mark, functools.partial(_open, source, entry)), mark)
+            held = _hold(source, number) if entry is None else _found(source, entry)
+            if held.tree is None:
+                held.tree = _open_pooled(held)
+            result = work(held.tree, held.mark)
         except FileNotFoundError:
             # Evicted since, and its handle closed by xarray's own bound of open files.
-            _forget(source, number, key)
+            _forget(source, number, held)
             if not left:
                 raise
             entry = _guarded(source, number)
             continue
         except Exception:
             # What was opened of one file may make no sense of another.
-            if not left or not is_replaced(entry, mark):
+            if not left or held is None or not is_replaced(held.entry, held.mark):
                 raise
         else:
             # xarray opens a path again where it has too many open: it may be another file by then.
-            if not is_replaced(entry, mark):
+            if not is_replaced(held.entry, held.mark):
                 if left < _TRIES - 1:
                     # Looked up, it is guarded no longer.
                     shared_products(source.settings).local(source.pieces[number])
                 return result
-        _forget(source, number, key)
-        path, entry = entry.path, None
+        _forget(source, number, held)
+        path, entry = held.entry.path, None
     msg = f"{path} was replaced each of {_TRIES} times that it was read. Read it again later."
     raise OSError(errno.ESTALE, msg)
 
 
-def _forget(source: Source, number: int, key: tuple[Path, OpenOptions, bool]) -> None:
-    _pool.drop(key)
-    _looked_up.pop((source, number), None)
+def _key(source: Source, entry: Entry) -> tuple[Path, OpenOptions, bool]:
+    return entry.path, source.options, source.node is not None
+
+
+def _open_pooled(held: _Held) -> _Tree:
+    source, entry = held.source, held.entry
+    return _pool.get(_key(source, entry), held.mark, functools.partial(_open, source, entry))
+
+
+def _forget(source: Source, number: int, held: _Held | None) -> None:
+    if held is not None:
+        _pool.drop(_key(source, held.entry))
+    _held.pop((id(source), number), None)
 
 
 def _guarded(source: Source, number: int) -> Entry:
@@ -204,20 +230,24 @@ def _guarded(source: Source, number: int) -> Entry:
         return patience.wait(fetch, products, product)
 
 
-def _local_now(source: Source, number: int) -> Entry:
+def _found(source: Source, entry: Entry) -> _Held:
+    return _Held(source, entry, file_mark(entry))
+
+
+def _hold(source: Source, number: int) -> _Held:
     """Make a product local; one that was looked up a moment ago is not looked up again.
 
     To look costs a tenth of a small read, and the variables of a product are read in a row.
     """
-    mark, now = (source, number), time.monotonic()
-    found = _looked_up.get(mark)
-    if found is not None and now - found[0] < _MOMENT_SECONDS:
-        return found[1]
-    if len(_looked_up) >= _OPEN_DATASETS:
-        _looked_up.clear()
-    entry = make_local(source, number)
-    _looked_up[mark] = (now, entry)
-    return entry
+    key, now = (id(source), number), time.monotonic()
+    held = _held.get(key)
+    if held is None or now - held.since >= _MOMENT_SECONDS:
+        if len(_held) >= _OPEN_DATASETS:
+            _held.clear()
+        held = _found(source, make_local(source, number))
+        held.since = now
+        _held[key] = held
+    return held
 
 
 def read(
@@ -226,29 +256,31 @@ def read(
     name: str,
     key: tuple[Any, ...],
     *,
-    check: Callable[[xr.Dataset, str], None],
+    check: Callable[[xr.Dataset, FileMark], None],
 ) -> np.ndarray[Any, Any]:
     """Read part of a variable of a product, after its dataset and its file's mark are checked."""
 
-    def work(dataset: xr.Dataset, mark: str) -> np.ndarray[Any, Any]:
+    def work(tree: _Tree, mark: FileMark) -> np.ndarray[Any, Any]:
+        dataset = tree[_node(source)]
         check(dataset, mark)
         variable = dataset.variables[name]
         # To be indexed costs xarray more than a small read.
         part = variable if _is_whole(key, variable.shape) else variable[key]
         return np.asarray(part.values)
 
-    values = use(source, number, work)
+    values = use_tree(source, number, work)
     note_read(source, number)
     return values
 
 
 def note_read(source: Source, number: int) -> None:
-    """Say that a product was read, to whoever fetches ahead."""
-    shared_products(source.settings).pump.was_read(source.pieces[number])
+    """Say that a product was read, to whoever fetches ahead, which is only done for computes."""
+    if computes.are_under_way():
+        shared_products(source.settings).pump.was_read(source.pieces[number])
 
 
 def read_number(
-    source: Source, entry: Entry, mark: str, name: str, key: tuple[Any, ...]
+    source: Source, entry: Entry, mark: FileMark, name: str, key: tuple[Any, ...]
 ) -> np.ndarray[Any, Any] | None:
     """Read part of a variable of plain numbers of a product whose header is known.
 
@@ -256,7 +288,7 @@ def read_number(
     it is open as a dataset already, or is gone or another than the one of this mark: it is then to
     be read as a dataset.
     """
-    if _pool.has((entry.path, source.options, source.node is not None), mark):
+    if _pool.has(_key(source, entry), mark):
         return None
     place = (entry.path, source.options.group)
 
@@ -276,9 +308,14 @@ def read_number(
     return None if is_replaced(entry, mark) else values
 
 
+def is_everything(key: tuple[Any, ...]) -> bool:
+    """Whether a key is the one that xarray gives for all values of a variable."""
+    return all(isinstance(one, slice) and one == _WHOLE for one in key)
+
+
 def _is_whole(key: tuple[Any, ...], shape: tuple[int, ...]) -> bool:
     """Whether a key selects everything, as it lies."""
-    return all(
+    return is_everything(key) or all(
         isinstance(one, slice) and one.indices(size) == (0, size, 1)
         for one, size in zip(key, shape, strict=True)
     )
@@ -308,4 +345,4 @@ def clear_pool() -> None:
     """Close what is open and not being read (for tests, and before files are removed)."""
     _pool.clear()
     _singles.clear()
-    _looked_up.clear()
+    _held.clear()

@@ -9,6 +9,7 @@ from typing import Any
 import xarray as xr
 
 from hda_fsspec.errors import ProductMismatchError
+from hda_fsspec.lazy.filemarks import FileMark
 from hda_fsspec.lazy.headers import UNIT_ATTRS, digest_of
 
 
@@ -22,25 +23,28 @@ class Outline:
     ----------
     variables : Mapping
         The variables of the open data set, by name.
-    mark : str
+    mark : tuple
         The mark of its file.
+
+    Attributes
+    ----------
+    mark : tuple
+        The mark of the last file that was found to fit.
     """
 
-    def __init__(self, variables: Mapping[Any, xr.Variable], mark: str) -> None:
+    def __init__(self, variables: Mapping[Any, xr.Variable], mark: FileMark) -> None:
         self._digest = _digest(variables)
-        self._fitting = mark
+        self.mark = mark
 
-    def check(self, product_id: str, dataset: xr.Dataset, mark: str) -> None:
+    def check(self, product_id: str, dataset: xr.Dataset, mark: FileMark) -> None:
         """Raise ProductMismatchError if a file differs from the one that was opened."""
-        if mark == self._fitting:
-            return
         if _digest(dataset.variables) != self._digest:
             msg = (
                 f"The product {product_id} is another one than when it was opened: its file was "
                 "fetched again, and its variables, shapes or coordinates differ. Open it anew."
             )
             raise ProductMismatchError(msg)
-        self._fitting = mark
+        self.mark = mark
 
 
 def _digest(variables: Mapping[Any, xr.Variable]) -> str:

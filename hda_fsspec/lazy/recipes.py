@@ -7,7 +7,6 @@ files. What it needs to be read is asked of :mod:`hda_fsspec.lazy.opened` at the
 from __future__ import annotations
 
 import dataclasses
-import functools
 import re
 from collections.abc import Sequence
 from typing import Any
@@ -19,6 +18,7 @@ from xarray.backends import BackendArray
 from xarray.core import indexing  # xarray documents this module for writers of backends
 
 from hda_fsspec.lazy import opened
+from hda_fsspec.lazy.filemarks import FileMark
 from hda_fsspec.lazy.outlines import Outline
 from hda_fsspec.lazy.pieces import Pieces
 from hda_fsspec.reading.opening import OpenOptions
@@ -87,6 +87,8 @@ class RecipeArray(BackendArray):
 
     def _at(self, key: indexing.ExplicitIndexer) -> Any:
         outer = key.tuple
+        if opened.is_everything(outer) and 0 not in self.shape:
+            return self.read(outer)
         if isinstance(key, (indexing.BasicIndexer, indexing.OuterIndexer)) and is_empty(
             outer, self.shape
         ):
@@ -166,9 +168,11 @@ class ProductArray(RecipeArray):
 
     def read(self, key: Key) -> Any:
         """Return the values at a key; the product is fetched first if it is not local."""
-        product_id = self.source.pieces[0].product_id
-        check = functools.partial(self.outline.check, product_id)
-        return opened.read(self.source, 0, self.name, key, check=check)
+        return opened.read(self.source, 0, self.name, key, check=self._check)
+
+    def _check(self, dataset: xr.Dataset, mark: FileMark) -> None:
+        if mark != self.outline.mark:
+            self.outline.check(self.source.pieces[0].product_id, dataset, mark)
 
     def pieces_at(self, key: Key) -> np.ndarray[Any, Any]:
         """Return the number of the product; none if the key selects nothing."""

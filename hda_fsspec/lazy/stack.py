@@ -25,7 +25,7 @@ from hda_fsspec.errors import CANNOT_BE_HAD, ProductMismatchError
 from hda_fsspec.forks import ForkLock
 from hda_fsspec.interest import Interest
 from hda_fsspec.lazy import headers, opened, patience
-from hda_fsspec.lazy.filemarks import file_mark
+from hda_fsspec.lazy.filemarks import FileMark, file_mark
 from hda_fsspec.lazy.headers import Header, KeptHeader
 from hda_fsspec.lazy.keptheaders import filled_for, keep_header, kept_header
 from hda_fsspec.lazy.layouts import Layout
@@ -83,8 +83,8 @@ class Stack:
         self.mark = mark
         self.ends = np.cumsum(lengths)
         #: The files that were checked while the data set was opened, by the number of the product.
-        self.checked_files: dict[int, str] = {}
-        self._checked: dict[int, str] = {}
+        self.checked_files: dict[int, tuple[Any, ...]] = {}
+        self._checked: dict[int, tuple[Any, ...]] = {}
         self._told: set[int] = set()
 
     @functools.cached_property
@@ -190,7 +190,7 @@ class Stack:
         return values
 
     def _read(self, number: int, entry: Entry, name: str, key: Key) -> np.ndarray[Any, Any]:
-        def work(dataset: xr.Dataset, mark: str) -> np.ndarray[Any, Any]:
+        def work(dataset: xr.Dataset, mark: FileMark) -> np.ndarray[Any, Any]:
             self._check(number, dataset, mark)
             return np.asarray(dataset.variables[name][key].values)
 
@@ -212,7 +212,7 @@ class Stack:
             return None
         return opened.read_number(self.source, entry, mark, name, key)
 
-    def _check(self, number: int, dataset: xr.Dataset, mark: str) -> None:
+    def _check(self, number: int, dataset: xr.Dataset, mark: FileMark) -> None:
         if self._is_known_to_fit(number, mark):
             return
         header = filled_for(self.layout, Header.of(dataset), dataset)
@@ -221,7 +221,7 @@ class Stack:
         self.expected(number).check(header)
         self._checked[number] = mark
 
-    def _is_known_to_fit(self, number: int, mark: str) -> bool:
+    def _is_known_to_fit(self, number: int, mark: FileMark) -> bool:
         """Whether this very file was checked before, or fits by the header that was kept of it."""
         if self._checked.get(number) == mark:
             return True
