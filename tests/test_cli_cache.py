@@ -13,6 +13,8 @@ import pytest
 
 from hda_fsspec.cli import main
 from hda_fsspec.disk.cache import Cache
+from hda_fsspec.disk.notes import Notes
+from hda_fsspec.records import Product
 
 Run = Callable[..., tuple[int, list[str], str]]
 
@@ -155,10 +157,18 @@ def test_clear_asks_and_obeys(
 def test_clear_removes_all(
     words: list[str], answer: str, bench: Any, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """After a yes, on the command line or when asked, all products are gone."""
+    """After a yes, all products, headers and listings are gone; orders and licences are not."""
     monkeypatch.setattr("sys.stdin", io.StringIO(answer))
+    notes, product = Notes(bench.cache_dir), Product("EO:TEST:DAT:A", "a.nc")
+    notes.put_header(product, b"{}")
+    notes.listings.put("a search", [])
+    notes.put_order("me", product, download_id="1")
+    notes.add_accepted_terms("me", ["a licence"])
 
     code, _, _ = run("clear", *words)
 
     assert code == 0
     assert _files(bench) == []
+    assert (notes.header(product), notes.listings.get("a search")) == (None, None)
+    assert notes.order("me", product) == {"download_id": "1"}
+    assert notes.accepted_terms("me") == {"a licence"}

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -153,17 +152,11 @@ def test_the_cache_is_deleted_meanwhile(stacks: Any, workers: Workers) -> None:
     """A cache folder that somebody removes under a running cluster costs downloads, no value."""
     job = Job(stacks, width=WIDE, rate_bytes_per_second=RATE)
     futures = [workers.client.compute(job.mean + number) for number in range(3)]
-    ended = threading.Event()
 
-    def remove() -> None:
-        while not ended.wait(0.15):
-            shutil.rmtree(stacks.bench.cache_dir, ignore_errors=True)
-
-    vandal = threading.Thread(target=remove)
-    vandal.start()
-    time.sleep(0.6)
-    ended.set()
-    vandal.join()
+    # A product that loses its folder a third time is given up, and both may hit the same one.
+    for _ in range(2):
+        time.sleep(0.2)
+        shutil.rmtree(stacks.bench.cache_dir, ignore_errors=True)
 
     for number, future in enumerate(futures):
         np.testing.assert_allclose(future.result(timeout=60).values, VALUES + number)

@@ -175,6 +175,21 @@ def test_a_scan_tells_it_at_opening(stacks: Any, days: Days, case: str) -> None:
         stacks.open(scan=True)
 
 
+@pytest.mark.parametrize("case", [key for key, odd in CASES.items() if odd.step == "scan=True"])
+def test_a_scan_after_a_mismatch_opens(stacks: Any, days: Days, case: str) -> None:
+    """What the error advises helps, also where the header was kept that did not fit."""
+    days.serve(stacks, case)
+    with pytest.raises(ProductMismatchError, match="scan=True"):
+        stacks.open().load()
+
+    found = stacks.open(scan=True).load()
+
+    odd = CASES[case].change(product(ODD))
+    others = [product(day)["time"].values for day in range(1, DAYS + 1) if day != ODD]
+    wanted = np.sort(np.concatenate([*others, odd["time"].values]))
+    np.testing.assert_array_equal(found["time"], wanted)
+
+
 def test_a_run_that_differs_can_be_stacked(stacks: Any, days: Days) -> None:
     """The advice works: a reference time of each product becomes a coordinate along time."""
     days.serve(stacks, "another scalar coordinate")

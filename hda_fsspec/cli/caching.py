@@ -15,6 +15,7 @@ from hda_fsspec.cli.terminal import (
     say_table,
 )
 from hda_fsspec.disk.cache import Cache
+from hda_fsspec.disk.notes import Notes
 
 
 def _cache(args: argparse.Namespace) -> Cache:
@@ -81,14 +82,16 @@ def verify(args: argparse.Namespace) -> int:
 
 
 def clear(args: argparse.Namespace) -> int:
-    """Remove all products, after asking."""
+    """Remove all products and what is remembered of them, after asking."""
     cache = _cache(args)
     usage = cache.usage()
     what = f"{plural(usage.files, 'product')}, {human_bytes(usage.total_bytes)}, in {cache.root}"
     if not args.yes and not _confirm(f"Remove {what}? [y/N] "):
         remark("nothing was removed; --yes removes without asking")
         return 1
-    say(f"Removed {human_bytes(cache.clear())} from {cache.root}.")
+    freed = cache.clear()
+    Notes(cache.root).forget()
+    say(f"Removed {human_bytes(freed)} from {cache.root}.")
     return 0
 
 

@@ -139,7 +139,7 @@ def _add_cache(commands: _Commands) -> None:
     )
     verify = cache.add("verify", "caching:verify", "read every product again and check it")
     verify.add_argument("--remove", action="store_true", help="remove what is damaged")
-    clear = cache.add("clear", "caching:clear", "remove all products")
+    clear = cache.add("clear", "caching:clear", "remove all products, headers, listings")
     clear.add_argument("--yes", action="store_true", help="do not ask")
 
 

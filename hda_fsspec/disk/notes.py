@@ -158,6 +158,14 @@ class Notes:
         """Keep a description of a product; it survives the eviction of the file."""
         self._headers.put_bytes(_name(product), header)
 
+    def forget(self) -> None:
+        """Forget listings and headers, which are asked for again when they are needed.
+
+        Orders under way and accepted licences are kept: they are no copies of something.
+        """
+        self.listings.clear()
+        self._headers.clear()
+
     def accepted_terms(self, account: str) -> frozenset[str]:
         """Return the licences that the account is known to have accepted."""
         value = self._terms.get(account)
