@@ -19,10 +19,10 @@ from hda_fsspec.disk import partials, room
 from hda_fsspec.disk.entries import (
     RECORD_NAME,
     Entry,
-    entry_folder,
     product_key,
     read_entry,
     read_record,
+    version_tag,
     versions_folder,
 )
 from hda_fsspec.disk.folder import READ_ONLY_ERRNOS, TRASH_PREFIX, Folder
@@ -278,11 +278,14 @@ class Cache:
     def _find(self, product: Product) -> Entry | None:
         if not self._folder.is_present():
             return None
-        exact = read_entry(entry_folder(self._folder.path, product))
+        versions = versions_folder(self._folder.path, product_key(product))
+        folders = room.subfolders(versions)
+        if not folders:
+            return None
+        exact = read_entry(versions / version_tag(product))
         if exact is not None and exact.product.is_same_version(product):
             return exact
         # What the catalogue does not tell matches anything, so another tag may be the same version.
-        folders = room.subfolders(versions_folder(self._folder.path, product_key(product)))
         found = [entry for folder in folders if (entry := read_entry(folder)) is not None]
         matching = [entry for entry in found if entry.product.is_same_version(product)]
         return max(matching, key=lambda entry: entry.fetched_at, default=None)

@@ -44,12 +44,9 @@ class Folder:
 
     def __init__(self, root: Path) -> None:
         self.root = Path(root)
+        #: The sub-folder that holds this version of the layout.
+        self.path = self.root / "v1"
         self._facts: os.stat_result | None = None
-
-    @property
-    def path(self) -> Path:
-        """The sub-folder that holds this version of the layout."""
-        return self.root / "v1"
 
     def is_present(self) -> bool:
         """Whether the folder exists; makes nothing, asks the disk until the answer is yes.

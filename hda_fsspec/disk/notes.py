@@ -117,7 +117,7 @@ class Shelf:
 
     def _path(self, name: str) -> Path:
         digest = hashlib.sha256(name.encode(errors="surrogatepass")).hexdigest()
-        return self._folder.path / self._kind / digest[:2] / f"{digest}.note"
+        return self._folder.path / f"{self._kind}/{digest[:2]}/{digest}.note"
 
     def _all(self) -> Iterable[Path]:
         return (self._folder.path / self._kind).glob("??/*.note")
