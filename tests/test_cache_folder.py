@@ -15,6 +15,7 @@ import pytest
 
 from hda_fsspec.disk.cache import Cache, Entry
 from hda_fsspec.disk.entries import RECORD_NAME
+from hda_fsspec.disk.notes import Notes
 from hda_fsspec.errors import ConfigurationError
 from hda_fsspec.records import Product
 
@@ -151,6 +152,7 @@ def test_read_only_folder_serves_hits(open_folder: Path) -> None:
     root = open_folder / "cache"
     root.mkdir()
     _put(Cache(root, max_bytes=None, clock=_Clock()), _product("hit"))
+    Notes(root).put_header(_product("hit"), b"{}")
     for folder, _, _ in os.walk(root):
         Path(folder).chmod(0o555)
     try:
@@ -163,6 +165,8 @@ def test_read_only_folder_serves_hits(open_folder: Path) -> None:
             assert cache.max_bytes is not None
             with pytest.raises(PermissionError, match="is read-only"):
                 cache.stage(_product("miss"))
+            with pytest.raises(PermissionError, match="is read-only"):
+                Notes(root).forget()
             checked = list(cache.verify(_accept))
             assert [error for _, error in checked] == [None]
     finally:

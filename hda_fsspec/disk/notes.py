@@ -113,6 +113,8 @@ class Shelf:
                     count += 1
             except FileNotFoundError:
                 continue
+            except OSError as err:
+                raise self._folder.explained(err) from err
         return count
 
     def _path(self, name: str) -> Path:
