@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import xarray as xr
 
 from hda_fsspec.errors import ProductMismatchError
 from hda_fsspec.lazy import opened
+from hda_fsspec.lazy.filemarks import is_replaced
 from hda_fsspec.reading.opening import open_local
 
 LON = np.arange(8.0)
@@ -151,6 +153,28 @@ def test_a_single_product_that_does_not_fit_any_more(days: Any, is_tree: bool) -
     with pytest.raises(ProductMismatchError, match=r"20240502.nc is another .* Open it anew"):
         found["mask"].load()
     np.testing.assert_array_equal(days.open(path)["mask"].values, 200.0 + 2 * LON)
+
+
+def test_a_file_that_is_replaced_and_evicted_at_once(
+    days: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Read twice within a moment: the second read is not decoded by what the first one found."""
+    found = days.open(f"{days.query[:-1]}{_name(2)}")
+    np.testing.assert_array_equal(found["sst"].values[0], 20.0 + LON)
+    _replace(days, 2, _day(2, scale=0.25))
+    _close_handles(days.folder)
+    evicted: list[Path] = []
+
+    def evict_and_look(entry: Any, mark: Any, **options: Any) -> bool:
+        if not evicted:
+            evicted.append(entry.folder)
+            shutil.rmtree(entry.folder)
+        return is_replaced(entry, mark, **options)
+
+    monkeypatch.setattr(opened, "is_replaced", evict_and_look)
+
+    np.testing.assert_array_equal(found["sst"].values[0], 20.0 + LON)
+    assert len(evicted) == 1
 
 
 def test_a_file_that_is_evicted_while_it_is_open(days: Any) -> None:

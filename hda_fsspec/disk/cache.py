@@ -279,13 +279,13 @@ class Cache:
         if not self._folder.is_present():
             return None
         versions = versions_folder(self._folder.path, product_key(product))
-        folders = room.subfolders(versions)
-        if not folders:
+        if not os.path.isdir(versions):  # noqa: PTH112  # thousands are looked up in a row
             return None
         exact = read_entry(versions / version_tag(product))
         if exact is not None and exact.product.is_same_version(product):
             return exact
         # What the catalogue does not tell matches anything, so another tag may be the same version.
+        folders = room.subfolders(versions)
         found = [entry for folder in folders if (entry := read_entry(folder)) is not None]
         matching = [entry for entry in found if entry.product.is_same_version(product)]
         return max(matching, key=lambda entry: entry.fetched_at, default=None)

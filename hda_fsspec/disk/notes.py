@@ -102,20 +102,13 @@ class Shelf:
             # It will be outdated when it is next read, as it would be without a cache folder.
             logger.debug("The note %s cannot be removed: %s", name, err)
 
-    def clear(self, *, older_than_seconds: float = 0.0) -> int:
-        """Forget all notes of that age; return how many there were."""
-        now = self._clock()
-        count = 0
+    def clear(self) -> None:
+        """Forget all notes."""
         for path in self._all():
             try:
-                if now - path.stat().st_mtime >= older_than_seconds:
-                    path.unlink()
-                    count += 1
-            except FileNotFoundError:
-                continue
+                path.unlink(missing_ok=True)
             except OSError as err:
                 raise self._folder.explained(err) from err
-        return count
 
     def _path(self, name: str) -> Path:
         digest = hashlib.sha256(name.encode(errors="surrogatepass")).hexdigest()

@@ -24,13 +24,13 @@ def file_mark(entry: Entry) -> FileMark:
     return entry.fetched_at, found.st_size, found.st_mtime_ns, _DECODED_BY
 
 
-def is_replaced(entry: Entry, mark: FileMark) -> bool:
+def is_replaced(entry: Entry, mark: FileMark, *, if_gone: bool = False) -> bool:
     """Whether another file lies there since a mark was taken.
 
     One that was evicted in the meantime is not replaced: an open handle still reads it, and to
-    open its path again fails.
+    open its path again fails. Where the mark is older than that, ``if_gone`` tells what to think.
     """
     try:
         return file_mark(entry) != mark
     except FileNotFoundError:
-        return False
+        return if_gone

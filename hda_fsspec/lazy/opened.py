@@ -17,7 +17,7 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
 import numpy as np
 import xarray as xr
@@ -49,15 +49,11 @@ _Tree = dict[str, xr.Dataset]
 _WHOLE = slice(None)
 
 
-@dataclasses.dataclass(slots=True)
-class _Held:
-    """A local product as it was found a moment ago."""
-
-    source: Source  # its id is the key, and nobody else's as long as it is kept
+class _LookedUp(NamedTuple):
+    source: Source  # kept, so that its id, which is the key, is nobody else's
+    when: float
     entry: Entry
     mark: FileMark
-    since: float = 0.0
-    tree: _Tree | None = None
 
 
 class Pool(Generic[K, T]):
@@ -121,14 +117,14 @@ class Pool(Generic[K, T]):
 
 _pool: Pool[tuple[Path, OpenOptions, bool], _Tree] = Pool()
 _singles: Pool[tuple[Path, str | None], SingleVariables | None] = Pool()
-_held: dict[tuple[int, int], _Held] = {}
+_looked_up: dict[tuple[int, int], _LookedUp] = {}
 
 
 def _forget_after_fork() -> None:
     # Handles of a format library must not be used on both sides of a fork.
     global _pool, _singles
     _pool, _singles = Pool(), Pool()
-    _held.clear()
+    _looked_up.clear()
 
 
 os.register_at_fork(after_in_child=_forget_after_fork)
@@ -167,49 +163,46 @@ def use_tree(
 ) -> T:
     """Do something with all datasets of a product, by their nodes; as :func:`use`."""
     for left in reversed(range(_TRIES)):
-        held = None
+        recent = _recent(source, number) if entry is None else None
+        mark = None if recent is None else recent.mark
+        is_given = entry is not None
+        if entry is None:
+            entry = make_local(source, number) if recent is None else recent.entry
+        key = (entry.path, source.options, source.node is not None)
         try:
-            held = _hold(source, number) if entry is None else _found(source, entry)
-            if held.tree is None:
-                held.tree = _open_pooled(held)
-            result = work(held.tree, held.mark)
+            if mark is None:
+                mark = file_mark(entry)
+                if not is_given:
+                    _remember(source, number, entry, mark)
+            result = work(_pool.get(key, mark, functools.partial(_open, source, entry)), mark)
         except FileNotFoundError:
             # Evicted since, and its handle closed by xarray's own bound of open files.
-            _forget(source, number, held)
+            _forget(source, number, key)
             if not left:
                 raise
             entry = _guarded(source, number)
             continue
         except Exception:
             # What was opened of one file may make no sense of another.
-            if not left or held is None or not is_replaced(held.entry, held.mark):
+            if not left or mark is None or not is_replaced(entry, mark):
                 raise
         else:
             # xarray opens a path again where it has too many open: it may be another file by then.
-            if not is_replaced(held.entry, held.mark):
+            # By an older mark it may even have been evicted after that.
+            if not is_replaced(entry, mark, if_gone=recent is not None):
                 if left < _TRIES - 1:
                     # Looked up, it is guarded no longer.
                     shared_products(source.settings).local(source.pieces[number])
                 return result
-        _forget(source, number, held)
-        path, entry = held.entry.path, None
+        _forget(source, number, key)
+        path, entry = entry.path, None
     msg = f"{path} was replaced each of {_TRIES} times that it was read. Read it again later."
     raise OSError(errno.ESTALE, msg)
 
 
-def _key(source: Source, entry: Entry) -> tuple[Path, OpenOptions, bool]:
-    return entry.path, source.options, source.node is not None
-
-
-def _open_pooled(held: _Held) -> _Tree:
-    source, entry = held.source, held.entry
-    return _pool.get(_key(source, entry), held.mark, functools.partial(_open, source, entry))
-
-
-def _forget(source: Source, number: int, held: _Held | None) -> None:
-    if held is not None:
-        _pool.drop(_key(source, held.entry))
-    _held.pop((id(source), number), None)
+def _forget(source: Source, number: int, key: tuple[Path, OpenOptions, bool]) -> None:
+    _pool.drop(key)
+    _looked_up.pop((id(source), number), None)
 
 
 def _guarded(source: Source, number: int) -> Entry:
@@ -230,24 +223,19 @@ def _guarded(source: Source, number: int) -> Entry:
         return patience.wait(fetch, products, product)
 
 
-def _found(source: Source, entry: Entry) -> _Held:
-    return _Held(source, entry, file_mark(entry))
-
-
-def _hold(source: Source, number: int) -> _Held:
-    """Make a product local; one that was looked up a moment ago is not looked up again.
+def _recent(source: Source, number: int) -> _LookedUp | None:
+    """Return what a product was a moment ago, so that it is not looked up again.
 
     To look costs a tenth of a small read, and the variables of a product are read in a row.
     """
-    key, now = (id(source), number), time.monotonic()
-    held = _held.get(key)
-    if held is None or now - held.since >= _MOMENT_SECONDS:
-        if len(_held) >= _OPEN_DATASETS:
-            _held.clear()
-        held = _found(source, make_local(source, number))
-        held.since = now
-        _held[key] = held
-    return held
+    found = _looked_up.get((id(source), number))
+    return found if found and time.monotonic() - found.when < _MOMENT_SECONDS else None
+
+
+def _remember(source: Source, number: int, entry: Entry, mark: FileMark) -> None:
+    if len(_looked_up) >= _OPEN_DATASETS:
+        _looked_up.clear()
+    _looked_up[id(source), number] = _LookedUp(source, time.monotonic(), entry, mark)
 
 
 def read(
@@ -288,7 +276,7 @@ def read_number(
     it is open as a dataset already, or is gone or another than the one of this mark: it is then to
     be read as a dataset.
     """
-    if _pool.has(_key(source, entry), mark):
+    if _pool.has((entry.path, source.options, source.node is not None), mark):
         return None
     place = (entry.path, source.options.group)
 
@@ -345,4 +333,4 @@ def clear_pool() -> None:
     """Close what is open and not being read (for tests, and before files are removed)."""
     _pool.clear()
     _singles.clear()
-    _held.clear()
+    _looked_up.clear()
