@@ -13,7 +13,8 @@ import xarray as xr
 
 from hda_fsspec.errors import ProductMismatchError
 from hda_fsspec.lazy import opened
-from hda_fsspec.lazy.filemarks import is_replaced
+from hda_fsspec.lazy.filemarks import is_of_mark
+from hda_fsspec.lazy.pools import Pool
 from hda_fsspec.reading.opening import open_local
 
 LON = np.arange(8.0)
@@ -163,18 +164,31 @@ def test_a_file_that_is_replaced_and_evicted_at_once(
     np.testing.assert_array_equal(found["sst"].values[0], 20.0 + LON)
     _replace(days, 2, _day(2, scale=0.25))
     _close_handles(days.folder)
-    evicted: list[Path] = []
+    evicted: list[str] = []
 
-    def evict_and_look(entry: Any, mark: Any, **options: Any) -> bool:
+    def evict_and_look(path: str, mark: Any) -> bool:
         if not evicted:
-            evicted.append(entry.folder)
-            shutil.rmtree(entry.folder)
-        return is_replaced(entry, mark, **options)
+            evicted.append(path)
+            shutil.rmtree(Path(path).parent)
+        return is_of_mark(path, mark)
 
-    monkeypatch.setattr(opened, "is_replaced", evict_and_look)
+    monkeypatch.setattr(opened, "is_of_mark", evict_and_look)
 
     np.testing.assert_array_equal(found["sst"].values[0], 20.0 + LON)
     assert len(evicted) == 1
+
+
+def test_another_file_makes_no_sense_by_the_header_of_the_first(days: Any) -> None:
+    """Read twice within a moment, of a file that has lost a variable meanwhile."""
+    found = days.open(f"{days.query[:-1]}{_name(2)}")
+    np.testing.assert_array_equal(found["sst"].values[0], 20.0 + LON)
+    path = _local_file(days, 2)
+    _day(2).rename(sst="abc").to_netcdf(days.folder / "other.nc")
+    (days.folder / "other.nc").replace(path)
+    _close_handles(days.folder)
+
+    with pytest.raises(ProductMismatchError, match=r"20240502.nc is another .* Open it anew"):
+        found["mask"].load()
 
 
 def test_a_file_that_is_evicted_while_it_is_open(days: Any) -> None:
@@ -237,7 +251,7 @@ def test_a_lookup_sees_that_a_file_was_replaced(days: Any) -> None:
 
 def test_a_file_that_cannot_be_read_singly_is_tried_once(tmp_path: Path) -> None:
     """What was found out of a file is remembered, also that there is nothing to open."""
-    pool: opened.Pool[Path, None] = opened.Pool()
+    pool: Pool[Path, None] = Pool(2)
     tried: list[int] = []
 
     for length in (1, 1, 2, 2):

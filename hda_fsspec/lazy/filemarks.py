@@ -24,13 +24,25 @@ def file_mark(entry: Entry) -> FileMark:
     return entry.fetched_at, found.st_size, found.st_mtime_ns, _DECODED_BY
 
 
-def is_replaced(entry: Entry, mark: FileMark, *, if_gone: bool = False) -> bool:
+def is_replaced(entry: Entry, mark: FileMark) -> bool:
     """Whether another file lies there since a mark was taken.
 
     One that was evicted in the meantime is not replaced: an open handle still reads it, and to
-    open its path again fails. Where the mark is older than that, ``if_gone`` tells what to think.
+    open its path again fails.
     """
     try:
         return file_mark(entry) != mark
     except FileNotFoundError:
-        return if_gone
+        return False
+
+
+def is_of_mark(path: str, mark: FileMark) -> bool:
+    """Whether the file that lies there is still the one of a mark that was taken before.
+
+    One that is gone is not: it may have been replaced before it was evicted.
+    """
+    try:
+        found = os.stat(path)  # noqa: PTH116  # this is the hot path
+    except FileNotFoundError:
+        return False
+    return (found.st_size, found.st_mtime_ns) == mark[1:3]

@@ -1,4 +1,4 @@
-"""Products that are open in this process: a small pool that makes local, opens, and reads.
+"""Products that are open in this process: made local, opened, kept open for a while, and read.
 
 A product is made local before any lock of a file format is taken, so that an order that is
 waited for holds up no read of another product.
@@ -6,18 +6,17 @@ waited for holds up no read of another product.
 
 from __future__ import annotations
 
-import collections
 import concurrent.futures
 import dataclasses
 import errno
 import functools
 import inspect
 import os
-import threading
 import time
+import weakref
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import numpy as np
 import xarray as xr
@@ -25,7 +24,8 @@ import xarray as xr
 from hda_fsspec.fileformats.formats import Format, sniff
 from hda_fsspec.interest import Interest
 from hda_fsspec.lazy import computes, patience
-from hda_fsspec.lazy.filemarks import FileMark, file_mark, is_replaced
+from hda_fsspec.lazy.filemarks import FileMark, file_mark, is_of_mark, is_replaced
+from hda_fsspec.lazy.pools import Pool
 from hda_fsspec.reading.opening import OpenOptions, open_local
 from hda_fsspec.reading.singly import SingleVariables, open_singly
 from hda_fsspec.reading.trees import open_tree
@@ -35,7 +35,6 @@ if TYPE_CHECKING:
     from hda_fsspec.lazy.recipes import Source
 
 T = TypeVar("T")
-K = TypeVar("K")
 
 _OPEN_DATASETS = 64
 _INDEXES = "create_default_indexes"
@@ -45,86 +44,34 @@ _TRIES = 16  # in a cache of two products, with processes that evict each other'
 _MOMENT_SECONDS = 0.5
 _GUARD_SECONDS = 75.0  # a last use that lies less than a minute ahead protects from nothing
 
-_Tree = dict[str, xr.Dataset]
+_Place = tuple[Path, OpenOptions, bool]
 _WHOLE = slice(None)
 
 
-class _LookedUp(NamedTuple):
+class _Tree(dict[str, xr.Dataset]):
+    """The open datasets of a product, by their nodes; closed when nothing refers to them."""
+
+    __slots__ = ("__weakref__",)
+
+
+class _Recent(NamedTuple):
     source: Source  # kept, so that its id, which is the key, is nobody else's
     when: float
-    entry: Entry
+    tree: weakref.ref[_Tree]  # else it would hold a file open that was deleted
+    path: str
     mark: FileMark
 
 
-class Pool(Generic[K, T]):
-    """What was opened last; each file is opened by one thread while others wait.
-
-    Parameters
-    ----------
-    size : int
-        How many are kept. One that is dropped is closed when its last reader is done with it.
-    """
-
-    def __init__(self, size: int = _OPEN_DATASETS) -> None:
-        self._size = size
-        self._lock = threading.Lock()
-        self._open: collections.OrderedDict[K, tuple[FileMark, T]] = collections.OrderedDict()
-        self._opening: dict[K, threading.Lock] = {}
-
-    def get(self, key: K, mark: FileMark, open_it: Callable[[], T]) -> T:
-        """Return what is open under a key, opening it if needed.
-
-        What was opened of a file of another mark is dropped: its header does not decode this one.
-        """
-        with self._lock:
-            found = self._open.get(key)
-            if found is not None and found[0] == mark:
-                self._open.move_to_end(key)
-                return found[1]
-            opening = self._opening.setdefault(key, threading.Lock())
-        with opening:
-            with self._lock:
-                found = self._open.get(key)
-            if found is not None and found[0] == mark:
-                return found[1]
-            try:
-                opened = open_it()
-            finally:
-                with self._lock:
-                    self._opening.pop(key, None)
-            with self._lock:
-                self._open[key] = (mark, opened)
-                while len(self._open) > self._size:
-                    self._open.popitem(last=False)
-            return opened
-
-    def has(self, key: K, mark: FileMark) -> bool:
-        """Whether a file of this mark is open under a key."""
-        with self._lock:
-            found = self._open.get(key)
-        return found is not None and found[0] == mark
-
-    def drop(self, key: K) -> None:
-        """Forget one whose file is gone."""
-        with self._lock:
-            self._open.pop(key, None)
-
-    def clear(self) -> None:
-        """Forget all."""
-        with self._lock:
-            self._open.clear()
-
-
-_pool: Pool[tuple[Path, OpenOptions, bool], _Tree] = Pool()
-_singles: Pool[tuple[Path, str | None], SingleVariables | None] = Pool()
-_looked_up: dict[tuple[int, int], _LookedUp] = {}
+_pool: Pool[_Place, _Tree] = Pool(_OPEN_DATASETS)
+_singles: Pool[tuple[Path, str | None], SingleVariables | None] = Pool(_OPEN_DATASETS)
+_recent: dict[tuple[int, int], _Recent] = {}
 
 
 def _forget_after_fork() -> None:
     # Handles of a format library must not be used on both sides of a fork.
     global _pool, _singles
-    _pool, _singles = Pool(), Pool()
-    _looked_up.clear()
+    _pool, _singles = Pool(_OPEN_DATASETS), Pool(_OPEN_DATASETS)
+    _recent.clear()
 
 
 os.register_at_fork(after_in_child=_forget_after_fork)
@@ -163,21 +110,18 @@ def use_tree(
 ) -> T:
     """Do something with all datasets of a product, by their nodes; as :func:`use`."""
     for left in reversed(range(_TRIES)):
-        recent = _recent(source, number) if entry is None else None
-        mark = None if recent is None else recent.mark
         is_given = entry is not None
         if entry is None:
-            entry = make_local(source, number) if recent is None else recent.entry
-        key = (entry.path, source.options, source.node is not None)
+            entry = make_local(source, number)
+        place = _place_of(source, entry)
+        mark = None
         try:
-            if mark is None:
-                mark = file_mark(entry)
-                if not is_given:
-                    _remember(source, number, entry, mark)
-            result = work(_pool.get(key, mark, functools.partial(_open, source, entry)), mark)
+            mark = file_mark(entry)
+            tree = _pool.get(place, mark, functools.partial(_open, source, entry))
+            result = work(tree, mark)
         except FileNotFoundError:
             # Evicted since, and its handle closed by xarray's own bound of open files.
-            _forget(source, number, key)
+            _pool.drop(place)
             if not left:
                 raise
             entry = _guarded(source, number)
@@ -188,21 +132,21 @@ def use_tree(
                 raise
         else:
             # xarray opens a path again where it has too many open: it may be another file by then.
-            # By an older mark it may even have been evicted after that.
-            if not is_replaced(entry, mark, if_gone=recent is not None):
+            if not is_replaced(entry, mark):
                 if left < _TRIES - 1:
                     # Looked up, it is guarded no longer.
                     shared_products(source.settings).local(source.pieces[number])
+                if not is_given:
+                    _remember(source, number, tree, entry.path, mark)
                 return result
-        _forget(source, number, key)
+        _pool.drop(place)
         path, entry = entry.path, None
     msg = f"{path} was replaced each of {_TRIES} times that it was read. Read it again later."
     raise OSError(errno.ESTALE, msg)
 
 
-def _forget(source: Source, number: int, key: tuple[Path, OpenOptions, bool]) -> None:
-    _pool.drop(key)
-    _looked_up.pop((id(source), number), None)
+def _place_of(source: Source, entry: Entry) -> _Place:
+    return entry.path, source.options, source.node is not None
 
 
 def _guarded(source: Source, number: int) -> Entry:
@@ -223,19 +167,32 @@ def _guarded(source: Source, number: int) -> Entry:
         return patience.wait(fetch, products, product)
 
 
-def _recent(source: Source, number: int) -> _LookedUp | None:
-    """Return what a product was a moment ago, so that it is not looked up again.
+def _remember(source: Source, number: int, tree: _Tree, path: Path, mark: FileMark) -> None:
+    if len(_recent) >= _OPEN_DATASETS:
+        _recent.clear()
+    now = time.monotonic()
+    _recent[id(source), number] = _Recent(source, now, weakref.ref(tree), os.fspath(path), mark)
 
-    To look costs a tenth of a small read, and the variables of a product are read in a row.
+
+def _use_again(source: Source, number: int, work: Callable[[_Tree, FileMark], T]) -> T | None:
+    """Do something with a product that was used a moment ago, the short way.
+
+    To look it up and to mark its file costs a tenth of a small read, and the variables of a product
+    are read in a row. None where anything is not as it was.
     """
-    found = _looked_up.get((id(source), number))
-    return found if found and time.monotonic() - found.when < _MOMENT_SECONDS else None
-
-
-def _remember(source: Source, number: int, entry: Entry, mark: FileMark) -> None:
-    if len(_looked_up) >= _OPEN_DATASETS:
-        _looked_up.clear()
-    _looked_up[id(source), number] = _LookedUp(source, time.monotonic(), entry, mark)
+    recent = _recent.get((id(source), number))
+    if recent is None or time.monotonic() - recent.when >= _MOMENT_SECONDS:
+        return None
+    tree = recent.tree()
+    if tree is None:
+        return None
+    try:
+        result = work(tree, recent.mark)
+    except Exception:
+        if is_of_mark(recent.path, recent.mark):
+            raise
+        return None
+    return result if is_of_mark(recent.path, recent.mark) else None
 
 
 def read(
@@ -256,7 +213,9 @@ def read(
         part = variable if _is_whole(key, variable.shape) else variable[key]
         return np.asarray(part.values)
 
-    values = use_tree(source, number, work)
+    values = _use_again(source, number, work)
+    if values is None:
+        values = use_tree(source, number, work)
     note_read(source, number)
     return values
 
@@ -276,7 +235,7 @@ def read_number(
     it is open as a dataset already, or is gone or another than the one of this mark: it is then to
     be read as a dataset.
     """
-    if _pool.has((entry.path, source.options, source.node is not None), mark):
+    if _pool.has(_place_of(source, entry), mark):
         return None
     place = (entry.path, source.options.group)
 
@@ -298,7 +257,10 @@ def read_number(
 
 def is_everything(key: tuple[Any, ...]) -> bool:
     """Whether a key is the one that xarray gives for all values of a variable."""
-    return all(isinstance(one, slice) and one == _WHOLE for one in key)
+    for one in key:  # noqa: SIM110  # a generator costs more than what it would look at
+        if not isinstance(one, slice) or one != _WHOLE:
+            return False
+    return True
 
 
 def _is_whole(key: tuple[Any, ...], shape: tuple[int, ...]) -> bool:
@@ -313,9 +275,9 @@ def _open(source: Source, entry: Entry) -> _Tree:
     scratch = entry.folder / ".scratch"
     name = entry.product.product_id
     if source.node is not None:
-        return open_tree(entry.path, source.options, name=name, scratch=scratch)
+        return _Tree(open_tree(entry.path, source.options, name=name, scratch=scratch))
     options = _without_indexes(entry.path, source.options)
-    return {_ROOT: open_local(entry.path, options, name=name, scratch=scratch)}
+    return _Tree({_ROOT: open_local(entry.path, options, name=name, scratch=scratch)})
 
 
 def _without_indexes(path: Path, options: OpenOptions) -> OpenOptions:
@@ -333,4 +295,4 @@ def clear_pool() -> None:
     """Close what is open and not being read (for tests, and before files are removed)."""
     _pool.clear()
     _singles.clear()
-    _looked_up.clear()
+    _recent.clear()

@@ -204,6 +204,15 @@ class RecipeVariable(xr.Variable):
             return super().__dask_tokenize__()
         return normalize_token((type(self), self.dims, data, keys, self._attrs or None))
 
+    def load(self, **kwargs: Any) -> RecipeVariable:
+        """Load the values into memory, like :meth:`xarray.Variable.load`."""
+        if not isinstance(self._data, indexing.MemoryCachedArray):
+            return super().load(**kwargs)
+        # What xarray does too, once it has found out that this is no Dask array.
+        cached: Any = self._data
+        self._data = cached.get_duck_array()
+        return self
+
     def chunk(self, chunks: Any = {}, **options: Any) -> xr.Variable:  # type: ignore[override]  # noqa: B006  (xarray's own signature)
         """Coerce into a Dask array, like :meth:`xarray.Variable.chunk`."""
         recipe = recipe_under(self._data)

@@ -1,0 +1,72 @@
+"""A bounded number of open files, the last used of them, shared by threads."""
+
+from __future__ import annotations
+
+import collections
+import threading
+from collections.abc import Callable
+from typing import Generic, TypeVar
+
+from hda_fsspec.lazy.filemarks import FileMark
+
+K = TypeVar("K")
+T = TypeVar("T")
+
+
+class Pool(Generic[K, T]):
+    """What was opened last; each file is opened by one thread while others wait.
+
+    Parameters
+    ----------
+    size : int
+        How many are kept. One that is dropped is closed when its last reader is done with it.
+    """
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self._lock = threading.Lock()
+        self._open: collections.OrderedDict[K, tuple[FileMark, T]] = collections.OrderedDict()
+        self._opening: dict[K, threading.Lock] = {}
+
+    def get(self, key: K, mark: FileMark, open_it: Callable[[], T]) -> T:
+        """Return what is open under a key, opening it if needed.
+
+        What was opened of a file of another mark is dropped: its header does not decode this one.
+        """
+        with self._lock:
+            found = self._open.get(key)
+            if found is not None and found[0] == mark:
+                self._open.move_to_end(key)
+                return found[1]
+            opening = self._opening.setdefault(key, threading.Lock())
+        with opening:
+            with self._lock:
+                found = self._open.get(key)
+            if found is not None and found[0] == mark:
+                return found[1]
+            try:
+                opened = open_it()
+            finally:
+                with self._lock:
+                    self._opening.pop(key, None)
+            with self._lock:
+                self._open[key] = (mark, opened)
+                while len(self._open) > self._size:
+                    self._open.popitem(last=False)
+            return opened
+
+    def has(self, key: K, mark: FileMark) -> bool:
+        """Whether a file of this mark is open under a key."""
+        with self._lock:
+            found = self._open.get(key)
+        return found is not None and found[0] == mark
+
+    def drop(self, key: K) -> None:
+        """Forget one whose file is gone."""
+        with self._lock:
+            self._open.pop(key, None)
+
+    def clear(self) -> None:
+        """Forget all."""
+        with self._lock:
+            self._open.clear()
