@@ -37,6 +37,12 @@ _FETCHING = Path(__file__).with_name("fetching_processes.py")
 _PATIENCE_SECONDS = 30.0
 
 
+def pytest_xdist_auto_num_workers() -> int:
+    """Return one test process more than there are processors: a quarter of the time is waited."""
+    affinity = getattr(os, "sched_getaffinity", None)  # not on every system
+    return (len(affinity(0)) if affinity else os.cpu_count() or 1) + 1
+
+
 def _check_loopback(address: Any) -> None:
     if isinstance(address, tuple) and not str(address[0]).startswith(_LOOPBACK):
         msg = f"a test tried to reach {address[0]!r}; only loopback is allowed"
@@ -172,6 +178,12 @@ class Bench:
     def close(self) -> None:
         """Stop all emulators."""
         self._stack.close()
+
+
+@pytest.fixture(scope="session")
+def make_bench() -> Callable[[Path], Bench]:
+    """Emulators and filesystems for a module, which closes them."""
+    return Bench
 
 
 @pytest.fixture

@@ -29,7 +29,7 @@ from hda_fsspec.disk.writers import Liveness
 from hda_fsspec.records import Product
 
 _PRODUCT = Product("EO:TEST:DAT", "p1", size=7)
-_CONTENT = bytes(random.Random(1).randrange(256) for _ in range(64_000))
+_CONTENT = random.Random(1).randbytes(64_000)
 
 
 # Forks a writer for each line that it reads; each writes how it fared beside the cache.
@@ -39,7 +39,7 @@ from pathlib import Path
 from hda_fsspec.disk.cache import Cache
 from hda_fsspec.records import Product
 
-content = bytes(random.Random(1).randrange(256) for _ in range(64_000))
+content = random.Random(1).randbytes(64_000)
 product = Product("EO:TEST:DAT", "p1", size=7)
 
 def write(job):

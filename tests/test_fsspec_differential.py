@@ -6,7 +6,7 @@ Where they do not, on purpose, a test says so.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ import pytest
 from fsspec.implementations.local import LocalFileSystem
 from fsspec.tests.abstract.common import GLOB_EDGE_CASES_TESTS
 
+from hda_fsspec import HDAFileSystem
 from hda_fsspec.emulator import dated_product
 
 NAMES = ("a_20240501.nc", "a_20240502.nc", "b_20240503.nc", "file1_20240504", "sub.txt_20240505")
@@ -58,24 +59,35 @@ class Side:
 
 
 Sides = tuple[Side, Side]
+Roots = tuple[Path, str, dict[str, Any]]
 
 
-@pytest.fixture
-def sides(bench: Any, tmp_path: Path) -> Sides:
-    """Make both sides; all products were fetched once, so that their sizes are known."""
-    tree = tmp_path / "tree"
+@pytest.fixture(scope="module")
+def roots(tmp_path_factory: pytest.TempPathFactory, make_bench: Any) -> Iterator[Roots]:
+    """Serve what lies in a folder, and fetch all of it once, so that its sizes are known."""
+    folder = tmp_path_factory.mktemp("sides")
+    tree = folder / "tree"
     tree.mkdir()
+    bench = make_bench(folder)
     bodies = {name: bench.body(day, 200 * day) for day, name in enumerate(NAMES, start=1)}
     for name, body in bodies.items():
         (tree / name).write_bytes(body)
     products = [dated_product(name, body) for name, body in bodies.items()]
-    fs = bench.filesystem(bench.start(products=products, sizes="ND"))
-    fs.prefetch(bench.query)
+    options = bench.settings(bench.start(products=products, sizes="ND"))
+    HDAFileSystem(**options).prefetch(bench.query)
+    yield tree, bench.query, options
+    bench.close()
+
+
+@pytest.fixture
+def sides(tmp_path: Path, roots: Roots) -> Sides:
+    """Make both sides, with a folder for each to copy to."""
+    tree, query, options = roots
     targets = [tmp_path / "of_local", tmp_path / "of_hda"]
     for target in targets:
         target.mkdir()
     local = LocalFileSystem(auto_mkdir=True)
-    return Side(local, str(tree), targets[0]), Side(fs, bench.query, targets[1])
+    return Side(local, str(tree), targets[0]), Side(HDAFileSystem(**options), query, targets[1])
 
 
 def outcome(side: Side, ask: Callable[..., Any], *more: str) -> Any:

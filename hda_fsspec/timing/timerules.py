@@ -17,6 +17,7 @@ from hda_fsspec.timing.timeaxis import DAY, HOUR, MILLISECOND, SECOND, Axis, Tic
 _UNITS = (("second", SECOND), ("minute", 60 * SECOND), ("hour", HOUR), ("day", DAY))
 #: Fractions of an interval are taken for simple up to here: quarters of an hour of a day.
 _MAX_DIVISOR = 96
+_FEW = 4
 
 
 @dataclasses.dataclass(frozen=True)
@@ -154,11 +155,17 @@ def _simple_shares(into: Ticks, span: Ticks, within: int) -> np.ndarray:
     Any number fits one product, and errors of it grow with the interval. A process that knows the
     interval takes its middle, or some other simple fraction.
     """
+    divisors = np.arange(1, _MAX_DIVISOR + 1)[:, None]
+    found = np.rint(into[0] / span[0, 0] * divisors) / divisors
+    # A few products rule out nearly all fractions, so that no table of all products is made.
+    errors = np.abs(found[:, None] * span[:_FEW] - into[:_FEW])
+    may_fit = (errors <= within).all(axis=1) & (found >= 0) & (found <= 1)
     shares = np.full(into.shape[1], -1.0)
-    for divisor in range(_MAX_DIVISOR, 0, -1):
-        found = np.rint(into[0] / span[0, 0] * divisor) / divisor
-        fits = (np.abs(found * span - into) <= within).all(axis=0) & (found >= 0) & (found <= 1)
-        shares[fits] = found[fits]
+    for each in np.flatnonzero(may_fit.any(axis=1)):
+        fits = may_fit[each] & (np.abs(found[each] * span - into) <= within).all(axis=0)
+        shares = np.where(fits & (shares < 0), found[each], shares)
+        if (shares >= 0).all():
+            break
     return shares
 
 
