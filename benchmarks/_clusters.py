@@ -90,8 +90,8 @@ def _import_all() -> None:
     import netCDF4
     import xarray as xr
 
-    import hda_fsspec.xarray_backend
+    import hda_fsspec.lazy.stacking
 
     assert netCDF4
-    assert hda_fsspec.xarray_backend
+    assert hda_fsspec.lazy.stacking
     xr.backends.list_engines()

@@ -1,25 +1,26 @@
 """The xarray engine ``hda``: a product, or a whole query, of an ``hda://`` path as a dataset.
 
 It only translates xarray's arguments; see :mod:`hda_fsspec.lazy.lazily` and
-:mod:`hda_fsspec.lazy.stacking` for what is done.
+:mod:`hda_fsspec.lazy.stacking` for what is done. xarray loads the engines of all packages when
+anything is opened, so what takes time to import is imported when this engine is used.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import xarray as xr
 from xarray.backends import BackendEntrypoint
 
 from hda_fsspec.errors import LocationError, QueryError
-from hda_fsspec.lazy.lazily import open_product, open_product_tree, open_query_tree
-from hda_fsspec.lazy.stacking import StackOptions, open_query
 from hda_fsspec.paths.locations import PROTOCOL, Location
 from hda_fsspec.planning import accessor  # noqa: F401  (registers ds.hda)
-from hda_fsspec.reading.opening import OpenOptions
+from hda_fsspec.reading.options import OpenOptions
 from hda_fsspec.settings import Settings
-from hda_fsspec.usecase.products import Products, shared_products
+
+if TYPE_CHECKING:
+    from hda_fsspec.usecase.products import Products
 
 
 class HDABackendEntrypoint(BackendEntrypoint):
@@ -118,7 +119,11 @@ concat_characters, decode_coords
             decode_coords=decode_coords,
         )
         if location.product is not None:
+            from hda_fsspec.lazy.lazily import open_product
+
             return open_product(products, location, options)
+        from hda_fsspec.lazy.stacking import StackOptions, open_query
+
         how = StackOptions(
             concat_dim=concat_dim,
             scan=scan,
@@ -188,6 +193,8 @@ product_engine_kwargs
             concat_characters=concat_characters,
             decode_coords=decode_coords,
         )
+        from hda_fsspec.lazy.lazily import open_product_tree, open_query_tree
+
         if location.product is not None:
             return open_product_tree(products, location, options)
         return open_query_tree(products, location, options, max_nodes=max_nodes)
@@ -219,4 +226,6 @@ def _location(filename_or_obj: Any) -> Location:
 
 
 def _products(storage_options: Mapping[str, Any] | None) -> Products:
+    from hda_fsspec.usecase.products import shared_products
+
     return shared_products(Settings.resolve(**dict(storage_options or {})))

@@ -17,10 +17,10 @@ from typing import Any
 import netCDF4
 import xarray as xr
 
-import hda_fsspec.xarray_backend
+import hda_fsspec.lazy.stacking
 
 assert netCDF4
-assert hda_fsspec.xarray_backend
+assert hda_fsspec.lazy.stacking
 
 
 def _compute(job: dict[str, Any]) -> None:

@@ -1,22 +1,21 @@
 """``ds.hda``: what computing a data set, or anything made from one, reads, costs, and to fetch it.
 
 It works on any expression, because it reads what computing it would read; it never computes.
-Importing this module registers it with xarray.
+Importing this module registers it with xarray, and loads nothing that takes time.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import xarray as xr
 
-from hda_fsspec.planning import plans
-from hda_fsspec.planning.plans import Plan
-from hda_fsspec.planning.prefetching import prepare
-from hda_fsspec.planning.weights import weigh
 from hda_fsspec.records import Product
 from hda_fsspec.settings import Settings
-from hda_fsspec.usecase.products import shared_products
+
+if TYPE_CHECKING:
+    from hda_fsspec.planning.plans import Plan
 
 __all__ = ["HDAAccessor"]
 
@@ -46,6 +45,10 @@ class HDAAccessor:
 
     def plan(self) -> Plan:
         """Return what computing it costs: orders, bytes, time, room. Orders nothing."""
+        from hda_fsspec.planning import plans
+        from hda_fsspec.planning.weights import weigh
+        from hda_fsspec.usecase.products import shared_products
+
         wanted = self._wanted()
         found = []
         for settings in wanted:
@@ -86,8 +89,9 @@ class HDAAccessor:
         HDAError
             The first fault, when all the others have ended; its notes name the others.
         """
-        # tqdm takes time to load, and most who open data show no bar.
+        from hda_fsspec.planning.prefetching import prepare
         from hda_fsspec.planning.progress import bar_of
+        from hda_fsspec.usecase.products import shared_products
 
         # All of it is looked at before any of it is ordered.
         prepared = [
@@ -107,7 +111,6 @@ class HDAAccessor:
         return self.plan()._repr_html_()
 
     def _wanted(self) -> dict[Settings, Sequence[Product]]:
-        # xarray loads the engines of all packages at the first open: Dask can wait.
         from hda_fsspec.lazy import graphs
 
         wanted: dict[Settings, list[Product]] = {}
