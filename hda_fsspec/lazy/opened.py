@@ -94,11 +94,9 @@ def use(
     The mark of its file is given too. Where the file is replaced meanwhile it is done again, with
     the new one. Who has made it local just now gives its entry.
     """
-    return use_tree(source, number, lambda tree, mark: work(tree[_node(source)], mark), entry=entry)
-
-
-def _node(source: Source) -> str:
-    return _ROOT if source.node is None else source.node
+    return use_tree(
+        source, number, lambda tree, mark: work(tree[source.node or _ROOT], mark), entry=entry
+    )
 
 
 def use_tree(
@@ -174,25 +172,32 @@ def _remember(source: Source, number: int, tree: _Tree, path: Path, mark: FileMa
     _recent[id(source), number] = _Recent(source, now, weakref.ref(tree), os.fspath(path), mark)
 
 
-def _use_again(source: Source, number: int, work: Callable[[_Tree, FileMark], T]) -> T | None:
-    """Do something with a product that was used a moment ago, the short way.
+def read_again(
+    source: Source, number: int, name: str, key: tuple[Any, ...], mark: FileMark
+) -> np.ndarray[Any, Any] | None:
+    """Read part of a variable of a product that was used a moment ago, the short way.
 
     To look it up and to mark its file costs a tenth of a small read, and the variables of a product
-    are read in a row. None where anything is not as it was.
+    are read in a row. None where its file is not as it was, or is another than the one of a mark.
     """
     recent = _recent.get((id(source), number))
-    if recent is None or time.monotonic() - recent.when >= _MOMENT_SECONDS:
-        return None
-    tree = recent.tree()
-    if tree is None:
+    if (
+        recent is None
+        or recent.mark != mark
+        or time.monotonic() - recent.when >= _MOMENT_SECONDS
+        or (tree := recent.tree()) is None
+    ):
         return None
     try:
-        result = work(tree, recent.mark)
+        values = _values(tree[source.node or _ROOT].variables[name], key)
     except Exception:
-        if is_of_mark(recent.path, recent.mark):
+        if is_of_mark(recent.path, mark):
             raise
         return None
-    return result if is_of_mark(recent.path, recent.mark) else None
+    if not is_of_mark(recent.path, mark):
+        return None
+    note_read(source, number)
+    return values
 
 
 def read(
@@ -205,19 +210,19 @@ def read(
 ) -> np.ndarray[Any, Any]:
     """Read part of a variable of a product, after its dataset and its file's mark are checked."""
 
-    def work(tree: _Tree, mark: FileMark) -> np.ndarray[Any, Any]:
-        dataset = tree[_node(source)]
+    def work(dataset: xr.Dataset, mark: FileMark) -> np.ndarray[Any, Any]:
         check(dataset, mark)
-        variable = dataset.variables[name]
-        # To be indexed costs xarray more than a small read.
-        part = variable if _is_whole(key, variable.shape) else variable[key]
-        return np.asarray(part.values)
+        return _values(dataset.variables[name], key)
 
-    values = _use_again(source, number, work)
-    if values is None:
-        values = use_tree(source, number, work)
+    values = use(source, number, work)
     note_read(source, number)
     return values
+
+
+def _values(variable: xr.Variable, key: tuple[Any, ...]) -> np.ndarray[Any, Any]:
+    # To be indexed costs xarray more than a small read.
+    is_whole = is_everything(key) or _is_whole(key, variable.shape)
+    return np.asarray((variable if is_whole else variable[key]).values)
 
 
 def note_read(source: Source, number: int) -> None:
@@ -265,7 +270,7 @@ def is_everything(key: tuple[Any, ...]) -> bool:
 
 def _is_whole(key: tuple[Any, ...], shape: tuple[int, ...]) -> bool:
     """Whether a key selects everything, as it lies."""
-    return is_everything(key) or all(
+    return all(
         isinstance(one, slice) and one.indices(size) == (0, size, 1)
         for one, size in zip(key, shape, strict=True)
     )
