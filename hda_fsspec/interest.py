@@ -1,8 +1,25 @@
-"""Whether somebody still wants what takes long to get."""
+"""Whether somebody still wants what takes long to get, and how to wait for it."""
 
 from __future__ import annotations
 
-from typing import Self
+import concurrent.futures
+from typing import Self, TypeVar
+
+T = TypeVar("T")
+
+_LOOK_SECONDS = 0.5
+
+
+def result_of(future: concurrent.futures.Future[T]) -> T:
+    """Wait for a future and return its result, or raise its error; an interrupt ends the wait.
+
+    A signal that arrives after Python last looked for one and before the thread sleeps wakes
+    nobody, so the thread wakes up by itself now and then to look again.
+    """
+    # Not by result(timeout): the work may end in a TimeoutError of its own.
+    while not concurrent.futures.wait([future], timeout=_LOOK_SECONDS).done:
+        pass
+    return future.result()
 
 
 class Interest:

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import hashlib
 import json
 import os
 import signal
+import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+import pytest
+import xarray as xr
 
 from hda_fsspec.disk.cache import Cache
 from hda_fsspec.emulator import Emulator, Fault
@@ -98,6 +104,40 @@ def test_an_interrupted_cell_can_be_run_again(bench: Any, processes: Any) -> Non
         assert json.loads(job.outcome.read_text()) == {bench.path(1): whole}, phase
         assert job.products() == [job.body], phase
         assert job.emulator.orders == 1, phase
+
+
+@pytest.mark.parametrize("verb", ["cat", "open", "get", "prefetch", "open_dataset"])
+def test_an_interrupt_that_wakes_nobody_is_noticed(
+    verb: str, bench: Any, processes: Any, tmp_path: Path
+) -> None:
+    """A signal in the moment before the thread sleeps, as one that another thread receives."""
+    emulator = bench.start(days=1, preparation_seconds=600.0)
+    fs, path = bench.filesystem(emulator), bench.path(1)
+    verbs: dict[str, Callable[[], Any]] = {
+        "cat": lambda: fs.cat(path),
+        "open": lambda: fs.open(path),
+        "get": lambda: fs.get(path, f"{tmp_path}/copy"),
+        "prefetch": lambda: fs.prefetch(path),
+        "open_dataset": lambda: xr.open_dataset(
+            path, engine="hda", storage_options=bench.settings(emulator)
+        ),
+    }
+    is_noticed = threading.Event()
+
+    def interrupt() -> bool:
+        processes.wait_until(lambda: emulator.orders > 0)
+        time.sleep(0.3)  # the main thread sleeps by then
+        signal.pthread_kill(threading.get_ident(), signal.SIGINT)
+        if not is_noticed.wait(10.0):
+            emulator.stop()
+        return is_noticed.is_set()
+
+    with concurrent.futures.ThreadPoolExecutor(1) as executor:
+        in_time = executor.submit(interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            verbs[verb]()
+        is_noticed.set()
+        assert in_time.result()
 
 
 def test_the_next_process_completes_what_was_terminated(bench: Any, processes: Any) -> None:

@@ -34,7 +34,7 @@ from hda_fsspec.fs.listing import (
 from hda_fsspec.fs.looking import LookingFileSystem
 from hda_fsspec.fs.readonly import ReadOnly, refuse
 from hda_fsspec.fs.waiting import blocking, first_of
-from hda_fsspec.interest import Interest
+from hda_fsspec.interest import Interest, result_of
 from hda_fsspec.paths.locations import Location
 from hda_fsspec.records import Product
 from hda_fsspec.settings import SETTING_NAMES, Settings
@@ -210,7 +210,7 @@ class HDAFileSystem(ReadOnly, LookingFileSystem):
             with contextlib.suppress(FileNotFoundError):  # evicted in this moment
                 return ProductFile(entry.path.open("rb"), name_of(location), self.open)
         with Interest() as interest:
-            _, handle = products.open(product, wanted=interest.is_alive).result()
+            _, handle = result_of(products.open(product, wanted=interest.is_alive))
         return ProductFile(handle, name_of(location), self.open)
 
     def open_many(self, open_files: Any) -> list[Any]:

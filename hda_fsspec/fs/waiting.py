@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from hda_fsspec.errors import note_others
+from hda_fsspec.interest import result_of
 
 
 def blocking(coroutine: Callable[..., Any]) -> Callable[..., Any]:
@@ -32,7 +33,7 @@ def blocking(coroutine: Callable[..., Any]) -> Callable[..., Any]:
             raise NotImplementedError(msg)
         work = asyncio.run_coroutine_threadsafe(coroutine(self, *args, **kwargs), loop)
         try:
-            return work.result()
+            return result_of(work)
         except BaseException:
             work.cancel()
             raise

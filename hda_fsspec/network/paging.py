@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from hda_fsspec.errors import BrokerError, TooManyProductsError
+from hda_fsspec.interest import result_of
 
 logger = logging.getLogger("hda_fsspec")
 
@@ -107,7 +108,7 @@ def _rest(
         empty_in_a_row = 0
         try:
             while spans and empty_in_a_row < _MOST_EMPTY_SPANS:
-                page = spans.popleft().result()
+                page = result_of(spans.popleft())
                 empty_in_a_row = 0 if page else empty_in_a_row + 1
                 spans.extend(map(submit, itertools.islice(starts, 1)))
                 yield page
