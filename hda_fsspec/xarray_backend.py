@@ -14,6 +14,7 @@ import xarray as xr
 from xarray.backends import BackendEntrypoint
 
 from hda_fsspec.errors import LocationError, QueryError
+from hda_fsspec.lazy.loading import load
 from hda_fsspec.paths.locations import PROTOCOL, Location
 from hda_fsspec.planning import accessor  # noqa: F401  (registers ds.hda)
 from hda_fsspec.reading.options import OpenOptions
@@ -226,6 +227,7 @@ def _location(filename_or_obj: Any) -> Location:
 
 
 def _products(storage_options: Mapping[str, Any] | None) -> Products:
+    load()
     from hda_fsspec.usecase.products import shared_products
 
     return shared_products(Settings.resolve(**dict(storage_options or {})))

@@ -153,6 +153,41 @@ def test_threads_that_open_and_read_at_once(
     assert emulator.order_posts == 30
 
 
+def test_threads_that_use_the_engine_first_at_once(bench: Any, bodies: list[bytes]) -> None:
+    """Modules that import one another in circles are imported by one thread, in one order."""
+    served = Served(bench, bodies[:2])
+    options = {k: str(v) for k, v in served.options.items()}
+    code = (
+        "import concurrent.futures, json, sys, threading, xarray as xr\n"
+        "from hda_fsspec import xarray_backend\n"
+        "query, path, options = json.loads(sys.argv[1])\n"
+        "engine = xarray_backend.HDABackendEntrypoint()\n"
+        "ways = [lambda: engine.open_dataset(query, storage_options=options),\n"
+        "        lambda: engine.open_dataset(path, storage_options=options),\n"
+        "        lambda: engine.open_groups_as_dict(path, storage_options=options),\n"
+        "        lambda: xr.Dataset({'a': 1}).hda.products]\n"
+        "barrier = threading.Barrier(len(ways))\n"
+        "sys.setswitchinterval(1e-5)\n"
+        "def work(way):\n"
+        "    barrier.wait()\n"
+        "    return way()\n"
+        "with concurrent.futures.ThreadPoolExecutor(len(ways)) as pool:\n"
+        "    assert 'dask' not in sys.modules\n"
+        "    list(pool.map(work, ways))\n"
+    )
+    given = json.dumps([bench.query, bench.path(1), options])
+
+    done = subprocess.run(
+        [sys.executable, "-c", code, given],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=100,
+    )
+
+    assert done.returncode == 0, done.stderr[-3000:]
+
+
 def test_many_threads_ask_for_one_product(bench: Any, bodies: list[bytes]) -> None:
     """It is ordered once, and opened once."""
     served = Served(bench, bodies[:1], preparation_seconds=0.1)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import xarray as xr
 
+from hda_fsspec.lazy.loading import load
 from hda_fsspec.records import Product
 from hda_fsspec.settings import Settings
 
@@ -111,6 +112,7 @@ class HDAAccessor:
         return self.plan()._repr_html_()
 
     def _wanted(self) -> dict[Settings, Sequence[Product]]:
+        load()
         from hda_fsspec.lazy import graphs
 
         wanted: dict[Settings, list[Product]] = {}
