@@ -37,8 +37,11 @@ _FETCHING = Path(__file__).with_name("fetching_processes.py")
 _PATIENCE_SECONDS = 30.0
 
 
-def pytest_xdist_auto_num_workers() -> int:
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int | None:
     """Return one test process more than there are processors: a quarter of the time is waited."""
+    if "PYTEST_XDIST_AUTO_NUM_WORKERS" in os.environ:
+        return None
     affinity = getattr(os, "sched_getaffinity", None)  # not on every system
     return (len(affinity(0)) if affinity else os.cpu_count() or 1) + 1
 

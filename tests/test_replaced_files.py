@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -178,8 +179,11 @@ def test_a_file_that_is_replaced_and_evicted_at_once(
     assert len(evicted) == 1
 
 
-def test_another_file_makes_no_sense_by_the_header_of_the_first(days: Any) -> None:
+def test_another_file_makes_no_sense_by_the_header_of_the_first(
+    days: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Read twice within a moment, of a file that has lost a variable meanwhile."""
+    monkeypatch.setattr(opened, "_MOMENT_SECONDS", 60.0)
     found = days.open(f"{days.query[:-1]}{_name(2)}")
     np.testing.assert_array_equal(found["sst"].values[0], 20.0 + LON)
     path = _local_file(days, 2)
@@ -188,7 +192,64 @@ def test_another_file_makes_no_sense_by_the_header_of_the_first(days: Any) -> No
     _close_handles(days.folder)
 
     with pytest.raises(ProductMismatchError, match=r"20240502.nc is another .* Open it anew"):
-        found["mask"].load()
+        found["sst"].load()
+
+
+def test_a_file_that_is_replaced_read_and_evicted(
+    days: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Within one read: its values are not given out by the header of the file before."""
+    found = days.open(f"{days.query[:-1]}{_name(2)}")
+    opened.clear_pool()
+    get = Pool.get
+    replaced: list[Path] = []
+
+    def replace_after_opening(pool: Any, key: Any, mark: Any, open_it: Any) -> Any:
+        tree = get(pool, key, mark, open_it)
+        if not replaced:
+            path = _local_file(days, 2)
+            replaced.append(path)
+            _replace(days, 2, _day(2, scale=0.25))
+            _close_handles(days.folder)
+            tree["/"]["mask"].load()  # xarray opens the other file
+            shutil.rmtree(path.parent)
+        return tree
+
+    monkeypatch.setattr(Pool, "get", replace_after_opening)
+
+    np.testing.assert_array_equal(found["sst"].values[0], 20.0 + LON)
+    assert len(replaced) == 1
+
+
+def test_nothing_holds_an_evicted_file_open(days: Any) -> None:
+    """What was read a moment ago is looked up again by a reference that keeps nothing alive."""
+    opened.clear_pool()
+    found = days.open(f"{days.query[:-1]}{_name(2)}")
+    found["sst"].load()
+    (recent,) = opened._recent.values()
+    assert recent.tree() is not None
+
+    opened._pool.clear()
+
+    assert recent.tree() is None
+
+
+def test_a_member_that_is_gone_is_unpacked_again(stacks: Any) -> None:
+    """The archive is as it was, but nobody has the file open that was unpacked from it."""
+    inside = stacks.folder / "inside.nc"
+    _day(2).to_netcdf(inside)
+    archive = stacks.folder / "sst_20240502.zip"
+    with zipfile.ZipFile(archive, "w") as file:
+        file.write(inside, "inside.nc")
+    stacks.serve({archive.name: archive})
+    found = stacks.open(f"{stacks.query[:-1]}{archive.name}")
+    found["sst"].load()
+
+    (entry,) = stacks.products.cache.entries()
+    shutil.rmtree(entry.folder / ".scratch")
+    _close_handles(stacks.folder)
+
+    np.testing.assert_array_equal(found["mask"].values, 2 * LON)
 
 
 def test_a_file_that_is_evicted_while_it_is_open(days: Any) -> None:

@@ -7,6 +7,7 @@ same, the file is not.
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 import xarray as xr
 
@@ -24,19 +25,7 @@ def file_mark(entry: Entry) -> FileMark:
     return entry.fetched_at, found.st_size, found.st_mtime_ns, _DECODED_BY
 
 
-def is_replaced(entry: Entry, mark: FileMark) -> bool:
-    """Whether another file lies there since a mark was taken.
-
-    One that was evicted in the meantime is not replaced: an open handle still reads it, and to
-    open its path again fails.
-    """
-    try:
-        return file_mark(entry) != mark
-    except FileNotFoundError:
-        return False
-
-
-def is_of_mark(path: str, mark: FileMark) -> bool:
+def is_of_mark(path: str | Path, mark: FileMark) -> bool:
     """Whether the file that lies there is still the one of a mark that was taken before.
 
     One that is gone is not: it may have been replaced before it was evicted.

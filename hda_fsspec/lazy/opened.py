@@ -24,7 +24,7 @@ import xarray as xr
 from hda_fsspec.fileformats.formats import Format, sniff
 from hda_fsspec.interest import Interest
 from hda_fsspec.lazy import computes, patience
-from hda_fsspec.lazy.filemarks import FileMark, file_mark, is_of_mark, is_replaced
+from hda_fsspec.lazy.filemarks import FileMark, file_mark, is_of_mark
 from hda_fsspec.lazy.pools import Pool
 from hda_fsspec.reading.opening import OpenOptions, open_local
 from hda_fsspec.reading.singly import SingleVariables, open_singly
@@ -126,20 +126,20 @@ def use_tree(
             continue
         except Exception:
             # What was opened of one file may make no sense of another.
-            if not left or mark is None or not is_replaced(entry, mark):
+            if not left or mark is None or is_of_mark(entry.path, mark):
                 raise
         else:
             # xarray opens a path again where it has too many open: it may be another file by then.
-            if not is_replaced(entry, mark):
+            if is_of_mark(entry.path, mark):
                 if left < _TRIES - 1:
                     # Looked up, it is guarded no longer.
                     shared_products(source.settings).local(source.pieces[number])
-                if not is_given:
+                if not is_given and len(source.pieces) == 1:
                     _remember(source, number, tree, entry.path, mark)
                 return result
         _pool.drop(place)
         path, entry = entry.path, None
-    msg = f"{path} was replaced each of {_TRIES} times that it was read. Read it again later."
+    msg = f"{path} was replaced or removed each of {_TRIES} times that it was read. Read it later."
     raise OSError(errno.ESTALE, msg)
 
 
@@ -190,6 +190,8 @@ def read_again(
         return None
     try:
         values = _values(tree[source.node or _ROOT].variables[name], key)
+    except FileNotFoundError:
+        return None
     except Exception:
         if is_of_mark(recent.path, mark):
             raise
@@ -254,10 +256,10 @@ def read_number(
         _singles.drop(place)
         return None
     except Exception:
-        if not is_replaced(entry, mark):
+        if is_of_mark(entry.path, mark):
             raise
         return None
-    return None if is_replaced(entry, mark) else values
+    return values if is_of_mark(entry.path, mark) else None
 
 
 def is_everything(key: tuple[Any, ...]) -> bool:

@@ -17,7 +17,8 @@ from hda_fsspec.timing.timeaxis import DAY, HOUR, MILLISECOND, SECOND, Axis, Tic
 _UNITS = (("second", SECOND), ("minute", 60 * SECOND), ("hour", HOUR), ("day", DAY))
 #: Fractions of an interval are taken for simple up to here: quarters of an hour of a day.
 _MAX_DIVISOR = 96
-_FEW = 4
+# Fractions are tried all at once on a table of so many products and steps.
+_FEW, _BLOCK = 4, 64
 
 
 @dataclasses.dataclass(frozen=True)
@@ -155,9 +156,14 @@ def _simple_shares(into: Ticks, span: Ticks, within: int) -> np.ndarray:
     Any number fits one product, and errors of it grow with the interval. A process that knows the
     interval takes its middle, or some other simple fraction.
     """
+    blocks = [into[:, at : at + _BLOCK] for at in range(0, into.shape[1], _BLOCK)]
+    return np.concatenate([np.empty(0), *(_shares_of(block, span, within) for block in blocks)])
+
+
+def _shares_of(into: Ticks, span: Ticks, within: int) -> np.ndarray:
     divisors = np.arange(1, _MAX_DIVISOR + 1)[:, None]
     found = np.rint(into[0] / span[0, 0] * divisors) / divisors
-    # A few products rule out nearly all fractions, so that no table of all products is made.
+    # A few products rule out nearly all fractions.
     errors = np.abs(found[:, None] * span[:_FEW] - into[:_FEW])
     may_fit = (errors <= within).all(axis=1) & (found >= 0) & (found <= 1)
     shares = np.full(into.shape[1], -1.0)
