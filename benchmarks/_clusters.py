@@ -90,8 +90,8 @@ def _import_all() -> None:
     import netCDF4
     import xarray as xr
 
-    import hda_fsspec.lazy.stacking
+    import hda_fsspec.lazy.doors
 
     assert netCDF4
-    assert hda_fsspec.lazy.stacking
+    assert hda_fsspec.lazy.doors
     xr.backends.list_engines()

@@ -25,7 +25,7 @@ MAX_MEGABYTES = 200
 _MEASURE = """\
 import resource, time
 import pyproj, netCDF4, dask.array, xarray as xr
-import hda_fsspec.lazy.lazily, hda_fsspec.lazy.stacking
+import hda_fsspec.lazy.doors
 from hda_fsspec.paths.locations import Location
 from hda_fsspec.usecase.products import shared_products
 from hda_fsspec.settings import Settings

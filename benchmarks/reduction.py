@@ -30,7 +30,7 @@ ROUNDS = 5
 _MEASURE = """\
 import contextlib, time
 import pyproj, netCDF4, dask.array, xarray as xr
-import hda_fsspec.lazy.lazily, hda_fsspec.lazy.stacking
+import hda_fsspec.lazy.doors
 from pathlib import Path
 with contextlib.suppress(ImportError):
     import distributed  # Dask loads it when it first computes

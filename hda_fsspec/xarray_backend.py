@@ -14,7 +14,6 @@ import xarray as xr
 from xarray.backends import BackendEntrypoint
 
 from hda_fsspec.errors import LocationError, QueryError
-from hda_fsspec.lazy.loading import load
 from hda_fsspec.paths.locations import PROTOCOL, Location
 from hda_fsspec.planning import accessor  # noqa: F401  (registers ds.hda)
 from hda_fsspec.reading.options import OpenOptions
@@ -119,12 +118,10 @@ concat_characters, decode_coords
             concat_characters=concat_characters,
             decode_coords=decode_coords,
         )
+        from hda_fsspec.lazy.doors import StackOptions, open_product, open_query
+
         if location.product is not None:
-            from hda_fsspec.lazy.lazily import open_product
-
             return open_product(products, location, options)
-        from hda_fsspec.lazy.stacking import StackOptions, open_query
-
         how = StackOptions(
             concat_dim=concat_dim,
             scan=scan,
@@ -194,7 +191,7 @@ product_engine_kwargs
             concat_characters=concat_characters,
             decode_coords=decode_coords,
         )
-        from hda_fsspec.lazy.lazily import open_product_tree, open_query_tree
+        from hda_fsspec.lazy.doors import open_product_tree, open_query_tree
 
         if location.product is not None:
             return open_product_tree(products, location, options)
@@ -227,7 +224,6 @@ def _location(filename_or_obj: Any) -> Location:
 
 
 def _products(storage_options: Mapping[str, Any] | None) -> Products:
-    load()
     from hda_fsspec.usecase.products import shared_products
 
     return shared_products(Settings.resolve(**dict(storage_options or {})))

@@ -17,10 +17,10 @@ from typing import Any
 import netCDF4
 import xarray as xr
 
-import hda_fsspec.lazy.stacking
+import hda_fsspec.lazy.doors
 
 assert netCDF4
-assert hda_fsspec.lazy.stacking
+assert hda_fsspec.lazy.doors
 
 
 def _compute(job: dict[str, Any]) -> None:

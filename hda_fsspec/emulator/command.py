@@ -12,6 +12,8 @@ from typing import Any, TextIO
 from hda_fsspec.emulator.catalogue import Catalogue
 from hda_fsspec.emulator.service import Emulator, random_password
 
+_LOOK_SECONDS = 0.5
+
 
 def serve(
     folder_or_json: Path,
@@ -53,7 +55,9 @@ def serve(
             stream = sys.stdout if out is None else out
             stream.write("".join(lines))
             stream.flush()
-            stopped.wait()
+            # A signal that comes just before the thread sleeps does not wake it.
+            while not stopped.wait(_LOOK_SECONDS):
+                pass
     finally:
         for number, handler in restore.items():
             signal.signal(number, handler)

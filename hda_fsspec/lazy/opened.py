@@ -64,7 +64,7 @@ class _Recent(NamedTuple):
 
 _pool: Pool[_Place, _Tree] = Pool(_OPEN_DATASETS)
 _singles: Pool[tuple[Path, str | None], SingleVariables | None] = Pool(_OPEN_DATASETS)
-_recent: dict[tuple[int, int], _Recent] = {}
+_recent: dict[int, _Recent] = {}
 
 
 def _forget_after_fork() -> None:
@@ -108,7 +108,6 @@ def use_tree(
 ) -> T:
     """Do something with all datasets of a product, by their nodes; as :func:`use`."""
     for left in reversed(range(_TRIES)):
-        is_given = entry is not None
         if entry is None:
             entry = make_local(source, number)
         place = _place_of(source, entry)
@@ -134,8 +133,8 @@ def use_tree(
                 if left < _TRIES - 1:
                     # Looked up, it is guarded no longer.
                     shared_products(source.settings).local(source.pieces[number])
-                if not is_given and len(source.pieces) == 1:
-                    _remember(source, number, tree, entry.path, mark)
+                if len(source.pieces) == 1:
+                    _remember(source, tree, entry.path, mark)
                 return result
         _pool.drop(place)
         path, entry = entry.path, None
@@ -165,22 +164,22 @@ def _guarded(source: Source, number: int) -> Entry:
         return patience.wait(fetch, products, product)
 
 
-def _remember(source: Source, number: int, tree: _Tree, path: Path, mark: FileMark) -> None:
+def _remember(source: Source, tree: _Tree, path: Path, mark: FileMark) -> None:
     if len(_recent) >= _OPEN_DATASETS:
         _recent.clear()
     now = time.monotonic()
-    _recent[id(source), number] = _Recent(source, now, weakref.ref(tree), os.fspath(path), mark)
+    _recent[id(source)] = _Recent(source, now, weakref.ref(tree), os.fspath(path), mark)
 
 
 def read_again(
-    source: Source, number: int, name: str, key: tuple[Any, ...], mark: FileMark
+    source: Source, name: str, key: tuple[Any, ...], mark: FileMark
 ) -> np.ndarray[Any, Any] | None:
-    """Read part of a variable of a product that was used a moment ago, the short way.
+    """Read part of a variable of a source's one product that was used a moment ago, the short way.
 
     To look it up and to mark its file costs a tenth of a small read, and the variables of a product
     are read in a row. None where its file is not as it was, or is another than the one of a mark.
     """
-    recent = _recent.get((id(source), number))
+    recent = _recent.get(id(source))
     if (
         recent is None
         or recent.mark != mark
@@ -198,7 +197,7 @@ def read_again(
         return None
     if not is_of_mark(recent.path, mark):
         return None
-    note_read(source, number)
+    note_read(source, 0)
     return values
 
 

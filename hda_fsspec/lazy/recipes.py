@@ -168,7 +168,7 @@ class ProductArray(RecipeArray):
 
     def read(self, key: Key) -> Any:
         """Return the values at a key; the product is fetched first if it is not local."""
-        values = opened.read_again(self.source, 0, self.name, key, self.outline.mark)
+        values = opened.read_again(self.source, self.name, key, self.outline.mark)
         if values is None:
             values = opened.read(self.source, 0, self.name, key, check=self._check)
         return values

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 
 import xarray as xr
 
-from hda_fsspec.lazy.loading import load
 from hda_fsspec.records import Product
 from hda_fsspec.settings import Settings
 
@@ -112,11 +111,10 @@ class HDAAccessor:
         return self.plan()._repr_html_()
 
     def _wanted(self) -> dict[Settings, Sequence[Product]]:
-        load()
-        from hda_fsspec.lazy import graphs
+        from hda_fsspec.lazy.doors import products_read
 
         wanted: dict[Settings, list[Product]] = {}
-        for source, numbers in graphs.products_read(self._object).items():
+        for source, numbers in products_read(self._object).items():
             pieces = source.pieces
             wanted.setdefault(source.settings, []).extend(pieces[n] for n in numbers.tolist())
         return {settings: list(dict.fromkeys(each)) for settings, each in wanted.items()}
