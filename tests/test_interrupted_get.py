@@ -25,19 +25,11 @@ def test_an_interrupt_ends_the_coroutine(monkeypatch: pytest.MonkeyPatch) -> Non
         finally:
             ended.set()
 
-    submit = asyncio.run_coroutine_threadsafe
+    def interrupted(_: Any) -> None:
+        begun.wait(10)
+        raise KeyboardInterrupt
 
-    def interrupted(coroutine: Any, loop: Any) -> Any:
-        future = submit(coroutine, loop)
-
-        def result() -> None:
-            begun.wait(10)
-            raise KeyboardInterrupt
-
-        monkeypatch.setattr(future, "result", result)
-        return future
-
-    monkeypatch.setattr(asyncio, "run_coroutine_threadsafe", interrupted)
+    monkeypatch.setattr(waiting, "result_of", interrupted)
 
     with pytest.raises(KeyboardInterrupt):
         waiting.blocking(work)(SimpleNamespace(loop=get_loop()))

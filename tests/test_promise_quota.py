@@ -210,9 +210,9 @@ def test_a_quota_that_is_used_elsewhere(bench: Any) -> None:
 
 def test_a_queue_that_moves_is_waited_for(bench: Any) -> None:
     """`max_wait` bounds the time without any order, not that of a long queue as a whole."""
-    emulator = bench.start_many(12, quota=3, quota_window_seconds=0.5)
+    emulator = bench.start_many(12, quota=3, quota_window_seconds=1)
 
-    fs = bench.filesystem(emulator, max_wait=0.9)
+    fs = bench.filesystem(emulator, max_wait=2.5)
 
     assert len(fs.prefetch(bench.query)) == 12
 
