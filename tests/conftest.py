@@ -183,12 +183,6 @@ class Bench:
         self._stack.close()
 
 
-@pytest.fixture(scope="session")
-def make_bench() -> Callable[[Path], Bench]:
-    """Emulators and filesystems for a module, which closes them."""
-    return Bench
-
-
 @pytest.fixture
 def bench(tmp_path: Path) -> Iterator[Bench]:
     """Emulators and filesystems for one test."""
@@ -277,6 +271,12 @@ class Stacks:
 
         opened.clear_pool()
         close_shared_products()
+
+
+@pytest.fixture(scope="session")
+def make_stacks() -> Callable[[Path], Stacks]:
+    """Emulators and products for a module, which closes their bench."""
+    return lambda folder: Stacks(Bench(folder))
 
 
 @pytest.fixture

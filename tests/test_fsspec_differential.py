@@ -63,12 +63,12 @@ Roots = tuple[Path, str, dict[str, Any]]
 
 
 @pytest.fixture(scope="module")
-def roots(tmp_path_factory: pytest.TempPathFactory, make_bench: Any) -> Iterator[Roots]:
+def roots(tmp_path_factory: pytest.TempPathFactory, make_stacks: Any) -> Iterator[Roots]:
     """Serve what lies in a folder, and fetch all of it once, so that its sizes are known."""
     folder = tmp_path_factory.mktemp("sides")
     tree = folder / "tree"
     tree.mkdir()
-    bench = make_bench(folder)
+    bench = make_stacks(folder).bench
     bodies = {name: bench.body(day, 200 * day) for day, name in enumerate(NAMES, start=1)}
     for name, body in bodies.items():
         (tree / name).write_bytes(body)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,19 +13,24 @@ import xarray as xr
 
 from hda_fsspec.errors import ProductMismatchError, QueryError
 
-DAYS, ODD = 12, 6
+DAYS, ODD = 5, 3
+FIRST = np.datetime64("2024-05-01T12", "ns")
 LAT, LON = [10.0, 5.0, 0.0], [1.0, 2.0, 3.0, 4.0]
-HOUR = np.timedelta64(1, "h")
+HOUR, DAY = np.timedelta64(1, "h"), np.timedelta64(1, "D")
+
+
+def at(day: int) -> np.datetime64:
+    """Return the time of a day's product."""
+    return FIRST + (day - 1) * DAY
 
 
 def name(day: int) -> str:
     """Return the id of a day's product."""
-    return f"p_202405{day:02}.nc"
+    return f"p_{str(at(day))[:10].replace('-', '')}.nc"
 
 
 def product(day: int) -> xr.Dataset:
     """Return a day's product."""
-    time = np.datetime64(f"2024-05-{day:02}T12:00", "ns")
     values = np.arange(12.0).reshape(1, 3, 4) + 100 * day
     ds = xr.Dataset(
         {
@@ -33,7 +38,12 @@ def product(day: int) -> xr.Dataset:
             "count": (("time", "lat"), np.full((1, 3), day, dtype="i2")),
             "mask": (("lat", "lon"), np.eye(3, 4, dtype="i1")),
         },
-        coords={"time": [time], "lat": LAT, "lon": LON, "run": np.datetime64("2024-01-01", "ns")},
+        coords={
+            "time": [at(day)],
+            "lat": LAT,
+            "lon": LON,
+            "run": np.datetime64("2024-01-01", "ns"),
+        },
     )
     ds["run"].attrs["standard_name"] = "forecast_reference_time"
     ds["run"].encoding = {"units": "hours since 2024-01-01"}
@@ -82,11 +92,11 @@ CASES = {
     ),
     "another time": Odd(
         lambda ds: ds.assign_coords(time=ds.time + 6 * HOUR),
-        "time is 2024-05-06T18:00:00.* where 2024-05-06T12:00:00.* was predicted",
+        "time is 2024-.*T18:00:00.* where 2024-.*T12:00:00.* was predicted",
         "scan=True",
     ),
     "a time of the next day": Odd(
-        lambda ds: ds.assign_coords(time=ds.time + 24 * HOUR), "was predicted", "scan=True"
+        lambda ds: ds.assign_coords(time=ds.time + DAY), "was predicted", "scan=True"
     ),
     "two steps": Odd(
         lambda ds: xr.concat(
@@ -97,7 +107,7 @@ CASES = {
     ),
     "no step": Odd(lambda ds: ds.isel(time=[]), "it has 0 steps along 'time'", "scan=True"),
     "another scalar coordinate": Odd(
-        lambda ds: ds.assign_coords(run=ds.run + 24 * HOUR),
+        lambda ds: ds.assign_coords(run=ds.run + DAY),
         "'run', which lacks .* another value .2024-01-02T00.*, not 2024-01-01T00",
         r"concat_variables=\['run'\]",
     ),
@@ -114,9 +124,63 @@ CASES = {
 }
 
 
+def together(made: Sequence[xr.Dataset]) -> xr.Dataset:
+    """Return what products are as one."""
+    return xr.concat(made, "time", data_vars="minimal", coords="minimal", compat="override")
+
+
+# Thirty that fit each other; between two of them, all in the middle, stands one of each odd kind.
+CROWD = 30 + len(CASES)
+ODD_DAYS = {case: 8 + 2 * number for number, case in enumerate(CASES)}
+
+
+@pytest.fixture(scope="module")
+def crowd(
+    tmp_path_factory: pytest.TempPathFactory, make_stacks: Any
+) -> Iterator[dict[str, xr.Dataset]]:
+    """Open all of them as one, each day one, in two ways, before any of them was read."""
+    stacks = make_stacks(tmp_path_factory.mktemp("crowd"))
+    made = {day: product(day) for day in range(1, CROWD + 1)}
+    for case, day in ODD_DAYS.items():
+        made[day] = CASES[case].change(made[day])
+    stacks.serve({name(day): ds for day, ds in made.items()})
+    yield {"in memory": stacks.open(chunks=None), "chunked": stacks.open(chunks={})}
+    stacks.bench.close()
+
+
+@pytest.fixture(params=["in memory", "chunked"])
+def found(request: pytest.FixtureRequest, crowd: dict[str, xr.Dataset]) -> xr.Dataset:
+    """All of them, in one of the ways."""
+    return crowd[request.param]
+
+
+@pytest.mark.parametrize("case", [key for key, odd in CASES.items() if odd.message])
+def test_one_product_that_differs(found: xr.Dataset, case: str) -> None:
+    """It raises when it is read, and names itself; it is no other product the second time."""
+    odd, day = CASES[case], ODD_DAYS[case]
+    pattern = rf"(?s)^The product {name(day)} .*{odd.message}.*\. .*{odd.step}"
+
+    for variable in ("sst", "count", "sst"):
+        with pytest.raises(ProductMismatchError, match=pattern):
+            found[variable].isel(time=slice(day - 2, day + 1)).compute()
+    with pytest.raises(ProductMismatchError, match=pattern):
+        found["sst"].isel(time=day - 1).compute()
+
+
+def test_all_others_have_their_own_values(found: xr.Dataset) -> None:
+    """No odd one is in the way of the products that fit, or differ in what is allowed."""
+    bad = {day for case, day in ODD_DAYS.items() if CASES[case].message}
+    others = [day - 1 for day in range(1, CROWD + 1) if day not in bad]
+    assert len(others) == 30 + sum(odd.message is None for odd in CASES.values())
+
+    wanted = together([product(number + 1) for number in others])
+
+    xr.testing.assert_equal(found.isel(time=others).compute(), wanted)
+
+
 @dataclasses.dataclass(frozen=True)
 class Days:
-    """Twelve products on disk, and what they are together."""
+    """A few products on disk, and what they are together."""
 
     files: Mapping[str, Path]
     joined: xr.Dataset
@@ -129,37 +193,12 @@ class Days:
 
 @pytest.fixture(scope="module")
 def days(tmp_path_factory: pytest.TempPathFactory) -> Days:
-    """Write twelve products that fit each other."""
+    """Write a few products that fit each other."""
     folder = tmp_path_factory.mktemp("days")
     made = {name(day): product(day) for day in range(1, DAYS + 1)}
     for key, ds in made.items():
         ds.to_netcdf(folder / key)
-    joined = xr.concat(
-        list(made.values()), "time", data_vars="minimal", coords="minimal", compat="override"
-    )
-    return Days({key: folder / key for key in made}, joined)
-
-
-@pytest.mark.parametrize("chunks", [None, {}], ids=["in memory", "chunked"])
-@pytest.mark.parametrize("case", CASES)
-def test_one_product_that_differs(stacks: Any, days: Days, case: str, chunks: Any) -> None:
-    """It raises when it is read and names itself; all the others have their own values."""
-    odd, wanted = CASES[case], days.joined
-    days.serve(stacks, case)
-    found = stacks.open(chunks=chunks)
-    others = [day - 1 for day in range(1, DAYS + 1) if day != ODD]
-
-    if odd.message is None:
-        xr.testing.assert_equal(found.load(), wanted)
-        return
-    pattern = rf"(?s)^The product {name(ODD)} .*{odd.message}.*\. .*{odd.step}"
-    for variable in ("sst", "count"):
-        with pytest.raises(ProductMismatchError, match=pattern):
-            found[variable].isel(time=slice(3, 8)).compute()
-    xr.testing.assert_equal(found.isel(time=others).compute(), wanted.isel(time=others))
-    # It is no other product the second time.
-    with pytest.raises(ProductMismatchError, match=pattern):
-        found["sst"].isel(time=ODD - 1).compute()
+    return Days({key: folder / key for key in made}, together(list(made.values())))
 
 
 @pytest.mark.parametrize("case", [key for key, odd in CASES.items() if odd.message])
@@ -198,7 +237,7 @@ def test_a_run_that_differs_can_be_stacked(stacks: Any, days: Days) -> None:
 
     assert found["run"].dims == ("time",)
     assert found["mask"].dims == ("time", "lat", "lon")
-    shifts = (found["run"].to_numpy() - np.datetime64("2024-01-01")) // (24 * HOUR)
+    shifts = (found["run"].to_numpy() - np.datetime64("2024-01-01")) // (DAY)
     assert shifts.tolist() == [int(day == ODD) for day in range(1, DAYS + 1)]
     xr.testing.assert_equal(found["sst"].drop_vars("run"), days.joined["sst"].drop_vars("run"))
 
