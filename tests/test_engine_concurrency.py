@@ -261,6 +261,18 @@ def test_a_fork_while_a_file_is_read(bench: Any, bodies: list[bytes]) -> None:
     assert float(ds["sst"].sum()) == 50.0
 
 
+def test_a_fork_soon_after_a_read(bench: Any, bodies: list[bytes]) -> None:
+    """A child reads nothing by what its parent read a moment ago, even if that is still open."""
+    ds = Served(bench, bodies[:1]).open(bench.path(1), cache=False)
+    assert float(ds["sst"].sum()) == 50.0
+    still_open = [recent.tree() for recent in opened._recent.values()]
+    assert any(still_open)
+
+    child = _in_a_fork(lambda: not opened._recent and float(ds["sst"].sum()) == 50.0)
+
+    assert _status_of(child) == 0
+
+
 def _in_a_fork(work: Any) -> int:
     pid = os.fork()
     if pid == 0:

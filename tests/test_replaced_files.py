@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import types
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -220,45 +219,6 @@ def test_a_file_that_is_replaced_read_and_evicted(
 
     np.testing.assert_array_equal(found["sst"].values[0], 20.0 + LON)
     assert len(replaced) == 1
-
-
-def test_nothing_holds_an_evicted_file_open(days: Any) -> None:
-    """What was read a moment ago is looked up again by a reference that keeps nothing alive."""
-    opened.clear_pool()
-    found = days.open(f"{days.query[:-1]}{_name(2)}")
-    found["sst"].load()
-    (recent,) = opened._recent.values()
-    assert recent.tree() is not None
-
-    opened._pool.clear()
-
-    assert recent.tree() is None
-
-
-def test_the_short_way_to_read(days: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """For a moment a product is not looked up again; every read is told all the same."""
-    now, looked_up, told = [0.0], [], []
-    make_local, note_read = opened.make_local, opened.note_read
-
-    def count(source: Any, number: int) -> Any:
-        looked_up.append(number)
-        return make_local(source, number)
-
-    def tell(source: Any, number: int) -> None:
-        told.append(source.pieces[number].product_id)
-        note_read(source, number)
-
-    monkeypatch.setattr(opened, "time", types.SimpleNamespace(monotonic=lambda: now[0]))
-    monkeypatch.setattr(opened, "make_local", count)
-    monkeypatch.setattr(opened, "note_read", tell)
-    found = days.open(f"{days.query[:-1]}{_name(2)}")
-    before = len(looked_up)
-
-    for moment, times in ((0.4, 0), (0.6, 1), (0.9, 1), (1.2, 2)):
-        now[0] = moment
-        np.testing.assert_array_equal(found["sst"].to_numpy()[0], 20.0 + LON)
-        assert len(looked_up) - before == times
-    assert told == [_name(2)] * 4
 
 
 def test_a_member_that_is_gone_is_unpacked_again(stacks: Any) -> None:
