@@ -7,6 +7,7 @@ from typing import Any
 
 import xarray as xr
 
+from hda_fsspec.errors import nothing_found
 from hda_fsspec.fs.filesystem import HDAFileSystem
 from hda_fsspec.paths.locations import Location
 
@@ -65,7 +66,6 @@ def _paths(fs: HDAFileSystem, paths: Sequence[str | Location]) -> list[str]:
     for location in map(Location.parse, paths):
         names = [location.path] if location.product else fs.ls(location.path, detail=False)
         if not names:
-            msg = f"Nothing to open: {location.path} finds no product."
-            raise FileNotFoundError(msg)
+            raise nothing_found("open", location.path)
         found += [fs.unstrip_protocol(name) for name in names]
     return found

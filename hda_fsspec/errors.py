@@ -221,6 +221,15 @@ def note_others(first: BaseException, others: Sequence[str], what: str) -> None:
     note_once(first, f"{len(others)} other {what} failed too:\n{shown}{more}")
 
 
+def nothing_found(purpose: str, path: str) -> FileNotFoundError:
+    """Return the error of a query or pattern that finds nothing; purpose is a verb."""
+    msg = (
+        f"Nothing to {purpose}: {path} finds no product. Compare dates, box and keys with the data "
+        "set's page, or list a wider query with fs.ls."
+    )
+    return FileNotFoundError(msg)
+
+
 def note_once(error: BaseException, note: str) -> None:
     """Add a note to a fault, unless it is there."""
     if note not in getattr(error, "__notes__", ()):

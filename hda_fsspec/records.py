@@ -157,13 +157,13 @@ class Product:
 
     dataset_id: str
     product_id: str
-    location: str = ""
+    location: str = dataclasses.field(default="", repr=False)
     size: int | None = None
     startdate: str | None = None
     enddate: str | None = None
-    updated: str | None = None
-    properties: tuple[tuple[str, Scalar], ...] = ()
-    bbox: str | None = None
+    updated: str | None = dataclasses.field(default=None, repr=False)
+    properties: tuple[tuple[str, Scalar], ...] = dataclasses.field(default=(), repr=False)
+    bbox: str | None = dataclasses.field(default=None, repr=False)
 
     @classmethod
     def from_feature(cls, dataset_id: str, feature: object) -> Product:

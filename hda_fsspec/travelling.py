@@ -123,8 +123,10 @@ class Unreadable:
 def whereabouts() -> str:
     """Say which process this is: host and number, and which Dask worker, if it is one."""
     process = f"on host {os.uname().nodename!r}, process {os.getpid()}"
-    name = _dask_worker()
-    return process if name is None else f"{process}, Dask worker {name}"
+    worker = dask_worker()
+    if worker is None:
+        return process
+    return f"{process}, Dask worker {worker.name!r} at {worker.address}"
 
 
 def tell_where(err: BaseException, *, user: str | None, cache_dir: Path) -> None:
@@ -132,7 +134,7 @@ def tell_where(err: BaseException, *, user: str | None, cache_dir: Path) -> None
 
     Elsewhere nothing is noted: who sees the error is where it was raised.
     """
-    if _dask_worker() is not None:
+    if dask_worker() is not None:
         err.add_note(
             f"Raised {whereabouts()}: hda_fsspec {__version__}, user {user!r}, cache folder "
             f"{cache_dir}. A worker takes its password, and each setting that was not given as an "
@@ -140,13 +142,16 @@ def tell_where(err: BaseException, *, user: str | None, cache_dir: Path) -> None
         )
 
 
-def _dask_worker() -> str | None:
-    """Return name and address of the Dask worker that runs this task, None if none does."""
-    distributed = sys.modules.get("distributed")
-    if distributed is None:
+def dask_worker() -> Any:
+    """Return the Dask worker whose task this thread runs, None if it runs none.
+
+    Dask's package of workers is asked only if it is there already. It may be there in part, while
+    another thread imports it: nobody runs a task by then.
+    """
+    get_worker = getattr(sys.modules.get("distributed"), "get_worker", None)
+    if get_worker is None:
         return None
     try:
-        worker = distributed.get_worker()
+        return get_worker()
     except ValueError:
         return None
-    return f"{worker.name!r} at {worker.address}"

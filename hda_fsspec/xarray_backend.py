@@ -118,8 +118,14 @@ concat_characters, decode_coords
             concat_characters=concat_characters,
             decode_coords=decode_coords,
         )
-        from hda_fsspec.lazy.doors import StackOptions, open_product, open_query
+        from hda_fsspec.lazy.doors import (
+            StackOptions,
+            open_product,
+            open_query,
+            warn_of_two_projs,
+        )
 
+        warn_of_two_projs()
         if location.product is not None:
             return open_product(products, location, options)
         how = StackOptions(
@@ -191,8 +197,9 @@ product_engine_kwargs
             concat_characters=concat_characters,
             decode_coords=decode_coords,
         )
-        from hda_fsspec.lazy.doors import open_product_tree, open_query_tree
+        from hda_fsspec.lazy.doors import open_product_tree, open_query_tree, warn_of_two_projs
 
+        warn_of_two_projs()
         if location.product is not None:
             return open_product_tree(products, location, options)
         return open_query_tree(products, location, options, max_nodes=max_nodes)
@@ -212,8 +219,8 @@ def _names(names: str | Iterable[str]) -> tuple[str, ...]:
 def _location(filename_or_obj: Any) -> Location:
     if not HDABackendEntrypoint().guess_can_open(filename_or_obj):
         msg = (
-            f'engine="hda" opens hda:// paths, and {filename_or_obj!r} is none. Open a local file '
-            "without engine=."
+            f'engine="hda" opens hda:// paths, and {filename_or_obj!r} is none. Open other '
+            "files without engine=, or with the engine of their format."
         )
         raise LocationError(msg)
     location = Location.parse(filename_or_obj)

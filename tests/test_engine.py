@@ -222,7 +222,7 @@ def test_guessing_costs_nothing(given: Any, answer: bool, monkeypatch: pytest.Mo
 @pytest.mark.parametrize(
     ("given", "says"),
     [
-        ("/data/p.nc", "Open a local file without engine="),
+        ("/data/p.nc", "Open other files without engine="),
         (Path("/data/p.nc"), r"hda://"),
         ("p.nc", "opens hda:// paths"),
         ("s3://bucket/p.nc", "opens hda:// paths"),
@@ -260,7 +260,7 @@ def test_what_is_not_there(served: Served, bench: Any) -> None:
 @pytest.mark.parametrize(
     ("body", "says"),
     [
-        (b"just text\n" * 30, "begins like no format"),
+        (b"just text\n" * 30, r"begins with b'just text.*, not as .* report it there"),
         (
             b"<!DOCTYPE html><html><body>Service unavailable</body></html>",
             "a page instead of the product",

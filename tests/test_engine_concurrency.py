@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+import types
 from pathlib import Path
 from typing import Any
 
@@ -259,6 +260,16 @@ def test_a_fork_while_a_file_is_read(bench: Any, bodies: list[bytes]) -> None:
 
     assert status == 0
     assert float(ds["sst"].sum()) == 50.0
+
+
+def test_reads_while_the_package_of_workers_is_imported(
+    bench: Any, bodies: list[bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another thread imports it: it is there, and has nothing in it yet."""
+    monkeypatch.setitem(sys.modules, "distributed", types.ModuleType("distributed"))
+    served = Served(bench, bodies, preparation_seconds=0.3)
+
+    assert float(served.open()["sst"][:, 0].sum()) == 21.0
 
 
 def test_a_fork_soon_after_a_read(bench: Any, bodies: list[bytes]) -> None:

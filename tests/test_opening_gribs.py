@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import logging
 import os
 import shutil
@@ -193,3 +194,31 @@ def test_python_ends_well_after_a_grib_and_a_raster(shared_data: Path, tmp_path:
     )
 
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("first", ["", "import pyproj\n"], ids=["as it comes", "pyproj first"])
+def test_python_that_will_end_badly_says_so(stacks: Any, monkeypatch: Any, first: str) -> None:
+    """Where ecCodes is loaded before PROJ, the program is told what to do, and has its values."""
+    if not all(map(importlib.util.find_spec, ("cfgrib", "eckitlib", "pyproj", "rioxarray"))):
+        pytest.skip("the wheels that do not go together are not installed")
+    stacks.serve({"sst_20240501.nc": xr.Dataset({"sst": ("x", [1.0, 2.0])})})
+    monkeypatch.delenv("PYTHONPATH")  # where the tests import pyproj first
+    code = (
+        "import sys, xarray as xr\n"
+        "options = dict(zip(('url', 'user', 'password', 'cache_dir'), sys.argv[2:]))\n"
+        "ds = xr.open_dataset(sys.argv[1], engine='hda', storage_options=options)\n"
+        "print(float(ds['sst'].sum()), flush=True)"
+    )
+    settings = [str(stacks.options[name]) for name in ("url", "user", "password", "cache_dir")]
+
+    done = subprocess.run(
+        [sys.executable, "-c", first + code, f"{stacks.query[:-1]}sst_20240501.nc", *settings],
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+    assert done.stdout == "3.0\n"
+    assert ('Write "import pyproj" before' in done.stderr) == (not first)
+    assert done.returncode == 0 or not first

@@ -72,6 +72,24 @@ def test_the_short_way_to_read(days: Any, monkeypatch: pytest.MonkeyPatch) -> No
     assert told == [_name(2)] * 4
 
 
+def test_a_node_is_read_again_as_itself(stacks: Any) -> None:
+    """Where nodes of a product have variables of one name, each keeps its own values."""
+    tree = xr.DataTree.from_dict(
+        {"/": xr.Dataset({"v": ("x", [1.0, 2.0])}), "/fine": xr.Dataset({"v": ("y", [3.0, 4.0])})}
+    )
+    path = stacks.folder / _name(1)
+    tree.to_netcdf(path)
+    stacks.serve({path.name: path})
+
+    found = xr.open_datatree(
+        f"{stacks.query[:-1]}{path.name}", engine="hda", storage_options=stacks.options, cache=False
+    )
+
+    for _ in range(3):
+        assert found["v"].to_numpy().tolist() == [1.0, 2.0]
+        assert found["fine"]["v"].to_numpy().tolist() == [3.0, 4.0]
+
+
 def test_few_products_are_remembered(days: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """However many products are opened, what is kept of them does not grow."""
     monkeypatch.setattr(opened, "_OPEN_DATASETS", 2)

@@ -299,7 +299,7 @@ def test_a_lookup_sees_that_a_file_was_replaced(days: Any) -> None:
 
 def test_a_file_that_cannot_be_read_singly_is_tried_once(tmp_path: Path) -> None:
     """What was found out of a file is remembered, also that there is nothing to open."""
-    pool: Pool[Path, None] = Pool(2)
+    pool: Pool[Path, None] = Pool(2, lambda _, __: True)
     tried: list[int] = []
 
     for length in (1, 1, 2, 2):

@@ -299,6 +299,15 @@ def test_equal_times_of_products_that_do_not_overlap(stacks: Any) -> None:
     assert found["sst"].isel(lat=0, lon=0).compute().to_numpy().tolist() == [100.0, 200, 300, 400]
 
 
+def test_a_dimension_that_no_product_has(stacks: Any) -> None:
+    """A misspelt dimension is a new one, along which the times of the products differ."""
+    stacks.serve({name(day): product(day) for day in (1, 2, 3)})
+    found = stacks.open(concat_dim="tme", concat_variables=["run"])
+
+    with pytest.raises(ProductMismatchError, match=r"dimension 'tme' .* concat_dim='time' meant\?"):
+        found["sst"].load()
+
+
 def test_an_empty_query(stacks: Any) -> None:
     """A query that finds nothing is not there."""
     stacks.serve({name(1): product(1)})

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from fsspec.callbacks import DEFAULT_CALLBACK, TqdmCallback
 
 from hda_fsspec.cli.terminal import open_filesystem, plural, say
-from hda_fsspec.errors import LocationError
+from hda_fsspec.errors import LocationError, nothing_found
 from hda_fsspec.paths.locations import PROTOCOL, Location
 
 if TYPE_CHECKING:
@@ -72,8 +72,7 @@ def _products_of(fs: HDAFileSystem, location: Location) -> list[Location]:
         raise LocationError(msg)
     found: list[dict[str, Any]] = fs.ls(location)
     if not found:
-        msg = f"Nothing to copy: {location.path} finds no product."
-        raise FileNotFoundError(msg)
+        raise nothing_found("copy", location.path)
     return [Location.parse(info["name"]) for info in found]
 
 

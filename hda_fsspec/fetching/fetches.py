@@ -47,6 +47,7 @@ _PLACE_POLL_SECONDS = 0.25
 # A finished order may be forgotten by the service (how long it lives is not documented), a file
 # may arrive damaged, the cache may be cleared meanwhile: how often to start anew.
 _TRIES = 3
+_SHOWN_BYTES = 20
 
 
 class _DeadOrderError(Exception):
@@ -195,7 +196,11 @@ class Fetches:
             except ProductFormatError as err:
                 self._halves.orders.drop(product)
                 if attempt == _TRIES:
-                    raise
+                    msg = (
+                        f"{err} It was fetched {attempt} times. Try again later; if it always "
+                        "arrives like this it is damaged at the service: report it there."
+                    )
+                    raise ProductFormatError(msg) from err
                 logger.warning("%s Fetching it again.", err)
             except OSError as err:
                 # ESTALE: somebody cleared the cache folder while this was written into it.
@@ -325,7 +330,9 @@ def _publish(product: Product, staging: Staging, received: Received, terms: Sequ
             extra={"terms": list(terms)},
         )
     except ProductFormatError as err:
-        msg = f"What arrived for {product.product_id} ({product.dataset_id}) is damaged: {err}"
+        # Not by the path of what is gone in a moment.
+        why = err.__cause__ or err
+        msg = f"What arrived for {product.product_id} ({product.dataset_id}) is damaged: {why}."
         raise ProductFormatError(msg) from err
     except FileNotFoundError as err:
         # Not for our caller, who would take it for "there is no such product".
@@ -335,5 +342,7 @@ def _publish(product: Product, staging: Staging, received: Received, terms: Sequ
 
 def _check(path: Path, *, names: Sequence[str], deep: bool) -> None:
     if is_contradicted(check_complete(path, deep=deep), *names):
-        msg = f"{path.name} begins like no format that its name or id ({names[-1]}) promises."
+        with path.open("rb") as stream:
+            head = stream.read(_SHOWN_BYTES)
+        msg = f"it begins with {head!r}, not as a file of its name does"
         raise ProductFormatError(msg)

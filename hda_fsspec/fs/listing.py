@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from fsspec.utils import stringify_path
 
-from hda_fsspec.errors import LocationError
+from hda_fsspec.errors import LocationError, nothing_found
 from hda_fsspec.paths.locations import PROTOCOL, Location
 from hda_fsspec.records import Product, parse_time
 
@@ -123,8 +123,7 @@ def products_of(products: Products, paths: Paths) -> list[Product]:
         refuse_root(location, None)
         found = products.search(location)
         if not found:
-            msg = f"Nothing to fetch: {location.path} finds no product."
-            raise FileNotFoundError(errno.ENOENT, msg)
+            raise nothing_found("fetch", location.path)
         expanded += found
     return expanded
 

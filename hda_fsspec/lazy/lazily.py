@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 import xarray as xr
 from xarray.core import indexing  # xarray documents this module for writers of backends
 
-from hda_fsspec.errors import QueryError
+from hda_fsspec.errors import QueryError, nothing_found
 from hda_fsspec.forks import ForkLock
 from hda_fsspec.lazy import opened, orderahead
 from hda_fsspec.lazy.filemarks import FileMark
@@ -54,8 +54,7 @@ def open_query_tree(
     """
     found = products.search(location)
     if not found:
-        msg = f"Nothing to open: {location.path} finds no product."
-        raise FileNotFoundError(msg)
+        raise nothing_found("open", location.path)
     missing = [p for p in found if products.cache.lookup(p, touch=False) is None]
     if len(missing) > max_nodes:
         msg = (

@@ -90,7 +90,7 @@ def check_kind(product_id: str, header: Header, template: Header, layout: Layout
     for name in sorted(layout.compared(template)):
         mine, theirs = template.variables[name], header.variables[name]
         if mine.digest is not None and theirs.digest != mine.digest:
-            raise _value_differs(product_id, name, mine, theirs, layout.dim)
+            raise _value_differs(product_id, name, theirs, template, layout)
 
 
 def _check_variable(
@@ -118,14 +118,21 @@ def _check_sizes(
 
 
 def _value_differs(
-    product_id: str, name: str, mine: VariableHeader, theirs: VariableHeader, dim: str
+    product_id: str, name: str, theirs: VariableHeader, template: Header, layout: Layout
 ) -> ProductMismatchError:
+    mine = template.variables[name]
     values = ""
     if mine.values is not None and theirs.values is not None:
         values = f" ({_shown(theirs.values)}, not {_shown(mine.values)})"
     if mine.dims and mine.is_coordinate:
-        return _differs(product_id, f"its coordinate {name!r} has other values{values}", _GRID_STEP)
-    what = f"{name!r}, which lacks the dimension {dim!r}, has another value{values}"
+        step = _GRID_STEP
+        if layout.is_new and mine.dims == (name,) and template.sizes[name] == 1:
+            step = (
+                f"No product has the dimension {layout.dim!r} that they are stacked along: was "
+                f"concat_dim={name!r} meant?"
+            )
+        return _differs(product_id, f"its coordinate {name!r} has other values{values}", step)
+    what = f"{name!r}, which lacks the dimension {layout.dim!r}, has another value{values}"
     step = f"Open with concat_variables=[{name!r}] to stack it too, or drop_variables=[{name!r}]."
     return _differs(product_id, what, step)
 

@@ -6,7 +6,9 @@ waited for holds up no read of another product.
 
 from __future__ import annotations
 
+import collections
 import concurrent.futures
+import contextlib
 import dataclasses
 import errno
 import functools
@@ -49,7 +51,7 @@ _WHOLE = slice(None)
 
 
 class _Tree(dict[str, xr.Dataset]):
-    """The open datasets of a product, by their nodes; closed when nothing refers to them."""
+    """The open datasets of a product, by their nodes."""
 
     __slots__ = ("__weakref__",)
 
@@ -62,16 +64,22 @@ class _Recent(NamedTuple):
     mark: FileMark
 
 
-_pool: Pool[_Place, _Tree] = Pool(_OPEN_DATASETS)
-_singles: Pool[tuple[Path, str | None], SingleVariables | None] = Pool(_OPEN_DATASETS)
+def _is_current(place: tuple[Any, ...], mark: FileMark) -> bool:
+    return is_of_mark(place[0], mark)
+
+
+_pool: Pool[_Place, _Tree] = Pool(_OPEN_DATASETS, _is_current)
+_singles: Pool[tuple[Path, str | None], SingleVariables | None] = Pool(_OPEN_DATASETS, _is_current)
 _recent: dict[int, _Recent] = {}
+_to_close: collections.deque[Callable[[], None]] = collections.deque()
 
 
 def _forget_after_fork() -> None:
     # Handles of a format library must not be used on both sides of a fork.
     global _pool, _singles
-    _pool, _singles = Pool(_OPEN_DATASETS), Pool(_OPEN_DATASETS)
+    _pool, _singles = Pool(_OPEN_DATASETS, _is_current), Pool(_OPEN_DATASETS, _is_current)
     _recent.clear()
+    _to_close.clear()
 
 
 os.register_at_fork(after_in_child=_forget_after_fork)
@@ -135,6 +143,7 @@ def use_tree(
                     shared_products(source.settings).local(source.pieces[number])
                 if len(source.pieces) == 1:
                     _remember(source, tree, entry.path, mark)
+                _close_unused()
                 return result
         _pool.drop(place)
         path, entry = entry.path, None
@@ -162,6 +171,22 @@ def _guarded(source: Source, number: int) -> Entry:
         # In the thread that has fetched it: until the one that waits wakes up it may be gone again.
         fetch.add_done_callback(guard)
         return patience.wait(fetch, products, product)
+
+
+def _closed_when_unused(opened: Any, *closers: Callable[[], None]) -> None:
+    """Have something that was opened closed soon after its last reader is done with it.
+
+    Left to itself xarray closes a file only if no other is being read in that moment; one that was
+    deleted would keep its room on the disk.
+    """
+    # Not at once: that may be in the middle of another read, which holds what closing waits for.
+    weakref.finalize(opened, _to_close.extend, closers).atexit = False
+
+
+def _close_unused() -> None:
+    while _to_close:
+        with contextlib.suppress(IndexError):  # another thread was quicker
+            _to_close.popleft()()
 
 
 def _remember(source: Source, tree: _Tree, path: Path, mark: FileMark) -> None:
@@ -246,7 +271,10 @@ def read_number(
     place = (entry.path, source.options.group)
 
     def open_it() -> SingleVariables | None:
-        return open_singly(entry.path, source.options) if source.node is None else None
+        found = open_singly(entry.path, source.options) if source.node is None else None
+        if found is not None:
+            _closed_when_unused(found, found.closer)
+        return found
 
     try:
         variables = _singles.get(place, mark, open_it)
@@ -258,6 +286,7 @@ def read_number(
         if is_of_mark(entry.path, mark):
             raise
         return None
+    _close_unused()
     return values if is_of_mark(entry.path, mark) else None
 
 
@@ -281,9 +310,12 @@ def _open(source: Source, entry: Entry) -> _Tree:
     scratch = entry.folder / ".scratch"
     name = entry.product.product_id
     if source.node is not None:
-        return _Tree(open_tree(entry.path, source.options, name=name, scratch=scratch))
-    options = _without_indexes(entry.path, source.options)
-    return _Tree({_ROOT: open_local(entry.path, options, name=name, scratch=scratch)})
+        tree = _Tree(open_tree(entry.path, source.options, name=name, scratch=scratch))
+    else:
+        options = _without_indexes(entry.path, source.options)
+        tree = _Tree({_ROOT: open_local(entry.path, options, name=name, scratch=scratch)})
+    _closed_when_unused(tree, *(dataset.close for dataset in tree.values()))
+    return tree
 
 
 def _without_indexes(path: Path, options: OpenOptions) -> OpenOptions:
@@ -302,3 +334,4 @@ def clear_pool() -> None:
     _pool.clear()
     _singles.clear()
     _recent.clear()
+    _close_unused()

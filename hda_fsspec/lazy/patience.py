@@ -1,7 +1,7 @@
 """Waiting for a product in the thread that reads it, so that it keeps nobody else from working.
 
 A task of a Dask worker leaves its slot while it waits; a wait ends when the computation that it is
-part of was cancelled. Dask and distributed are asked only if they are there already.
+part of was cancelled.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from typing import Any, Self
 from hda_fsspec.interest import Interest
 from hda_fsspec.lazy import computes
 from hda_fsspec.records import Product
+from hda_fsspec.travelling import dask_worker
 from hda_fsspec.usecase.products import Entry, Products
 
 logger = logging.getLogger("hda_fsspec")
@@ -76,28 +77,12 @@ def _is_done(future: concurrent.futures.Future[Any], seconds: float) -> bool:
 
 def _cancellation() -> Callable[[], bool]:
     """Return what tells whether the computation that this thread works for was cancelled."""
-    worker = _worker()
+    worker = dask_worker()
     if worker is not None:
         key = worker.get_current_task()
         return lambda: _is_dropped(worker, key)
     key = computes.current_task()
     return lambda: key is not None and computes.is_dropped(key)
-
-
-def _distributed() -> Any:
-    """Return Dask's package of workers, None where nobody has loaded it."""
-    return sys.modules.get("distributed")
-
-
-def _worker() -> Any:
-    """Return the Dask worker whose task this thread runs, None if it runs none."""
-    distributed = _distributed()
-    if distributed is None:
-        return None
-    try:
-        return distributed.get_worker()
-    except ValueError:
-        return None
 
 
 def _is_dropped(worker: Any, key: Any) -> bool:
@@ -149,14 +134,14 @@ class _Slot:
     def __init__(self, most: int) -> None:
         self._most = most
         self._away = _away
-        self._may_leave = _worker() is not None
+        self._may_leave = dask_worker() is not None
         self._has_left = False
 
     def look_seconds(self) -> float:
         """Leave if that is possible now, and return when to look again."""
         if self._may_leave and not self._has_left and self._away.enter(self._most):
             self._has_left = True
-            _distributed().secede()
+            sys.modules["distributed"].secede()
         return _LOOK_SECONDS if self._has_left or not self._may_leave else _GRACE_SECONDS
 
     def __enter__(self) -> Self:
@@ -174,4 +159,4 @@ class _Slot:
         self._away.leave()
         # A cancelled task ends, and its thread with it: it needs no slot again.
         if not isinstance(error, concurrent.futures.CancelledError):
-            _distributed().rejoin()
+            sys.modules["distributed"].rejoin()

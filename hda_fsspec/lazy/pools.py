@@ -12,6 +12,9 @@ from hda_fsspec.lazy.filemarks import FileMark
 K = TypeVar("K")
 T = TypeVar("T")
 
+# So many are looked at whenever a file is opened: to look costs little beside that.
+_LOOKED_AT = 4
+
 
 class Pool(Generic[K, T]):
     """What was opened last; each file is opened by one thread while others wait.
@@ -19,11 +22,16 @@ class Pool(Generic[K, T]):
     Parameters
     ----------
     size : int
-        How many are kept. One that is dropped is closed when its last reader is done with it.
+        How many are kept.
+    is_current : callable
+        Whether a file of a mark still lies under a key. One that does not is dropped when others
+        are opened: what is deleted, but open, still takes room on the disk.
     """
 
-    def __init__(self, size: int) -> None:
+    def __init__(self, size: int, is_current: Callable[[K, FileMark], bool]) -> None:
         self._size = size
+        self._is_current = is_current
+        self._turn = 0
         self._lock = threading.Lock()
         self._open: collections.OrderedDict[K, tuple[FileMark, T]] = collections.OrderedDict()
         self._opening: dict[K, threading.Lock] = {}
@@ -53,7 +61,21 @@ class Pool(Generic[K, T]):
                 self._open[key] = (mark, opened)
                 while len(self._open) > self._size:
                     self._open.popitem(last=False)
+            self._drop_stale()
             return opened
+
+    def _drop_stale(self) -> None:
+        """Drop those whose file is gone, or is another one by now; look at all of them in turns."""
+        with self._lock:
+            marks = [(key, mark) for key, (mark, _) in self._open.items()]
+            first = self._turn % max(len(marks), 1)
+            self._turn += _LOOKED_AT
+        for key, mark in marks[first : first + _LOOKED_AT]:
+            if self._is_current(key, mark):
+                continue
+            with self._lock:
+                if key in self._open and self._open[key][0] == mark:
+                    del self._open[key]
 
     def has(self, key: K, mark: FileMark) -> bool:
         """Whether a file of this mark is open under a key."""

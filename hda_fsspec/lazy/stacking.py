@@ -15,7 +15,7 @@ import numpy as np
 import xarray as xr
 from xarray.core import indexing  # xarray documents this module for writers of backends
 
-from hda_fsspec.errors import ProductMismatchError, QueryError
+from hda_fsspec.errors import ProductMismatchError, QueryError, nothing_found
 from hda_fsspec.lazy import orderahead
 from hda_fsspec.lazy.footprints import elsewhere
 from hda_fsspec.lazy.headers import Header
@@ -58,11 +58,7 @@ def open_query(
     """Open the products of a query as one lazy dataset; what is raised: see the engine."""
     found = sorted(products.search(location), key=lambda p: (p.startdate or "", p.product_id))
     if not found:
-        msg = (
-            f"Nothing to open: {location.path} finds no product. Compare dates, box and keys with "
-            "the data set's page, or list a wider query with fs.ls."
-        )
-        raise FileNotFoundError(msg)
+        raise nothing_found("open", location.path)
     orderahead.register()
     pieces = Pieces(found)
     source = Source(products.settings, pieces, options)

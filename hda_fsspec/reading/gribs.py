@@ -12,7 +12,9 @@ import hashlib
 import os
 import re
 import stat
+import sys
 import uuid
+import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -52,6 +54,20 @@ def import_pyproj_first() -> None:
     """
     with contextlib.suppress(ImportError):
         import pyproj  # noqa: F401
+
+
+@functools.cache
+def warn_of_two_projs() -> None:
+    """Warn, once, if Python will abort at its end: see :func:`import_pyproj_first`."""
+    loaded = list(sys.modules)
+    if {"eckitlib", "pyproj"} <= set(loaded) and loaded.index("eckitlib") < loaded.index("pyproj"):
+        warnings.warn(
+            "Python will abort at its end, after all work is done: the wheels of ecCodes and of "
+            "pyproj each bring a PROJ library, and xarray has loaded that of ecCodes first. Write "
+            '"import pyproj" before xarray opens anything, or run: pip install "eccodes<2.43"',
+            RuntimeWarning,
+            stacklevel=4,
+        )
 
 
 def open_grib(path: Path, arguments: Mapping[str, Any], *, name: str, scratch: Path) -> xr.Dataset:

@@ -35,6 +35,7 @@ __all__ = ["Contents", "OpenOptions", "look_into", "member_names", "open_local"]
 #: A .zip in a .tar in a .gz is odd; deeper than this is a trap.
 _MAX_DEPTH = 4
 _MAX_SHOWN = 20
+_FEW = 5
 
 
 @dataclasses.dataclass(frozen=True)
@@ -227,7 +228,7 @@ def _no_data(contents: Contents) -> ProductFormatError:
     return ProductFormatError(
         f"{contents.name} is an archive without a data file: none of its {len(contents.others)} "
         "files is of a format that xarray opens here. Make it local with fsspec.open_local and "
-        f"read it with other tools. It holds:{_listed(contents.others)}"
+        f"read it with other tools. It holds:{_listed(contents.others, _FEW)}"
     )
 
 
@@ -250,10 +251,10 @@ def _no_match(contents: Contents, pattern: str) -> ProductFormatError:
     )
 
 
-def _listed(members: Sequence[Member]) -> str:
+def _listed(members: Sequence[Member], most: int = _MAX_SHOWN) -> str:
     """Return names as lines for a message; what is no plain text in them is shown escaped."""
     shared = shared_folder(members)
-    names = [member.name.removeprefix(shared) for member in members[:_MAX_SHOWN]]
+    names = [member.name.removeprefix(shared) for member in members[:most]]
     lines = [name if name.isprintable() else repr(name) for name in names]
     more = len(members) - len(lines)
     return "".join(f"\n  {line}" for line in lines) + (f"\n  … and {more} more" if more else "")

@@ -8,6 +8,7 @@ rest of the file changes its values.
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +65,12 @@ class SingleVariables:
         if found is None:
             found = self._decoded[name] = self._decode(name)
         return found
+
+    @property
+    def closer(self) -> Callable[[], None]:
+        """What closes the file, and does not keep this alive."""
+        close: Callable[[], None] = self._store.close
+        return close
 
     def _decode(self, name: str) -> xr.Variable:
         with HDF5_GUARD:

@@ -196,10 +196,10 @@ class Catalogue:
         product = found.get(product_id)
         if product is None:
             near = nearest(product_id, ([other] for other in _alike(product_id, found)), limit=1)
-            hint = f" The nearest is {near[0]!r}." if near else ""
+            hint = f"The nearest is {near[0]!r}." if near else "fs.ls lists them."
             msg = (
                 f"There is no product {product_id!r} in {location.directory.path}, which finds "
-                f"{len(found)}.{hint}"
+                f"{len(found)}. {hint}"
             )
             raise FileNotFoundError(msg)
         return product
