@@ -115,9 +115,9 @@ def use_tree(
     entry: Entry | None = None,
 ) -> T:
     """Do something with all datasets of a product, by their nodes; as :func:`use`."""
+    if entry is None:
+        entry = make_local(source, number)
     for left in reversed(range(_TRIES)):
-        if entry is None:
-            entry = make_local(source, number)
         place = _place_of(source, entry)
         mark = None
         try:
@@ -146,7 +146,7 @@ def use_tree(
                 _close_unused()
                 return result
         _pool.drop(place)
-        path, entry = entry.path, None
+        path, entry = entry.path, _guarded(source, number)
     msg = f"{path} was replaced or removed each of {_TRIES} times that it was read. Read it later."
     raise OSError(errno.ESTALE, msg)
 
@@ -156,7 +156,7 @@ def _place_of(source: Source, entry: Entry) -> _Place:
 
 
 def _guarded(source: Source, number: int) -> Entry:
-    """Make a product local that was evicted before it could be opened, and keep it for a moment.
+    """Make a product local that was evicted before it was read, and keep it for a moment.
 
     In a cache of a few products many processes else take turns at evicting what others wait for.
     """
