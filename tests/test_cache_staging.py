@@ -12,7 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from hda_fsspec.disk import partials
 from hda_fsspec.disk.cache import Cache, Entry
+from hda_fsspec.disk.folder import Folder
 from hda_fsspec.errors import DownloadError, ProductFormatError
 from hda_fsspec.records import Product
 
@@ -226,3 +228,28 @@ def test_folder_deleted_under_the_job(cache: Cache) -> None:
         with pytest.raises(OSError, match="disappeared"):
             staging.open()
     assert _put(cache, _product()).path.exists()
+
+
+@pytest.mark.parametrize("times", [1, 3, 1000])
+def test_a_folder_that_is_removed_at_the_beginning(
+    cache: Cache, monkeypatch: pytest.MonkeyPatch, times: int
+) -> None:
+    """A writer begins anew where its folder is removed before it has begun, within reason."""
+    claim = partials._claim
+    removed: list[Path] = []
+
+    def remove_and_claim(folder: Folder, place: Path, stem: str, *, now: float) -> bool:
+        if len(removed) < times:
+            removed.append(cache.root)
+            shutil.rmtree(cache.root)
+        return claim(folder, place, stem, now=now)
+
+    monkeypatch.setattr(partials, "_claim", remove_and_claim)
+
+    if times == 1000:
+        with pytest.raises(OSError, match="disappears whenever") as caught:
+            _put(cache, _product())
+        assert caught.value.errno == errno.ESTALE
+    else:
+        assert _put(cache, _product()).path.read_bytes() == b"data"
+    assert len(removed) == min(times, 4)

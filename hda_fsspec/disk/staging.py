@@ -32,6 +32,7 @@ from hda_fsspec.errors import DownloadError, ProductFormatError
 from hda_fsspec.records import Product
 
 _PUBLISH_ATTEMPTS = 8
+_BEGIN_ATTEMPTS = 4
 
 
 class Staging:
@@ -193,10 +194,18 @@ class Staging:
                 raise explained from error
 
     def _begin(self) -> None:
-        self._folder.prepare()
-        self._place = partials.begin(self._folder, self._stem, now=self._clock())
+        self._place = self._new_place()
         facts = read_json(self._place / FACTS_NAME)
         self._facts = facts if isinstance(facts, dict) else {}
+
+    def _new_place(self) -> Path:
+        for _ in range(_BEGIN_ATTEMPTS):
+            self._folder.prepare()
+            # Somebody may remove the whole folder between any two steps.
+            with contextlib.suppress(FileNotFoundError):
+                return partials.begin(self._folder, self._stem, now=self._clock())
+        msg = f"The cache folder {self._folder.path} disappears whenever something is put into it."
+        raise OSError(errno.ESTALE, msg)
 
     def _check_length(self, size: int, expected_bytes: int | None) -> None:
         if expected_bytes is None or size == expected_bytes:
