@@ -25,6 +25,9 @@ with contextlib.suppress(ImportError):
 from hda_fsspec import HDAFileSystem
 from hda_fsspec.emulator import Catalogue, DatasetEntry, Emulator, ProductEntry, dated_product
 
+# A shell's job in the background ignores interrupts, and so would all that tests interrupt.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+
 # How long an example takes says more of the machine than of the code.
 hypothesis.settings.register_profile("untimed", deadline=None)
 hypothesis.settings.load_profile("untimed")
@@ -166,13 +169,8 @@ class Bench:
 
     def settings(self, emulator: Emulator, **settings: Any) -> dict[str, Any]:
         """Return storage options for an emulator."""
-        given = {
-            "url": emulator.url,
-            "user": emulator.user,
-            "password": emulator.password,
-            "cache_dir": self.cache_dir,
-        }
-        return given | settings
+        account = {"url": emulator.url, "user": emulator.user, "password": emulator.password}
+        return {**account, "cache_dir": self.cache_dir, **settings}
 
     def filesystem(self, emulator: Emulator, **settings: Any) -> HDAFileSystem:
         """Return a filesystem with its cache in the folder of the test."""
