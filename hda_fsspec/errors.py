@@ -227,7 +227,9 @@ def nothing_found(purpose: str, path: str) -> FileNotFoundError:
         f"Nothing to {purpose}: {path} finds no product. Compare dates, box and keys with the data "
         "set's page, or list a wider query with fs.ls."
     )
-    return FileNotFoundError(msg)
+    error = FileNotFoundError(msg)
+    error.errno = errno.ENOENT
+    return error
 
 
 def note_once(error: BaseException, note: str) -> None:

@@ -247,7 +247,7 @@ def test_a_folder_that_is_removed_at_the_beginning(
     monkeypatch.setattr(partials, "_claim", remove_and_claim)
 
     if times == 1000:
-        with pytest.raises(OSError, match="disappears whenever") as caught:
+        with pytest.raises(OSError, match="disappears again") as caught:
             _put(cache, _product())
         assert caught.value.errno == errno.ESTALE
     else:

@@ -237,7 +237,7 @@ def test_a_run_that_differs_can_be_stacked(stacks: Any, days: Days) -> None:
 
     assert found["run"].dims == ("time",)
     assert found["mask"].dims == ("time", "lat", "lon")
-    shifts = (found["run"].to_numpy() - np.datetime64("2024-01-01")) // (DAY)
+    shifts = (found["run"].to_numpy() - np.datetime64("2024-01-01")) // DAY
     assert shifts.tolist() == [int(day == ODD) for day in range(1, DAYS + 1)]
     xr.testing.assert_equal(found["sst"].drop_vars("run"), days.joined["sst"].drop_vars("run"))
 

@@ -204,7 +204,7 @@ class Staging:
             # Somebody may remove the whole folder between any two steps.
             with contextlib.suppress(FileNotFoundError):
                 return partials.begin(self._folder, self._stem, now=self._clock())
-        msg = f"The cache folder {self._folder.path} disappears whenever something is put into it."
+        msg = f"The cache folder {self._folder.path} disappears again and again. Set cache_dir."
         raise OSError(errno.ESTALE, msg)
 
     def _check_length(self, size: int, expected_bytes: int | None) -> None:
