@@ -248,7 +248,7 @@ def read(
 def _values(variable: xr.Variable, key: tuple[Any, ...]) -> np.ndarray[Any, Any]:
     # To be indexed costs xarray more than a small read.
     is_whole = is_everything(key) or _is_whole(key, variable.shape)
-    return np.asarray((variable if is_whole else variable[key]).values)
+    return np.asarray((variable if is_whole else variable[key]).data)
 
 
 def note_read(source: Source, number: int) -> None:
@@ -278,7 +278,7 @@ def read_number(
 
     try:
         variables = _singles.get(place, mark, open_it)
-        values = None if variables is None else np.asarray(variables[name][key].values)
+        values = None if variables is None else np.asarray(variables[name][key].data)
     except FileNotFoundError:
         _singles.drop(place)
         return None
