@@ -14,7 +14,7 @@ import dask
 import numpy as np
 import pytest
 import xarray as xr
-from clusters import DAYS, VALUES, Job, Workers, cluster
+from clusters import DAYS, VALUES, Job, Workers, cluster, read_and_meet
 from dask.base import tokenize
 
 import hda_fsspec
@@ -61,6 +61,19 @@ def test_a_cache_folder_for_each_worker(stacks: Any, workers: Workers, tmp_path:
     # The template was fetched where the data set was opened.
     assert job.emulator.downloads == 1 + 2 * DAYS
     assert job.emulator.orders == DAYS
+
+
+def test_a_task_takes_its_slot_again_when_it_has_waited(stacks: Any, workers: Workers) -> None:
+    """Many wait for orders at one time; no more go on than the worker has threads."""
+    job = Job(stacks, preparation_seconds=0.8)
+    workers.set(job.account, job.account)
+    lazy = stacks.open()["sst"]
+    days = [lazy.isel(time=day) for day in range(DAYS)]
+
+    met = workers.client.gather(workers.client.map(read_and_meet, days, workers=[0]))
+
+    assert job.emulator.max_in_preparation > 2
+    assert max(met) <= 2
 
 
 def test_tokens_are_those_of_other_processes(stacks: Any, workers: Workers) -> None:

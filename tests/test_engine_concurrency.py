@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 import threading
@@ -16,6 +15,7 @@ import dask
 import numpy as np
 import pytest
 import xarray as xr
+from forking import in_a_fork, status_of
 
 from hda_fsspec.emulator import dated_product
 from hda_fsspec.lazy import opened
@@ -230,11 +230,11 @@ def test_a_fork_after_use(bench: Any, bodies: list[bytes]) -> None:
     ds = served.open()
     assert float(ds["sst"][2, 0]) == 3.0
 
-    children = [_in_a_fork(lambda: float(ds["sst"][2:4].sum()) == 350.0) for _ in range(2)]
+    children = [in_a_fork(lambda: float(ds["sst"][2:4].sum()) == 350.0) for _ in range(2)]
     for _ in range(20):
         assert float(ds["sst"][2, 3]) == 3.0
 
-    assert [_status_of(pid) for pid in children] == [0, 0]
+    assert [status_of(pid) for pid in children] == [0, 0]
     assert float(ds["sst"][3, 0]) == 4.0
     assert served.emulator.downloads == 3
 
@@ -253,8 +253,8 @@ def test_a_fork_while_a_file_is_read(bench: Any, bodies: list[bytes]) -> None:
     holder = threading.Thread(target=hold)
     holder.start()
     is_held.wait(_PATIENCE_SECONDS)
-    child = _in_a_fork(lambda: float(ds["sst"].sum()) == 50.0)
-    status = _status_of(child)
+    child = in_a_fork(lambda: float(ds["sst"].sum()) == 50.0)
+    status = status_of(child)
     holder.join(_PATIENCE_SECONDS)
 
     assert status == 0
@@ -278,30 +278,6 @@ def test_a_fork_soon_after_a_read(bench: Any, bodies: list[bytes]) -> None:
     still_open = [recent.tree() for recent in opened._recent.values()]
     assert any(still_open)
 
-    child = _in_a_fork(lambda: not opened._recent and float(ds["sst"].sum()) == 50.0)
+    child = in_a_fork(lambda: not opened._recent and float(ds["sst"].sum()) == 50.0)
 
-    assert _status_of(child) == 0
-
-
-def _in_a_fork(work: Any) -> int:
-    pid = os.fork()
-    if pid == 0:
-        status = 1
-        try:
-            status = 0 if work() else 2
-        finally:
-            os._exit(status)
-    return pid
-
-
-def _status_of(pid: int) -> int:
-    """Wait for a fork to end, and return its exit status; a stuck one is ended."""
-    until = time.monotonic() + _PATIENCE_SECONDS
-    while time.monotonic() < until:
-        ended, status = os.waitpid(pid, os.WNOHANG)
-        if ended:
-            return os.waitstatus_to_exitcode(status)
-        time.sleep(0.01)
-    os.kill(pid, 9)
-    os.waitpid(pid, 0)
-    return -9
+    assert status_of(child) == 0

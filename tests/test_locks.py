@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import shutil
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from hda_fsspec.disk.folder import Folder
 from hda_fsspec.disk.locks import FileLocks
 
 
@@ -68,3 +70,27 @@ def test_disk_that_cannot_lock_is_told_once(
     assert theirs.try_acquire("a") is not None
     assert ours.try_acquire("b") is not None
     assert [record.name for record in caplog.records] == ["hda_fsspec"] * 2
+
+
+@pytest.mark.parametrize("times", [1, 100])
+def test_a_folder_that_is_removed_meanwhile(
+    times: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever deletes the cache at the wrong moment costs a lock at most, never an error."""
+    make, left = Folder.make, [times]
+
+    def make_in_vain(self: Folder, path: Path) -> Path:
+        made = make(self, path)
+        if path.name == "locks" and left[0]:
+            left[0] -= 1
+            shutil.rmtree(tmp_path / "cache")
+            made.stat()
+        return made
+
+    monkeypatch.setattr(Folder, "make", make_in_vain)
+
+    lock = FileLocks(tmp_path / "cache").try_acquire("a")
+
+    assert lock is not None
+    assert lock.is_shared == (times == 1)
+    lock.release()

@@ -11,36 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from forking import in_a_fork, status_of
 
 from hda_fsspec.disk.cache import Cache
 from hda_fsspec.disk.locks import FileLocks, Lock
 
 _PATIENCE_SECONDS = 20.0
-
-
-def in_a_fork(work: Any) -> int:
-    """Do something in a fork of this process, and return its id."""
-    pid = os.fork()
-    if pid == 0:
-        status = 1
-        try:
-            status = 0 if work() else 2
-        finally:
-            os._exit(status)
-    return pid
-
-
-def status_of(pid: int) -> int:
-    """Wait for a fork to end, and return its exit status; a stuck one is ended."""
-    until = time.monotonic() + _PATIENCE_SECONDS
-    while time.monotonic() < until:
-        ended, status = os.waitpid(pid, os.WNOHANG)
-        if ended:
-            return os.waitstatus_to_exitcode(status)
-        time.sleep(0.01)
-    os.kill(pid, 9)
-    os.waitpid(pid, 0)
-    return -9
 
 
 def test_a_fork_after_use_works(bench: Any) -> None:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import time
 import types
 from typing import Any
 
 import pytest
 import xarray as xr
+from forking import in_a_fork, status_of
 
 from hda_fsspec.lazy import opened
+from hda_fsspec.lazy.pools import Pool
 
 
 def _name(day: int) -> str:
@@ -97,3 +100,59 @@ def test_few_products_are_remembered(days: Any, monkeypatch: pytest.MonkeyPatch)
     for day in (1, 2, 3, 1, 2, 3):
         assert _open(days, day)["sst"].to_numpy().tolist() == [10.0 * day, 10.0 * day + 1]
         assert 1 <= len(opened._recent) <= 2
+
+
+@pytest.mark.parametrize("seconds", [60.0, 0.0], ids=["again", "anew"])
+def test_a_part_is_a_part(days: Any, monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
+    """Every other value of all, and all in another order, are not all as they lie."""
+    monkeypatch.setattr(opened, "_MOMENT_SECONDS", seconds)
+    found = _open(days)["sst"]
+
+    for step in (2, 3):
+        assert found.isel(lon=slice(None, None, step)).to_numpy().tolist() == [20.0]
+    assert found.isel(lon=slice(None, None, -1)).to_numpy().tolist() == [21.0, 20.0]
+    assert found.isel(lon=[1, 0]).to_numpy().tolist() == [21.0, 20.0]
+    for whole in (slice(0, 2), slice(-2, None), slice(0, 9)):
+        assert found.isel(lon=whole).to_numpy().tolist() == [20.0, 21.0]
+
+
+def test_what_was_guarded_may_be_evicted_once_read(
+    days: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Evicted before it was opened, it is kept until it was; a small cache has room again then."""
+    found = _open(days)
+    opened.clear_pool()
+    get = Pool.get
+    evicted: list[int] = []
+
+    def evict_first(pool: Any, key: Any, mark: Any, open_it: Any) -> Any:
+        if not evicted:
+            (entry,) = days.products.cache.entries()
+            evicted.append(days.products.cache.remove(entry.key))
+        else:
+            (entry,) = days.products.cache.entries()
+            assert entry.used_at > time.time() + 60
+        return get(pool, key, mark, open_it)
+
+    monkeypatch.setattr(Pool, "get", evict_first)
+    assert found["sst"].to_numpy().tolist() == [20.0, 21.0]
+
+    assert len(evicted) == 1
+    (entry,) = days.products.cache.entries()
+    assert entry.used_at <= time.time() + 60
+
+
+def test_a_child_begins_with_nothing_open(days: Any) -> None:
+    """A handle of a format library is not used, or closed, on both sides of a fork."""
+    assert _open(days)["sst"].to_numpy().tolist() == [20.0, 21.0]
+    closed: list[str] = []
+    opened._to_close.append(lambda: closed.append("a handle of the parent"))
+
+    def work() -> bool:
+        kept = (opened._pool._open, opened._singles._open, opened._recent, opened._to_close)
+        return not any(kept)
+
+    assert status_of(in_a_fork(work)) == 0
+    assert opened._recent
+    opened.clear_pool()
+    assert closed

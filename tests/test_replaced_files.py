@@ -195,29 +195,66 @@ def test_another_file_makes_no_sense_by_the_header_of_the_first(
         found["sst"].load()
 
 
+@pytest.mark.parametrize("way", ["a product", "a stack", "a stack of known headers"])
 def test_a_file_that_is_replaced_read_and_evicted(
-    days: Any, monkeypatch: pytest.MonkeyPatch
+    days: Any, monkeypatch: pytest.MonkeyPatch, way: str
 ) -> None:
     """Within one read: its values are not given out by the header of the file before."""
-    found = days.open(f"{days.query[:-1]}{_name(2)}")
+    found = days.open() if way != "a product" else days.open(f"{days.query[:-1]}{_name(2)}")
+    if way == "a stack of known headers":
+        found.compute()
+        days.forget()
+        found = days.open()
     opened.clear_pool()
     get = Pool.get
     replaced: list[Path] = []
 
     def replace_after_opening(pool: Any, key: Any, mark: Any, open_it: Any) -> Any:
         tree = get(pool, key, mark, open_it)
-        if not replaced:
+        if not replaced and key[0].name == _name(2):
             path = _local_file(days, 2)
             replaced.append(path)
+            variables = tree if pool is opened._singles else tree["/"]
+            assert variables["sst"].shape == (1, 8)  # decoded by the old header from now on
             _replace(days, 2, _day(2, scale=0.25))
             _close_handles(days.folder)
-            tree["/"]["mask"].load()  # xarray opens the other file
+            assert variables["mask"].to_numpy()[1] == 2.0  # xarray opens the other file
             shutil.rmtree(path.parent)
         return tree
 
     monkeypatch.setattr(Pool, "get", replace_after_opening)
 
-    np.testing.assert_array_equal(found["sst"].values[0], 20.0 + LON)
+    np.testing.assert_array_equal(found["sst"].sel(time="2024-05-02").values, 20.0 + LON)
+    assert len(replaced) == 1
+
+
+@pytest.mark.parametrize("way", ["a product", "a stack of known headers"])
+def test_a_file_that_loses_a_variable_while_it_is_read(
+    days: Any, monkeypatch: pytest.MonkeyPatch, way: str
+) -> None:
+    """What a library makes of such a mixture is not the error: the other file does not fit."""
+    found = days.open(f"{days.query[:-1]}{_name(2)}")
+    if way == "a stack of known headers":
+        days.open().compute()
+        days.forget()
+        found = days.open()
+    opened.clear_pool()
+    get = Pool.get
+    replaced: list[Path] = []
+
+    def replace_after_opening(pool: Any, key: Any, mark: Any, open_it: Any) -> Any:
+        tree = get(pool, key, mark, open_it)
+        if not replaced and key[0].name == _name(2):
+            replaced.append(_local_file(days, 2))
+            _day(2).rename(sst="abc").to_netcdf(days.folder / "other.nc")
+            (days.folder / "other.nc").replace(replaced[0])
+            _close_handles(days.folder)
+        return tree
+
+    monkeypatch.setattr(Pool, "get", replace_after_opening)
+
+    with pytest.raises(ProductMismatchError, match=r"20240502.nc"):
+        found["sst"].sel(time="2024-05-02").load()
     assert len(replaced) == 1
 
 

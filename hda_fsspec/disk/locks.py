@@ -34,6 +34,10 @@ CANNOT_LOCK_ERRNOS = READ_ONLY_ERRNOS | {
     errno.EDQUOT,
 }
 
+#: What tells that the folder was removed, or made by another, in the middle of making a lock in it.
+_CHANGING_ERRNOS = {errno.ENOENT, errno.EEXIST}
+_TRIES = 4
+
 # The locks that this process holds: where the disk cannot lock, its threads still exclude each
 # other.
 _held: set[Path] = set()
@@ -122,28 +126,37 @@ class FileLocks:
         return lock
 
     def _lock(self, path: Path) -> Lock | None:
-        try:
-            self._folder.prepare()
-            self._folder.make(path.parent)
-            lock = filelock.FileLock(
-                path,
-                thread_local=False,
-                mode=self._folder.file_mode(),
-                # Without it a disk that cannot lock would get a marker file, which outlives a
-                # process that is killed.
-                preserve_lock_file=True,
-            )
-            lock.acquire(blocking=False)
-        except filelock.Timeout:
-            return None
-        except OSError as err:
-            if err.errno not in CANNOT_LOCK_ERRNOS:
-                raise
-            self._warn(err)
-            return Lock(path, None)
-        with contextlib.suppress(OSError):
-            self._folder.adopt(path)
-        return Lock(path, lock)
+        left = _TRIES
+        while True:
+            left -= 1
+            try:
+                lock = self._acquired(path)
+            except filelock.Timeout:
+                return None
+            except OSError as err:
+                if left and err.errno in _CHANGING_ERRNOS:
+                    continue
+                if err.errno not in CANNOT_LOCK_ERRNOS | _CHANGING_ERRNOS:
+                    raise
+                self._warn(err)
+                return Lock(path, None)
+            with contextlib.suppress(OSError):
+                self._folder.adopt(path)
+            return Lock(path, lock)
+
+    def _acquired(self, path: Path) -> filelock.BaseFileLock:
+        self._folder.prepare()
+        self._folder.make(path.parent)
+        lock = filelock.FileLock(
+            path,
+            thread_local=False,
+            mode=self._folder.file_mode(),
+            # Without it a disk that cannot lock would get a marker file, which outlives a
+            # process that is killed.
+            preserve_lock_file=True,
+        )
+        lock.acquire(blocking=False)
+        return lock
 
     def _warn(self, err: OSError) -> None:
         if not self._has_warned:

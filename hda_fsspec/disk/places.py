@@ -74,7 +74,7 @@ class Places:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             return False
-        except FileNotFoundError:
+        except (FileNotFoundError, FileExistsError):
             return True  # somebody deletes the cache folder at this very moment
         except OSError as err:
             if err.errno not in CANNOT_LOCK_ERRNOS:

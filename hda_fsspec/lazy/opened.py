@@ -143,7 +143,7 @@ def use_tree(
                     shared_products(source.settings).local(source.pieces[number])
                 if len(source.pieces) == 1:
                     _remember(source, tree, entry.path, mark)
-                _close_unused()
+                _tidy()
                 return result
         _pool.drop(place)
         path, entry = entry.path, _guarded(source, number)
@@ -183,7 +183,14 @@ def _closed_when_unused(opened: Any, *closers: Callable[[], None]) -> None:
     weakref.finalize(opened, _to_close.extend, closers).atexit = False
 
 
-def _close_unused() -> None:
+def _tidy() -> None:
+    """Close what nobody reads any more, and now and then what was evicted or replaced.
+
+    What is deleted, but open, still takes room on the disk.
+    """
+    now = time.monotonic()
+    _pool.drop_stale(now)
+    _singles.drop_stale(now)
     while _to_close:
         with contextlib.suppress(IndexError):  # another thread was quicker
             _to_close.popleft()()
@@ -286,7 +293,7 @@ def read_number(
         if is_of_mark(entry.path, mark):
             raise
         return None
-    _close_unused()
+    _tidy()
     return values if is_of_mark(entry.path, mark) else None
 
 
@@ -334,4 +341,4 @@ def clear_pool() -> None:
     _pool.clear()
     _singles.clear()
     _recent.clear()
-    _close_unused()
+    _tidy()

@@ -12,8 +12,7 @@ from hda_fsspec.lazy.filemarks import FileMark
 K = TypeVar("K")
 T = TypeVar("T")
 
-# So many are looked at whenever a file is opened: to look costs little beside that.
-_LOOKED_AT = 4
+_LOOK_SECONDS = 0.5  # to look at 64 files so often takes a thousandth of the time
 
 
 class Pool(Generic[K, T]):
@@ -24,14 +23,13 @@ class Pool(Generic[K, T]):
     size : int
         How many are kept.
     is_current : callable
-        Whether a file of a mark still lies under a key. One that does not is dropped when others
-        are opened: what is deleted, but open, still takes room on the disk.
+        Whether a file of a mark still lies under a key.
     """
 
     def __init__(self, size: int, is_current: Callable[[K, FileMark], bool]) -> None:
         self._size = size
         self._is_current = is_current
-        self._turn = 0
+        self._looked_at = float("-inf")
         self._lock = threading.Lock()
         self._open: collections.OrderedDict[K, tuple[FileMark, T]] = collections.OrderedDict()
         self._opening: dict[K, threading.Lock] = {}
@@ -61,19 +59,18 @@ class Pool(Generic[K, T]):
                 self._open[key] = (mark, opened)
                 while len(self._open) > self._size:
                     self._open.popitem(last=False)
-            self._drop_stale()
             return opened
 
-    def _drop_stale(self) -> None:
-        """Drop those whose file is gone, or is another one by now; look at all of them in turns."""
+    def drop_stale(self, now: float) -> None:
+        """Forget those whose file is gone, or is another one by now, if it is time to look."""
+        if now - self._looked_at < _LOOK_SECONDS:
+            return
         with self._lock:
+            self._looked_at = now
             marks = [(key, mark) for key, (mark, _) in self._open.items()]
-            first = self._turn % max(len(marks), 1)
-            self._turn += _LOOKED_AT
-        for key, mark in marks[first : first + _LOOKED_AT]:
-            if self._is_current(key, mark):
-                continue
-            with self._lock:
+        stale = [(key, mark) for key, mark in marks if not self._is_current(key, mark)]
+        with self._lock:
+            for key, mark in stale:
                 if key in self._open and self._open[key][0] == mark:
                     del self._open[key]
 
