@@ -14,6 +14,7 @@ import errno
 import functools
 import inspect
 import os
+import threading
 import time
 import weakref
 from collections.abc import Callable
@@ -161,16 +162,22 @@ def _guarded(source: Source, number: int) -> Entry:
     In a cache of a few products many processes else take turns at evicting what others wait for.
     """
     products, product = shared_products(source.settings), source.pieces[number]
+    is_done = threading.Event()
 
     def guard(fetch: concurrent.futures.Future[Entry]) -> None:
-        if fetch.exception() is None:
-            products.cache.protect(fetch.result(), seconds=_GUARD_SECONDS)
+        try:
+            if fetch.exception() is None:
+                products.cache.protect(fetch.result(), seconds=_GUARD_SECONDS)
+        finally:
+            is_done.set()
 
     with Interest() as interest:
         fetch = products.fetch(product, wanted=interest.is_alive)
         # In the thread that has fetched it: until the one that waits wakes up it may be gone again.
         fetch.add_done_callback(guard)
-        return patience.wait(fetch, products, product)
+        entry = patience.wait(fetch, products, product)
+        is_done.wait()  # who waits is told first, and the guard must not outlive the read
+        return entry
 
 
 def _closed_when_unused(opened: Any, *closers: Callable[[], None]) -> None:
