@@ -195,9 +195,8 @@ def _tidy() -> None:
 
     What is deleted, but open, still takes room on the disk.
     """
-    now = time.monotonic()
-    _pool.drop_stale(now)
-    _singles.drop_stale(now)
+    for pool in (_pool, _singles):
+        pool.drop_stale(time.monotonic())
     while _to_close:
         with contextlib.suppress(IndexError):  # another thread was quicker
             _to_close.popleft()()
@@ -206,8 +205,8 @@ def _tidy() -> None:
 def _remember(source: Source, tree: _Tree, path: Path, mark: FileMark) -> None:
     if len(_recent) >= _OPEN_DATASETS:
         _recent.clear()
-    now = time.monotonic()
-    _recent[id(source)] = _Recent(source, now, weakref.ref(tree), os.fspath(path), mark)
+    when = time.monotonic()
+    _recent[id(source)] = _Recent(source, when, weakref.ref(tree), os.fspath(path), mark)
 
 
 def read_again(
