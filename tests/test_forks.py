@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import pickle
-import signal
 import threading
-import time
 
 import pytest
+from forking import in_a_fork, status_of
 
 from hda_fsspec.forks import ForkLock
 from hda_fsspec.lazy import pieces, stack
@@ -16,19 +14,6 @@ from hda_fsspec.lazy.pieces import Pieces
 from hda_fsspec.records import Product
 
 _PATIENCE_SECONDS = 20.0
-
-
-def exit_code_of(pid: int) -> int:
-    """Wait for a child, which is killed if it hangs."""
-    until = time.monotonic() + _PATIENCE_SECONDS
-    while time.monotonic() < until:
-        ended, status = os.waitpid(pid, os.WNOHANG)
-        if ended:
-            return os.waitstatus_to_exitcode(status)
-        time.sleep(0.005)
-    os.kill(pid, signal.SIGKILL)
-    os.waitpid(pid, 0)
-    return -1
 
 
 @pytest.mark.filterwarnings("ignore:This process.*is multi-threaded:DeprecationWarning")
@@ -46,14 +31,14 @@ def test_a_child_unpickles_whatever_its_parent_did(lock: ForkLock) -> None:
     thread = threading.Thread(target=hold)
     thread.start()
     held.wait(_PATIENCE_SECONDS)
-    pid = os.fork()
-    if pid == 0:
+
+    def work() -> bool:
         with lock:
             pass
-        os._exit(len(pickle.loads(table)) - 1)
+        return len(pickle.loads(table)) == 1
 
-    code = exit_code_of(pid)
+    status = status_of(in_a_fork(work))
     go.set()
     thread.join()
 
-    assert code == 0
+    assert status == 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +58,31 @@ def _replace(days: Any, day: int, ds: xr.Dataset) -> None:
     ds.to_netcdf(other)
     assert other.stat().st_size == path.stat().st_size
     other.replace(path)
+
+
+def _lose_a_variable(days: Any, day: int) -> None:
+    """Put a file in the place of a local product that lacks a variable."""
+    _day(day).rename(sst="abc").to_netcdf(days.folder / "other.nc")
+    (days.folder / "other.nc").replace(_local_file(days, day))
+    _close_handles(days.folder)
+
+
+def _after_opening(
+    monkeypatch: pytest.MonkeyPatch, day: int, work: Callable[[Any], None]
+) -> list[Path]:
+    """Do something once, with the variables of a product's file that is open; list it then."""
+    get = Pool.get
+    done: list[Path] = []
+
+    def get_and_work(pool: Any, key: Any, mark: Any, open_it: Any) -> Any:
+        found = get(pool, key, mark, open_it)
+        if not done and key[0].name == _name(day):
+            done.append(key[0])
+            work(found if pool is opened._singles else found["/"])
+        return found
+
+    monkeypatch.setattr(Pool, "get", get_and_work)
+    return done
 
 
 def _close_handles(folder: Path) -> None:
@@ -186,10 +212,7 @@ def test_another_file_makes_no_sense_by_the_header_of_the_first(
     monkeypatch.setattr(opened, "_MOMENT_SECONDS", 60.0)
     found = days.open(f"{days.query[:-1]}{_name(2)}")
     np.testing.assert_array_equal(found["sst"].values[0], 20.0 + LON)
-    path = _local_file(days, 2)
-    _day(2).rename(sst="abc").to_netcdf(days.folder / "other.nc")
-    (days.folder / "other.nc").replace(path)
-    _close_handles(days.folder)
+    _lose_a_variable(days, 2)
 
     with pytest.raises(ProductMismatchError, match=r"20240502.nc is another .* Open it anew"):
         found["sst"].load()
@@ -206,23 +229,16 @@ def test_a_file_that_is_replaced_read_and_evicted(
         days.forget()
         found = days.open()
     opened.clear_pool()
-    get = Pool.get
-    replaced: list[Path] = []
 
-    def replace_after_opening(pool: Any, key: Any, mark: Any, open_it: Any) -> Any:
-        tree = get(pool, key, mark, open_it)
-        if not replaced and key[0].name == _name(2):
-            path = _local_file(days, 2)
-            replaced.append(path)
-            variables = tree if pool is opened._singles else tree["/"]
-            assert variables["sst"].shape == (1, 8)  # decoded by the old header from now on
-            _replace(days, 2, _day(2, scale=0.25))
-            _close_handles(days.folder)
-            assert variables["mask"].to_numpy()[1] == 2.0  # xarray opens the other file
-            shutil.rmtree(path.parent)
-        return tree
+    def replace_and_evict(variables: Any) -> None:
+        path = _local_file(days, 2)
+        assert variables["sst"].shape == (1, 8)  # decoded by the old header from now on
+        _replace(days, 2, _day(2, scale=0.25))
+        _close_handles(days.folder)
+        assert variables["mask"].to_numpy()[1] == 2.0  # xarray opens the other file
+        shutil.rmtree(path.parent)
 
-    monkeypatch.setattr(Pool, "get", replace_after_opening)
+    replaced = _after_opening(monkeypatch, 2, replace_and_evict)
 
     np.testing.assert_array_equal(found["sst"].sel(time="2024-05-02").values, 20.0 + LON)
     assert len(replaced) == 1
@@ -239,19 +255,7 @@ def test_a_file_that_loses_a_variable_while_it_is_read(
         days.forget()
         found = days.open()
     opened.clear_pool()
-    get = Pool.get
-    replaced: list[Path] = []
-
-    def replace_after_opening(pool: Any, key: Any, mark: Any, open_it: Any) -> Any:
-        tree = get(pool, key, mark, open_it)
-        if not replaced and key[0].name == _name(2):
-            replaced.append(_local_file(days, 2))
-            _day(2).rename(sst="abc").to_netcdf(days.folder / "other.nc")
-            (days.folder / "other.nc").replace(replaced[0])
-            _close_handles(days.folder)
-        return tree
-
-    monkeypatch.setattr(Pool, "get", replace_after_opening)
+    replaced = _after_opening(monkeypatch, 2, lambda _: _lose_a_variable(days, 2))
 
     with pytest.raises(ProductMismatchError, match=r"20240502.nc"):
         found["sst"].sel(time="2024-05-02").load()

@@ -205,8 +205,8 @@ def _tidy() -> None:
 def _remember(source: Source, tree: _Tree, path: Path, mark: FileMark) -> None:
     if len(_recent) >= _OPEN_DATASETS:
         _recent.clear()
-    when = time.monotonic()
-    _recent[id(source)] = _Recent(source, when, weakref.ref(tree), os.fspath(path), mark)
+    now = time.monotonic()
+    _recent[id(source)] = _Recent(source, now, weakref.ref(tree), os.fspath(path), mark)
 
 
 def read_again(
