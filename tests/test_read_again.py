@@ -10,7 +10,7 @@ import pytest
 import xarray as xr
 from forking import in_a_fork, status_of
 
-from hda_fsspec.lazy import opened
+from hda_fsspec.lazy import closing, opened
 from hda_fsspec.lazy.pools import Pool
 
 
@@ -146,10 +146,10 @@ def test_a_child_begins_with_nothing_open(days: Any) -> None:
     """A handle of a format library is not used, or closed, on both sides of a fork."""
     assert _open(days)["sst"].to_numpy().tolist() == [20.0, 21.0]
     closed: list[str] = []
-    opened._to_close.append(lambda: closed.append("a handle of the parent"))
+    closing._to_close.append(lambda: closed.append("a handle of the parent"))
 
     def work() -> bool:
-        kept = (opened._pool._open, opened._singles._open, opened._recent, opened._to_close)
+        kept = (opened._pool._open, opened._singles._open, opened._recent, closing._to_close)
         return not any(kept)
 
     assert status_of(in_a_fork(work)) == 0

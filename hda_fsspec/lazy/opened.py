@@ -6,9 +6,7 @@ waited for holds up no read of another product.
 
 from __future__ import annotations
 
-import collections
 import concurrent.futures
-import contextlib
 import dataclasses
 import errno
 import functools
@@ -27,6 +25,7 @@ import xarray as xr
 from hda_fsspec.fileformats.formats import Format, sniff
 from hda_fsspec.interest import Interest
 from hda_fsspec.lazy import computes, patience
+from hda_fsspec.lazy.closing import close_nothing, close_unused, close_when_unused
 from hda_fsspec.lazy.filemarks import FileMark, file_mark, is_of_mark
 from hda_fsspec.lazy.pools import Pool
 from hda_fsspec.reading.opening import OpenOptions, open_local
@@ -72,7 +71,6 @@ def _is_current(place: tuple[Any, ...], mark: FileMark) -> bool:
 _pool: Pool[_Place, _Tree] = Pool(_OPEN_DATASETS, _is_current)
 _singles: Pool[tuple[Path, str | None], SingleVariables | None] = Pool(_OPEN_DATASETS, _is_current)
 _recent: dict[int, _Recent] = {}
-_to_close: collections.deque[Callable[[], None]] = collections.deque()
 
 
 def _forget_after_fork() -> None:
@@ -80,7 +78,7 @@ def _forget_after_fork() -> None:
     global _pool, _singles
     _pool, _singles = Pool(_OPEN_DATASETS, _is_current), Pool(_OPEN_DATASETS, _is_current)
     _recent.clear()
-    _to_close.clear()
+    close_nothing()  # last: the pools have let go of all that was open
 
 
 os.register_at_fork(after_in_child=_forget_after_fork)
@@ -180,16 +178,6 @@ def _guarded(source: Source, number: int) -> Entry:
         return entry
 
 
-def _closed_when_unused(opened: Any, *closers: Callable[[], None]) -> None:
-    """Have something that was opened closed soon after its last reader is done with it.
-
-    Left to itself xarray closes a file only if no other is being read in that moment; one that was
-    deleted would keep its room on the disk.
-    """
-    # Not at once: that may be in the middle of another read, which holds what closing waits for.
-    weakref.finalize(opened, _to_close.extend, closers).atexit = False
-
-
 def _tidy() -> None:
     """Close what nobody reads any more, and now and then what was evicted or replaced.
 
@@ -197,9 +185,7 @@ def _tidy() -> None:
     """
     for pool in (_pool, _singles):
         pool.drop_stale(time.monotonic())
-    while _to_close:
-        with contextlib.suppress(IndexError):  # another thread was quicker
-            _to_close.popleft()()
+    close_unused()
 
 
 def _remember(source: Source, tree: _Tree, path: Path, mark: FileMark) -> None:
@@ -286,7 +272,7 @@ def read_number(
     def open_it() -> SingleVariables | None:
         found = open_singly(entry.path, source.options) if source.node is None else None
         if found is not None:
-            _closed_when_unused(found, found.closer)
+            close_when_unused(found, found.closer)
         return found
 
     try:
@@ -327,7 +313,7 @@ def _open(source: Source, entry: Entry) -> _Tree:
     else:
         options = _without_indexes(entry.path, source.options)
         tree = _Tree({_ROOT: open_local(entry.path, options, name=name, scratch=scratch)})
-    _closed_when_unused(tree, *(dataset.close for dataset in tree.values()))
+    close_when_unused(tree, *(dataset.close for dataset in tree.values()))
     return tree
 
 
