@@ -12,7 +12,8 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "hda_fsspec"
-MAX_LINES = 350
+#: Lines of code: blank lines, comments and docstrings do not count.
+MAX_LINES = 400
 TERMINAL = {"cli", "demo"}
 HEAVY = {"xarray", "netCDF4", "dask", "requests", "numpy", "pandas", "aiohttp", "tqdm"}
 
@@ -32,10 +33,26 @@ def test_libraries_do_not_print() -> None:
     assert printing == []
 
 
+def _lines_of_code(path: Path) -> int:
+    """Return how many lines of a file hold code."""
+    text = path.read_text(encoding="utf-8")
+    documented = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+    docstrings = {
+        line
+        for node in ast.walk(ast.parse(text))
+        if isinstance(node, documented) and ast.get_docstring(node, clean=False) is not None
+        for line in range(node.body[0].lineno, (node.body[0].end_lineno or 0) + 1)
+    }
+    return sum(
+        bool(line.strip()) and not line.lstrip().startswith("#") and number not in docstrings
+        for number, line in enumerate(text.splitlines(), 1)
+    )
+
+
 def test_files_stay_short() -> None:
-    """A module is one idea, and one idea fits in 350 lines."""
+    """A module is one idea, and one idea fits in 400 lines of code."""
     lengths = {
-        str(path.relative_to(ROOT)): len(path.read_text(encoding="utf-8").splitlines())
+        str(path.relative_to(ROOT)): _lines_of_code(path)
         for folder in ("hda_fsspec", "tests", "examples", "benchmarks")
         for path in sorted((ROOT / folder).rglob("*.py"))
     }
