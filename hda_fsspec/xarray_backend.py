@@ -54,6 +54,8 @@ class HDABackendEntrypoint(BackendEntrypoint):
         scan: bool = False,
         concat_variables: str | Iterable[str] = (),
         on_missing: Literal["raise", "nan"] = "raise",
+        on_overlap: Literal["raise", "latest", "earliest"] = "raise",
+        grid_tolerance: float | None = None,
         product_coord: str | None = None,
         product_engine: str | None = None,
         product_engine_kwargs: Mapping[str, Any] | None = None,
@@ -82,6 +84,13 @@ concat_characters, decode_coords
             Variables to stack although they lack the dimension.
         on_missing : {"raise", "nan"}
             "nan": a product that cannot be had becomes missing values, with a warning.
+        on_overlap : {"raise", "latest", "earliest"}
+            What to do with products that cover the same times, such as runs of a forecast. Steps
+            of two are never mixed: "latest" takes each time from the product of the latest start,
+            where starts are equal of the latest publication; "earliest" from the earliest.
+        grid_tolerance : float, optional
+            How far the coordinates of products may be apart, in their own units; those of one
+            product are used. None: they must be equal.
         product_coord : str, optional
             Name of a coordinate with product ids; None: no such coordinate.
         product_engine : str, optional
@@ -101,9 +110,9 @@ concat_characters, decode_coords
             The product cannot be had.
         """
         location = _location(filename_or_obj)
-        if on_missing not in {"raise", "nan"}:
-            msg = f'on_missing is "raise" or "nan", not {on_missing!r}.'
-            raise QueryError(msg, key="on_missing")
+        _check_choice("on_missing", on_missing, ("raise", "nan"))
+        _check_choice("on_overlap", on_overlap, ("raise", "latest", "earliest"))
+        _check_tolerance(grid_tolerance)
         products = _products(storage_options)
         options = OpenOptions.make(
             group=group,
@@ -133,6 +142,8 @@ concat_characters, decode_coords
             scan=scan,
             concat_variables=_names(concat_variables),
             on_missing=on_missing,
+            on_overlap=on_overlap,
+            grid_tolerance=grid_tolerance,
             product_coord=product_coord,
         )
         return open_query(products, location, options, how)
@@ -210,6 +221,20 @@ product_engine_kwargs
             self.open_groups_as_dict(filename_or_obj, **options)
         )
         return tree
+
+
+def _check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        *rest, last = (f'"{choice}"' for choice in choices)
+        msg = f"{name} is {', '.join(rest)} or {last}, not {value!r}."
+        raise QueryError(msg, key=name)
+
+
+def _check_tolerance(value: float | None) -> None:
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if value is not None and not (is_number and 0 <= value < float("inf")):
+        msg = f"grid_tolerance is a number of 0 or more, in the units of the grid, not {value!r}."
+        raise QueryError(msg, key="grid_tolerance")
 
 
 def _names(names: str | Iterable[str]) -> tuple[str, ...]:

@@ -9,8 +9,8 @@ import cftime
 import numpy as np
 import pytest
 
-from hda_fsspec.timing import timeline
-from hda_fsspec.timing.timeline import Known, UnpredictableError, predict
+from hda_fsspec.timing.overlaps import overlapping
+from hda_fsspec.timing.timeline import Known, TimeEncoding, UnpredictableError, predict
 
 Array = np.ndarray[Any, Any]
 MILLISECOND = np.timedelta64(1, "ms")
@@ -28,8 +28,12 @@ def _months(count: int, first: str = "2024-01") -> tuple[Array, Array]:
     return months.astype("M8[us]"), (months + 1).astype("M8[us]") - MILLISECOND
 
 
-def _known(truth: Array, *pieces: int) -> list[Known]:
-    return [Known(piece, np.atleast_1d(truth[piece])) for piece in pieces]
+EXACT = TimeEncoding()
+WHOLE_DAYS = TimeEncoding("days since 1950-01-01", None, np.dtype("i4"))
+
+
+def _known(truth: Array, *pieces: int, encoding: TimeEncoding = EXACT) -> list[Known]:
+    return [Known(piece, np.atleast_1d(truth[piece]), None, encoding) for piece in pieces]
 
 
 def test_one_product_tells_regular_days() -> None:
@@ -37,7 +41,7 @@ def test_one_product_tells_regular_days() -> None:
     starts, ends = _days(30)
     noon = starts.astype("M8[ns]") + 12 * HOUR
 
-    prediction = predict(starts, ends, _known(noon, 7), tolerance=MILLISECOND)
+    prediction = predict(starts, ends, _known(noon, 7))
 
     assert prediction.ask == ()
     assert prediction.lengths.tolist() == [1] * 30
@@ -49,8 +53,8 @@ def test_middle_of_months_needs_a_second_product() -> None:
     starts, ends = _months(12)
     middle = (starts + (ends + MILLISECOND - starts) // 2).astype("M8[ns]")
 
-    first = predict(starts, ends, _known(middle, 0), tolerance=MILLISECOND)
-    second = predict(starts, ends, _known(middle, 0, *first.ask), tolerance=MILLISECOND)
+    first = predict(starts, ends, _known(middle, 0))
+    second = predict(starts, ends, _known(middle, 0, *first.ask))
 
     assert first.values is None
     assert len(first.rules) > 1
@@ -63,7 +67,7 @@ def test_fixed_day_of_the_month(offset: np.timedelta64) -> None:
     """Monthly products that stand at a fixed day, and not in the middle, are told as well."""
     starts, ends = _months(24)
     truth = (starts + offset).astype("M8[ns]")
-    prediction = predict(starts, ends, _known(truth, 0, 1), tolerance=MILLISECOND)
+    prediction = predict(starts, ends, _known(truth, 0, 1))
 
     np.testing.assert_array_equal(prediction.values, truth)
 
@@ -73,7 +77,7 @@ def test_whole_days_in_the_file_are_rounded_as_its_writer_did() -> None:
     starts, ends = _months(36)
     middle = (starts + (ends + MILLISECOND - starts) // 2).astype("M8[D]").astype("M8[ns]")
     seen = [0]
-    while (p := predict(starts, ends, _known(middle, *seen), tolerance=DAY)).ask:
+    while (p := predict(starts, ends, _known(middle, *seen, encoding=WHOLE_DAYS))).ask:
         seen += p.ask
 
     assert len(seen) <= 3
@@ -83,13 +87,18 @@ def test_whole_days_in_the_file_are_rounded_as_its_writer_did() -> None:
 def test_a_coarse_encoding_of_one_file_is_not_taken_for_all() -> None:
     """Files with units of their own, as xarray writes them, may say noon in whole days since noon.
 
-    The first product stands at 00:00 and the second at 12:00; a tolerance of a day must not round
-    the second to midnight.
+    The first product stands at 00:00 and the second at 12:00, which is no reason to round the
+    second to midnight.
     """
     starts = np.datetime64("2010-01-01", "us") + np.arange(6) * 12 * HOUR
     truth = starts.astype("M8[ns]")
+
+    def known(piece: int) -> Known:
+        encoding = TimeEncoding(f"days since {starts[piece]}", None, np.dtype("i8"))
+        return Known(piece, truth[piece : piece + 1], None, encoding)
+
     seen = [0]
-    while (p := predict(starts, starts, _known(truth, *seen), tolerance=DAY)).ask:
+    while (p := predict(starts, starts, list(map(known, seen)))).ask:
         seen += p.ask
 
     np.testing.assert_array_equal(p.values, truth)
@@ -100,19 +109,19 @@ def test_steps_in_a_product() -> None:
     starts, ends = _days(40)
     truth = starts.astype("M8[ns]")[:, None] + np.arange(24) * HOUR
 
-    prediction = predict(starts, ends, _known(truth, 3), tolerance=MILLISECOND)
+    prediction = predict(starts, ends, _known(truth, 3))
 
     np.testing.assert_array_equal(prediction.values, truth.ravel())
     assert prediction.lengths.tolist() == [24] * 40
 
 
 def test_known_products_keep_their_own_times() -> None:
-    """What was read is not replaced by what was predicted, not even within the tolerance."""
+    """What was read is not replaced by what was predicted, not even within a millisecond."""
     starts, ends = _days(5)
     truth = starts.astype("M8[ns]")
     truth[3] += np.timedelta64(400, "us")
 
-    prediction = predict(starts, ends, _known(truth, 0, 3), tolerance=MILLISECOND)
+    prediction = predict(starts, ends, _known(truth, 0, 3))
 
     np.testing.assert_array_equal(prediction.values, truth)
 
@@ -124,7 +133,7 @@ def test_an_outlier_refutes_all_rules() -> None:
     truth[4] += HOUR
 
     with pytest.raises(UnpredictableError, match="no rule fits the 3 headers"):
-        predict(starts, ends, _known(truth, 0, 1, 4), tolerance=MILLISECOND)
+        predict(starts, ends, _known(truth, 0, 1, 4))
 
 
 def test_products_of_different_length_need_all_headers() -> None:
@@ -134,8 +143,8 @@ def test_products_of_different_length_need_all_headers() -> None:
     known = [Known(piece, values) for piece, values in enumerate(truth)]
 
     with pytest.raises(UnpredictableError, match=r"different numbers of values \(29 and 31\)"):
-        predict(starts, ends, known[:2], tolerance=MILLISECOND)
-    whole = predict(starts, ends, known, tolerance=MILLISECOND)
+        predict(starts, ends, known[:2])
+    whole = predict(starts, ends, known)
 
     np.testing.assert_array_equal(whole.values, np.concatenate(truth))
     assert whole.lengths.tolist() == [31, 29, 31]
@@ -146,7 +155,7 @@ def test_months_of_daily_steps_ask_before_they_take_one_length() -> None:
     starts, ends = _months(12)
     january = np.arange(starts[0], ends[0], DAY).astype("M8[ns]")
 
-    prediction = predict(starts, ends, [Known(0, january)], tolerance=MILLISECOND)
+    prediction = predict(starts, ends, [Known(0, january)])
 
     assert prediction.ask == (1,)
 
@@ -156,9 +165,9 @@ def test_three_headers_are_the_most() -> None:
     starts, ends = _months(12)
     truth = starts.astype("M8[ns]") + 15 * DAY + 12 * HOUR
 
-    open_still = predict(starts, ends, _known(truth, 0, 2, 4), tolerance=MILLISECOND, asked=0)
+    open_still = predict(starts, ends, _known(truth, 0, 2, 4), asked=0)
     with pytest.raises(UnpredictableError, match=r"offset from the start.*differ by up to"):
-        predict(starts, ends, _known(truth, 0, 2, 4), tolerance=MILLISECOND)
+        predict(starts, ends, _known(truth, 0, 2, 4))
 
     assert open_still.ask
 
@@ -168,9 +177,9 @@ def test_an_interval_of_several_products_is_looked_into() -> None:
     truth, _ = _days(31)
     starts, ends = (np.repeat(each, 31) for each in _months(1))
 
-    first = predict(starts, ends, _known(truth, 0), tolerance=MILLISECOND)
+    first = predict(starts, ends, _known(truth, 0))
     with pytest.raises(UnpredictableError, match="the same interval for products of different"):
-        predict(starts, ends, _known(truth, 0, *first.ask), tolerance=MILLISECOND)
+        predict(starts, ends, _known(truth, 0, *first.ask))
 
 
 def test_two_versions_of_a_product_are_told_from_that() -> None:
@@ -178,12 +187,12 @@ def test_two_versions_of_a_product_are_told_from_that() -> None:
     starts, ends = (np.insert(each, 3, each[3]) for each in _days(6))
     truth = starts.astype("M8[ns]")
     seen = [3]
-    while (p := predict(starts, ends, _known(truth, *seen), tolerance=MILLISECOND)).ask:
+    while (p := predict(starts, ends, _known(truth, *seen))).ask:
         seen += p.ask
 
     assert seen == [3, 4]
     assert p.values is not None
-    assert timeline.duplicates(p.values, p.lengths, starts, ends) == [(3, 4)]
+    assert overlapping(p.values, p.lengths) == [(3, 4)]
 
 
 def test_times_missing_from_the_catalogue() -> None:
@@ -193,10 +202,10 @@ def test_times_missing_from_the_catalogue() -> None:
     ends[2] = np.datetime64("NaT")
 
     with pytest.raises(UnpredictableError, match="1 of them have no start or no end"):
-        predict(starts, ends, _known(truth, 0), tolerance=MILLISECOND)
+        predict(starts, ends, _known(truth, 0))
     with pytest.raises(UnpredictableError, match="no start or no end"):
-        predict(starts, ends, _known(truth, 2), tolerance=MILLISECOND)
-    prediction = predict(starts, ends, _known(truth, 0, 2), tolerance=MILLISECOND)
+        predict(starts, ends, _known(truth, 2))
+    prediction = predict(starts, ends, _known(truth, 0, 2))
 
     np.testing.assert_array_equal(prediction.values, truth)
 
@@ -204,13 +213,13 @@ def test_times_missing_from_the_catalogue() -> None:
 def test_nothing_seen_is_a_mistake_of_the_caller() -> None:
     """Without any header there is nothing to predict from."""
     with pytest.raises(ValueError, match="At least one"):
-        predict(*_days(3), [], tolerance=MILLISECOND)
+        predict(*_days(3), [])
 
 
 def test_missing_values_in_an_index_are_refused() -> None:
     """A product whose own time is missing tells no rule."""
     with pytest.raises(UnpredictableError, match="missing values"):
-        predict(*_days(3), [Known(0, np.array(["NaT"], "M8[ns]"))], tolerance=MILLISECOND)
+        predict(*_days(3), [Known(0, np.array(["NaT"], "M8[ns]"))])
 
 
 @pytest.mark.parametrize("unit", ["s", "ms", "us", "ns"])
@@ -219,7 +228,7 @@ def test_values_are_of_the_kind_the_files_decode_to(unit: str) -> None:
     starts, ends = _days(4)
     truth = starts.astype(f"M8[{unit}]")
 
-    prediction = predict(starts, ends, _known(truth, 0), tolerance=MILLISECOND)
+    prediction = predict(starts, ends, _known(truth, 0))
 
     assert prediction.values is not None
     assert prediction.values.dtype == truth.dtype
@@ -232,7 +241,7 @@ def test_times_that_do_not_fit_are_refused() -> None:
     starts[2], ends[2] = np.datetime64("2400-01-01"), np.datetime64("2400-01-01T23:59:59.999")
 
     with pytest.raises(UnpredictableError, match=r"datetime64\[ns\]"):
-        predict(starts, ends, _known(starts.astype("M8[ns]"), 0), tolerance=MILLISECOND)
+        predict(starts, ends, _known(starts.astype("M8[ns]"), 0))
 
 
 def test_speed_of_ten_thousand_products() -> None:
@@ -242,7 +251,7 @@ def test_speed_of_ten_thousand_products() -> None:
     spent = []
     for _ in range(5):
         begin = time.perf_counter()
-        predict(starts, ends, known, tolerance=np.timedelta64(1, "s"))
+        predict(starts, ends, known)
         spent.append(time.perf_counter() - begin)
 
     assert min(spent) < 0.03
@@ -260,7 +269,7 @@ def test_months_of_thirty_days() -> None:
     starts, ends = _months(6)
     truth = np.array([cftime.Datetime360Day(2024, month, 16) for month in range(1, 7)])
 
-    prediction = predict(starts, ends, _known(truth, 0), tolerance=MILLISECOND)
+    prediction = predict(starts, ends, _known(truth, 0))
 
     np.testing.assert_array_equal(prediction.values, truth)
     assert prediction.values is not None
@@ -273,7 +282,7 @@ def test_days_that_a_calendar_lacks_are_refused() -> None:
     truth = _calendar_days("360_day", 2024, 1, 40)
 
     with pytest.raises(UnpredictableError):
-        predict(starts, ends, _known(truth, 0, 31), tolerance=MILLISECOND)
+        predict(starts, ends, _known(truth, 0, 31))
 
 
 def test_days_without_leap_days() -> None:
@@ -282,7 +291,7 @@ def test_days_without_leap_days() -> None:
     keep = (starts < np.datetime64("2024-02-29")) | (starts >= np.datetime64("2024-03-01"))
     truth = _calendar_days("noleap", 2024, 1, 59)
 
-    prediction = predict(starts[keep], ends[keep], _known(truth, 0), tolerance=MILLISECOND)
+    prediction = predict(starts[keep], ends[keep], _known(truth, 0))
 
     np.testing.assert_array_equal(prediction.values, truth)
 
@@ -295,4 +304,4 @@ def test_calendars_do_not_mix() -> None:
     ]
 
     with pytest.raises(UnpredictableError, match="different kinds"):
-        predict(*_days(3), known, tolerance=MILLISECOND)
+        predict(*_days(3), known)

@@ -39,7 +39,7 @@ def test_the_middle_of_bounds_that_are_the_interval_needs_one_product(
     """Of a month of 30 days alone, bounds tell the middle from the 16th; an end is either form."""
     bounds = np.stack([STARTS, ENDS], axis=1)[:, ::order]
 
-    prediction = predict(STARTS, ENDS - last, _known(MIDDLE, bounds, 0), tolerance=MILLISECOND)
+    prediction = predict(STARTS, ENDS - last, _known(MIDDLE, bounds, 0))
 
     assert prediction.ask == ()
     np.testing.assert_array_equal(prediction.values, MIDDLE)
@@ -58,30 +58,28 @@ def test_bounds_of_another_calendar() -> None:
         months[:-1].astype("M8[us]"),
         months[1:].astype("M8[us]") - MILLISECOND,
         [Known(3, truth[3:4], bounds)],
-        tolerance=MILLISECOND,
     )
 
     assert prediction.values is not None
     assert prediction.values.tolist() == truth.tolist()
 
 
-NO_EVIDENCE: dict[str, tuple[Array, Array | None, Any]] = {
-    "no bounds": (MIDDLE, None, MILLISECOND),
-    "other bounds": (MIDDLE, np.stack([STARTS + DAY, ENDS - DAY], axis=1), MILLISECOND),
-    "only the start": (MIDDLE, np.stack([STARTS, ENDS - DAY], axis=1), MILLISECOND),
-    "no width": (MIDDLE, np.stack([MIDDLE, MIDDLE], axis=1), MILLISECOND),
-    "not the middle": (STARTS + 14 * DAY, np.stack([STARTS, ENDS], axis=1), MILLISECOND),
-    "whole days": (MIDDLE.astype("M8[D]").astype("M8[us]"), np.stack([STARTS, ENDS], axis=1), DAY),
+NO_EVIDENCE: dict[str, tuple[Array, Array | None]] = {
+    "no bounds": (MIDDLE, None),
+    "other bounds": (MIDDLE, np.stack([STARTS + DAY, ENDS - DAY], axis=1)),
+    "only the start": (MIDDLE, np.stack([STARTS, ENDS - DAY], axis=1)),
+    "no width": (MIDDLE, np.stack([MIDDLE, MIDDLE], axis=1)),
+    "not the middle": (STARTS + 14 * DAY, np.stack([STARTS, ENDS], axis=1)),
 }
 
 
 @pytest.mark.parametrize("case", NO_EVIDENCE)
 def test_without_evidence_another_product_is_asked_for(case: str) -> None:
     """Bounds that do not tell leave everything as it is without them."""
-    times, bounds, tolerance = NO_EVIDENCE[case]
+    times, bounds = NO_EVIDENCE[case]
 
-    told = predict(STARTS, ENDS - MILLISECOND, _known(times, bounds, 0), tolerance=tolerance)
-    plain = predict(STARTS, ENDS - MILLISECOND, _known(times, None, 0), tolerance=tolerance)
+    told = predict(STARTS, ENDS - MILLISECOND, _known(times, bounds, 0))
+    plain = predict(STARTS, ENDS - MILLISECOND, _known(times, None, 0))
 
     assert told.ask == plain.ask != ()
 
@@ -91,9 +89,7 @@ def test_a_second_product_overrules_bounds() -> None:
     times = STARTS + 15 * DAY
     bounds = np.stack([STARTS, ENDS], axis=1)
 
-    prediction = predict(
-        STARTS, ENDS - MILLISECOND, _known(times, bounds, 0, 1), tolerance=MILLISECOND
-    )
+    prediction = predict(STARTS, ENDS - MILLISECOND, _known(times, bounds, 0, 1))
 
     np.testing.assert_array_equal(prediction.values, times)
 

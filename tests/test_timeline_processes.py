@@ -115,20 +115,23 @@ def processes(draw: st.DrawFn) -> Process:
     return Process(base, unit, draw(st.booleans()), offsets, grid)
 
 
-def _settle(
-    catalogue: Catalogue, truth: Array, *, tolerance: int, template: int
-) -> timeline.Prediction:
+def _settle(catalogue: Catalogue, truth: Array, *, grid: int, template: int) -> timeline.Prediction:
     """Predict as a caller does: see what is asked for, until it is decided."""
     seen = [template]
     while True:
-        known = [timeline.Known(piece, _times(truth[piece])) for piece in seen]
-        limit = np.timedelta64(tolerance, "us")
-        prediction = timeline.predict(*catalogue.as_times, known, tolerance=limit)
+        known = [_known(truth, piece, grid) for piece in seen]
+        prediction = timeline.predict(*catalogue.as_times, known)
         if not prediction.ask:
             return prediction
         assert len(seen) < 3
         assert not set(prediction.ask) & set(seen)
         seen += prediction.ask
+
+
+def _known(truth: Array, piece: int, grid: int) -> timeline.Known:
+    unit = {MILLISECOND: "milliseconds", SECOND: "seconds"}[grid]
+    encoding = timeline.TimeEncoding(f"{unit} since 1970-01-01", None, np.dtype("i8"))
+    return timeline.Known(piece, _times(truth[piece]), None, encoding)
 
 
 def _times(ticks: Array) -> Array:
@@ -153,9 +156,7 @@ def test_what_is_decided_is_right(catalogue: Catalogue, process: Process, templa
     if not _gives_each_its_time(catalogue, truth):
         return
     try:
-        prediction = _settle(
-            catalogue, truth, tolerance=process.grid, template=template % len(truth)
-        )
+        prediction = _settle(catalogue, truth, grid=process.grid, template=template % len(truth))
     except timeline.UnpredictableError:
         return
 
@@ -176,7 +177,7 @@ def test_times_by_chance_are_refused(catalogue: Catalogue, seed: int, wide: int)
         return
 
     with pytest.raises(timeline.UnpredictableError):
-        timeline.predict(*catalogue.as_times, known, tolerance=np.timedelta64(1, "ms"), asked=2)
+        timeline.predict(*catalogue.as_times, known, asked=2)
 
 
 @settings(max_examples=80, derandomize=True, deadline=None)
@@ -186,14 +187,13 @@ def test_seeing_more_changes_nothing(catalogue: Catalogue, process: Process, cha
     truth = process.apply(catalogue)
     if not _gives_each_its_time(catalogue, truth):
         return
-    limit = np.timedelta64(process.grid, "us")
     order = list(range(len(truth)))
     chance.shuffle(order)
     decided: Array | None = None
     for count in range(1, len(order) + 1):
-        known = [timeline.Known(piece, _times(truth[piece])) for piece in order[:count]]
+        known = [_known(truth, piece, process.grid) for piece in order[:count]]
         try:
-            prediction = timeline.predict(*catalogue.as_times, known, tolerance=limit, asked=0)
+            prediction = timeline.predict(*catalogue.as_times, known, asked=0)
         except timeline.UnpredictableError:
             assert decided is None
             return

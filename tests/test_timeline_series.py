@@ -17,13 +17,12 @@ from hda_fsspec.emulator.profiles import PROFILES, interval, nominal_times
 from hda_fsspec.timing import timeline
 
 Array = np.ndarray[Any, Any]
-MILLISECOND = np.timedelta64(1, "ms")
 
 #: Headers needed under exact, day, day-before, month, sensing, nominal+publication; 0 is an error.
 #: A month tells nothing of the days in it, and CMIP5 has years of 365 days and of 366.
 HEADERS = {
     "duacs": (1, 1, 1, 0, 2, 2),
-    "sst": (1, 1, 1, 0, 2, 3),
+    "sst": (1, 1, 1, 0, 2, 2),
     "eac4": (1, 1, 1, 0, 2, 2),
     "ostia-anomaly": (1, 1, 1, 0, 2, 3),
     "ssm": (1, 1, 1, 0, 2, 2),
@@ -45,7 +44,7 @@ class Series:
 
     names: list[str]
     truth: list[Array]
-    resolution: Any
+    encoding: timeline.TimeEncoding
     bounds: list[Array] | None = None
 
     def catalogue(self, profile: str) -> tuple[Array, Array]:
@@ -56,27 +55,26 @@ class Series:
 
     def open(self, profile: str) -> tuple[timeline.Prediction, int]:
         """Predict, ordering what is asked for; return the prediction and the headers needed."""
-        return self.settle(profile, tolerance=self.resolution)
+        return self.settle(profile, encoding=self.encoding)
 
     def settle(
-        self, profile: str, *, tolerance: Any, template: int = 0
+        self, profile: str, *, encoding: timeline.TimeEncoding, template: int = 0
     ) -> tuple[timeline.Prediction, int]:
         """Predict as a caller does: see what is asked for, until it is decided."""
         seen = [template]
         while True:
-            known = [self.known(piece) for piece in seen]
-            prediction = timeline.predict(*self.catalogue(profile), known, tolerance=tolerance)
+            known = [self.known(piece, encoding) for piece in seen]
+            prediction = timeline.predict(*self.catalogue(profile), known)
             if not prediction.ask:
                 return prediction, len(seen)
             assert prediction.values is None
             assert not set(prediction.ask) & set(seen)
             seen += prediction.ask
 
-    def known(self, piece: int) -> timeline.Known:
+    def known(self, piece: int, encoding: timeline.TimeEncoding | None = None) -> timeline.Known:
         """Return what the header of a product tells."""
-        return timeline.Known(
-            piece, self.truth[piece], None if self.bounds is None else self.bounds[piece]
-        )
+        bounds = None if self.bounds is None else self.bounds[piece]
+        return timeline.Known(piece, self.truth[piece], bounds, encoding or self.encoding)
 
 
 def _catalogue_times(times: tuple[datetime, ...]) -> Array:
@@ -84,14 +82,8 @@ def _catalogue_times(times: tuple[datetime, ...]) -> Array:
     return np.array(whole, dtype="datetime64[ms]").astype("datetime64[us]")
 
 
-def _resolution(variable: xr.DataArray) -> Any:
-    encoding = variable.encoding
-    return timeline.resolution_of(
-        encoding.get("units"),
-        encoding.get("dtype"),
-        encoding.get("calendar"),
-        values=variable.values,
-    )
+def _encoding(variable: xr.DataArray) -> timeline.TimeEncoding:
+    return timeline.TimeEncoding.of(variable.encoding, variable.encoding.get("dtype"))
 
 
 def _cut(source: str, daily: str, dim: str, steps: int = 1) -> Callable[[Path], Series]:
@@ -102,7 +94,7 @@ def _cut(source: str, daily: str, dim: str, steps: int = 1) -> Callable[[Path], 
         names = sorted(each.name for each in folder.glob(daily))
         with xr.open_dataset(path, engine="netcdf4") as dataset:
             truth = dataset[dim].to_numpy().reshape(-1, steps)
-            return Series(names, list(truth), _resolution(dataset[dim]))
+            return Series(names, list(truth), _encoding(dataset[dim]))
 
     return read
 
@@ -110,12 +102,12 @@ def _cut(source: str, daily: str, dim: str, steps: int = 1) -> Callable[[Path], 
 def _files(pattern: str, dim: str) -> Callable[[Path], Series]:
     def read(folder: Path) -> Series:
         paths = sorted(folder.glob(pattern))
-        truth, resolution = [], None
+        truth, encoding = [], timeline.TimeEncoding()
         for path in paths:
             with xr.open_dataset(path, engine="netcdf4", decode_timedelta=False) as dataset:
                 truth.append(dataset[dim].to_numpy())
-                resolution = resolution or _resolution(dataset[dim])
-        return Series([path.name for path in paths], truth, resolution)
+                encoding = _encoding(dataset[dim])
+        return Series([path.name for path in paths], truth, encoding)
 
     return read
 
@@ -125,13 +117,13 @@ def _monthly(folder: Path, *, bounded: bool = False) -> Series:
         times = dataset["time"].to_numpy()
         names = [f"ostia_{str(time)[:7].replace('-', '')}.nc" for time in times]
         bounds = list(dataset["time_bnds"].to_numpy()[:, None]) if bounded else None
-        return Series(names, list(times.reshape(-1, 1)), _resolution(dataset["time"]), bounds)
+        return Series(names, list(times.reshape(-1, 1)), _encoding(dataset["time"]), bounds)
 
 
 def _grib(folder: Path) -> Series:
     paths = sorted(folder.glob("c3s/era5-2t-uk-2019-03-grib/daily/*.grib"))
-    resolution = timeline.resolution_of("seconds since 1970-01-01", "int64", None)
-    return Series([path.name for path in paths], [_grib_times(p) for p in paths], resolution)
+    encoding = timeline.TimeEncoding("seconds since 1970-01-01", None, np.dtype("int64"))
+    return Series([path.name for path in paths], [_grib_times(p) for p in paths], encoding)
 
 
 def _grib_times(path: Path) -> Array:
@@ -189,15 +181,15 @@ def test_times_are_true_or_refused(name: str, profile: str, shared_data: Path) -
 
 @pytest.mark.parametrize("profile", PROFILES)
 @pytest.mark.parametrize("name", SERIES)
-def test_any_template_and_resolution_is_safe(name: str, profile: str, shared_data: Path) -> None:
-    """Whichever product is seen first, and however exact its times are, none is shifted."""
+def test_any_template_and_encoding_is_safe(name: str, profile: str, shared_data: Path) -> None:
+    """Whichever product is seen first, its encoding known or not, none is shifted."""
     series = _series(name, shared_data)
     decided = 0
 
     for template in {1, len(series.names) // 2, len(series.names) - 1}:
-        for tolerance in (MILLISECOND, series.resolution, np.timedelta64(1, "D")):
+        for encoding in (timeline.TimeEncoding(), series.encoding):
             try:
-                prediction, _ = series.settle(profile, tolerance=tolerance, template=template)
+                prediction, _ = series.settle(profile, encoding=encoding, template=template)
             except timeline.UnpredictableError:
                 continue
             np.testing.assert_array_equal(prediction.values, np.concatenate(series.truth))
@@ -226,7 +218,7 @@ def test_seeing_more_never_undoes_a_decision(name: str, shared_data: Path) -> No
         numbers = {0, len(series.names) - 1, *range(count)}
         known = [series.known(piece) for piece in sorted(numbers)]
         try:
-            later = timeline.predict(starts, ends, known, tolerance=series.resolution, asked=0)
+            later = timeline.predict(starts, ends, known, asked=0)
         except timeline.UnpredictableError as err:
             raise AssertionError(str(err)) from err
         if later.ask:
@@ -242,7 +234,7 @@ def test_cmip5_opens_once_all_headers_are_known(shared_data: Path) -> None:
     starts, ends = series.catalogue("day")
     known = [timeline.Known(piece, values) for piece, values in enumerate(series.truth)]
 
-    prediction = timeline.predict(starts, ends, known, tolerance=MILLISECOND)
+    prediction = timeline.predict(starts, ends, known)
 
     assert not prediction.ask
     assert prediction.lengths.tolist() == [len(values) for values in series.truth]

@@ -12,13 +12,16 @@ import dataclasses
 import functools
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 import numpy as np
 import xarray as xr
 
-_FORMAT = 3
+from hda_fsspec.reading.meaning import meaning_of
+from hda_fsspec.timing.encoding import TimeEncoding
+
+_FORMAT = 4
 #: Encodings that describe how values are to be understood, not how one file stored them: of times,
 #: and which other variables belong to one, which xarray moves here where it decodes all of them.
 MEANING_ENCODINGS = (
@@ -27,8 +30,6 @@ MEANING_ENCODINGS = (
     *("ancillary_variables", "geometry", "node_coordinates", "node_count", "part_node_count"),
     "interior_ring",
 )
-#: Attributes without which values mean something else.
-UNIT_ATTRS = ("units",)
 
 _WIDE = {"b": "<i8", "i": "<i8", "u": "<i8", "f": "<f8", "c": "<c16"}
 
@@ -55,6 +56,8 @@ class VariableHeader:
         A hash of its values, where those were looked at.
     stored : numpy.dtype or None
         What the file stores of a time, which tells how exact it can be.
+    packing : tuple of float, or None
+        Scale and offset of what the file stores of a time, where it has any.
     """
 
     dims: tuple[str, ...]
@@ -65,6 +68,36 @@ class VariableHeader:
     values: np.ndarray[Any, Any] | None = None
     digest: str | None = None
     stored: np.dtype[Any] | None = None
+    packing: tuple[float, float] | None = None
+
+    @property
+    def time_encoding(self) -> TimeEncoding:
+        """How the file stores it, if it is a time or a duration."""
+        scale, offset = self.packing or (1.0, 0.0)
+        packed = {**self.encoding, "scale_factor": scale, "add_offset": offset}
+        return TimeEncoding.of(packed, self.stored)
+
+    @property
+    def size(self) -> int:
+        """How many values were kept."""
+        return 0 if self.values is None else self.values.size
+
+    @property
+    def is_date(self) -> bool:
+        """Whether it holds dates of a calendar that are objects of cftime."""
+        return self.dtype == object and "calendar" in self.encoding
+
+    @property
+    def is_text(self) -> bool:
+        """Whether it holds text, of whatever width."""
+        return self.dtype.kind in "SU" or (self.dtype == object and not self.is_date)
+
+    @functools.cached_property
+    def meaning(self) -> dict[str, Any]:
+        """The attributes without which its values mean something else."""
+        # xarray moves this name among the encodings where decode_coords is "all".
+        moved = {k: v for k, v in self.encoding.items() if k == "grid_mapping"}
+        return meaning_of({**moved, **self.attrs})
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -108,6 +141,7 @@ class Header:
                 attrs=dict(variable.attrs),
                 encoding={k: v for k, v in variable.encoding.items() if k in MEANING_ENCODINGS},
                 stored=_stored_time(variable),
+                packing=_packed_time(variable),
             )
             for name, variable in dataset.variables.items()
         }
@@ -128,13 +162,16 @@ class Header:
             )
         return dataclasses.replace(self, variables=variables)
 
-    def essentials(self) -> Header:
-        """Return what it takes to check other headers: without attributes and large values."""
+    def essentials(self, keep: Collection[str] = ()) -> Header:
+        """Return what it takes to check other headers: of attributes those that carry meaning.
+
+        Values are left out, but for single ones and those of some variables.
+        """
         variables = {
             name: dataclasses.replace(
                 v,
-                attrs={k: v.attrs[k] for k in UNIT_ATTRS if k in v.attrs},
-                values=v.values if v.values is not None and v.values.size == 1 else None,
+                attrs=meaning_of(v.attrs),
+                values=v.values if name in keep or v.size == 1 else None,
             )
             for name, v in self.variables.items()
         }
@@ -156,6 +193,7 @@ class Header:
                     "values": None if v.values is None else array_to_json(v.values),
                     "digest": v.digest,
                     "stored": None if v.stored is None else v.stored.str,
+                    "packing": v.packing,
                 }
                 for name, v in self.variables.items()
             },
@@ -179,6 +217,7 @@ class Header:
                         values=None if v["values"] is None else array_from_json(v["values"]),
                         digest=v["digest"],
                         stored=None if v["stored"] is None else np.dtype(v["stored"]),
+                        packing=_two_numbers(v["packing"]),
                     )
                     for name, v in value["variables"].items()
                 },
@@ -191,6 +230,23 @@ class Header:
 def _stored_time(variable: xr.Variable) -> np.dtype[Any] | None:
     stored = variable.encoding.get("dtype") if "units" in variable.encoding else None
     return np.dtype(stored) if stored is not None else None
+
+
+def _packed_time(variable: xr.Variable) -> tuple[float, float] | None:
+    given = [variable.encoding.get(name) for name in ("scale_factor", "add_offset")]
+    if "units" not in variable.encoding or given == [None, None]:
+        return None
+    scale, offset = (
+        plain if n is None else float(n) for n, plain in zip(given, (1, 0), strict=True)
+    )
+    return scale, offset
+
+
+def _two_numbers(value: Any) -> tuple[float, float] | None:
+    if value is None:
+        return None
+    scale, offset = value
+    return float(scale), float(offset)
 
 
 def digest_of(values: np.ndarray[Any, Any]) -> str:

@@ -17,8 +17,9 @@ from hda_fsspec.errors import CANNOT_BE_HAD
 from hda_fsspec.lazy import headers, opened
 from hda_fsspec.lazy.filemarks import FileMark, file_mark
 from hda_fsspec.lazy.headers import Header, KeptHeader
-from hda_fsspec.lazy.layouts import Layout, find_layout
+from hda_fsspec.lazy.layouts import Layout, differing_times, find_layout
 from hda_fsspec.lazy.recipes import Source
+from hda_fsspec.lazy.unions import unite
 from hda_fsspec.reading.opening import OpenOptions
 from hda_fsspec.records import Product
 from hda_fsspec.usecase.products import Entry, Products, each, shared_products
@@ -43,6 +44,8 @@ class KnownHeaders:
         The variables that the caller wants stacked.
     may_miss : bool
         Whether products that cannot be had are put up with.
+    keep_grids : bool
+        Whether the values of all coordinates are kept, to tell by how much they differ.
 
     Attributes
     ----------
@@ -66,12 +69,14 @@ class KnownHeaders:
         concat_dim: str | None,
         concat_variables: Collection[str],
         may_miss: bool,
+        keep_grids: bool,
     ) -> None:
         self._products = products
         self._source = source
         self._wanted = (concat_dim, concat_variables)
         self._may_miss = may_miss
-        self.mark = _mark(source.options, concat_dim, concat_variables)
+        self._keep_grids = keep_grids
+        self.mark = _mark(source.options, concat_dim, concat_variables, keep_grids)
         self.layout: Layout | None = None
         self.known: dict[int, Header] = {}
         self.files: dict[int, tuple[Any, ...]] = {}
@@ -138,7 +143,8 @@ class KnownHeaders:
             # Until the template is known, a product of its kind is laid as it is itself.
             bare = Header.of(dataset)
             own = self.layout or self._find_layout(bare)
-            return KeptHeader(filled_for(own, bare, dataset), mark)
+            header = filled_for(own, bare, dataset, keep_grids=self._keep_grids)
+            return KeptHeader(header, mark)
 
         try:
             fetched.result()
@@ -156,17 +162,33 @@ class KnownHeaders:
         if self.known:
             self.layout = self._find_layout(self.known[min(self.known)])
 
+    @property
+    def is_complete(self) -> bool:
+        """Whether the headers of all products are known that can be had."""
+        return len(self.known.keys() | self.missing.keys()) == len(self._source.pieces)
+
+    def unite(self) -> tuple[Header, dict[str, list[int]]]:
+        """Return a header with what all products have, and which products lack which variable."""
+        template, absent = unite(self.known)
+        self.layout = self._find_layout(template)
+        return template, absent
+
     def _find_layout(self, header: Header) -> Layout:
-        return find_layout(header, *self._wanted)
+        return find_layout(header, *self._wanted, differing_times(self.known.values()))
 
 
 #: So many products are tried as template where some may be missing.
 _TEMPLATES = 3
 
 
-def filled_for(layout: Layout, bare: Header, dataset: xr.Dataset) -> Header:
+def filled_for(
+    layout: Layout, bare: Header, dataset: xr.Dataset, *, keep_grids: bool = False
+) -> Header:
     """Return the header of an open product with the values that a layout needs."""
-    return bare.filled(dataset, keep=layout.kept(bare), digest=layout.compared(bare))
+    compared, keep = layout.compared(bare), layout.kept(bare)
+    if keep_grids:
+        keep |= {name for name in compared if bare.variables[name].is_coordinate}
+    return bare.filled(dataset, keep=keep, digest=compared)
 
 
 def keep_header(source: Source, mark: str, number: int, kept: KeptHeader) -> None:
@@ -187,7 +209,9 @@ def kept_header(source: Source, mark: str, number: int) -> KeptHeader | None:
     return None if data is None else headers.load(data, mark)
 
 
-def _mark(options: OpenOptions, concat_dim: str | None, concat_variables: Collection[str]) -> str:
+def _mark(
+    options: OpenOptions, concat_dim: str | None, concat_variables: Collection[str], *more: bool
+) -> str:
     # How values are decoded changes between releases of xarray.
-    facts = (xr.__version__, options, concat_dim, sorted(concat_variables))
+    facts = (xr.__version__, options, concat_dim, sorted(concat_variables), *more)
     return hashlib.sha256(repr(facts).encode()).hexdigest()[:16]

@@ -15,6 +15,7 @@ from hda_fsspec.errors import QueryError
 from hda_fsspec.lazy.headers import Header, VariableHeader
 
 _TIME_NAMES = ("time", "valid_time", "time_counter", "TIME", "Time", "t", "times", "date")
+_TIME_STANDARD_NAMES = ("time", "forecast_reference_time", "forecast_period")
 _NEW_NAMES = ("time", "start_time", "catalogue_time", "hda_time")
 
 
@@ -80,6 +81,8 @@ class Layout:
         """
         names = {name for name, v in header.variables.items() if v.dims == (name,)}
         scalars = {n for n, v in header.variables.items() if not v.dims} & self.compared(header)
+        # Whether they differ is looked at anew with each header.
+        scalars |= scalar_times(header)
         bounds = self._bounds_name(header)
         names |= set() if bounds is None else {bounds}
         return names | scalars | ({self.dim} if self.has_index else set())
@@ -87,11 +90,39 @@ class Layout:
     def compared(self, header: Header) -> set[str]:
         """Return the variables that must be equal in all products."""
         along = {*self.stacked, self.dim}
-        return {n for n, v in header.variables.items() if n not in along and self.dim not in v.dims}
+        return {
+            name
+            for name, v in header.variables.items()
+            # Along a new dimension all data get it, those that the template lacks, too.
+            if name not in along and self.dim not in v.dims and (v.is_coordinate or not self.is_new)
+        }
+
+
+def scalar_times(header: Header) -> set[str]:
+    """Return the times and durations of a product that are single values."""
+    return {
+        name
+        for name, v in header.variables.items()
+        if not v.dims and (_is_time(v) or v.attrs.get("standard_name") in _TIME_STANDARD_NAMES)
+    }
+
+
+def differing_times(headers: Collection[Header]) -> set[str]:
+    """Return the times of products that are single values, and not the same in all of them."""
+    digests: dict[str, set[str]] = {}
+    for header in headers:
+        for name in scalar_times(header):
+            digest = header.variables[name].digest
+            if digest is not None:
+                digests.setdefault(name, set()).add(digest)
+    return {name for name, found in digests.items() if len(found) > 1}
 
 
 def find_layout(
-    header: Header, concat_dim: str | None, concat_variables: Collection[str] = ()
+    header: Header,
+    concat_dim: str | None,
+    concat_variables: Collection[str] = (),
+    differing: Collection[str] = (),
 ) -> Layout:
     """Decide the layout from the header of a product.
 
@@ -104,6 +135,9 @@ def find_layout(
         else a new one, ``time``.
     concat_variables : collection of str
         Variables to stack although they lack the dimension.
+    differing : collection of str
+        Times of single values that are known to differ between products: one of them is the
+        dimension if products have none, and all others are stacked too.
 
     Raises
     ------
@@ -111,7 +145,8 @@ def find_layout(
         A name in ``concat_variables`` is no variable, or an index; or the dimension has the name
         of a variable that cannot be its coordinate.
     """
-    dim = concat_dim or _time_dim(header) or _scalar_time(header) or _free_name(header)
+    scalar = _scalar_time(header, differing)
+    dim = concat_dim or _time_dim(header) or scalar or _free_name(header)
     _refuse(header, dim, concat_variables)
     is_new = dim not in header.sizes
     variable = header.variables.get(dim)
@@ -121,7 +156,8 @@ def find_layout(
         stacked = [n for n, v in header.variables.items() if not v.is_coordinate]
     else:
         stacked = [n for n, v in header.variables.items() if dim in v.dims and n != dim]
-    stacked += [name for name in concat_variables if name not in stacked and name != dim]
+    more = [*concat_variables, *sorted(set(differing) & header.variables.keys())]
+    stacked += [name for name in dict.fromkeys(more) if name not in stacked and name != dim]
     one_step = is_new or header.sizes[dim] == 1
     return Layout(
         dim=dim,
@@ -163,10 +199,12 @@ def _kinds(values: np.ndarray[Any, Any]) -> set[Any]:
     return {values.dtype.kind, has_gaps}
 
 
+def _is_moment(variable: VariableHeader) -> bool:
+    return variable.dtype.kind == "M" or variable.is_date
+
+
 def _is_time(variable: VariableHeader) -> bool:
-    return variable.dtype.kind == "M" or (
-        variable.dtype == object and "calendar" in variable.encoding
-    )
+    return _is_moment(variable) or variable.dtype.kind == "m"
 
 
 def _rank(name: str, variable: VariableHeader) -> tuple[bool, bool, bool, int]:
@@ -174,7 +212,7 @@ def _rank(name: str, variable: VariableHeader) -> tuple[bool, bool, bool, int]:
     attrs = variable.attrs
     is_marked = attrs.get("standard_name") == "time" or attrs.get("axis") == "T"
     known = _TIME_NAMES.index(name) if name in _TIME_NAMES else len(_TIME_NAMES)
-    return (not is_marked, not _is_time(variable), known == len(_TIME_NAMES), known)
+    return (not is_marked, not _is_moment(variable), known == len(_TIME_NAMES), known)
 
 
 def _time_dim(header: Header) -> str | None:
@@ -182,7 +220,8 @@ def _time_dim(header: Header) -> str | None:
     found = [
         (name, v)
         for name, v in header.variables.items()
-        if v.dims == (name,) and (_is_time(v) or name in _TIME_NAMES or v.attrs.get("axis") == "T")
+        if v.dims == (name,)
+        and (_is_moment(v) or name in _TIME_NAMES or v.attrs.get("axis") == "T")
     ]
     if found:
         return min(found, key=lambda item: _rank(*item))[0]
@@ -194,6 +233,26 @@ def _free_name(header: Header) -> str:
     return next(name for name in _NEW_NAMES if name not in header.variables)
 
 
-def _scalar_time(header: Header) -> str | None:
-    found = [(name, v) for name, v in header.variables.items() if v.dims == () and _is_time(v)]
-    return min(found, key=lambda item: _rank(*item))[0] if found else None
+def _scalar_time(header: Header, differing: Collection[str]) -> str | None:
+    """Return the time of a single value that tells products apart.
+
+    The steps of one run of a forecast differ in their duration, and its runs in the time of the
+    analysis. Where both differ, only the time that a step is valid at tells.
+    """
+    found = {name: v for name, v in header.variables.items() if not v.dims and _is_time(v)}
+    found = {name: found[name] for name in found if name in differing} or found
+    if not found:
+        return None
+    durations = [name for name in found if found[name].dtype.kind == "m"]
+    moments = [name for name in found if name not in durations]
+    if "time" in moments and not (durations and _is_run(found["time"])):
+        return "time"
+    valid = [name for name in moments if not _is_run(found[name])]
+    runs = [name for name in moments if _is_run(found[name])]
+    if durations and not runs:
+        return durations[0]
+    return min(valid or moments or durations, key=lambda name: _rank(name, found[name]))
+
+
+def _is_run(variable: VariableHeader) -> bool:
+    return variable.attrs.get("standard_name") == "forecast_reference_time"

@@ -10,11 +10,12 @@ import xarray as xr
 
 from hda_fsspec.errors import ProductMismatchError
 from hda_fsspec.lazy.filemarks import FileMark
-from hda_fsspec.lazy.headers import UNIT_ATTRS, digest_of
+from hda_fsspec.lazy.headers import digest_of
+from hda_fsspec.reading.meaning import meaning_of
 
 
 class Outline:
-    """The names, shapes, dtypes and units of a data set, and its indexes, as they were given out.
+    """The names, shapes, dtypes and meaning of a data set, and its indexes, as they were given out.
 
     The indexes of a data set are in memory while its values are read later, perhaps from a file
     that was fetched again. Those values must stand where the indexes say.
@@ -50,8 +51,10 @@ class Outline:
 def _digest(variables: Mapping[Any, xr.Variable]) -> str:
     facts = []
     for name, variable in variables.items():
-        units = [str(variable.attrs.get(attr)) for attr in UNIT_ATTRS]
+        meaning = sorted(f"{attr}={value}" for attr, value in meaning_of(variable.attrs).items())
         is_index = variable.dims == (name,)
         index = digest_of(variable.to_index_variable().values) if is_index else None
-        facts.append((str(name), variable.dims, variable.shape, str(variable.dtype), units, index))
+        facts.append(
+            (str(name), variable.dims, variable.shape, str(variable.dtype), meaning, index)
+        )
     return hashlib.sha256(repr(sorted(facts, key=lambda fact: fact[0])).encode()).hexdigest()

@@ -15,7 +15,7 @@ import json
 import warnings
 import weakref
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -29,9 +29,10 @@ from hda_fsspec.lazy.filemarks import FileMark, file_mark
 from hda_fsspec.lazy.headers import Header, KeptHeader
 from hda_fsspec.lazy.keptheaders import filled_for, keep_header, kept_header
 from hda_fsspec.lazy.layouts import Layout
-from hda_fsspec.lazy.mismatches import Expected
+from hda_fsspec.lazy.mismatches import Expected, lacks
 from hda_fsspec.lazy.recipes import Key, Source
 from hda_fsspec.reading.singly import are_numbers
+from hda_fsspec.timing.overlaps import Segments
 from hda_fsspec.usecase.products import Entry, shared_products
 
 _known: weakref.WeakValueDictionary[tuple[Source, bytes], Stack] = weakref.WeakValueDictionary()
@@ -49,14 +50,25 @@ class Stack:
         How they lie along the dimension.
     template : Header
         The header that all must agree with.
+    template_number : int
+        The product that it was taken of.
     lengths : numpy.ndarray
         Steps of each product, int64.
     index : numpy.ndarray or None
-        The index of the whole, 1-D; None where the dimension has no coordinate.
-    tolerance : numpy.timedelta64 or float
-        How far a product's own index may be from it.
+        The predicted index of all steps of all products, 1-D; None where the dimension has no
+        coordinate.
+    shown : numpy.ndarray or None
+        The same as files store it, where that is not just the same.
+    segments : Segments or None
+        Which steps of which products the stack is made of; None: all of them, in their order.
+    absent : mapping of str to sequence of int
+        Variables that are missing in some products, with the numbers of these.
     on_missing : {"raise", "nan"}
         What to do with a product that cannot be had.
+    grid_tolerance : float or None
+        How far the coordinates of a product may be from those of the template.
+    is_scanned : bool
+        Whether the headers of all products were known when the stack was made.
     mark : str
         Under which headers are kept; see :class:`hda_fsspec.lazy.keptheaders.KnownHeaders`.
     """
@@ -66,44 +78,67 @@ class Stack:
         source: Source,
         layout: Layout,
         template: Header,
+        template_number: int,
+        *,
         lengths: np.ndarray[Any, Any],
         index: np.ndarray[Any, Any] | None,
-        *,
-        tolerance: Any,
+        shown: np.ndarray[Any, Any] | None = None,
+        segments: Segments | None = None,
+        absent: Mapping[str, Sequence[int]] | None = None,
         on_missing: str,
+        grid_tolerance: float | None,
+        is_scanned: bool,
         mark: str,
     ) -> None:
         self.source = source
         self.layout = layout
         self.template = template
+        self.template_number = template_number
         self.lengths = lengths
         self.index = index
-        self.tolerance = tolerance
+        self.shown = shown
+        self.segments = segments
+        self.absent = {name: np.asarray(numbers) for name, numbers in (absent or {}).items()}
         self.on_missing = on_missing
+        self.grid_tolerance = grid_tolerance
+        self.is_scanned = is_scanned
         self.mark = mark
-        self.ends = np.cumsum(lengths)
-        #: The files that were checked while the data set was opened, by the number of the product.
-        self.checked_files: dict[int, tuple[Any, ...]] = {}
-        self._checked: dict[int, tuple[Any, ...]] = {}
+        self._begins = np.cumsum(lengths) - lengths
+        self._parts = Segments.whole(lengths) if segments is None else segments
+        self._ends = np.cumsum(self._parts.counts)
+        #: The files that were found to fit, and what they lack, by the number of the product.
+        self._checked: dict[int, tuple[tuple[Any, ...], frozenset[str]]] = {}
         self._told: set[int] = set()
+        self._has_told_more = False
 
     @functools.cached_property
     def _packed(self) -> bytes:
-        layout, tolerance = self.layout, self.tolerance
-        is_time = isinstance(tolerance, np.timedelta64)
+        segments = self.segments
         state = {
-            "layout": dataclasses.asdict(layout),
-            "template": self.template.essentials().to_json(),
-            "lengths": _packed_array(self.lengths),
-            "index": None if self.index is None else _packed_array(self.index),
-            "tolerance": [
-                is_time,
-                int(tolerance / np.timedelta64(1, "ns")) if is_time else tolerance,
-            ],
-            "on_missing": self.on_missing,
-            "mark": self.mark,
+            "layout": dataclasses.asdict(self.layout),
+            "template": self._essentials().to_json(),
+            "template_number": self.template_number,
+            "arrays": {
+                name: None if array is None else _packed_array(array)
+                for name, array in (
+                    ("lengths", self.lengths),
+                    ("index", self.index),
+                    ("shown", self.shown),
+                    ("products", None if segments is None else segments.products),
+                    ("firsts", None if segments is None else segments.firsts),
+                    ("counts", None if segments is None else segments.counts),
+                )
+            },
+            "absent": {name: numbers.tolist() for name, numbers in self.absent.items()},
+            "options": [self.on_missing, self.grid_tolerance, self.is_scanned, self.mark],
         }
         return zlib.compress(json.dumps(state, separators=(",", ":")).encode(), 6)
+
+    def _essentials(self) -> Header:
+        """Return of the template what travels."""
+        is_exact = self.grid_tolerance is None
+        keep = () if is_exact else self.layout.compared(self.template)
+        return self.template.essentials(keep)
 
     @staticmethod
     def _restore(source: Source, packed: bytes) -> Stack:
@@ -117,16 +152,24 @@ class Stack:
             if template is None:
                 msg = "Cannot read a pickled stack: another version of hda_fsspec wrote it."
                 raise ValueError(msg)
-            is_time, tolerance = state["tolerance"]
+            arrays: dict[str, Any] = {
+                name: None if packed_array is None else _unpacked_array(packed_array)
+                for name, packed_array in state["arrays"].items()
+            }
+            parts = [arrays.pop(name) for name in ("products", "firsts", "counts")]
+            on_missing, grid_tolerance, is_scanned, mark = state["options"]
             found = Stack(
                 source,
                 Layout(**{**state["layout"], "stacked": tuple(state["layout"]["stacked"])}),
                 template,
-                _unpacked_array(state["lengths"]),
-                None if state["index"] is None else _unpacked_array(state["index"]),
-                tolerance=np.timedelta64(tolerance, "ns") if is_time else tolerance,
-                on_missing=state["on_missing"],
-                mark=state["mark"],
+                state["template_number"],
+                **arrays,
+                segments=None if parts[0] is None else Segments(*parts),
+                absent=state["absent"],
+                on_missing=on_missing,
+                grid_tolerance=grid_tolerance,
+                is_scanned=is_scanned,
+                mark=mark,
             )
             found.__dict__["_packed"] = packed
             _known[source, packed] = found
@@ -138,24 +181,61 @@ class Stack:
     @functools.cached_property
     def digest(self) -> str:
         """A hash of products, options and index; which product was the template is left out."""
-        index = "" if self.index is None else headers.digest_of(self.index)
-        lengths = headers.digest_of(self.lengths)
-        facts = (*self.source.__dask_tokenize__(), self.layout, lengths, index, self.on_missing)
+        coordinate = self.coordinate
+        facts = (
+            *self.source.__dask_tokenize__(),
+            self.layout,
+            "" if coordinate is None else headers.digest_of(coordinate),
+            *(headers.digest_of(array) for array in (self._parts.products, self._parts.firsts)),
+            headers.digest_of(self._parts.counts),
+            sorted((name, numbers.tolist()) for name, numbers in self.absent.items()),
+            self.on_missing,
+            self.grid_tolerance,
+        )
         return hashlib.sha256(repr(facts).encode()).hexdigest()
+
+    @property
+    def coordinate(self) -> np.ndarray[Any, Any] | None:
+        """The index as it is shown, one value for each step of the stack."""
+        shown = self.index if self.shown is None else self.shown
+        if shown is None or self.segments is None:
+            return shown
+        return shown[self.segments.steps(self.lengths)]
 
     @property
     def total(self) -> int:
         """The length of the dimension."""
-        return int(self.ends[-1]) if len(self.ends) else 0
+        return int(self._ends[-1]) if len(self._ends) else 0
+
+    @property
+    def chunks(self) -> int | tuple[int, ...]:
+        """The chunks that the products prefer: none reads two of them."""
+        counts = self._parts.counts[self._parts.counts > 0]
+        if not counts.size:
+            return 0
+        return int(counts[0]) if (counts == counts[0]).all() else tuple(counts.tolist())
+
+    @property
+    def numbers(self) -> np.ndarray[Any, Any]:
+        """The number of the product of each step."""
+        return self._parts.products.repeat(self._parts.counts)
 
     def numbers_at(self, positions: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
         """Return in which product each position along the dimension lies."""
-        return np.searchsorted(self.ends, positions, side="right")
+        return self.located(positions)[0]
+
+    def located(
+        self, positions: np.ndarray[Any, Any]
+    ) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+        """Return the number of the product of each position, and which of its steps it is."""
+        part = np.searchsorted(self._ends, positions, side="right")
+        parts = self._parts
+        steps = positions - (self._ends - parts.counts)[part] + parts.firsts[part]
+        return parts.products[part], steps
 
     def expected(self, number: int) -> Expected:
         """Return what one product must be like."""
-        first = int(self.ends[number] - self.lengths[number])
-        length = int(self.lengths[number])
+        first, length = int(self._begins[number]), int(self.lengths[number])
         index = None
         if self.index is not None and self.layout.has_index:
             index = self.index[first : first + length]
@@ -165,8 +245,13 @@ class Stack:
             layout=self.layout,
             index=index,
             length=length,
-            tolerance=self.tolerance,
+            grid_tolerance=self.grid_tolerance,
+            is_scanned=self.is_scanned,
         )
+
+    def check_known(self, number: int, header: Header, file: tuple[Any, ...]) -> None:
+        """Check the header of a product's file, as it was known when the stack was made."""
+        self._checked[number] = file, self._checked_header(number, header)
 
     def read(
         self, fetch: concurrent.futures.Future[Entry], number: int, name: str, key: Key
@@ -191,7 +276,7 @@ class Stack:
 
     def _read(self, number: int, entry: Entry, name: str, key: Key) -> np.ndarray[Any, Any]:
         def work(dataset: xr.Dataset, mark: FileMark) -> np.ndarray[Any, Any]:
-            self._check(number, dataset, mark)
+            self._refuse_absent(number, name, self._lacking(number, dataset, mark))
             return np.asarray(dataset.variables[name][key].values)
 
         found = self._read_known(number, entry, name, key)
@@ -208,39 +293,76 @@ class Stack:
             mark = file_mark(entry)
         except FileNotFoundError:
             return None  # evicted in this moment
-        if not self._is_known_to_fit(number, mark):
+        lacking = self._known_lacking(number, mark)
+        if lacking is None:
             return None
+        self._refuse_absent(number, name, lacking)
         return opened.read_number(self.source, entry, mark, name, key)
 
-    def _check(self, number: int, dataset: xr.Dataset, mark: FileMark) -> None:
-        if self._is_known_to_fit(number, mark):
-            return
-        header = filled_for(self.layout, Header.of(dataset), dataset)
+    def _refuse_absent(self, number: int, name: str, lacking: frozenset[str]) -> None:
+        if name in lacking:
+            product_id = self.source.pieces[number].product_id
+            raise lacks(product_id, name, is_scanned=self.is_scanned)
+
+    def _lacking(self, number: int, dataset: xr.Dataset, mark: FileMark) -> frozenset[str]:
+        """Return what an open product lacks; raise ProductMismatchError if it does not fit."""
+        lacking = self._known_lacking(number, mark)
+        if lacking is not None:
+            return lacking
+        keep_grids = self.grid_tolerance is not None
+        header = filled_for(self.layout, Header.of(dataset), dataset, keep_grids=keep_grids)
         # Kept whether or not it fits: opened anew with scan=True, it is known what the file is.
         keep_header(self.source, self.mark, number, KeptHeader(header, mark))
-        self.expected(number).check(header)
-        self._checked[number] = mark
+        lacking = self._checked_header(number, header)
+        self._checked[number] = mark, lacking
+        return lacking
 
-    def _is_known_to_fit(self, number: int, mark: FileMark) -> bool:
-        """Whether this very file was checked before, or fits by the header that was kept of it."""
-        if self._checked.get(number) == mark:
-            return True
-        if number in self.checked_files:
-            fits = self.checked_files[number] == mark
-        else:
-            kept = kept_header(self.source, self.mark, number)
-            fits = kept is not None and kept.file == mark and self._fits(number, kept.header)
-        if fits:
-            self._checked[number] = mark
-        return fits
-
-    def _fits(self, number: int, header: Header) -> bool:
+    def _known_lacking(self, number: int, mark: FileMark) -> frozenset[str] | None:
+        """Return what this very file lacks, if it was checked before or its header was kept."""
+        checked = self._checked.get(number)
+        if checked is not None and checked[0] == mark:
+            return checked[1]
+        kept = kept_header(self.source, self.mark, number)
+        if kept is None or kept.file != mark:
+            return None
         try:
-            self.expected(number).check(header)
+            lacking = self._checked_header(number, kept.header)
         except ProductMismatchError:
             # Perhaps it was taken for another template. What differs is told of the file itself.
-            return False
-        return True
+            return None
+        self._checked[number] = mark, lacking
+        return lacking
+
+    def _checked_header(self, number: int, header: Header) -> frozenset[str]:
+        expected = self.expected(number)
+        try:
+            lacking = expected.check(header)
+        except ProductMismatchError:
+            # By how much coordinates differ is told from values that do not travel.
+            kept = kept_header(self.source, self.mark, self.template_number)
+            if kept is not None:
+                self._with_values(expected, kept.header).check(header)
+            raise
+        more = sorted(header.variables.keys() - self.template.variables.keys())
+        if more and not self._has_told_more:
+            self._has_told_more = True
+            names = ", ".join(map(repr, more))
+            warnings.warn(
+                f"The product {self.source.pieces[number].product_id} has variables that the data "
+                f"set was opened without: {names}. Open with scan=True to have them, which reads "
+                f"the header of every product first; or with drop_variables={more}.",
+                stacklevel=2,
+            )
+        return lacking
+
+    @staticmethod
+    def _with_values(expected: Expected, header: Header) -> Expected:
+        variables = {
+            name: header.variables.get(name, mine) if mine.values is None else mine
+            for name, mine in expected.template.variables.items()
+        }
+        template = dataclasses.replace(expected.template, variables=variables)
+        return dataclasses.replace(expected, template=template)
 
     def _tell_missing(self, number: int, err: Exception) -> None:
         if number in self._told:

@@ -11,6 +11,8 @@ import numpy as np
 from hda_fsspec.lazy.recipes import Key, RecipeArray, is_empty, key_lengths
 from hda_fsspec.lazy.stack import Stack
 
+_NONE = np.zeros(0, dtype=np.int64)
+
 
 class TemplateArray(RecipeArray):
     """A variable that is the same in all products of a stack, read from its template.
@@ -62,7 +64,10 @@ class StackArray(RecipeArray):
         dim = stack.layout.dim
         sizes = {**stack.template.sizes, dim: stack.total}
         dtype = stack.template.variables[name].dtype
-        if stack.on_missing == "nan":
+        if dtype.kind in "SU":
+            # Its width is that of one product.
+            dtype = np.dtype(object)
+        if stack.on_missing == "nan" or name in stack.absent:
             dtype = _with_missing(dtype)
         super().__init__(stack.source, name, [sizes[d] for d in dims], dtype)
         self.stack = stack
@@ -78,7 +83,13 @@ class StackArray(RecipeArray):
         """Return the numbers of the products that reading a key would read, sorted, each once."""
         if any(length == 0 for length in key_lengths(key, self.shape)):
             return np.zeros(0, dtype=np.int64)
-        return np.unique(self.stack.numbers_at(np.atleast_1d(self._positions(key))))
+        numbers = np.unique(self.stack.numbers_at(np.atleast_1d(self._positions(key))))
+        return np.setdiff1d(numbers, self._absent, assume_unique=True)
+
+    @property
+    def _absent(self) -> np.ndarray[Any, Any]:
+        """The products that are known to lack the variable, whose values are missing."""
+        return self.stack.absent.get(self.name, _NONE)
 
     def _positions(self, key: Key) -> Any:
         """Return the positions along the dimension: an integer, or an array of them."""
@@ -96,19 +107,22 @@ class StackArray(RecipeArray):
         shape = [length for length, one in zip(lengths, key, strict=True) if np.ndim(_array(one))]
         if 0 in lengths:
             return np.empty(shape, dtype=self.dtype)
-        numbers = self.stack.numbers_at(flat)
-        wanted = list(dict.fromkeys(numbers.tolist()))
+        numbers, steps = self.stack.located(flat)
+        found = list(dict.fromkeys(numbers.tolist()))
+        absent = set(self._absent.tolist())
+        wanted = [number for number in found if number not in absent]
         out_axis = sum(np.ndim(_array(one)) > 0 for one in key[: self._axis])
         full = list(shape)
         if positions.ndim == 0:
             full.insert(out_axis, 1)
         out: np.ndarray[Any, Any] | None = None
+        if len(wanted) < len(found):
+            out = np.full(full, _missing_value(self.dtype), dtype=self.dtype)
         for number, fetch in self.stack.fetch_ahead(wanted):
             where = np.flatnonzero(numbers == number)
-            start = int(self.stack.ends[number] - self.stack.lengths[number])
             read = functools.partial(self.stack.read, fetch, number, self.name)
-            values = self._read_piece(read, flat[where] - start, key)
-            if len(wanted) == 1 and values is not None:
+            values = self._read_piece(read, steps[where], key)
+            if len(found) == 1 and values is not None:
                 out = values.astype(self.dtype, copy=False)
                 break
             if out is None:
@@ -117,7 +131,9 @@ class StackArray(RecipeArray):
             out[target] = _missing_value(self.dtype) if values is None else values
         if out is None:
             raise AssertionError
-        return out.take(0, axis=out_axis) if positions.ndim == 0 else out
+        # An object that is taken out of an array is no array any more.
+        one = out.take(0, axis=out_axis) if positions.ndim == 0 else out
+        return np.asarray(one, dtype=self.dtype)
 
     def _read_piece(
         self,

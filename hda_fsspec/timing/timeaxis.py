@@ -1,11 +1,10 @@
-"""Times as whole microseconds, in the calendar of the files, and how exact a file can store them.
+"""Times as whole microseconds, in the calendar of the files.
 
-The axis knows calendars and encodings; it has never heard of products, catalogues or rules.
+The axis knows calendars; it has never heard of files, products, catalogues or rules.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from typing import Any, Protocol
 
@@ -23,18 +22,7 @@ HOUR = 3_600 * SECOND
 DAY = 24 * HOUR
 
 _EPOCH_UNITS = "microseconds since 1970-01-01"
-_UNIT_TICKS = {
-    **dict.fromkeys(("microsecond", "microsec", "us"), 1),
-    **dict.fromkeys(("millisecond", "millisec", "msec", "ms"), MILLISECOND),
-    **dict.fromkeys(("second", "sec", "s"), SECOND),
-    **dict.fromkeys(("minute", "min"), 60 * SECOND),
-    **dict.fromkeys(("hour", "hr", "h"), HOUR),
-    **dict.fromkeys(("day", "d"), DAY),
-}
 _MIXED = "mixed values"
-_SINCE = re.compile(r"\s*([A-Za-z]+)\s+since\s+(-?\d{1,6})", re.IGNORECASE)
-#: The year that the size of stored numbers is judged by where no value is at hand.
-_ANY_YEAR = 2030
 
 
 class UnpredictableError(Exception):
@@ -85,6 +73,19 @@ class StandardAxis:
         return values
 
 
+class DurationAxis(StandardAxis):
+    """The axis of durations, such as the steps of a forecast: microseconds since its run began.
+
+    Where the catalogue shows the moment that a step is valid at, it is the duration since some
+    moment that all products share.
+    """
+
+    def times(self, ticks: Ticks) -> Array:
+        """Return ``timedelta64`` of the unit that the files decode to."""
+        values: Array = ticks.astype("timedelta64[us]").astype(self.dtype)
+        return values
+
+
 class CalendarAxis:
     """The axis of times that decode to cftime objects, such as a year of 360 days."""
 
@@ -124,9 +125,12 @@ class CalendarAxis:
         return np.asarray(cftime.num2date(ticks, _EPOCH_UNITS, calendar=self.calendar), object)
 
 
+_NUMPY_AXES = {"datetime64": StandardAxis, "timedelta64": DurationAxis}
+
+
 def rounded_ticks(values: Array) -> Ticks:
-    """Return ``datetime64`` as microseconds since 1970, the nearest ones."""
-    ticks = values.astype("datetime64[us]")
+    """Return ``datetime64`` as microseconds since 1970, or durations as such, the nearest ones."""
+    ticks = values.astype(f"{values.dtype.kind}8[us]")
     over = (values - ticks) / np.timedelta64(1, "us")
     nearest: Ticks = ticks.astype(np.int64) + (over >= 0.5)
     return nearest
@@ -146,72 +150,17 @@ def axis_of(arrays: Sequence[Array]) -> Axis | None:
         raise UnpredictableError("a product has an index of values of different kinds")
     if kind is None:
         return None
-    if kind == "datetime64":
-        return StandardAxis(np.result_type(*{values.dtype for values in arrays}))
+    if kind in _NUMPY_AXES:
+        return _NUMPY_AXES[kind](np.result_type(*{values.dtype for values in arrays}))
     return CalendarAxis(kind)
 
 
 def _kind(values: Array) -> str | None:
-    if values.dtype.kind == "M":
-        return "datetime64"
+    if values.dtype.kind in "mM":
+        return str(values.dtype.name.partition("[")[0])
     if values.dtype.kind != "O":
         return None
     calendars = {str(getattr(value, "calendar", "")) for value in values.tolist()}
     if len(calendars) == 1:
         return calendars.pop() or None
     return _MIXED
-
-
-def resolution_of(
-    attrs_units: str | None,
-    dtype: npt.DTypeLike | None,
-    calendar: str | None = None,  # noqa: ARG001  # part of an encoding, like the other two
-    *,
-    values: Array | None = None,
-) -> np.timedelta64 | float:
-    """Return how exact a file can store its index: a millisecond, or what its encoding allows.
-
-    Parameters
-    ----------
-    attrs_units : str or None
-        The units that the file names: ``"hours since 1900-01-01"``.
-    dtype : dtype or None
-        What the file stores, and not what it decodes to: whole hours for an integer, the distance
-        of neighbouring numbers for a float (168.75 s for days since 1950 in 32 bits). A dtype
-        that stores no such numbers counts as exact.
-    calendar : str or None
-        Ignored: the units that are understood are as long in all calendars.
-    values : numpy.ndarray, optional
-        Decoded values, which tell how large the stored numbers are.
-
-    Returns
-    -------
-    numpy.timedelta64 or float
-        At least one millisecond; or 0.0 where the units are not those of a time.
-    """
-    stored = np.dtype(dtype) if dtype is not None else np.dtype(np.float64)
-    if stored.kind == "M":
-        return np.timedelta64(MILLISECOND, "us")
-    match = _SINCE.match(attrs_units or "")
-    unit = match[1].lower() if match else ""
-    ticks = _UNIT_TICKS.get(unit) or _UNIT_TICKS.get(unit.removesuffix("s"))
-    if match is None or ticks is None:
-        return 0.0
-    steps = 0.0
-    if stored.kind in "iu":
-        steps = float(ticks)
-    elif stored.kind == "f":
-        years = abs(_year(values) - int(match[2])) + 1
-        largest = np.asarray(years * 365.25 * DAY / ticks, stored)
-        steps = float(np.spacing(largest)) * ticks
-    return np.timedelta64(max(MILLISECOND, round(steps)), "us")
-
-
-def _year(values: Array | None) -> int:
-    if values is None or not values.size:
-        return _ANY_YEAR
-    first = values.ravel()[0]
-    if values.dtype.kind == "M":
-        years = int(first.astype("datetime64[Y]").astype(np.int64))
-        return _ANY_YEAR if np.isnat(first) else years + 1970
-    return int(getattr(first, "year", _ANY_YEAR))

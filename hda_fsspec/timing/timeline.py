@@ -18,6 +18,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from hda_fsspec.timing.encoding import TimeEncoding
 from hda_fsspec.timing.timeaxis import (
     HOUR,
     MILLISECOND,
@@ -27,19 +28,17 @@ from hda_fsspec.timing.timeaxis import (
     Ticks,
     UnpredictableError,
     axis_of,
-    resolution_of,
 )
 from hda_fsspec.timing.timebounds import are_centred, is_middle
-from hda_fsspec.timing.timerules import Interval, rules
-from hda_fsspec.timing.timetwins import duplicates, unseen_twin
+from hda_fsspec.timing.timerules import Grid, Interval, rules
+from hda_fsspec.timing.timetwins import unseen_twin
 
 __all__ = [
     "Known",
     "Prediction",
+    "TimeEncoding",
     "UnpredictableError",
-    "duplicates",
     "predict",
-    "resolution_of",
 ]
 
 #: Products that are ordered beside the template to decide between rules.
@@ -47,6 +46,10 @@ MAX_ASKED = 2
 
 _CONSTANT = "the same in all products"
 _SEEN = "read from every product"
+
+
+#: How times are taken to be stored where nothing is known of it, or each file has a way of its own.
+_EXACT = TimeEncoding()
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -61,11 +64,14 @@ class Known:
         Its decoded values of the index: ``datetime64``, cftime objects, or numbers.
     bounds : numpy.ndarray or None
         Their bounds, two for each, where the product has some that are times of the same kind.
+    encoding : TimeEncoding
+        How its file stores them.
     """
 
     piece: int
     values: Array
     bounds: Array | None = None
+    encoding: TimeEncoding = _EXACT
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -99,7 +105,6 @@ def predict(
     ends: Array,
     known: Sequence[Known],
     *,
-    tolerance: np.timedelta64 | float,
     asked: int | None = None,
 ) -> Prediction:
     """Predict the index of all products from the times of some.
@@ -107,7 +112,8 @@ def predict(
     Every rule that fits all products seen is applied to the others. If they agree on all of them,
     to the millisecond, the index is decided; or if the bounds of products tell which rule it is.
     Else the product is named that tells most of them apart. Products that were seen keep their
-    own values.
+    own values; those without any step tell nothing of the others. Where files store whole units,
+    or coarse floats, ways to round to them are rules of their own.
 
     Parameters
     ----------
@@ -115,9 +121,6 @@ def predict(
         The intervals of the catalogue, ``datetime64[us]``; NaT where it tells none.
     known : sequence of Known
         Products that were seen, at least one.
-    tolerance : numpy.timedelta64 or float
-        What :func:`resolution_of` tells. Rules are held to a millisecond all the same: a coarser
-        encoding adds rules that round to what it can store.
     asked : int, optional
         How many headers were ordered because this function asked; by default all known but one.
 
@@ -129,60 +132,84 @@ def predict(
     seen = {one.piece: one.values for one in sorted(known, key=lambda one: one.piece)}
     if not seen:
         raise ValueError("At least one product must have been seen to predict the others.")
-    axis = axis_of(list(seen.values()))
-    sizes = {len(values) for values in seen.values()}
+    telling = {piece: values for piece, values in seen.items() if values.size}
+    axis = axis_of(list(telling.values())) if telling else None
     if len(seen) == len(starts):
         return _all_seen(list(seen.values()), is_time=axis is not None)
+    asked = len(seen) - 1 if asked is None else asked
+    if not telling:
+        if asked >= MAX_ASKED:
+            raise UnpredictableError(f"the {len(seen)} products that were read have no step")
+        unseen = next(piece for piece in range(len(starts)) if piece not in seen)
+        return Prediction(None, np.zeros(len(starts), np.int64), (unseen,))
+    sizes = {len(values) for values in telling.values()}
     if len(sizes) > 1:
         counts = " and ".join(str(size) for size in sorted(sizes))
         raise UnpredictableError(f"its products hold different numbers of values ({counts})")
-    asked = len(seen) - 1 if asked is None else asked
     if axis is None:
-        return _predict_constant(starts, seen, tolerance)
+        return _predict_constant(starts, seen)
     bounds = {one.piece: one.bounds for one in known if one.bounds is not None}
-    return _predict_times(axis, (starts, ends), seen, bounds, tolerance=tolerance, asked=asked)
+    encodings = {one.encoding for one in known if one.values.size}
+    # Each file may count from a time of its own, and then nothing follows from one of them.
+    encoding = encodings.pop() if len(encodings) == 1 else _EXACT
+    return _predict_times(axis, (starts, ends), seen, bounds, encoding=encoding, asked=asked)
 
 
 def _all_seen(arrays: list[Array], *, is_time: bool) -> Prediction:
     lengths = np.array([len(values) for values in arrays], np.int64)
-    constant = not is_time and _are_equal(arrays, 0.0)
-    return Prediction(np.concatenate(arrays), lengths, rules=(_SEEN,), constant=constant)
+    telling = [values for values in arrays if values.size] or arrays[:1]
+    constant = not is_time and _are_equal(telling)
+    return Prediction(np.concatenate(telling), lengths, rules=(_SEEN,), constant=constant)
 
 
-def _are_equal(arrays: list[Array], tolerance: float) -> bool:
+def _are_equal(arrays: list[Array]) -> bool:
     if len({values.shape for values in arrays}) > 1:
         return False
     stacked = np.stack(arrays)
-    if stacked.dtype.kind in "fiu":
-        return bool(np.isclose(stacked, stacked[0], rtol=0.0, atol=tolerance, equal_nan=True).all())
-    return bool((stacked == stacked[0]).all())
+    same = stacked == stacked[0]
+    if stacked.dtype.kind == "f":
+        same |= np.isnan(stacked) & np.isnan(stacked[0])
+    return bool(np.all(same))
 
 
-def _predict_constant(
-    starts: Array, seen: dict[int, Array], tolerance: np.timedelta64 | float
-) -> Prediction:
+def _joined(rows: Array, seen: dict[int, Array]) -> tuple[Array, Ticks]:
+    """Return predicted rows as one index, with the own values of products seen; and lengths."""
+    lengths = np.full(len(rows), rows.shape[1], np.int64)
+    lengths[list(seen)] = [len(values) for values in seen.values()]
+    if any(values.size == 0 for values in seen.values()):
+        parts = [seen.get(piece, row) for piece, row in enumerate(rows)]
+        return np.concatenate([part for part in parts if part.size]), lengths
+    values = rows.copy()
+    for piece, own in seen.items():
+        values[piece] = own
+    return values.ravel(), lengths
+
+
+def _predict_constant(starts: Array, seen: dict[int, Array]) -> Prediction:
     """Predict values that are no times: by them a product cannot stand anywhere but the others."""
-    arrays = list(seen.values())
+    telling = {piece: values for piece, values in seen.items() if values.size}
+    arrays = list(telling.values())
     first = arrays[0]
-    if not _are_equal(arrays, 0.0 if isinstance(tolerance, np.timedelta64) else tolerance):
+    if not _are_equal(arrays):
         reason = "its index is no time that could be decoded, and differs between products"
         raise UnpredictableError(reason)
-    lengths = np.full(len(starts), len(first), np.int64)
     if len(arrays) == 1:
         # One product does not tell whether its number is that of all; the farthest in time does.
-        away = np.abs(starts - starts[next(iter(seen))]).astype(np.int64)
+        away = np.abs(starts - starts[next(iter(telling))]).astype(np.int64)
         away[list(seen)] = np.iinfo(np.int64).min
+        lengths = np.full(len(starts), len(first), np.int64)
         return Prediction(None, lengths, (int(np.argmax(away)),), (_CONSTANT,))
-    values = np.tile(first, len(starts))
-    for piece, own in seen.items():
-        values[piece * len(first) : (piece + 1) * len(first)] = own
+    values, lengths = _joined(np.tile(first, (len(starts), 1)), seen)
     return Prediction(values, lengths, rules=(_CONSTANT,), constant=True)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class _Fit:
+    """What a rule says of all products: as it is, and as files store it."""
+
     name: str
     error: int
+    exact: Ticks
     values: Ticks
 
 
@@ -192,33 +219,37 @@ def _predict_times(
     seen: dict[int, Array],
     bounds: dict[int, Array],
     *,
-    tolerance: np.timedelta64 | float,
+    encoding: TimeEncoding,
     asked: int,
 ) -> Prediction:
-    pieces = np.array(list(seen))
-    ticks = axis.ticks(np.concatenate(list(seen.values()))).reshape(len(seen), -1)
-    starts, ends, is_usable = _usable(*interval, pieces)
+    pieces = np.array([piece for piece, values in seen.items() if values.size])
+    ticks = axis.ticks(np.concatenate([seen[piece] for piece in pieces])).reshape(len(pieces), -1)
+    starts, ends, is_usable = _usable(*interval, pieces, np.array(list(seen)))
     rows, own = pieces[is_usable], ticks[is_usable]
-    exactness = _ticks_of(tolerance)
-    within, grid = min(exactness, MILLISECOND), exactness if exactness > MILLISECOND else None
     placed = Interval.of(axis, starts, ends)
+    grid = _grid(axis, encoding, own)
+    within = MILLISECOND
     fits = [
-        _Fit(rule.name, error, values)
-        for rule in rules(placed, grid=grid, anchor=int(own[0, 0]))
-        for error, values in rule.fit(rows, own, within=within, grid=grid)
+        _Fit(rule.name, error, exact, stored)
+        for rule in rules(placed, grid)
+        for error, exact, stored in rule.fit(rows, own, within=within, grid=grid)
     ]
     if not fits:
-        raise UnpredictableError(_why_none_fits(starts[rows], ends[rows]))
+        return _evenly_spaced(axis, placed, seen, (rows, own), asked)
+    # Of rules that miss what was seen by parts of a millisecond, the nearest ones.
+    least = min(fit.error for fit in fits)
+    fits = [fit for fit in fits if fit.error == least]
     bounded = np.array([int(row) in bounds for row in rows], np.bool_)
-    # Of one step each, and stored exactly: a rounded time is not in the middle of anything.
-    if grid is None and own.shape[1] == 1 and bounded.any():
+    if own.shape[1] == 1 and bounded.any():
         having = rows[bounded]
         pairs = axis.ticks(np.stack([bounds[int(row)].ravel() for row in having]))
-        fits = _fits_by_bounds(fits, placed, (having, own[bounded, 0], pairs), within) or fits
+        away = max(within, grid.spacing, (grid.step or 0) // 2)
+        evidence = (having, own[bounded, 0], pairs)
+        fits = _fits_by_bounds(fits, placed, evidence, (away, within)) or fits
     names = tuple(dict.fromkeys(fit.name for fit in fits))
     lengths = np.full(len(starts), own.shape[1], np.int64)
     is_open = np.ones(len(starts), np.bool_)
-    is_open[pieces] = False
+    is_open[list(seen)] = False
     twin = unseen_twin(*interval, is_open) if asked < MAX_ASKED else None
     if twin is not None:
         return Prediction(None, lengths, (twin,), names)
@@ -229,54 +260,101 @@ def _predict_times(
             raise UnpredictableError(f"{rest} and differ by up to {_duration(int(spread.max()))}")
         piece = int(np.flatnonzero(is_open)[_most_telling(fits, is_open, spread, within)])
         return Prediction(None, lengths, (piece,), names)
-    best = min(fits, key=lambda fit: fit.error)
-    values = axis.times(_settled(best.values, ticks, within).ravel())
-    for piece, true in seen.items():
-        values[piece * len(true) : (piece + 1) * len(true)] = true
+    best = fits[0].values
+    if grid.step is None and grid.spacing <= within:
+        best = _settled(best, ticks, within)
+    values, lengths = _joined(axis.times(best.ravel()).reshape(best.shape), seen)
     return Prediction(values, lengths, rules=names)
 
 
+def _evenly_spaced(
+    axis: Axis,
+    interval: Interval,
+    seen: dict[int, Array],
+    evidence: tuple[Array, Ticks],
+    asked: int,
+) -> Prediction:
+    """Predict single steps that are as evenly spaced as the starts of their intervals are.
+
+    The steps of a run that a catalogue shows a day each, say. It takes three products to tell.
+    """
+    rows, own = evidence
+    start, count = interval.start, len(interval.start_month[0])
+    fails = UnpredictableError(_why_none_fits(interval, rows))
+    if start is None or own.shape[1] != 1 or len(set(start[rows].tolist())) < min(len(rows), 2):
+        raise fails
+    if len(rows) < 3:
+        unseen = [piece for piece in range(count) if piece not in seen]
+        if asked >= MAX_ASKED or len(rows) < 2:
+            raise fails
+        return Prediction(None, np.ones(count, np.int64), (unseen[len(unseen) // 2],))
+    first, last = (int(np.argmin(start[rows])), int(np.argmax(start[rows])))
+    length = int(start[rows[last]] - start[rows[first]])
+    span, away = int(own[last, 0] - own[first, 0]), start - start[rows[first]]
+    # Whole numbers, so that no time is rounded: python's have no bound.
+    ticks = [int(own[first, 0]) + int(each) * span // length for each in away]
+    if any(int(each) * span % length for each in away) or any(
+        ticks[row] != time for row, time in zip(rows, own[:, 0], strict=True)
+    ):
+        raise fails
+    values, lengths = _joined(axis.times(np.array(ticks, np.int64)).reshape(-1, 1), seen)
+    return Prediction(values, lengths, rules=("evenly spaced",))
+
+
+def _grid(axis: Axis, encoding: TimeEncoding, seen: Ticks) -> Grid:
+    """Return the times that files of an encoding can store, near those that were seen."""
+    if len(seen) == 1 and encoding.counts_from_nearby(axis, seen):
+        return Grid()
+    step = encoding.grid
+    if step is not None and step > MILLISECOND:
+        anchor = int(seen[0, 0])
+        return Grid(step, anchor, encoding.parity(axis, anchor))
+    spacing = encoding.spacing(axis, seen)
+    return Grid(spacing=spacing, nearest=lambda ticks: encoding.nearest(axis, ticks))
+
+
 def _fits_by_bounds(
-    fits: list[_Fit], interval: Interval, evidence: tuple[Array, Ticks, Ticks], within: int
+    fits: list[_Fit],
+    interval: Interval,
+    evidence: tuple[Array, Ticks, Ticks],
+    within: tuple[int, int],
 ) -> list[_Fit]:
     """Return the fits that put products in the middle, where bounds tell that they stand there.
 
-    The evidence is which products have bounds, their times, and their bounds.
+    The evidence is which products have bounds, their times, and their bounds. How far from the
+    middle is still in it is told for times that files have rounded, and for those of rules.
     """
     start, end = interval.start, interval.end
     rows, times, bounds = evidence
     if start is None or end is None:
         return []
-    if not are_centred(times, bounds, (start[rows], end[rows]), within=within):
+    if not are_centred(times, bounds, (start[rows], end[rows]), within=within[0]):
         return []
-    return [fit for fit in fits if is_middle(fit.values, (start, end), within=within)]
+    return [fit for fit in fits if is_middle(fit.exact, (start, end), within=within[1])]
 
 
-def _why_none_fits(starts: Array, ends: Array) -> str:
-    count = len(starts)
-    if len(set(zip(starts.tolist(), ends.tolist(), strict=True))) < count:
+def _why_none_fits(interval: Interval, rows: Array) -> str:
+    count = len(rows)
+    shown = [
+        () if ticks is None else ticks[rows].tolist() for ticks in (interval.start, interval.end)
+    ]
+    if all(shown) and len(set(zip(*shown, strict=True))) < count:
         return "it shows the same interval for products of different times"
     headers = "the one header that was" if count == 1 else f"the {count} headers that were"
     return f"no rule fits {headers} read"
 
 
-def _usable(starts: Array, ends: Array, pieces: Array) -> tuple[Array, Array, Array]:
+def _usable(starts: Array, ends: Array, pieces: Array, seen: Array) -> tuple[Array, Array, Array]:
     """Return intervals without gaps, and which of the products seen may tell of rules."""
     is_missing = np.isnat(starts) | np.isnat(ends)
     is_usable = ~is_missing[pieces]
-    unseen = int(is_missing.sum()) - int((~is_usable).sum())
+    unseen = int(is_missing.sum()) - int(is_missing[seen].sum())
     if unseen or not is_usable.any():
         raise UnpredictableError(f"{unseen or 'all'} of them have no start or no end there")
     # Products that were seen need no prediction; a copy of another's interval adds no difference.
     row = pieces[is_usable][0]
     starts = np.where(is_missing, starts[row], starts)
     return starts, np.where(is_missing, ends[row], ends), is_usable
-
-
-def _ticks_of(tolerance: np.timedelta64 | float) -> int:
-    if not isinstance(tolerance, np.timedelta64):
-        return MILLISECOND
-    return max(1, int(tolerance / np.timedelta64(1, "us")))
 
 
 def _spread(fits: list[_Fit], is_open: Array) -> Ticks:

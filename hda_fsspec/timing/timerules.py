@@ -8,7 +8,7 @@ business.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 
@@ -17,8 +17,74 @@ from hda_fsspec.timing.timeaxis import DAY, HOUR, MILLISECOND, SECOND, Axis, Tic
 _UNITS = (("second", SECOND), ("minute", 60 * SECOND), ("hour", HOUR), ("day", DAY))
 #: Fractions of an interval are taken for simple up to here: quarters of an hour of a day.
 _MAX_DIVISOR = 96
+#: What people choose offsets in, the roundest first.
+_ROUND_UNITS = (
+    DAY,
+    12 * HOUR,
+    *(n * HOUR for n in (6, 3, 1)),
+    *(n * 60 * SECOND for n in (30, 15, 10, 5, 1)),
+    SECOND,
+    MILLISECOND,
+)
 # Fractions are tried all at once on a table of so many products and steps.
 _FEW, _BLOCK = 4, 64
+
+
+#: Ways to round a time to what whole numbers can store.
+DOWN, HALF_UP, HALF_DOWN, HALF_EVEN = ROUNDINGS = (
+    "rounded down",
+    "halves rounded up",
+    "halves rounded down",
+    "halves rounded to even",
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Grid:
+    """The times that a file can store.
+
+    Attributes
+    ----------
+    step : int or None
+        Their distance, where whole numbers of a unit are stored.
+    anchor : int
+        One of them.
+    parity : int
+        Whether the number that stores it is odd.
+    spacing : int
+        The distance of neighbouring floats, where floats are stored.
+    nearest : callable
+        Returns what floats store of some times.
+    """
+
+    step: int | None = None
+    anchor: int = 0
+    parity: int = 0
+    spacing: int = 1
+    nearest: Callable[[Ticks], Ticks] = lambda ticks: ticks
+
+    def is_on(self, ticks: Ticks, within: int) -> bool:
+        """Whether times can be stored as they are, or nearly so."""
+        if self.step is None:
+            return True
+        part = (ticks - self.anchor) % self.step
+        return bool((np.minimum(part, self.step - part) <= within).all())
+
+    def round(self, ticks: Ticks, rounding: str) -> Ticks:
+        """Return what whole numbers store of some times."""
+        if self.step is None:
+            return ticks
+        number, part = np.divmod(ticks - self.anchor, self.step)
+        match rounding:
+            case "halves rounded up":
+                number = number + (2 * part >= self.step)
+            case "halves rounded down":
+                number = number + (2 * part > self.step)
+            case "halves rounded to even":
+                is_odd = (number + self.parity) % 2 == 1
+                number = number + ((2 * part > self.step) | ((2 * part == self.step) & is_odd))
+        stored: Ticks = self.anchor + number * self.step
+        return stored
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,9 +149,9 @@ class Rule:
         return np.array_equal(self.span, other.span)
 
     def fit(
-        self, rows: np.ndarray, seen: Ticks, *, within: int, grid: int | None
-    ) -> Iterator[tuple[int, Ticks]]:
-        """Yield what the rule predicts, with its largest error, if it fits the products seen.
+        self, rows: np.ndarray, seen: Ticks, *, within: int, grid: Grid
+    ) -> Iterator[tuple[int, Ticks, Ticks]]:
+        """Yield what the rule predicts if it fits the products seen, in each way to round it.
 
         Parameters
         ----------
@@ -95,16 +161,64 @@ class Rule:
             Their times: one row for each of them, one column for each step.
         within : int
             The largest error that is none.
-        grid : int or None
-            The distance of times that the file can store, where that is larger.
+        grid : Grid
+            The times that the file can store.
+
+        Yields
+        ------
+        tuple of (int, numpy.ndarray, numpy.ndarray)
+            The largest error, what the rule says, and the same as the file stores it.
         """
+        if grid.spacing > within:
+            for values in self._roughly(rows, seen, grid.spacing):
+                stored = grid.nearest(values)
+                if np.array_equal(stored[rows], grid.nearest(seen)):
+                    yield 0, values, stored
+            return
         for values in self._exact(rows, seen, within):
             error = int(np.abs(values[rows] - seen).max())
-            if error <= within:
-                yield error, values
-        if grid is not None and self.span is not None:
-            for values in self._stored(rows, seen, grid):
-                yield 0, values
+            if error > within:
+                continue
+            if grid.step is None:
+                yield error, values, values
+            elif grid.is_on(values, within):
+                yield error, values, grid.round(values, HALF_UP)
+        if grid.step is not None and self.span is not None:
+            for rounding in ROUNDINGS:
+                shares = self._rounded_shares(rows, seen, grid, rounding)
+                if (shares >= 0).all():
+                    values = self._at(shares)
+                    yield 0, values, grid.round(values, rounding)
+
+    def _roughly(self, rows: np.ndarray, seen: Ticks, spacing: int) -> Iterator[Ticks]:
+        """Yield what fits times that floats have rounded to the nearest number."""
+        half = spacing // 2 + 1
+        into = seen - self.origin[rows, None]
+        if self.span is None:
+            low, high = (into - half).max(axis=0), (into + half).min(axis=0)
+            if (low <= high).all():
+                yield self.origin[:, None] + _roundest(low, high)
+            return
+        shares = _simple_shares(into, self.span[rows, None], half)
+        if (shares >= 0).all():
+            yield self._at(shares)
+
+    def _rounded_shares(
+        self, rows: np.ndarray, seen: Ticks, grid: Grid, rounding: str
+    ) -> np.ndarray:
+        """Return the simplest fractions that give the times seen once they are rounded; else -1."""
+        if self.span is None or grid.step is None:
+            raise AssertionError
+        origin, span = self.origin[rows, None], self.span[rows, None]
+        # A moment that is rounded down lies half a step later, on average, than what is stored.
+        shift = grid.step // 2 if rounding == DOWN else 0
+
+        def fits(shares: np.ndarray, few: slice) -> np.ndarray:
+            moments = origin[few] + np.rint(shares * span[few]).astype(np.int64)
+            found: np.ndarray = grid.round(moments, rounding) == seen[few]
+            return found
+
+        return _shares_that_fit(seen - origin + shift, span, fits)
 
     def _exact(self, rows: np.ndarray, seen: Ticks, within: int) -> Iterator[Ticks]:
         if self.span is None:
@@ -122,32 +236,17 @@ class Rule:
         span = 0 if self.span is None else self.span[:, None]
         return self.origin[:, None] + np.rint(shares * span).astype(np.int64)
 
-    def _stored(self, rows: np.ndarray, seen: Ticks, grid: int) -> Iterator[Ticks]:
-        """Yield what the smallest and the largest fraction predict that fit rounded times.
 
-        Whether the file's writer rounded or cut off is not known: either is "the grid point at or
-        before some moment", for a fraction that the times seen enclose. Intervals that lie on no
-        grid points themselves never narrow it enough.
-        """
-        anchor = seen[0, 0]
-        if self.span is None or (self.span % grid).any() or ((self.origin - anchor) % grid).any():
-            return
-        origin, span = self.origin[:, None], self.span[:, None]
-        into = seen - origin[rows]
-        low = (into / span[rows]).max(axis=0)
-        high = ((into + grid - 1) / span[rows]).min(axis=0)
-        # The step may have been rounded up, so the fraction itself may lie below the lowest.
-        least = np.maximum(low - (grid / span[rows]).min(axis=0), 0.0)
-        is_simple = np.zeros(low.shape, np.bool_)
-        for divisor in range(1, _MAX_DIVISOR + 1):
-            is_simple |= np.ceil(least * divisor) <= np.minimum(high, 1.0) * divisor
-        if (low > high).any() or not is_simple.all():
-            return
-        for fraction in (low, high):
-            moment = origin - anchor + np.rint(fraction * span).astype(np.int64)
-            values = anchor + moment // grid * grid
-            if np.array_equal(values[rows], seen):
-                yield values
+def _roundest(low: Ticks, high: Ticks) -> Ticks:
+    """Return a number between two that is a multiple of the longest unit: what people choose."""
+    found = (low + high) // 2
+    is_open = np.ones(found.shape, np.bool_)
+    for unit in _ROUND_UNITS:
+        nearest = (found + unit // 2) // unit * unit
+        is_round = is_open & (low <= nearest) & (nearest <= high)
+        found = np.where(is_round, nearest, found)
+        is_open &= ~is_round
+    return found
 
 
 def _simple_shares(into: Ticks, span: Ticks, within: int) -> np.ndarray:
@@ -156,39 +255,59 @@ def _simple_shares(into: Ticks, span: Ticks, within: int) -> np.ndarray:
     Any number fits one product, and errors of it grow with the interval. A process that knows the
     interval takes its middle, or some other simple fraction.
     """
-    blocks = [into[:, at : at + _BLOCK] for at in range(0, into.shape[1], _BLOCK)]
-    return np.concatenate([np.empty(0), *(_shares_of(block, span, within) for block in blocks)])
+
+    def at(block: Ticks) -> np.ndarray:
+        def fits(shares: np.ndarray, few: slice) -> np.ndarray:
+            found: np.ndarray = np.abs(shares * span[few] - block[few]) <= within
+            return found
+
+        return _shares_that_fit(block, span, fits)
+
+    blocks = [into[:, start : start + _BLOCK] for start in range(0, into.shape[1], _BLOCK)]
+    return np.concatenate([np.empty(0), *map(at, blocks)])
 
 
-def _shares_of(into: Ticks, span: Ticks, within: int) -> np.ndarray:
+def _shares_that_fit(
+    into: Ticks, span: Ticks, fits: Callable[[np.ndarray, slice], np.ndarray]
+) -> np.ndarray:
+    """Return the fraction of the smallest divisor for each step that fits all products seen.
+
+    Parameters
+    ----------
+    into : numpy.ndarray
+        How far into its interval each product stands, about: what fractions are tried for.
+    span : numpy.ndarray
+        The lengths of the intervals, one row for each product.
+    fits : callable
+        Says of fractions, one for each step, and of some products which of these they fit.
+    """
     divisors = np.arange(1, _MAX_DIVISOR + 1)[:, None]
     found = np.rint(into[0] / span[0, 0] * divisors) / divisors
     # A few products rule out nearly all fractions.
-    errors = np.abs(found[:, None] * span[:_FEW] - into[:_FEW])
-    may_fit = (errors <= within).all(axis=1) & (found >= 0) & (found <= 1)
+    may_fit = fits(found[:, None], slice(_FEW)).all(axis=1) & (found >= 0) & (found <= 1)
     shares = np.full(into.shape[1], -1.0)
     for each in np.flatnonzero(may_fit.any(axis=1)):
-        fits = may_fit[each] & (np.abs(found[each] * span - into) <= within).all(axis=0)
-        shares = np.where(fits & (shares < 0), found[each], shares)
+        fitting = may_fit[each] & fits(found[each], slice(None)).all(axis=0)
+        shares = np.where(fitting & (shares < 0), found[each], shares)
         if (shares >= 0).all():
             break
     return shares
 
 
-def rules(interval: Interval, *, grid: int | None, anchor: int) -> list[Rule]:
+def rules(interval: Interval, grid: Grid) -> list[Rule]:
     """Return the rules that say different things of these products, the plainest first.
 
     A rule that puts two products into one moment whose intervals do not overlap is left out:
     six-hourly products do not stand at the start of their day.
     """
     found: list[Rule] = []
-    for rule in _all_rules(interval, grid, anchor):
+    for rule in _all_rules(interval, grid):
         if not any(rule.repeats(other) for other in found):
             found.append(rule)
     return found
 
 
-def _all_rules(interval: Interval, grid: int | None, anchor: int) -> Iterator[Rule]:
+def _all_rules(interval: Interval, grid: Grid) -> Iterator[Rule]:
     start, last, end = interval.start, interval.last, interval.end
     if start is not None:
         yield Rule("offset from the start", start)
@@ -203,25 +322,26 @@ def _all_rules(interval: Interval, grid: int | None, anchor: int) -> Iterator[Ru
     order = np.argsort(start, kind="stable")
     begins, ends = start[order], end[order] - MILLISECOND
     apart = (begins[1:] > begins[:-1]) & (begins[1:] >= ends[:-1])
-    for rule in _round_rules(interval, grid, anchor):
+    for rule in _round_rules(interval, grid):
         moments = rule.origin[order]
         if not (apart & (moments[1:] == moments[:-1])).any():
             yield rule
 
 
-def _round_rules(interval: Interval, grid: int | None, anchor: int) -> Iterator[Rule]:
+def _round_rules(interval: Interval, grid: Grid) -> Iterator[Rule]:
     # A last moment and the first one after it round differently at .999.
     bases = (("start", interval.start), ("end", interval.last), ("end", interval.end))
-    units = [(name, ticks, 0) for name, ticks in _UNITS]
-    if grid is not None and (grid not in dict(_UNITS).values() or anchor % grid):
-        units.append(("unit of the file", grid, anchor))
     for base, moments in bases:
-        for unit, ticks, zero in units:
-            if moments is None:
-                continue
-            since = moments - zero
-            yield Rule(f"{unit} of the {base}", since // ticks * ticks)
-            yield Rule(f"{unit} nearest to the {base}", (since + ticks // 2) // ticks * ticks)
+        if moments is None:
+            continue
+        for unit, ticks in _UNITS:
+            yield Rule(f"{unit} of the {base}", moments // ticks * ticks)
+            yield Rule(f"{unit} nearest to the {base}", (moments + ticks // 2) // ticks * ticks)
+        if grid.step is not None and not grid.is_on(moments, 0):
+            # Of moments in milliseconds some lie at half a second by chance, which tells nothing.
+            for rounding in ROUNDINGS if grid.step > SECOND else (DOWN, HALF_UP):
+                name = f"{base} in units of the file, {rounding}"
+                yield Rule(name, grid.round(moments, rounding))
     for base, (begin, length) in (("start", interval.start_month), ("end", interval.last_month)):
         yield Rule(f"day in the month of the {base}", begin)
         yield _fraction(f"fraction of the month of the {base}", begin, length)
