@@ -98,6 +98,15 @@ def shared_data() -> Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def cases() -> Path:
+    """Return the folder of small inputs that show faults; skip where it is absent."""
+    folder = Path(__file__).resolve().parents[2] / "shared" / "cases"
+    if not folder.is_dir():
+        pytest.skip("the folder ../shared/cases is absent")
+    return folder
+
+
 DATASET = "EO:TEST:DAT:DAILY"
 QUERY = f"hda://{DATASET}/enddate=2024-05-31/startdate=2024-05-01"
 

@@ -244,6 +244,7 @@ def test_a_file_that_is_replaced_read_and_evicted(
     assert len(replaced) == 1
 
 
+@pytest.mark.filterwarnings("ignore:The product .* has variables")
 @pytest.mark.parametrize("way", ["a product", "a stack of known headers"])
 def test_a_file_that_loses_a_variable_while_it_is_read(
     days: Any, monkeypatch: pytest.MonkeyPatch, way: str

@@ -255,13 +255,19 @@ def digest_of(values: np.ndarray[Any, Any]) -> str:
     Numbers of one kind have it in common however many bytes they take, and in which order.
     """
     if values.dtype.kind in "OUS":
-        texts = [v.decode("latin-1") if isinstance(v, bytes) else str(v) for v in values.ravel()]
-        kind, data = "text", json.dumps(texts).encode()
+        kind, data = "text", json.dumps(list(map(_as_text, values.ravel()))).encode()
     else:
         own = values.dtype.newbyteorder("<").str
         kind = own if own == "<u8" else _WIDE.get(values.dtype.kind, own)
         data = values.astype(kind).tobytes()
     return hashlib.sha256(f"{kind} {values.shape} ".encode() + data).hexdigest()[:32]
+
+
+def _as_text(value: Any) -> str:
+    if isinstance(value, bytes):
+        return value.decode("latin-1")
+    # As text, an array of many numbers is cut short.
+    return str(value.tolist() if isinstance(value, np.ndarray) else value)
 
 
 def array_to_json(values: np.ndarray[Any, Any]) -> dict[str, Any]:

@@ -261,7 +261,9 @@ def _about_grid(mine: VariableHeader, theirs: VariableHeader) -> tuple[str, str]
     """Say by how much two coordinates differ, and whether it is noise; and what to do."""
     away = largest_difference(mine, theirs)
     if away is None or mine.values is None:
-        return "", _GRID_STEP
+        if len(mine.dims) < 2 or mine.dtype.kind != "f":
+            return "", _GRID_STEP
+        return "", f"{_GRID_STEP} If it is only noise, let it pass with grid_tolerance=…."
     steps = np.abs(np.diff(mine.values.astype("f8"), axis=-1))
     step = float(np.median(steps[steps > 0])) if (steps > 0).any() else 0.0
     size = max(float(np.nanmax(np.abs(mine.values.astype("f8")))), 1.0)

@@ -122,18 +122,23 @@ class StackArray(RecipeArray):
             where = np.flatnonzero(numbers == number)
             read = functools.partial(self.stack.read, fetch, number, self.name)
             values = self._read_piece(read, steps[where], key)
+            # xarray calls lists of several lengths by the dtype of their numbers.
+            is_ragged = values is not None and values.dtype == object != self.dtype
+            dtype = np.dtype(object) if is_ragged else self.dtype
             if len(found) == 1 and values is not None:
-                out = values.astype(self.dtype, copy=False)
+                out = values.astype(dtype, copy=False)
                 break
             if out is None:
-                out = np.empty(full, dtype=self.dtype)
+                out = np.empty(full, dtype=dtype)
+            elif is_ragged:
+                out = out.astype(object, copy=False)
             target: tuple[Any, ...] = (*[slice(None)] * out_axis, where)
             out[target] = _missing_value(self.dtype) if values is None else values
         if out is None:
             raise AssertionError
-        # An object that is taken out of an array is no array any more.
-        one = out.take(0, axis=out_axis) if positions.ndim == 0 else out
-        return np.asarray(one, dtype=self.dtype)
+        # With an ellipsis an object that is taken out of an array stays one.
+        first: tuple[Any, ...] = (*[slice(None)] * out_axis, 0, ...)
+        return out[first] if positions.ndim == 0 else out
 
     def _read_piece(
         self,

@@ -229,11 +229,11 @@ def _predict_times(
     placed = Interval.of(axis, starts, ends)
     grid = _grid(axis, encoding, own)
     within = MILLISECOND
-    fits = [
-        _Fit(rule.name, error, exact, stored)
-        for rule in rules(placed, grid)
-        for error, exact, stored in rule.fit(rows, own, within=within, grid=grid)
-    ]
+    fits = _fits(placed, (rows, own), grid, within)
+    if not fits and grid != Grid():
+        # Each file may have units of its own, such as the longest that its few times allow.
+        grid = Grid()
+        fits = _fits(placed, (rows, own), grid, within)
     if not fits:
         return _evenly_spaced(axis, placed, seen, (rows, own), asked)
     # Of rules that miss what was seen by parts of a millisecond, the nearest ones.
@@ -265,6 +265,16 @@ def _predict_times(
         best = _settled(best, ticks, within)
     values, lengths = _joined(axis.times(best.ravel()).reshape(best.shape), seen)
     return Prediction(values, lengths, rules=names)
+
+
+def _fits(interval: Interval, evidence: tuple[Array, Ticks], grid: Grid, within: int) -> list[_Fit]:
+    """Return what each rule says, in each way to round it, that fits the products seen."""
+    rows, own = evidence
+    return [
+        _Fit(rule.name, error, exact, stored)
+        for rule in rules(interval, grid)
+        for error, exact, stored in rule.fit(rows, own, within=within, grid=grid)
+    ]
 
 
 def _evenly_spaced(

@@ -17,6 +17,8 @@ from hda_fsspec.timing.timeaxis import DAY, HOUR, MILLISECOND, SECOND, Axis, Tic
 _UNITS = (("second", SECOND), ("minute", 60 * SECOND), ("hour", HOUR), ("day", DAY))
 #: Fractions of an interval are taken for simple up to here: quarters of an hour of a day.
 _MAX_DIVISOR = 96
+#: What was rounded tells fewer of them apart.
+_MAX_ROUNDED_DIVISOR = 8
 #: What people choose offsets in, the roundest first.
 _ROUND_UNITS = (
     DAY,
@@ -218,7 +220,8 @@ class Rule:
             found: np.ndarray = grid.round(moments, rounding) == seen[few]
             return found
 
-        return _shares_that_fit(seen - origin + shift, span, fits)
+        most = _MAX_ROUNDED_DIVISOR
+        return _shares_that_fit(seen - origin + shift, span, fits, max_divisor=most)
 
     def _exact(self, rows: np.ndarray, seen: Ticks, within: int) -> Iterator[Ticks]:
         if self.span is None:
@@ -268,7 +271,11 @@ def _simple_shares(into: Ticks, span: Ticks, within: int) -> np.ndarray:
 
 
 def _shares_that_fit(
-    into: Ticks, span: Ticks, fits: Callable[[np.ndarray, slice], np.ndarray]
+    into: Ticks,
+    span: Ticks,
+    fits: Callable[[np.ndarray, slice], np.ndarray],
+    *,
+    max_divisor: int = _MAX_DIVISOR,
 ) -> np.ndarray:
     """Return the fraction of the smallest divisor for each step that fits all products seen.
 
@@ -281,7 +288,7 @@ def _shares_that_fit(
     fits : callable
         Says of fractions, one for each step, and of some products which of these they fit.
     """
-    divisors = np.arange(1, _MAX_DIVISOR + 1)[:, None]
+    divisors = np.arange(1, max_divisor + 1)[:, None]
     found = np.rint(into[0] / span[0, 0] * divisors) / divisors
     # A few products rule out nearly all fractions.
     may_fit = fits(found[:, None], slice(_FEW)).all(axis=1) & (found >= 0) & (found <= 1)

@@ -1,0 +1,207 @@
+"""Grids that differ by noise, and odd products: each opens as it is, or is told."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import xarray as xr
+from daily_products import name, product, serve
+
+from hda_fsspec.errors import ProductMismatchError, QueryError
+
+
+def _grid(day: int, lat: Any) -> xr.Dataset:
+    values = np.full((1, 4), float(day))
+    return product(day).drop_dims("x").assign(v=(("time", "lat"), values)).assign_coords(lat=lat)
+
+
+LAT = np.array([0.1, 0.2, 0.3, 0.4])
+NOISE = {
+    "noise": LAT + np.array([0, 1e-9, -1e-9, 0]),
+    "four bytes": LAT.astype("f4"),
+}
+
+
+@pytest.mark.parametrize("scan", [False, True])
+@pytest.mark.parametrize("case", NOISE)
+def test_coordinates_that_differ_by_noise(stacks: Any, case: str, scan: bool) -> None:
+    """They are refused with the number that lets them pass, and pass with it."""
+    serve(stacks, {day: _grid(day, NOISE[case] if day == 2 else LAT) for day in (1, 2, 3)})
+
+    with pytest.raises(ProductMismatchError, match=r"'lat' .*is noise.*grid_tolerance=") as caught:
+        stacks.open(scan=scan).load()
+    enough = float(str(caught.value).split("grid_tolerance=")[1].split(",")[0])
+
+    found = stacks.open(scan=scan, grid_tolerance=enough).load()
+    np.testing.assert_array_equal(found["lat"], LAT)
+    assert found["v"][:, 0].to_numpy().tolist() == [1, 2, 3]
+
+
+@pytest.mark.parametrize("tolerance", [None, 0.01])
+def test_another_grid_is_no_noise(stacks: Any, tolerance: float | None) -> None:
+    """By how much it is off is told, in its own units and in steps of the grid."""
+    serve(stacks, {1: _grid(1, LAT), 2: _grid(2, LAT + 0.05)})
+
+    with pytest.raises(
+        ProductMismatchError, match=r"up to 0.05, which is 0.5 steps .*another grid"
+    ):
+        stacks.open(grid_tolerance=tolerance).load()
+
+
+def test_two_dimensional_coordinates(stacks: Any) -> None:
+    """Coordinates of curved grids are compared with a tolerance, too."""
+    lat = np.linspace(0.0, 1.0, 12).reshape(3, 4)
+
+    def curved(day: int, noise: float) -> xr.Dataset:
+        values = np.full((1, 3, 4), float(day))
+        ds = product(day).drop_dims("x").assign(v=(("time", "j", "i"), values))
+        return ds.assign_coords(lat=(("j", "i"), lat + noise))
+
+    serve(stacks, {1: curved(1, 0), 2: curved(2, 1e-8)})
+
+    with pytest.raises(ProductMismatchError, match=r"'lat' has other values.*grid_tolerance"):
+        stacks.open().load()
+    assert stacks.open(grid_tolerance=1e-7).load()["v"][:, 0, 0].to_numpy().tolist() == [1, 2]
+    with pytest.raises(ProductMismatchError, match=r"'lat' .*up to 1e-08.*noise"):
+        stacks.open(grid_tolerance=1e-9).load()
+
+
+@pytest.mark.parametrize("value", [-1, "0.1", float("nan"), True])
+def test_a_tolerance_is_a_number(stacks: Any, value: Any) -> None:
+    """Anything else is refused before anything is ordered."""
+    serve(stacks, {1: product(1)})
+
+    with pytest.raises(QueryError, match="grid_tolerance"):
+        stacks.open(grid_tolerance=value)
+    assert stacks.emulator.orders == 0
+
+
+def test_a_first_product_without_a_step(stacks: Any, cases: Path) -> None:
+    """It is a product of no step, with all headers known or without."""
+    paths = sorted((cases / "empty-first").glob("*.nc"))
+    stacks.serve({path.name: path for path in paths})
+    wanted = xr.concat([xr.load_dataset(path) for path in paths], "time", join="exact")
+
+    for scan in (False, True):
+        xr.testing.assert_equal(stacks.open(scan=scan, chunks={}).load(), wanted)
+
+
+def test_a_query_of_products_without_a_step(stacks: Any) -> None:
+    """A data set of no step is one, too."""
+    serve(stacks, {day: product(day).isel(time=[]) for day in (1, 2)})
+
+    assert stacks.open(scan=True).load().sizes["time"] == 0
+
+
+def test_missing_times_are_kept_as_they_are(stacks: Any) -> None:
+    """Without a scan they are told in a documented error; with it they are in the index."""
+    made = {day: product(day) for day in (1, 2, 3)}
+    time = np.array(["2024-05-02", "NaT"], "M8[ns]")
+    made[2] = xr.concat([made[2], made[2]], "time", data_vars="minimal").assign_coords(time=time)
+    serve(stacks, made)
+
+    with pytest.raises(ProductMismatchError, match=f"{name(2)} .*2 steps.*scan=True"):
+        stacks.open().load()
+    found = stacks.open(scan=True).load()
+    wanted = xr.concat([made[day] for day in (1, 2, 3)], "time", data_vars="minimal")
+    np.testing.assert_array_equal(found["time"], wanted["time"])
+    np.testing.assert_array_equal(found["v"], wanted["v"])
+
+
+def test_missing_times_in_the_first_product(stacks: Any) -> None:
+    """They tell nothing of where the others stand: it is said so, and a scan helps."""
+    made = {day: product(day) for day in (1, 2)}
+    made[1] = made[1].assign_coords(time=np.array(["NaT"], "M8[ns]"))
+    serve(stacks, made)
+
+    with pytest.raises(ProductMismatchError, match=r"missing values in its index.*scan=True"):
+        stacks.open()
+    assert np.isnat(stacks.open(scan=True)["time"].to_numpy()).tolist() == [True, False]
+
+
+@pytest.mark.parametrize("scan", [False, True])
+def test_several_calendars(stacks: Any, scan: bool) -> None:
+    """Dates of two calendars are no index; the error does not advise what was given."""
+    made = {day: product(day) for day in (1, 2, 3)}
+    times = xr.date_range("2024-05-02T12", periods=1, calendar="360_day", use_cftime=True)
+    made[2] = made[2].assign_coords(time=times)
+    serve(stacks, made)
+
+    with pytest.raises(ProductMismatchError, match=r"360_day|calendar") as caught:
+        stacks.open(scan=scan).load()
+    assert "use_cftime" in str(caught.value)
+    assert "scan=True" not in str(caught.value)
+
+
+def test_two_calendars_of_dates(stacks: Any) -> None:
+    """Neither of them is numpy's, and they do not stack either."""
+    made = {}
+    for day, calendar in ((1, "360_day"), (2, "noleap")):
+        times = xr.date_range(f"2024-05-{day:02}T12", periods=1, calendar=calendar, use_cftime=True)
+        made[day] = product(day).assign_coords(time=times)
+    serve(stacks, made)
+
+    for scan in (False, True):
+        with pytest.raises(ProductMismatchError, match="calendar"):
+            stacks.open(scan=scan).load()
+
+
+@pytest.mark.parametrize("scan", [False, True])
+def test_ragged_variables(stacks: Any, scan: bool) -> None:
+    """A dimension that is longer in one product than in another is a documented error."""
+    made = {
+        day: product(day, obs=("row", np.arange(float(day))), n=("time", [day])) for day in (1, 2)
+    }
+    serve(stacks, made)
+
+    with pytest.raises(ProductMismatchError, match=r"'row' has 2 elements, not 1"):
+        stacks.open(scan=scan).load()
+    assert stacks.open(scan=scan, drop_variables="obs").load()["n"].to_numpy().tolist() == [1, 2]
+
+
+@pytest.mark.parametrize("scan", [False, True])
+def test_lists_of_several_lengths(stacks: Any, scan: bool) -> None:
+    """NetCDF's lists are stacked as lists; one that lacks the dimension is compared to its end."""
+    netcdf = pytest.importorskip("netCDF4")
+    paths = {}
+    for day in (1, 2, 3):
+        paths[name(day)] = stacks.folder / name(day)
+        product(day).to_netcdf(paths[name(day)])
+        with netcdf.Dataset(paths[name(day)], "a") as file:
+            kind = file.createVLType(np.int32, "numbers")
+            file.createVariable("obs", kind, ("time", "x"))
+            file.createVariable("fixed", kind, ("x",))
+            for column in range(3):
+                file["obs"][0, column] = np.arange(day + column, dtype="i4")
+                file["fixed"][column] = np.arange(3000, dtype="i4") + (day == 3) * 5
+    stacks.serve(paths)
+
+    with pytest.raises(ProductMismatchError, match=f"{name(3)} .*'fixed'"):
+        stacks.open(scan=scan).load()
+    found = stacks.open(scan=scan, drop_variables="fixed")["obs"]
+    assert [len(numbers) for numbers in found.load().to_numpy().ravel()] == [
+        1,
+        2,
+        3,
+        2,
+        3,
+        4,
+        3,
+        4,
+        5,
+    ]
+    assert found.isel(time=1, x=2).item().tolist() == [0, 1, 2, 3]
+
+
+def test_nothing_advises_a_scan_that_was_given(stacks: Any) -> None:
+    """With all headers read, what does not fit is told with another step."""
+    made = {day: product(day) for day in (1, 2, 3)}
+    made[3] = made[3].assign(v=(("time", "x"), [["a", "b", "c"]]))
+    serve(stacks, made)
+
+    with pytest.raises(ProductMismatchError) as caught:
+        stacks.open(scan=True)
+    assert "scan=True" not in str(caught.value)

@@ -1,0 +1,373 @@
+"""Where the products of a stack stand in time: as their files say, or it is told."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import xarray as xr
+from daily_products import DAY, HOUR, name, product, serve
+
+from hda_fsspec.errors import ProductMismatchError, QueryError
+
+
+def _whole_days(rounding: Callable[[np.ndarray], np.ndarray], month: int) -> xr.Dataset:
+    first, after = (np.datetime64("2021-01", "M") + n for n in (month - 1, month))
+    middle = (first.astype("M8[D]") - after.astype("M8[D]")).astype(int) / -2
+    number = (first.astype("M8[D]") - np.datetime64("1850-01-01")).astype(int) + middle
+    return xr.Dataset(
+        {"v": ("time", [float(month)])},
+        coords={
+            "time": (
+                "time",
+                np.asarray([rounding(np.asarray(number))], "i4"),
+                {"units": "days since 1850-01-01"},
+            )
+        },
+    )
+
+
+ROUNDINGS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    "to even": np.round,
+    "halves up": lambda number: np.floor(number + 0.5),
+    "halves down": lambda number: np.ceil(number - 0.5),
+    "down": np.floor,
+}
+
+
+@pytest.mark.parametrize("rounding", ROUNDINGS)
+def test_the_middle_of_months_in_whole_days(stacks: Any, rounding: str) -> None:
+    """However the writer has rounded: each month stands where its file says, or is refused."""
+    made = {f"m_2021{m:02}.nc": _whole_days(ROUNDINGS[rounding], m) for m in range(1, 13)}
+    paths = stacks.serve(made, profile="month")
+    wanted = np.concatenate([xr.load_dataset(path)["time"].to_numpy() for path in paths])
+
+    found = stacks.open(chunks={})
+
+    assert stacks.emulator.orders <= 3
+    np.testing.assert_array_equal(found["time"], wanted)
+    np.testing.assert_array_equal(found["v"].load(), np.arange(1.0, 13))
+
+
+def test_monthly_means_of_the_case(stacks: Any, cases: Path) -> None:
+    """Rounded to whole days by numpy: twelve right months, from three headers."""
+    paths = sorted((cases / "time-whole-days").glob("*.nc"))
+    stacks.serve({path.name: path for path in paths}, profile="month")
+
+    found = stacks.open(chunks={}).load()
+
+    wanted = [xr.load_dataset(path)["time"].to_numpy() for path in paths]
+    np.testing.assert_array_equal(found["time"], np.concatenate(wanted))
+    assert stacks.emulator.orders == len(paths)
+
+
+OFF_BY_ONE = {
+    "a day in whole days": ("days since 1950-01-01", "i4", DAY),
+    "an hour in whole hours": ("hours since 1900-01-01", "i4", HOUR),
+    "a minute in whole minutes": ("minutes since 1970-01-01", "i4", np.timedelta64(1, "m")),
+    "a second in whole seconds": ("seconds since 1981-01-01", "i4", np.timedelta64(1, "s")),
+    "a millisecond": ("milliseconds since 1970-01-01", "i8", np.timedelta64(1, "ms")),
+    "a float of days": ("days since 1950-01-01", "f4", np.timedelta64(169, "s")),
+    "a float of hours": ("hours since 1900-01-01", "f4", np.timedelta64(450, "s")),
+    "a second in long floats": ("days since 1950-01-01", "f8", np.timedelta64(1, "s")),
+    "two microseconds in long floats": ("hours since 1950-01-01", "f8", np.timedelta64(2, "us")),
+}
+
+
+@pytest.mark.filterwarnings("ignore:Times can't be serialized faithfully")
+@pytest.mark.parametrize("case", OFF_BY_ONE)
+def test_one_unit_off_is_another_time(stacks: Any, case: str) -> None:
+    """A product that stands one unit of its file elsewhere is refused, and the others are read."""
+    units, dtype, away = OFF_BY_ONE[case]
+    unit = {"da": DAY, "ho": HOUR, "mi": None}.get(units[:2])
+    unit = (
+        unit
+        or {
+            "seconds": np.timedelta64(1, "s"),
+            "minutes": np.timedelta64(1, "m"),
+            "milliseconds": np.timedelta64(1, "ms"),
+        }[units.split()[0]]
+    )
+    made = {}
+    for day in range(1, 7):
+        time = np.datetime64(f"2024-05-{day:02}", "ns") + (away if day == 4 else 0 * DAY)
+        number = (time - np.datetime64(units[-10:], "ns")) / unit
+        raw = np.array([number]).astype(dtype)
+        ds = product(day).drop_vars("time")
+        made[day] = ds.assign_coords(time=("time", raw, {"units": units}))
+    serve(stacks, made)
+
+    found = stacks.open(chunks={})
+
+    good = [0, 1, 2, 4, 5]
+    assert found["v"].isel(time=good, x=0).load().to_numpy().tolist() == [1, 2, 3, 5, 6]
+    with pytest.raises(ProductMismatchError, match=rf"{name(4)} .* was predicted.*scan=True"):
+        found["v"].isel(time=3).load()
+    if case.startswith("a day"):
+        with pytest.raises(QueryError, match=f"{name(4)} and {name(5)}"):
+            stacks.open(scan=True)
+        return
+    scanned = stacks.open(scan=True).load()
+    assert scanned["v"][:, 0].to_numpy().tolist() == [1, 2, 3, 4, 5, 6]
+    assert scanned["time"].to_numpy()[3] != found["time"].to_numpy()[3]
+
+
+def test_hours_that_are_counted_from_one(stacks: Any) -> None:
+    """A file of the hours 1 to 24 among files of 0 to 23 is told."""
+    made = {}
+    for day in range(1, 5):
+        first = np.datetime64(f"2024-05-{day:02}", "ns") + (HOUR if day == 3 else 0 * HOUR)
+        times = first + np.arange(24) * HOUR
+        ds = xr.Dataset({"v": ("time", np.arange(24.0))}, coords={"time": times})
+        ds["time"].encoding = {"units": "hours since 1900-01-01", "dtype": "i4"}
+        made[day] = ds
+    serve(stacks, made)
+
+    found = stacks.open(chunks={})
+
+    with pytest.raises(ProductMismatchError, match=name(3)):
+        found["v"].load()
+
+
+@pytest.mark.parametrize("dtype", ["f4", "f8", "i8"])
+def test_products_that_count_from_their_own_day(stacks: Any, dtype: str) -> None:
+    """Each file has units of its own, in whatever numbers: its times are compared by those."""
+    made = {}
+    for day in range(1, 7):
+        hours = np.array([1, 7, 13, 19])
+        units = f"hours since 2024-05-{day:02}"
+        ds = xr.Dataset({"v": ("time", hours + 100.0 * day)})
+        made[day] = ds.assign_coords(time=("time", hours.astype(dtype), {"units": units}))
+    serve(stacks, made)
+    wanted = xr.concat([xr.decode_cf(ds) for ds in made.values()], "time")
+
+    found = stacks.open(chunks={})
+
+    assert stacks.emulator.orders == 1
+    xr.testing.assert_equal(found.load(), wanted)
+
+
+def test_jitter_of_floats_is_that_of_the_files(stacks: Any) -> None:
+    """Noon in seconds of four bytes is up to a minute away from noon: as in each file."""
+    made, times = {}, []
+    for day in range(1, 20):
+        number = np.float32(
+            (np.datetime64(f"2024-05-{day:02}T12") - np.datetime64("1981-01-01T00"))
+            / np.timedelta64(1, "s")
+        )
+        ds = product(day).drop_vars("time")
+        attrs = {"units": "seconds since 1981-01-01"}
+        made[day] = ds.assign_coords(time=("time", [number], attrs))
+        times.append(xr.decode_cf(made[day])["time"].to_numpy()[0])
+    assert len({(time - np.datetime64("2024-05-01T12")) % DAY for time in times}) > 1
+    serve(stacks, made)
+
+    found = stacks.open(chunks={})
+
+    assert stacks.emulator.orders <= 2
+    np.testing.assert_array_equal(found["time"], np.array(times))
+    assert found["v"].load().sizes["time"] == 19
+
+
+def test_products_stand_in_the_order_of_their_own_times(stacks: Any) -> None:
+    """The catalogue's order is another one: slices by time work, scanned or read before."""
+    order = {1: 3, 2: 1, 3: 2}
+    made = {day: product(own).assign(n=("time", [own])) for day, own in order.items()}
+    serve(stacks, made)
+
+    found = stacks.open(scan=True, chunks={}, product_coord="product")
+
+    assert found["n"].load().to_numpy().tolist() == [1, 2, 3]
+    assert found["product"].to_numpy().tolist() == [name(2), name(3), name(1)]
+    assert found["v"].sel(time=slice("2024-05-02", "2024-05-03")).sizes["time"] == 2
+    assert stacks.open()["n"].to_numpy().tolist() == [1, 2, 3]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert found["v"].isel(x=0).load().to_numpy().tolist() == [1, 2, 3]
+
+
+def _run(day: int, steps: int = 4) -> xr.Dataset:
+    """Return a run of a forecast: steps of 12 hours from the start of a day."""
+    times = np.datetime64(f"2024-05-{day:02}", "ns") + np.arange(steps) * 12 * HOUR
+    ds = xr.Dataset({"v": ("time", day * 100.0 + np.arange(steps))}, coords={"time": times})
+    ds["time"].encoding = {"units": "hours since 1970-01-01", "dtype": "i4"}
+    return ds
+
+
+RUNS = {
+    "latest": [100, 101, 200, 201, 300, 301, 302, 303],
+    "earliest": [100, 101, 102, 103, 202, 203, 302, 303],
+}
+
+
+@pytest.mark.parametrize("scan", [False, True])
+@pytest.mark.parametrize("on_overlap", RUNS)
+@pytest.mark.parametrize("hours", [24, 6])
+def test_runs_that_overlap(stacks: Any, on_overlap: Any, scan: bool, hours: int) -> None:
+    """Each time is of one run; whether the catalogue's intervals overlap does not matter."""
+    shift = {"startdate": lambda i: f"2024-05-{i[8:10]}T00:00:00.000Z"}
+    shift["enddate"] = lambda i: f"2024-05-{i[8:10]}T{hours - 1:02}:59:59.999Z"
+    serve(stacks, {day: _run(day) for day in (1, 2, 3)}, fields=shift)
+
+    with pytest.raises(QueryError, match=f"{name(1)} and {name(2)} .*on_overlap"):
+        stacks.open(scan=scan)
+    found = stacks.open(scan=scan, on_overlap=on_overlap, chunks={}, product_coord="product")
+
+    assert found["v"].compute().to_numpy().tolist() == RUNS[on_overlap]
+    assert (np.diff(found["time"].to_numpy()) == 12 * HOUR).all()
+    owners = [f"p_2024050{int(value) // 100}.nc" for value in RUNS[on_overlap]]
+    assert found["product"].to_numpy().tolist() == owners
+    assert found["v"].chunks == (tuple(owners.count(name(day)) for day in (1, 2, 3)),)
+
+
+def test_a_run_that_is_covered_is_not_read(stacks: Any) -> None:
+    """Of two versions of a product only the preferred one is ordered."""
+    served = {name(1): _run(1, 2), "v2_20240501.nc": _run(1, 2), name(2): _run(2, 2)}
+    published = {name(1): "2024-06-01", "v2_20240501.nc": "2024-07-01", name(2): "2024-06-01"}
+    fields = {"publication": lambda i: f"{published[i]}T00:00:00.000Z"}
+    stacks.serve(served, fields=fields)
+
+    found = stacks.open(on_overlap="latest", chunks={}, scan=True)
+    stacks.evict()
+    downloads = stacks.emulator.downloads
+
+    assert found["v"].compute().sizes["time"] == 4
+    assert stacks.emulator.downloads == downloads + 2
+    assert [p.product_id for p in found["v"].hda.products] == ["v2_20240501.nc", name(2)]
+    assert stacks.open(on_overlap="earliest")["v"].hda.products[0].product_id == name(1)
+
+
+def test_single_steps_at_one_time(stacks: Any) -> None:
+    """Steps of several runs, a file each: the latest run is taken."""
+    starts = {"a_20240501.nc": "2024-05-01", "b_20240502.nc": "2024-05-02"}
+    made = {key: product(5).assign(n=("time", [n])) for n, key in enumerate(starts)}
+    fields = {
+        "startdate": lambda i: f"{starts[i]}T00:00:00.000Z",
+        "enddate": lambda i: f"{starts[i]}T06:00:00.000Z",
+    }
+    stacks.serve(made, fields=fields)
+
+    with pytest.raises(QueryError, match=r"a_20240501.nc and b_20240502.nc .*same time"):
+        stacks.open(scan=True)
+    assert stacks.open(scan=True, on_overlap="latest")["n"].to_numpy().tolist() == [1]
+    assert stacks.open(scan=True, on_overlap="earliest")["n"].to_numpy().tolist() == [0]
+
+
+def test_nothing_tells_which_run_is_later(stacks: Any) -> None:
+    """Equal starts and no publication: it is not decided by chance."""
+    stacks.serve({"a_20240501.nc": product(1), "b_20240501.nc": product(1)})
+
+    with pytest.raises(QueryError, match="does not tell which is the later"):
+        stacks.open(on_overlap="latest")
+
+
+@pytest.mark.parametrize("value", ["newest", None, 1])
+def test_ways_to_treat_overlaps(stacks: Any, value: Any) -> None:
+    """Another word is refused with those that there are."""
+    serve(stacks, {1: product(1)})
+
+    with pytest.raises(QueryError, match='"raise", "latest" or "earliest"'):
+        stacks.open(on_overlap=value)
+
+
+def test_tiles_at_one_time_are_no_versions(stacks: Any) -> None:
+    """Products of one time in different places are told as such, with the ways that exist."""
+    boxes = {"a_20240501.nc": (0.0, 0.0, 1.0, 1.0), "b_20240501.nc": (5.0, 5.0, 6.0, 6.0)}
+    stacks.serve({key: product(1) for key in boxes}, fields={"bbox": boxes.__getitem__})
+
+    with pytest.raises(QueryError, match="as tiles do") as caught:
+        stacks.open()
+    assert "versions" not in str(caught.value)
+    assert "open_datatree" in str(caught.value)
+
+
+def _message(step: int, run: int = 1) -> xr.Dataset:
+    """Return what one message of a forecast is: all its times are single values."""
+    time = np.datetime64(f"2024-05-{run:02}", "ns")
+    ds = product(1).isel(time=0, drop=True)
+    names = {"time": time, "step": step * HOUR, "valid_time": time + step * HOUR}
+    ds = ds.assign_coords({key: ((), value) for key, value in names.items()})
+    ds["time"].attrs["standard_name"] = "forecast_reference_time"
+    ds["valid_time"].attrs["standard_name"] = "time"
+    ds["step"].attrs["standard_name"] = "forecast_period"
+    for key in ("time", "valid_time"):
+        ds[key].encoding = {"units": "seconds since 1970-01-01", "dtype": "i8"}
+    return ds.assign(v=ds["v"] * 0 + step + 1000 * run)
+
+
+def _at_valid_time(key: str) -> str:
+    run, step = (int(part) for part in key[2:-3].split("_"))
+    time = np.datetime64(f"2024-05-{run:02}T00", "ms") + np.timedelta64(step, "h")
+    return f"{time}Z"
+
+
+@pytest.mark.parametrize("scan", [False, True])
+@pytest.mark.parametrize(
+    ("messages", "dim", "along"),
+    [
+        ([(1, 0), (1, 6), (1, 12), (1, 18)], "step", {"valid_time"}),
+        ([(1, 0), (2, 0), (3, 0), (4, 0)], "time", {"valid_time"}),
+        ([(1, 6), (1, 12), (2, 6), (2, 12)], "valid_time", {"time", "step"}),
+    ],
+    ids=["steps of a run", "analyses", "steps of runs"],
+)
+def test_single_times_that_differ_are_stacked(
+    stacks: Any, messages: list[tuple[int, int]], dim: str, along: set[str], scan: bool
+) -> None:
+    """The time that differs is the dimension, and the others that differ lie along it."""
+    made = {f"m_{run}_{step:02}.nc": _message(step, run) for run, step in messages}
+    fields = {"startdate": _at_valid_time, "enddate": _at_valid_time}
+    stacks.serve(made, fields=fields)
+
+    found = stacks.open(scan=scan, chunks={}, decode_timedelta=True)
+
+    assert stacks.emulator.orders <= (4 if scan else 3)
+    parts = [xr.load_dataset(stacks.folder / key, decode_timedelta=True) for key in made]
+    wanted = xr.concat(parts, dim, coords="different", compat="equals")
+    xr.testing.assert_equal(found.load(), wanted)
+    for variable in along:
+        assert found[variable].dims == (dim,)
+    for variable in {"time", "step", "valid_time"} - along - {dim}:
+        assert found[variable].dims == ()
+
+
+def test_messages_of_durations_say_hours(stacks: Any) -> None:
+    """A step that is not the one predicted is told as people say it."""
+    made = {f"m_1_{step:02}.nc": _message(step + 6 * (step == 12)) for step in (0, 6, 12, 24)}
+    fields = {"startdate": _at_valid_time, "enddate": _at_valid_time}
+    stacks.serve(made, fields=fields)
+
+    with pytest.raises(ProductMismatchError, match="step is 18 hours, where 12 hours was"):
+        stacks.open(decode_timedelta=True).load()
+
+
+GRIB = ("fc_step00.grib", "fc_step12.grib", "fc_step24.grib", "fc_step36.grib")
+
+
+@pytest.mark.parametrize("scan", [False, True])
+@pytest.mark.parametrize("given", [{}, {"concat_dim": "step"}, {"concat_dim": "valid_time"}])
+def test_grib_files_of_one_step(stacks: Any, cases: Path, given: Any, scan: bool) -> None:
+    """The commonest layout of GRIB opens without options, along the step."""
+    pytest.importorskip("cfgrib")
+    date = {"startdate": lambda i: f"2024-05-{1 + GRIB.index(i):02}T00:00:00.000Z"}
+    date["enddate"] = lambda i: f"2024-05-{1 + GRIB.index(i):02}T23:59:59.999Z"
+    stacks.serve({key: cases / "grib-one-time" / key for key in GRIB}, fields=date)
+
+    found = stacks.open(scan=scan, **given).load()
+
+    dim = given.get("concat_dim", "step")
+    assert found["t"].dims == (dim, "latitude", "longitude")
+    assert (found["step"].to_numpy() / HOUR).tolist() == [0, 12, 24, 36]
+    assert found["time"].dims == ()
+    parts = [
+        xr.load_dataset(cases / "grib-one-time" / key, engine="cfgrib", indexpath="")
+        for key in GRIB
+    ]
+    np.testing.assert_array_equal(found["t"], np.stack([part["t"].values for part in parts]))
+    np.testing.assert_array_equal(
+        found["valid_time"], [part["valid_time"].values for part in parts]
+    )
