@@ -305,3 +305,70 @@ def test_calendars_do_not_mix() -> None:
 
     with pytest.raises(UnpredictableError, match="different kinds"):
         predict(*_days(3), known)
+
+
+def test_steps_that_are_evenly_spaced() -> None:
+    """Steps of a run that the catalogue shows a day each: three products tell by how much."""
+    starts, ends = _days(9)
+    steps = (np.arange(9) * 6).astype("m8[h]").astype("m8[ns]")
+    seen = [0, 8]
+    while (p := predict(starts, ends, _known(steps, *seen))).ask:
+        seen += p.ask
+
+    assert seen == [0, 8, 4]
+    assert p.rules == ("evenly spaced",)
+    np.testing.assert_array_equal(p.values, steps)
+
+
+@pytest.mark.parametrize("odd", [1, 4, 8])
+def test_steps_that_are_nearly_evenly_spaced(odd: int) -> None:
+    """One of three that is a second off refutes it."""
+    starts, ends = _days(9)
+    steps = (np.arange(9) * 6).astype("m8[h]").astype("m8[ns]")
+    steps[odd] += np.timedelta64(1, "s")
+
+    with pytest.raises(UnpredictableError, match="no rule fits the 3 headers"):
+        predict(starts, ends, _known(steps, *sorted({0, 4, odd, 8})[-3:]))
+
+
+def test_steps_that_divide_to_no_whole_microsecond() -> None:
+    """A spacing that times cannot have is none."""
+    starts = np.datetime64("2024-01-01", "us") + np.array([0, 1, 3, 7]) * DAY
+    steps = np.array([0, 1, 3, 7]) * np.timedelta64(1, "us")
+    starts[1] += np.timedelta64(1, "us")
+
+    with pytest.raises(UnpredictableError, match="no rule fits"):
+        predict(starts, starts + DAY, _known(steps.astype("m8[ns]"), 0, 2, 3))
+
+
+def test_products_without_a_step_tell_nothing() -> None:
+    """Another one is looked at, and the lengths of those that were seen are kept."""
+    starts, ends = _days(5)
+    noon = starts.astype("M8[ns]") + 12 * HOUR
+    empty = Known(0, noon[:0])
+
+    first = predict(starts, ends, [empty])
+    second = predict(starts, ends, [empty, *_known(noon, *first.ask)])
+
+    assert first.ask == (1,)
+    assert second.lengths.tolist() == [0, 1, 1, 1, 1]
+    np.testing.assert_array_equal(second.values, noon[1:])
+    with pytest.raises(UnpredictableError, match="3 products that were read have no step"):
+        predict(starts, ends, [Known(piece, noon[:0]) for piece in (0, 1, 2)])
+
+
+@pytest.mark.parametrize("parity", [0, 1])
+def test_halves_that_are_rounded_to_even(parity: int) -> None:
+    """Which halves are rounded up follows from the numbers that a file stores."""
+    starts, ends = _months(24)
+    epoch = np.datetime64("1950-01-01", "D") + parity
+    halves = (ends + MILLISECOND - starts) // 2 + (starts - epoch.astype("M8[us]"))
+    days = np.round(halves / DAY).astype("m8[D]")
+    truth = (epoch + days).astype("M8[ns]")
+    encoding = TimeEncoding(f"days since {epoch}", None, np.dtype("i4"))
+    seen = [0]
+    while (p := predict(starts, ends, _known(truth, *seen, encoding=encoding))).ask:
+        seen += p.ask
+
+    assert len(seen) <= 3
+    np.testing.assert_array_equal(p.values, truth)
