@@ -100,7 +100,7 @@ class Served:
     @property
     def account(self) -> dict[str, str]:
         """How to reach it, by the names of both clients' settings."""
-        return {"url": self.url, "user": self.user, "password": self.password}
+        return {"endpoint_url": self.url, "user": self.user, "password": self.password}
 
     def options(self, cache_dir: Any) -> dict[str, Any]:
         """Return storage options with a cache folder."""

@@ -30,7 +30,7 @@ if given["what"] == "hda":
     import hda
     logging.getLogger("hda").setLevel(logging.CRITICAL)
     imported = time.perf_counter()
-    account = {name: given["options"][name] for name in ("url", "user", "password")}
+    account = {name: given["options"][name] for name in ("endpoint_url", "user", "password")}
     client = hda.Client(hda.Configuration(**account, path="/nonexistent"), progress=False)
     found = len(client.search(given["request"]))
 else:

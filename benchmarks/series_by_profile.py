@@ -102,12 +102,7 @@ def outcomes(files: list[Path], series: Series, wanted: xr.Dataset) -> Iterator[
         products = [dated_product(path.name, path, profile=profile) for path in files]
         catalogue = Catalogue([DatasetEntry(DATASET, products)])
         with Emulator(catalogue) as emulator, tempfile.TemporaryDirectory() as scratch:
-            options = {
-                "url": emulator.url,
-                "user": emulator.user,
-                "password": emulator.password,
-                "cache_dir": Path(scratch) / "cache",
-            }
+            options = {**emulator.storage_options, "cache_dir": Path(scratch) / "cache"}
             outcome = opened(options, wanted, emulator, scan=series.scan)
             if outcome.startswith("error"):
                 scanned = opened(options, wanted, emulator, scan=True)

@@ -140,9 +140,7 @@ def _copy_one_time(data: Any, month: Any, index: int) -> None:
 
 def _options(emulator: Emulator, cache_dir: Path) -> dict[str, Any]:
     """Return every setting, so that the user's do not count."""
-    settings = Settings(
-        url=emulator.url, user=emulator.user, password=emulator.password, cache_dir=cache_dir
-    )
+    settings = Settings(**emulator.storage_options, cache_dir=cache_dir)
     return {name: getattr(settings, name) for name in SETTING_NAMES}
 
 

@@ -49,7 +49,7 @@ def read_rc(path: Path) -> dict[str, str]:
         elif key == "url":
             logger.info(
                 "The url line of %s is ignored: only user and password are read from it. "
-                "Set HDA_URL to use another broker.",
+                "Give endpoint_url, or set HDA_URL, to use another broker.",
                 path,
             )
     with _lock:

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import dataclasses
 import decimal
+import difflib
 import functools
 import math
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urlsplit
@@ -94,7 +95,7 @@ def _verify(value: object) -> bool | str:
 
 
 @functools.lru_cache(maxsize=64)
-def _url(value: object) -> str:
+def _address(value: object) -> str:
     """Normalise the broker's base URL: it ends in a slash and holds no ``api/v1``."""
     text = str(value).strip()
     parts = urlsplit(text)
@@ -121,7 +122,7 @@ def _absolute(text: str) -> Path:
 
 
 _CONVERTERS: Mapping[str, Callable[[object], Any]] = {
-    "url": _url,
+    "endpoint_url": _address,
     "user": str,
     "password": str,
     "accept_terms": _boolean,
@@ -137,7 +138,11 @@ _CONVERTERS: Mapping[str, Callable[[object], Any]] = {
     "max_products": _count,
     "verify": _verify,
 }
-_VARIABLES = tuple((name, f"HDA_{name.upper()}") for name in _CONVERTERS)
+_OFFICIAL_URL = "HDA_URL"  # what the official client reads; our own name for it counts first
+_VARIABLES = (
+    ("endpoint_url", _OFFICIAL_URL),
+    *((name, f"HDA_{name.upper()}") for name in _CONVERTERS),
+)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -150,7 +155,7 @@ class Settings:
 
     Attributes
     ----------
-    url : str
+    endpoint_url : str
         Address of the broker, with or without ``api/v1``.
     user, password : str or None
         Credentials; needed at the first request only.
@@ -181,7 +186,7 @@ class Settings:
         TLS verification, or the path of a CA bundle.
     """
 
-    url: str = DEFAULT_URL
+    endpoint_url: str = DEFAULT_URL
     user: str | None = None
     password: str | None = dataclasses.field(default=None, repr=False, compare=False)
     accept_terms: bool = False
@@ -229,28 +234,29 @@ class Settings:
         return {name: found[name][0] if name in found else "default" for name in _CONVERTERS}
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _resolve_again, ({**dict(self._given), "url": self.url, "user": self.user},)
+        return _resolve_again, (
+            {**dict(self._given), "endpoint_url": self.endpoint_url, "user": self.user},
+        )
 
     @property
     def account(self) -> tuple[str, str]:
         """What orders and quota are kept by: the broker's address and the user."""
-        return (self.url, self.user or "")
+        return (self.endpoint_url, self.user or "")
 
 
 def _find(given: Mapping[str, Any]) -> dict[str, tuple[str, Any]]:
     """Return each setting that stands somewhere: where, and its converted value."""
     explicit = {k: v for k, v in given.items() if v is not None or k == "cache_max_bytes"}
     config = {k: v for k, v in dict(fsspec_config.get("hda", {})).items() if v is not None}
-    environment = {
-        name: value for name, variable in _VARIABLES if (value := os.environ.get(variable))
-    }
+    variables = {name: variable for name, variable in _VARIABLES if os.environ.get(variable)}
+    environment = {name: os.environ[variable] for name, variable in variables.items()}
     sources: list[tuple[str, Mapping[str, Any]]] = [
         ("argument", explicit),
         ("fsspec config 'hda'", config),
         ("environment variable", environment),
     ]
     for source, values in sources:
-        _refuse_unknown(source, values)
+        refuse_unknown_settings(values, source)
     user = next((str(values["user"]) for _, values in sources if "user" in values), None)
     if user is None or not any(
         "password" in values and str(values.get("user", user)) == user for _, values in sources
@@ -262,7 +268,7 @@ def _find(given: Mapping[str, Any]) -> dict[str, tuple[str, Any]]:
         for source, values in sources if name in present else ():
             if name not in values or (name == "password" and _is_of_another(values, found)):
                 continue
-            where = f"{source} HDA_{name.upper()}" if values is environment else source
+            where = f"{source} {variables[name]}" if values is environment else source
             found[name] = (where, _convert(name, values[name], convert, where))
             break
     return found
@@ -277,14 +283,23 @@ def _is_of_another(values: Mapping[str, Any], found: Mapping[str, tuple[str, Any
     return user is not None and "user" in found and str(user) != found["user"][1]
 
 
-def _refuse_unknown(source: str, values: Mapping[str, Any]) -> None:
-    unknown = values.keys() - _CONVERTERS.keys()
+def refuse_unknown_settings(names: Iterable[str], source: str) -> None:
+    """Raise ConfigurationError for the first name that is no setting, naming the nearest ones."""
+    unknown = sorted(set(names) - SETTING_NAMES)
     if unknown:
+        near = _nearest_names(unknown[0])
+        hint = f" Did you mean {' or '.join(map(repr, near))}?" if near else ""
         msg = (
-            f"Unknown setting {min(unknown)!r} ({source}). "
+            f"Unknown setting {unknown[0]!r} ({source}).{hint} "
             f"The settings are: {', '.join(_CONVERTERS)}."
         )
         raise ConfigurationError(msg)
+
+
+def _nearest_names(unknown: str) -> list[str]:
+    word = unknown.lower()
+    of_parts = [name for name in _CONVERTERS if word in name.split("_")]
+    return of_parts or difflib.get_close_matches(word, _CONVERTERS, n=2)
 
 
 def _convert(name: str, value: Any, convert: Callable[[object], Any], source: str) -> Any:

@@ -178,8 +178,7 @@ class Bench:
 
     def settings(self, emulator: Emulator, **settings: Any) -> dict[str, Any]:
         """Return storage options for an emulator."""
-        account = {"url": emulator.url, "user": emulator.user, "password": emulator.password}
-        return {**account, "cache_dir": self.cache_dir, **settings}
+        return {**emulator.storage_options, "cache_dir": self.cache_dir, **settings}
 
     def filesystem(self, emulator: Emulator, **settings: Any) -> HDAFileSystem:
         """Return a filesystem with its cache in the folder of the test."""

@@ -125,8 +125,8 @@ CASES = {
     "no address": Case(
         f"hda://{DATASET}/{MAY}",
         ConfigurationError,
-        ("'gateway.example'", "'url'", "give an address such as https://"),
-        settings={"url": "gateway.example"},
+        ("'gateway.example'", "'endpoint_url'", "give an address such as https://"),
+        settings={"endpoint_url": "gateway.example"},
     ),
 }
 
@@ -245,7 +245,7 @@ def test_an_unreachable_host(
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("HDA_PASSWORD", WRONG_PASSWORD)
-        words = ["--url", f"http://{address}/hda-broker", "--user", "ann"]
+        words = ["--endpoint-url", f"http://{address}/hda-broker", "--user", "ann"]
         code = main([*words, "--cache-dir", str(bench.cache_dir), "get", f"hda://{DATASET}/{MAY}"])
 
     err = capsys.readouterr().err
@@ -292,14 +292,21 @@ def test_a_url_that_is_no_broker(
         thread.start()
         try:
             url = f"http://127.0.0.1:{server.server_address[1]}/"
-            given = {"url": url, "user": "ann", "password": WRONG_PASSWORD}
+            given = {"endpoint_url": url, "user": "ann", "password": WRONG_PASSWORD}
             began = time.monotonic()
             fs = bench.filesystem(bench.start(1), **given)
             with pytest.raises(BrokerError) as caught:
                 fs.ls(f"hda://{DATASET}/{MAY}")
             with pytest.MonkeyPatch.context() as patch:
                 patch.setenv("HDA_PASSWORD", WRONG_PASSWORD)
-                words = ["--url", url, "--user", "ann", "--cache-dir", str(bench.cache_dir)]
+                words = [
+                    "--endpoint-url",
+                    url,
+                    "--user",
+                    "ann",
+                    "--cache-dir",
+                    str(bench.cache_dir),
+                ]
                 code = main(["ls", *words, f"hda://{DATASET}/{MAY}"])
         finally:
             server.shutdown()

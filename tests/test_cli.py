@@ -170,7 +170,14 @@ def test_get_without_a_folder_copies_here(
 def test_get_with_delivered_names(bench: Any, run: Run) -> None:
     """``--delivered-names`` names files as the service does, where that differs from the id."""
     running = bench.start(2, entry={"ids_with_suffix": False}, password=PASSWORD)
-    settings = ["--url", running.url, "--user", running.user, "--cache-dir", bench.cache_dir]
+    settings = [
+        "--endpoint-url",
+        running.url,
+        "--user",
+        running.user,
+        "--cache-dir",
+        bench.cache_dir,
+    ]
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("HDA_PASSWORD", PASSWORD)
         by_id = run(*settings, "get", bench.query, bench.folder / "a")

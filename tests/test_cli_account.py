@@ -133,7 +133,14 @@ def test_login_never_asks_where_the_password_would_show(
 def test_login_check_writes_only_what_works(bench: Any, run: Run) -> None:
     """``--check`` logs in first: a refused password is an error, and nothing is written."""
     emulator = bench.start(1, password=PASSWORD)
-    words = ["login", "--check", "--url", emulator.url, "--cache-dir", str(bench.cache_dir)]
+    words = [
+        "login",
+        "--check",
+        "--endpoint-url",
+        emulator.url,
+        "--cache-dir",
+        str(bench.cache_dir),
+    ]
 
     refused, _, err = run(*words, user=emulator.user, password="wrong-one")
     assert refused == 1
@@ -160,13 +167,15 @@ def test_doctor_finds_all_well(bench: Any, run: Run) -> None:
     emulator = bench.start(1, password=PASSWORD)
     run("login", user=emulator.user)
 
-    code, out, _ = run("doctor", "--url", emulator.url, "--cache-dir", str(bench.cache_dir))
+    code, out, _ = run(
+        "doctor", "--endpoint-url", emulator.url, "--cache-dir", str(bench.cache_dir)
+    )
 
     lines = out.splitlines()
     assert code == 0, out
     assert lines[-1] == "All is well."
     assert not [line for line in lines if line.startswith("FAIL")]
-    assert f"-     url = {emulator.url}  (argument)" in lines
+    assert f"-     endpoint_url = {emulator.url}  (argument)" in lines
     assert f"-     password = set  ({rc_path()})" in lines
     assert "-     timeout = 60.0  (default)" in lines
     for part in ("xarray ", f"login as {emulator.user} works", "file locks work", "mode 0600"):
@@ -183,7 +192,9 @@ def test_doctor_tells_each_fault_with_its_next_step(
     rc_path().write_text(f"user: {emulator.user}\npassword: {PASSWORD}\n")
     rc_path().chmod(0o644)
 
-    code, out, _ = run("doctor", "--url", emulator.url, "--cache-dir", str(bench.cache_dir))
+    code, out, _ = run(
+        "doctor", "--endpoint-url", emulator.url, "--cache-dir", str(bench.cache_dir)
+    )
 
     assert code == 1
     failed = [line for line in out.splitlines() if line.startswith("FAIL")]
@@ -209,7 +220,7 @@ def test_doctor_without_account_or_folder(bench: Any, run: Run) -> None:
 @pytest.mark.parametrize(
     ("words", "part"),
     [
-        (["--url", "ftp://x"], "FAIL  settings: Cannot use the value"),
+        (["--endpoint-url", "ftp://x"], "FAIL  settings: Cannot use the value"),
         (["--offline"], "not tried, offline is set"),
     ],
 )
@@ -229,7 +240,7 @@ def test_doctor_names_a_url_that_is_no_broker(bench: Any, run: Run) -> None:
     run("login", user=emulator.user)
     url = emulator.url.replace("hda-broker", "elsewhere")
 
-    code, out, _ = run("doctor", "--url", url, "--cache-dir", str(bench.cache_dir))
+    code, out, _ = run("doctor", "--endpoint-url", url, "--cache-dir", str(bench.cache_dir))
 
     assert code == 1
     assert "FAIL  broker" in out

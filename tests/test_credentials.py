@@ -64,7 +64,7 @@ def test_a_url_line_is_ignored_with_one_log_line(caplog: pytest.LogCaptureFixtur
     caplog.set_level(logging.DEBUG, logger="hda_fsspec")
     found = [Settings.resolve() for _ in range(3)]
 
-    assert {settings.url for settings in found} == {Settings().url}
+    assert {settings.endpoint_url for settings in found} == {Settings().endpoint_url}
     assert [record.levelname for record in caplog.records] == ["INFO"]
     assert "HDA_URL" in caplog.text
     assert "dead.int" not in caplog.text
@@ -131,20 +131,21 @@ def test_settings_differ_by_value() -> None:
     assert Settings.resolve(timeout=5) == Settings.resolve(timeout="5")
     assert Settings.resolve(timeout=5) != Settings.resolve(timeout=6)
     assert Settings.resolve(user="a") != Settings.resolve(user="b")
-    assert Settings.resolve(user="a").account == (Settings().url, "a")
-    assert Settings.resolve().account == (Settings().url, "")
+    assert Settings.resolve(user="a").account == (Settings().endpoint_url, "a")
+    assert Settings.resolve().account == (Settings().endpoint_url, "")
 
 
 def test_another_process_takes_its_own_credentials(tmp_path: Path) -> None:
     """A pickle carries what was given, address and user; the rest is of where it is unpickled."""
     rc("user: here\npassword: of-here\n")
-    settings = Settings.resolve(url="http://127.0.0.1:1/", timeout=5, cache_max_bytes=None)
+    settings = Settings.resolve(endpoint_url="http://127.0.0.1:1/", timeout=5, cache_max_bytes=None)
     home = tmp_path / "worker"
     home.mkdir()
     environment = {**os.environ, "HOME": str(home), "HDA_TIMEOUT": "9", "HDA_MAX_ORDERS": "3"}
     code = (
         "import pickle, sys; s = pickle.loads(sys.stdin.buffer.read());"
-        "print(s.user, s.password, s.url, s.timeout, s.cache_max_bytes, s.max_orders, s.cache_dir)"
+        "print(s.user, s.password, s.endpoint_url, s.timeout, s.cache_max_bytes, s.max_orders,"
+        "s.cache_dir)"
     )
 
     def unpickled() -> list[str]:

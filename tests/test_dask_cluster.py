@@ -80,7 +80,7 @@ def test_tokens_are_those_of_other_processes(stacks: Any, workers: Workers) -> N
     """The same query has the same deterministic token here and on a worker, and so has a pickle."""
     job = Job(stacks)
     workers.set(job.account, job.account)
-    options = {name: stacks.options[name] for name in ("url", "user", "cache_dir")}
+    options = {name: stacks.options[name] for name in ("endpoint_url", "user", "cache_dir")}
 
     def token(query: str, options: dict[str, Any]) -> str:
         with dask.config.set({"tokenize.ensure-deterministic": True}):

@@ -271,7 +271,7 @@ def test_making_a_filesystem_touches_nothing(tmp_path: Path) -> None:
     """The constructor makes no folder and no request, whatever the settings."""
     cache = tmp_path / "cache"
 
-    HDAFileSystem(url="http://nowhere.invalid/", user="u", cache_dir=cache)
+    HDAFileSystem(endpoint_url="http://nowhere.invalid/", user="u", cache_dir=cache)
 
     assert not cache.exists()
 

@@ -259,8 +259,7 @@ def test_generic_copies_run_in_parallel(
             sources = [f"{bench.query}/{name}" for name in names]
             GenericFileSystem().copy(sources, [f"memory://bucket/{name}" for name in names])
         else:
-            # One level more than usual: fsspec.url_to_fs has an argument of its own named url.
-            options = {"hda": {"hda": bench.settings(slow)}, "memory": {}}
+            options = {"hda": bench.settings(slow), "memory": {}}
             given = {"default_method": "options", "storage_options": options}
             rsync(bench.query, "memory://bucket", inst_kwargs=given)
 

@@ -189,8 +189,8 @@ def test_a_corrected_password_is_used(bench: Any) -> None:
 
 def test_fsid_names_the_broker(bench: Any) -> None:
     """It is the same for all accounts, whatever form the address has, and tells no secret."""
-    one = HDAFileSystem(url="https://broker.example/hda/", user="me", password=SECRET)
-    same = HDAFileSystem(url="https://broker.example/hda/api/v1", user="you")
+    one = HDAFileSystem(endpoint_url="https://broker.example/hda/", user="me", password=SECRET)
+    same = HDAFileSystem(endpoint_url="https://broker.example/hda/api/v1", user="you")
 
     assert one.fsid == same.fsid
     assert one.fsid != HDAFileSystem().fsid

@@ -293,6 +293,6 @@ def test_certificates(bench: Any, connect: Any, tls_address: tuple[str, Path]) -
     url, certificate = tls_address
     emulator = bench.start()
     with pytest.raises(BrokerError, match=r"in 1 try.*HDA_VERIFY"):
-        connect(emulator, url=url).json("GET", "datasets")
+        connect(emulator, endpoint_url=url).json("GET", "datasets")
     with pytest.raises(BrokerError, match="address of a broker"):
-        connect(emulator, url=url, verify=certificate).json("GET", "datasets")
+        connect(emulator, endpoint_url=url, verify=certificate).json("GET", "datasets")

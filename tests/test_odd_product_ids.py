@@ -64,12 +64,7 @@ def start(ids: list[str]) -> Emulator:
 
 def filesystem(emulator: Emulator, folder: Path) -> HDAFileSystem:
     """Return a filesystem with its cache in a folder."""
-    return HDAFileSystem(
-        url=emulator.url,
-        user=emulator.user,
-        password=emulator.password,
-        cache_dir=folder / "cache",
-    )
+    return HDAFileSystem(cache_dir=folder / "cache", **emulator.storage_options)
 
 
 @pytest.fixture(scope="module")

@@ -205,11 +205,13 @@ def test_python_that_will_end_badly_says_so(stacks: Any, monkeypatch: Any, first
     monkeypatch.delenv("PYTHONPATH")  # where the tests import pyproj first
     code = (
         "import sys, xarray as xr\n"
-        "options = dict(zip(('url', 'user', 'password', 'cache_dir'), sys.argv[2:]))\n"
+        "options = dict(zip(('endpoint_url', 'user', 'password', 'cache_dir'), sys.argv[2:]))\n"
         "ds = xr.open_dataset(sys.argv[1], engine='hda', storage_options=options)\n"
         "print(float(ds['sst'].sum()), flush=True)"
     )
-    settings = [str(stacks.options[name]) for name in ("url", "user", "password", "cache_dir")]
+    settings = [
+        str(stacks.options[name]) for name in ("endpoint_url", "user", "password", "cache_dir")
+    ]
 
     done = subprocess.run(
         [sys.executable, "-c", first + code, f"{stacks.query[:-1]}sst_20240501.nc", *settings],

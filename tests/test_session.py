@@ -212,7 +212,7 @@ def test_a_host_that_was_never_reached(bench: Any, connect: Any, sleep: FakeSlee
     for url in (f"http://127.0.0.1:{port}/", "http://no-such-host.invalid/"):
         sleep.waits.clear()
         with pytest.raises(BrokerError, match=r"in 3 tries.*HDA_URL"):
-            connect(bench.start(), url=url).json("GET", "datasets")
+            connect(bench.start(), endpoint_url=url).json("GET", "datasets")
         assert sleep.waits == [0.5, 1.0]
 
 

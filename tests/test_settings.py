@@ -24,7 +24,7 @@ def fsspec_config(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
 
 #: Each setting with four values: argument, fsspec config, environment (text), and what they mean.
 SAMPLES: dict[str, tuple[Any, Any, str, tuple[Any, Any, Any]]] = {
-    "url": (
+    "endpoint_url": (
         "https://a.int/hda-broker",
         "https://b.int",
         "http://c.int/x/api/v1/",
@@ -86,7 +86,7 @@ def test_defaults() -> None:
     settings = Settings.resolve()
 
     assert settings == Settings()
-    assert settings.url == DEFAULT_URL
+    assert settings.endpoint_url == DEFAULT_URL
     assert settings.cache_dir == Path("~/.cache/hda_fsspec").expanduser()
     assert (settings.user, settings.password) == (None, None)
     assert settings.cache_max_bytes == "auto"
@@ -145,7 +145,7 @@ def test_no_bound_as_an_argument_beats_the_environment(monkeypatch: pytest.Monke
 )
 def test_forms_of_the_address(address: str) -> None:
     """With or without ``api/v1`` and slashes at the end, the address is the same."""
-    assert Settings.resolve(url=address).url == "https://h.int/hda-broker/"
+    assert Settings.resolve(endpoint_url=address).endpoint_url == "https://h.int/hda-broker/"
 
 
 @pytest.mark.parametrize("word", ["1", "true", "True", "YES", "on"])
@@ -178,14 +178,14 @@ def test_the_cache_folder_is_absolute(tmp_path: Path, monkeypatch: pytest.Monkey
 @pytest.mark.parametrize(
     ("name", "value"),
     [
-        ("url", "h.int/hda-broker"),
-        ("url", "ftp://h.int"),
-        ("url", "https://"),
-        ("url", "http://[::1"),
-        ("url", "http://h.int:port/"),
-        ("url", "http://h.int:99999/"),
-        ("url", "https://h.int/?token=1"),
-        ("url", "https://h.int/#x"),
+        ("endpoint_url", "h.int/hda-broker"),
+        ("endpoint_url", "ftp://h.int"),
+        ("endpoint_url", "https://"),
+        ("endpoint_url", "http://[::1"),
+        ("endpoint_url", "http://h.int:port/"),
+        ("endpoint_url", "http://h.int:99999/"),
+        ("endpoint_url", "https://h.int/?token=1"),
+        ("endpoint_url", "https://h.int/#x"),
         ("accept_terms", "maybe"),
         ("accept_terms", 2),
         ("cache_max_bytes", "-1"),
@@ -224,10 +224,30 @@ def test_values_that_cannot_be_used(name: str, value: Any, monkeypatch: pytest.M
 def test_an_address_with_a_password_is_refused_without_showing_it() -> None:
     """Credentials in the address would be logged with it, so they are settings of their own."""
     with pytest.raises(ConfigurationError) as caught:
-        Settings.resolve(url="https://me:s3cret@h.int/")
+        Settings.resolve(endpoint_url="https://me:s3cret@h.int/")
 
     assert "s3cret" not in str(caught.value)
     assert "user and password as settings" in str(caught.value)
+
+
+def test_the_official_name_of_the_address(
+    fsspec_config: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """HDA_URL, which the official client reads, is the address unless HDA_ENDPOINT_URL is set."""
+    monkeypatch.setenv("HDA_URL", "https://official.int/hda-broker")
+    assert Settings.resolve().endpoint_url == "https://official.int/hda-broker/"
+    assert Settings.sources()["endpoint_url"] == "environment variable HDA_URL"
+    monkeypatch.setenv("HDA_ENDPOINT_URL", "https://ours.int/")
+    assert Settings.resolve().endpoint_url == "https://ours.int/"
+    assert Settings.sources()["endpoint_url"] == "environment variable HDA_ENDPOINT_URL"
+    monkeypatch.setenv("HDA_ENDPOINT_URL", "")
+    assert Settings.resolve().endpoint_url == "https://official.int/hda-broker/"
+    fsspec_config["endpoint_url"] = "https://config.int"
+    assert Settings.resolve().endpoint_url == "https://config.int/"
+    fsspec_config.clear()
+    monkeypatch.setenv("HDA_URL", "official.int")
+    with pytest.raises(ConfigurationError, match=r"'endpoint_url' .environment variable HDA_URL"):
+        Settings.resolve()
 
 
 def test_unknown_names(fsspec_config: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -237,6 +257,9 @@ def test_unknown_names(fsspec_config: dict[str, Any], monkeypatch: pytest.Monkey
         Settings.resolve(time_out=5)
     with pytest.raises(ConfigurationError, match="'_given'"):
         Settings.resolve(_given=())
+    for unknown in ("url", "URL", "endpoint"):
+        with pytest.raises(ConfigurationError, match="Did you mean 'endpoint_url'"):
+            Settings.resolve(**{unknown: "https://h.int"})
     fsspec_config["cachedir"] = "/x"
     with pytest.raises(ConfigurationError, match=r"'cachedir' \(fsspec config 'hda'\)"):
         Settings.resolve()
@@ -257,4 +280,4 @@ def test_sources_tell_where_a_setting_comes_from(
     assert sources["timeout"] == "fsspec config 'hda'"
     assert sources["offline"] == "environment variable HDA_OFFLINE"
     assert sources["password"] == str(rc)
-    assert sources["url"] == "default"
+    assert sources["endpoint_url"] == "default"

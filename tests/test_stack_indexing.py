@@ -52,7 +52,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[xr.Dataset
         _product(number).to_netcdf(path)
         products.append(dated_product(path.name, path))
     with Emulator(Catalogue([DatasetEntry("EO:X", products)])) as emulator:
-        options = {"url": emulator.url, "user": emulator.user, "password": emulator.password}
+        options = emulator.storage_options
         lazy = xr.open_dataset(
             "hda://EO:X/*",
             engine="hda",

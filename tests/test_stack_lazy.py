@@ -213,7 +213,7 @@ def test_other_products_have_other_names(stacks: Any) -> None:
     stacks.folder.mkdir()
     stacks.emulator.stop()
     served = {name(day): product(day) for day in (2, 3, 4)}
-    port = int(stacks.options["url"].split(":")[2].split("/")[0])
+    port = int(stacks.options["endpoint_url"].split(":")[2].split("/")[0])
     stacks.serve(served, port=port)
     stacks.forget()
     stacks.products.search(Location.parse(stacks.query), refresh=True)

@@ -76,7 +76,7 @@ def _check(args: argparse.Namespace, user: str, password: str) -> None:
         raise
     finally:
         products.close()
-    say(f"The service at {products.settings.url} accepts them.")
+    say(f"The service at {products.settings.endpoint_url} accepts them.")
 
 
 def _write(path: Path, values: dict[str, str]) -> None:

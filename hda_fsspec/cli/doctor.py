@@ -139,7 +139,7 @@ def _check_service(settings: Settings) -> Iterator[Finding]:
 
     quick = dataclasses.replace(settings, timeout=min(settings.timeout, _TIMEOUT_SECONDS))
     products = Products(quick)
-    broker, login = f"broker {settings.url}", f"login as {settings.user}"
+    broker, login = f"broker {settings.endpoint_url}", f"login as {settings.user}"
     try:
         states = products.catalogue.licences.states()
     except OfflineError:

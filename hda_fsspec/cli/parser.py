@@ -67,7 +67,7 @@ def _common_options() -> argparse.ArgumentParser:
     # Suppressed defaults: an option counts before and after the command's name.
     common = argparse.ArgumentParser(add_help=False, argument_default=argparse.SUPPRESS)
     group = common.add_argument_group("settings")
-    group.add_argument("--url", help="address of the broker")
+    group.add_argument("--endpoint-url", metavar="URL", help="address of the broker")
     group.add_argument("--user", help="user name; the password is never an option")
     group.add_argument("--cache-dir", metavar="DIR", help="the cache folder")
     group.add_argument("--offline", action="store_true", help="never touch the network")

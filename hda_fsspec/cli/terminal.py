@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from hda_fsspec.fs.filesystem import HDAFileSystem
     from hda_fsspec.settings import Settings
 
-_OPTIONS = ("url", "user", "cache_dir", "offline")
+_OPTIONS = ("endpoint_url", "user", "cache_dir", "offline")
 
 
 def given_settings(args: argparse.Namespace) -> dict[str, Any]:

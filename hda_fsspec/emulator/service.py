@@ -124,7 +124,13 @@ class Emulator:
     @property
     def environment(self) -> dict[str, str]:
         """The variables that lead a client here."""
+        # Not HDA_ENDPOINT_URL: this name leads the official client here, too.
         return {"HDA_URL": self.url, "HDA_USER": self.user, "HDA_PASSWORD": self.password}
+
+    @property
+    def storage_options(self) -> dict[str, Any]:
+        """The settings that lead a filesystem or xarray's engine here."""
+        return {"endpoint_url": self.url, "user": self.user, "password": self.password}
 
     def fault(self, fault: Fault) -> None:
         """Script a fault; faults are met in the order in which they were scripted."""

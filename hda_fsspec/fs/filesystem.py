@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 from fsspec.callbacks import DEFAULT_CALLBACK
 from fsspec.utils import stringify_path
 
-from hda_fsspec.errors import ConfigurationError, LocationError
+from hda_fsspec.errors import LocationError
 from hda_fsspec.fs.files import Deliveries, ProductFile, copy_out
 from hda_fsspec.fs.listing import (
     Paths,
@@ -37,7 +37,7 @@ from hda_fsspec.fs.waiting import blocking, first_of
 from hda_fsspec.interest import Interest, result_of
 from hda_fsspec.paths.locations import Location
 from hda_fsspec.records import Product
-from hda_fsspec.settings import SETTING_NAMES, Settings
+from hda_fsspec.settings import Settings, refuse_unknown_settings
 
 if TYPE_CHECKING:
     from hda_fsspec.usecase.products import Entry, Listener, Products
@@ -88,10 +88,7 @@ class HDAFileSystem(ReadOnly, LookingFileSystem):
         batch_size: int | None = None,
         **settings: Any,
     ) -> None:
-        unknown = sorted(set(settings) - SETTING_NAMES)
-        if unknown:
-            msg = f"Unknown setting {unknown[0]!r}. There are: {', '.join(sorted(SETTING_NAMES))}."
-            raise ConfigurationError(msg)
+        refuse_unknown_settings(settings, "argument")
         super().__init__(asynchronous=asynchronous, loop=loop, batch_size=batch_size)
         self._options = settings
         self._use_listings_cache = use_listings_cache
@@ -110,7 +107,7 @@ class HDAFileSystem(ReadOnly, LookingFileSystem):
     @property
     def fsid(self) -> str:
         """A stable name of the broker, without secrets."""
-        return f"hda-{hashlib.sha256(self.settings.url.encode()).hexdigest()[:16]}"
+        return f"hda-{hashlib.sha256(self.settings.endpoint_url.encode()).hexdigest()[:16]}"
 
     @property
     def _products(self) -> Products:

@@ -53,7 +53,7 @@ class Source:
 
     def __dask_tokenize__(self) -> tuple[Any, ...]:
         # Who reads does not change what is read.
-        return (self.settings.url, self.pieces.digest, repr(self.options), self.node)
+        return (self.settings.endpoint_url, self.pieces.digest, repr(self.options), self.node)
 
 
 class RecipeArray(BackendArray):

@@ -114,7 +114,10 @@ def no_answer(asked: str, kind: str, tries: int, said: str) -> BrokerError:
     if kind == "TLS":
         step = "If your site has its own certificates, set verify (HDA_VERIFY) to their bundle"
     else:
-        step = "Check the network, proxies and HDA_URL"
+        step = (
+            "Check the network, the proxies, and the broker's address (endpoint_url, or HDA_URL "
+            "in the environment)"
+        )
     return BrokerError(
         f"{asked} got no answer in {tries} {'tries' if tries > 1 else 'try'}: {said}. {step}."
     )

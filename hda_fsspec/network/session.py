@@ -93,8 +93,10 @@ class Session:
         self._sleep = sleep
         self._clock = clock
         self._jitter = jitter
-        self._base = f"{settings.url}api/v1/"
-        self._tokens = Tokens(settings.url, settings.user, settings.password, self._post_plain)
+        self._base = f"{settings.endpoint_url}api/v1/"
+        self._tokens = Tokens(
+            settings.endpoint_url, settings.user, settings.password, self._post_plain
+        )
         self._has_connected = False
         self._http = _Http()
         self._http.headers.update(
@@ -139,9 +141,16 @@ class Session:
         what = "a web page" if problem.is_page else "something that is no JSON"
         msg = (
             f"{method} {address} answered {what} with status {problem.status}: {problem.text!r}. "
-            f"Is HDA_URL={self._settings.url} the address of a broker? If it is, try again later."
+            f"{self._is_it_a_broker}"
         )
         raise BrokerError(msg, status=problem.status)
+
+    @property
+    def _is_it_a_broker(self) -> str:
+        return (
+            f"Is {self._settings.endpoint_url} the address of a broker? If it is, try "
+            "again later; else set endpoint_url, or HDA_URL in the environment."
+        )
 
     def head(self, path: str, *, accept: Collection[int] = ()) -> Answer:
         """Ask for the head of a resource; redirects are not followed.
@@ -208,7 +217,8 @@ class Session:
             while piece := response.raw.read1(_PIECE_BYTES, decode_content=True):
                 yield piece
         except (urllib3.exceptions.HTTPError, OSError) as err:
-            msg = f"GET {path} from {self._settings.url} broke off: {self._redact(str(err))}."
+            address = self._settings.endpoint_url
+            msg = f"GET {path} from {address} broke off: {self._redact(str(err))}."
             raise BrokerError(msg) from err
 
     def _send(
@@ -336,10 +346,7 @@ class Session:
             problem = self._explain(response)
             # Half of an answer may hold a whole token, so only a page is quoted.
             said = f"a web page ({problem.text!r})" if problem.is_page else "broken JSON"
-            msg = (
-                f"POST {url} answered {said}. Is HDA_URL={self._settings.url} the address of a "
-                "broker? If it is, try again later."
-            )
+            msg = f"POST {url} answered {said}. {self._is_it_a_broker}"
             raise BrokerError(msg, status=200) from err
         return response.status_code, payload if isinstance(payload, Mapping) else {}
 

@@ -193,7 +193,8 @@ class Tokens:
         if not refused:
             msg = (
                 f"Cannot log in at {self._url}: neither {' nor '.join(places)} is there "
-                f"({told}). Is HDA_URL the address of a broker?"
+                f"({told}). Is that the address of a broker? If not, set endpoint_url, or "
+                "HDA_URL in the environment."
             )
             # No status: a 404 would be taken for an answer about what was asked with the token.
             raise BrokerError(msg)

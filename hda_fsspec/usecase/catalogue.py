@@ -269,7 +269,7 @@ class Catalogue:
         except HDAError as err:
             logger.debug("No suggestion for %s: %s", dataset_id, err)
         hint = f" The nearest: {', '.join(near)}." if near else ""
-        msg = f"There is no data set {dataset_id!r} at {self._settings.url}.{hint}"
+        msg = f"There is no data set {dataset_id!r} at {self._settings.endpoint_url}.{hint}"
         return FileNotFoundError(msg)
 
     def _answer(
@@ -291,8 +291,8 @@ class Catalogue:
                 value = ask()
             except OfflineError as err:
                 msg = (
-                    f"The {kind.name} of {what or self._settings.url} is not in the cache, and "
-                    "offline is set. Unset offline (or HDA_OFFLINE) and look at it once."
+                    f"The {kind.name} of {what or self._settings.endpoint_url} is not in the "
+                    "cache, and offline is set. Unset offline (or HDA_OFFLINE) and look at it once."
                 )
                 raise OfflineError(msg) from err
             now = self._clock()
@@ -335,4 +335,4 @@ class Catalogue:
                 self._memory.popitem(last=False)
 
     def _name(self, kind: Kind, what: str) -> str:
-        return f"{self._settings.url} {kind.name} {what}"
+        return f"{self._settings.endpoint_url} {kind.name} {what}"
