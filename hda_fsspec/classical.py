@@ -7,13 +7,14 @@ from typing import Any
 
 import xarray as xr
 
-from hda_fsspec.errors import nothing_found
+from hda_fsspec.errors import LocationError, nothing_found
 from hda_fsspec.fs.filesystem import HDAFileSystem
-from hda_fsspec.paths.locations import Location
+from hda_fsspec.fs.listing import Paths, list_of
+from hda_fsspec.paths.locations import AnyPath, Location, is_remote_path
 
 
 def open_mfdataset(
-    paths: str | Location | Sequence[str | Location],
+    paths: Paths,
     *,
     storage_options: Mapping[str, Any] | None = None,
     **kwargs: Any,
@@ -22,11 +23,11 @@ def open_mfdataset(
 
     Parameters
     ----------
-    paths : str, Location, or a list of them
+    paths : str, Location, UPath, or several of them
         A query, a pattern, or the paths of products. (xarray itself refuses a single remote
         string.)
     storage_options : mapping, optional
-        Settings; see :class:`hda_fsspec.HDAFileSystem`.
+        Settings; see :class:`hda_fsspec.HDAFileSystem`. They count before those of a UPath.
     **kwargs
         As for :func:`xarray.open_mfdataset`: ``combine``, ``preprocess``, ``parallel``, …, and
         the options of the engine.
@@ -35,15 +36,19 @@ def open_mfdataset(
     ------
     FileNotFoundError
         A query or pattern finds nothing, or the list is empty.
+    LocationError
+        Paths of UPath have different storage options, and none are given.
     HDAError, OSError
         As :meth:`hda_fsspec.HDAFileSystem.prefetch`.
     """
-    fs = HDAFileSystem(**dict(storage_options or {}))
-    products = _paths(fs, [paths] if isinstance(paths, (str, Location)) else paths)
+    given = list_of(paths)
+    settings = _common_options(given) if storage_options is None else storage_options
+    fs = HDAFileSystem(**settings)
+    products = _paths(fs, given)
     fs.prefetch(products)
     options: dict[str, Any] = dict(kwargs)
-    if storage_options is not None:
-        options["storage_options"] = _Options(storage_options)
+    if settings:
+        options["storage_options"] = _Options(settings)
     return xr.open_mfdataset(products, engine="hda", **options)
 
 
@@ -57,7 +62,19 @@ class _Options(dict[str, Any]):
         return repr(self.__reduce__()[1][0])
 
 
-def _paths(fs: HDAFileSystem, paths: Sequence[str | Location]) -> list[str]:
+def _common_options(paths: Sequence[Any]) -> Mapping[str, Any]:
+    """Return the storage options that all paths of universal_pathlib have in common."""
+    options = [path.storage_options for path in paths if is_remote_path(path)]
+    if any(each != options[0] for each in options):
+        msg = (
+            "Cannot open paths with different storage options as one data set: give "
+            "storage_options, which then count for all of them."
+        )
+        raise LocationError(msg)
+    return options[0] if options else {}
+
+
+def _paths(fs: HDAFileSystem, paths: Sequence[AnyPath]) -> list[str]:
     """Return the paths of all products that are meant, in order."""
     if not paths:
         msg = "Nothing to open: no path was given. Give a query, a pattern, or paths of products."

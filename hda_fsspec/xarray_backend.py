@@ -7,6 +7,7 @@ anything is opened, so what takes time to import is imported when this engine is
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -14,13 +15,16 @@ import xarray as xr
 from xarray.backends import BackendEntrypoint
 
 from hda_fsspec.errors import LocationError, QueryError
-from hda_fsspec.paths.locations import PROTOCOL, Location
+from hda_fsspec.fs.listing import FILESYSTEM_OPTIONS
+from hda_fsspec.paths.locations import PROTOCOL, Location, is_remote_path
 from hda_fsspec.planning import accessor  # noqa: F401  (registers ds.hda)
 from hda_fsspec.reading.options import OpenOptions
 from hda_fsspec.settings import Settings
 
 if TYPE_CHECKING:
     from hda_fsspec.usecase.products import Products
+
+_DATASET_PREFIX = "EO:"  # of the ids of all data sets of the service
 
 
 class HDABackendEntrypoint(BackendEntrypoint):
@@ -31,10 +35,12 @@ class HDABackendEntrypoint(BackendEntrypoint):
     supports_groups: ClassVar[bool] = True
 
     def guess_can_open(self, filename_or_obj: Any) -> bool:
-        """Whether it is a location or an ``hda://`` path; costs nothing."""
+        """Whether it is a location, an ``hda://`` path or a UPath of one; costs nothing."""
         if isinstance(filename_or_obj, str):
             return filename_or_obj.startswith(f"{PROTOCOL}://")
-        return isinstance(filename_or_obj, Location)
+        if isinstance(filename_or_obj, Location):
+            return True
+        return is_remote_path(filename_or_obj) and filename_or_obj.protocol == PROTOCOL
 
     def open_dataset(
         self,
@@ -64,13 +70,13 @@ class HDABackendEntrypoint(BackendEntrypoint):
 
         Parameters
         ----------
-        filename_or_obj : str or Location
-            The path.
+        filename_or_obj : str, Location or UPath
+            The path. One that a verb of the filesystem returned may lack its ``hda://``.
         drop_variables, mask_and_scale, decode_times, decode_timedelta, use_cftime, \
 concat_characters, decode_coords
             As for :func:`xarray.open_dataset`.
         storage_options : mapping, optional
-            Settings; see :class:`hda_fsspec.HDAFileSystem`.
+            Settings; see :class:`hda_fsspec.HDAFileSystem`. They count before those of a UPath.
         group : str, optional
             The group of a netCDF-4 or HDF5 product.
         member : str, optional
@@ -113,7 +119,7 @@ concat_characters, decode_coords
         _check_choice("on_missing", on_missing, ("raise", "nan"))
         _check_choice("on_overlap", on_overlap, ("raise", "latest", "earliest"))
         _check_tolerance(grid_tolerance)
-        products = _products(storage_options)
+        products = _products(filename_or_obj, storage_options)
         options = OpenOptions.make(
             group=group,
             member=member,
@@ -170,8 +176,8 @@ concat_characters, decode_coords
 
         Parameters
         ----------
-        filename_or_obj : str or Location
-            The path.
+        filename_or_obj : str, Location or UPath
+            The path. One that a verb of the filesystem returned may lack its ``hda://``.
         max_nodes : int
             A query needs all of its products: with more than this many that are not local it is
             refused.
@@ -194,7 +200,7 @@ product_engine_kwargs
             As :meth:`open_dataset`.
         """
         location = _location(filename_or_obj)
-        products = _products(storage_options)
+        products = _products(filename_or_obj, storage_options)
         options = OpenOptions.make(
             group=group,
             member=member,
@@ -242,20 +248,39 @@ def _names(names: str | Iterable[str]) -> tuple[str, ...]:
 
 
 def _location(filename_or_obj: Any) -> Location:
-    if not HDABackendEntrypoint().guess_can_open(filename_or_obj):
-        msg = (
-            f'engine="hda" opens hda:// paths, and {filename_or_obj!r} is none. Open other '
-            "files without engine=, or with the engine of their format."
-        )
-        raise LocationError(msg)
-    location = Location.parse(filename_or_obj)
+    if HDABackendEntrypoint().guess_can_open(filename_or_obj):
+        location = Location.parse(filename_or_obj)
+    else:
+        location = Location.parse(_returned_by_a_verb(filename_or_obj))
     if location.dataset is None:
         msg = f"Cannot open {location.path}: name a data set, and a query or a product of it."
         raise LocationError(msg)
     return location
 
 
-def _products(storage_options: Mapping[str, Any] | None) -> Products:
+def _returned_by_a_verb(given: Any) -> str:
+    """Return the path that a verb of the filesystem returned; raises LocationError for others.
+
+    Such a path begins with the id of a data set. :func:`xarray.open_mfdataset` takes it for one of
+    the local disk, and puts the working folder in front.
+    """
+    text = os.fspath(given) if isinstance(given, (str, os.PathLike)) else ""
+    if isinstance(text, str) and not os.path.lexists(text):
+        text = text.removeprefix(os.path.join(os.getcwd(), ""))  # noqa: PTH109, PTH118
+        if text.startswith(_DATASET_PREFIX):
+            return text
+    msg = (
+        f'engine="hda" opens hda:// paths, and {given!r} is none. A path that the filesystem '
+        "returned is made one by fs.unstrip_protocol(path). Open other files without engine=, or "
+        "with the engine of their format."
+    )
+    raise LocationError(msg)
+
+
+def _products(filename_or_obj: Any, storage_options: Mapping[str, Any] | None) -> Products:
     from hda_fsspec.usecase.products import shared_products
 
-    return shared_products(Settings.resolve(**dict(storage_options or {})))
+    own = filename_or_obj.storage_options if is_remote_path(filename_or_obj) else {}
+    options = {**own, **(storage_options or {})}
+    settings = {k: v for k, v in options.items() if k not in FILESYSTEM_OPTIONS}
+    return shared_products(Settings.resolve(**settings))

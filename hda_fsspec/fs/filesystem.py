@@ -25,7 +25,6 @@ from hda_fsspec.errors import LocationError
 from hda_fsspec.fs.files import Deliveries, ProductFile, copy_out
 from hda_fsspec.fs.listing import (
     Paths,
-    located,
     name_of,
     plain,
     product_to_open,
@@ -35,7 +34,7 @@ from hda_fsspec.fs.looking import LookingFileSystem
 from hda_fsspec.fs.readonly import ReadOnly, refuse
 from hda_fsspec.fs.waiting import blocking, first_of
 from hda_fsspec.interest import Interest, result_of
-from hda_fsspec.paths.locations import Location
+from hda_fsspec.paths.locations import AnyPath, Location
 from hda_fsspec.records import Product
 from hda_fsspec.settings import Settings, refuse_unknown_settings
 
@@ -131,7 +130,7 @@ class HDAFileSystem(ReadOnly, LookingFileSystem):
 
     async def _open_local(self, path: Any, listener: Listener | None = None) -> BufferedReader:
         """Make a product local, without holding a thread while it is waited for, and open it."""
-        location = located(path)
+        location = Location.parse(path)
         product = await self._run(lambda: product_to_open(self._products, location))
         with Interest() as interest:
             opening = self._products.open(product, listener, wanted=interest.is_alive)
@@ -169,7 +168,7 @@ class HDAFileSystem(ReadOnly, LookingFileSystem):
             faults.append(err)
 
     async def _copy_out(self, rpath: Any, lpath: Any, callback: Any) -> None:
-        if located(rpath).product is None and await self._isdir(rpath):
+        if Location.parse(rpath).product is None and await self._isdir(rpath):
             await self._run(lambda: Path(lpath).mkdir(parents=True, exist_ok=True))
             return
 
@@ -199,7 +198,7 @@ class HDAFileSystem(ReadOnly, LookingFileSystem):
     ) -> ProductFile:
         if mode != "rb":
             refuse(f"open with mode {mode!r}", path)
-        location = located(path)
+        location = Location.parse(path)
         products = self._products
         product = product_to_open(products, location)
         entry = products.local(product)
@@ -225,7 +224,7 @@ class HDAFileSystem(ReadOnly, LookingFileSystem):
 
         Parameters
         ----------
-        path : str, Location, or a list of them
+        path : str, Location, UPath, or several of them
             Products, queries and patterns; what a query or pattern finds stands in its place.
         callback : fsspec.callbacks.Callback
             Counts products.
@@ -288,7 +287,7 @@ class HDAFileSystem(ReadOnly, LookingFileSystem):
         )
         return [os.fspath(deliveries.paths[product]) for product in found]
 
-    def accept_terms(self, path: str | Location) -> list[str]:
+    def accept_terms(self, path: AnyPath) -> list[str]:
         """Accept the licences of a data set in the name of the account; this is for ever.
 
         Returns
@@ -296,7 +295,7 @@ class HDAFileSystem(ReadOnly, LookingFileSystem):
         list of str
             The ids of the licences that were accepted now.
         """
-        location = located(path)
+        location = Location.parse(path)
         if location.dataset is None:
             msg = "Cannot accept the licences of all data sets at once: name one data set."
             raise LocationError(msg)

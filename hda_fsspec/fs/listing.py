@@ -8,28 +8,28 @@ from __future__ import annotations
 
 import errno
 import hashlib
-from collections.abc import Sequence
+import io
+import os
+from collections.abc import Iterable
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from fsspec.utils import stringify_path
-
 from hda_fsspec.errors import LocationError, nothing_found
-from hda_fsspec.paths.locations import PROTOCOL, Location
+from hda_fsspec.paths.locations import PROTOCOL, AnyPath, Location, is_remote_path
 from hda_fsspec.records import Product, parse_time
 
 if TYPE_CHECKING:
     from hda_fsspec.usecase.products import Products
 
-Paths = str | Location | Sequence[str | Location]
+Paths = AnyPath | Iterable[AnyPath]
+
+#: Storage options that are the filesystem's own, and no settings.
+FILESYSTEM_OPTIONS = frozenset(
+    {"use_listings_cache", "asynchronous", "loop", "batch_size", "skip_instance_cache"}
+)
 
 _PREFIX = f"{PROTOCOL}://"
 _IDENTITY = ("dataset_id", "product_id", "catalogue_size", "startdate", "enddate", "updated")
-
-
-def located(path: Any) -> Location:
-    """Return the location that a path names; raises LocationError."""
-    return path if isinstance(path, Location) else Location.parse(stringify_path(path))
 
 
 def name_of(location: Location) -> str:
@@ -38,10 +38,23 @@ def name_of(location: Location) -> str:
 
 
 def plain(paths: Any) -> Any:
-    """Return paths with strings in place of locations, of which fsspec knows nothing."""
-    if isinstance(paths, (list, tuple)):
-        return [plain(path) for path in paths]
-    return paths.path if isinstance(paths, Location) else paths
+    """Return paths as strings, in a list if there are several: fsspec knows no other ones."""
+    if isinstance(paths, str):  # as it is, since a slash at its end means something
+        return paths
+    if is_one_path(paths):
+        return Location.parse(paths).path
+    return [plain(path) for path in paths]
+
+
+def list_of(paths: Any) -> list[Any]:
+    """Return the paths that one argument holds, each as it was given."""
+    return [paths] if is_one_path(paths) else list(paths)
+
+
+def is_one_path(paths: Any) -> bool:
+    """Whether a value is one path, and not several of them."""
+    is_path = isinstance(paths, (str, bytes, Location, os.PathLike, io.IOBase))
+    return is_path or is_remote_path(paths) or not isinstance(paths, Iterable)
 
 
 def entries_below(
@@ -114,9 +127,8 @@ def products_of(products: Products, paths: Paths) -> list[Product]:
     LocationError
         A path is that of all data sets.
     """
-    given = paths if isinstance(paths, (list, tuple)) else [paths]
     expanded: list[Product] = []
-    for location in map(located, given):
+    for location in map(Location.parse, list_of(paths)):
         if location.product is not None:
             expanded.append(products.product_to_open(location))
             continue

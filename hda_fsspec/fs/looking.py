@@ -12,19 +12,20 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from fsspec.asyn import AsyncFileSystem
+from fsspec.mapping import FSMap
 
 from hda_fsspec.fs.listing import (
     date_of,
     directory_entry,
     entries_below,
     identity_of,
-    located,
+    is_one_path,
     name_of,
     pattern_is_no_path,
     plain,
     refuse_root,
 )
-from hda_fsspec.paths.locations import PROTOCOL
+from hda_fsspec.paths.locations import PROTOCOL, Location
 
 if TYPE_CHECKING:
     from hda_fsspec.usecase.products import Products
@@ -52,17 +53,30 @@ class LookingFileSystem(AsyncFileSystem):  # type: ignore[misc]  # fsspec is unt
 
     @classmethod
     def _strip_protocol(cls, path: Any) -> Any:
-        if isinstance(path, (list, tuple)):
+        if not is_one_path(path):
             return [cls._strip_protocol(one) for one in path]
-        return name_of(located(path))
+        return name_of(Location.parse(path))
 
     @classmethod
     def _parent(cls, path: Any) -> str:
-        return name_of(located(path).parent)
+        return name_of(Location.parse(path).parent)
+
+    def unstrip_protocol(self, name: Any) -> str:
+        """Return a path with ``hda://`` in front."""
+        return Location.parse(name).path
+
+    def get_mapper(self, root: Any = "", *args: Any, **kwargs: Any) -> FSMap:
+        """Return a mapping of the names below a path to the contents of products."""
+        return super().get_mapper(plain(root), *args, **kwargs)
+
+    def tree(self, path: Any = "/", *args: Any, **kwargs: Any) -> str:
+        """Return what is below a path, drawn as a tree."""
+        drawn: str = super().tree(Location.parse(path).path, *args, **kwargs)
+        return drawn
 
     def invalidate_cache(self, path: Any = None) -> None:
         """Forget the listing of a path, or all of them."""
-        self._products.catalogue.forget(None if path is None else located(path))
+        self._products.catalogue.forget(None if path is None else Location.parse(path))
         super().invalidate_cache(path)
 
     async def _ls(
@@ -72,7 +86,7 @@ class LookingFileSystem(AsyncFileSystem):  # type: ignore[misc]  # fsspec is unt
         refresh: bool = False,
         **kwargs: Any,  # noqa: ARG002  (fsspec's signature)
     ) -> list[Any]:
-        location = located(path)
+        location = Location.parse(path)
         is_anew = refresh or not self._use_listings_cache
         found = await self._run(lambda: entries_below(self._products, location, refresh=is_anew))
         return found if detail else [info["name"] for info in found]
@@ -83,7 +97,7 @@ class LookingFileSystem(AsyncFileSystem):  # type: ignore[misc]  # fsspec is unt
         refresh: bool = False,
         **kwargs: Any,  # noqa: ARG002  (fsspec's signature)
     ) -> dict[str, Any]:
-        location = located(path)
+        location = Location.parse(path)
         if location.pattern is not None:
             raise pattern_is_no_path(location)
         if location.product is not None:
@@ -119,7 +133,7 @@ class LookingFileSystem(AsyncFileSystem):  # type: ignore[misc]  # fsspec is unt
         on_error: str | Callable[[OSError], None] = "omit",
         **kwargs: Any,
     ) -> AsyncIterator[Any]:
-        refuse_root(located(path), maxdepth)
+        refuse_root(Location.parse(path), maxdepth)
 
         # fsspec leaves out whatever raises an OSError: a refused login would look like "empty".
         def tell(err: OSError) -> None:
@@ -134,13 +148,13 @@ class LookingFileSystem(AsyncFileSystem):  # type: ignore[misc]  # fsspec is unt
     async def _find(
         self, path: Any, maxdepth: int | None = None, withdirs: bool = False, **kwargs: Any
     ) -> Any:
-        refuse_root(located(path), maxdepth)
+        refuse_root(Location.parse(path), maxdepth)
         return await super()._find(path, maxdepth=maxdepth, withdirs=withdirs, **kwargs)
 
     async def _glob(self, path: Any, maxdepth: int | None = None, **kwargs: Any) -> Any:
         _refuse_no_depth(maxdepth)
         detail, withdirs = kwargs.pop("detail", False), kwargs.pop("withdirs", True)
-        location = located(path)
+        location = Location.parse(path)
         if location.dataset is None and "**" in (location.pattern or ""):
             refuse_root(location, None)
         try:
@@ -166,7 +180,7 @@ class LookingFileSystem(AsyncFileSystem):  # type: ignore[misc]  # fsspec is unt
         **kwargs: Any,
     ) -> Any:
         _refuse_no_depth(maxdepth)
-        location = located(path)
+        location = Location.parse(path)
         refuse_root(location, None)
         found = await self._ls(path, **kwargs)
         if withdirs and location.product is None and location.pattern is None:
@@ -191,7 +205,7 @@ class LookingFileSystem(AsyncFileSystem):  # type: ignore[misc]  # fsspec is unt
         path = plain(path)
         if recursive:
             for one in [path] if isinstance(path, str) else path:
-                refuse_root(located(one), maxdepth)
+                refuse_root(Location.parse(one), maxdepth)
         return await super()._expand_path(path, recursive, maxdepth, assume_literal)
 
     def created(self, path: Any) -> datetime:

@@ -40,7 +40,12 @@ def read_request(
             "no 'datasetId' (v1). Copy the whole JSON that \"Show API request\" shows."
         )
         raise LocationError(msg)
-    return dataset, {key: value for key, value in query.items() if value not in (None, [], "")}
+    return dataset, {key: value for key, value in query.items() if not _is_empty(value)}
+
+
+def _is_empty(value: Any) -> bool:
+    # Not by comparing: an array of numpy compares element by element.
+    return value is None or (isinstance(value, (str, list, tuple)) and not value)
 
 
 def _read_json(request: str | os.PathLike[str]) -> Mapping[str, Any]:
@@ -50,7 +55,10 @@ def _read_json(request: str | os.PathLike[str]) -> Mapping[str, Any]:
         text = (
             str(request).lstrip("\ufeff")
             if is_text
-            else Path(request).expanduser().read_text(encoding="utf-8-sig")
+            # A UPath reads itself, wherever it is.
+            else (Path(request) if isinstance(request, (str, os.PathLike)) else request)
+            .expanduser()
+            .read_text(encoding="utf-8-sig")
         )
         body = json.loads(text)
     except (ValueError, RecursionError, IsADirectoryError) as err:

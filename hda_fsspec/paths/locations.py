@@ -10,16 +10,14 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
-import numbers
 from collections.abc import Iterable, Mapping
-from datetime import date, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from hda_fsspec.errors import LocationError
 from hda_fsspec.paths.api_requests import read_request
 from hda_fsspec.paths.patterns import MAGIC, canonical_pattern, pattern_regex
 from hda_fsspec.paths.percent import quote, unquote
-from hda_fsspec.records import format_time
+from hda_fsspec.paths.values import text_of_number, text_of_value, values_in
 
 if TYPE_CHECKING:
     import os
@@ -29,11 +27,6 @@ Query = tuple[tuple[str, tuple[str, ...]], ...]
 PROTOCOL = "hda"
 _PREFIXES = (f"{PROTOCOL}://", f"{PROTOCOL}::")
 _EXAMPLE = "hda://EO:EUM:DAT:SENTINEL-3:OL_2_WFR___/startdate=2024-05-01/enddate=2024-05-02"
-
-
-def _number(value: float) -> str:
-    """Write a finite number in its shortest form: ``-6.0`` is ``-6``."""
-    return str(int(value)) if value == int(value) else repr(value)
 
 
 def _bbox(values: tuple[str, ...], whole: str) -> tuple[str, ...]:
@@ -50,36 +43,12 @@ def _bbox(values: tuple[str, ...], whole: str) -> tuple[str, ...]:
         elif not (-360 <= west <= 360 and -360 <= east <= 360):
             problem = "west and east must be within -360 and 360"
         else:
-            return tuple(map(_number, box))
+            return tuple(map(text_of_number, box))
     msg = (
         f"Cannot use bbox={','.join(values)} in {whole!r}: {problem}. "
         "The order is west,south,east,north in degrees, as in bbox=-6,43,-1,46."
     )
     raise LocationError(msg)
-
-
-def _value_text(value: object, key: str) -> str:
-    if isinstance(value, str):
-        text = value
-    elif isinstance(value, bool):
-        text = "true" if value else "false"
-    elif isinstance(value, numbers.Integral):
-        text = str(int(value))
-    elif isinstance(value, numbers.Real) and math.isfinite(value):
-        text = _number(float(value))
-    elif isinstance(value, datetime):
-        text = (
-            format_time(value) if value.tzinfo else f"{value.isoformat(timespec='milliseconds')}Z"
-        )
-    elif isinstance(value, date):
-        text = value.isoformat()
-    else:
-        msg = f"Cannot use {value!r} as a value of {key!r}: give text, a number, a date, or a list."
-        raise LocationError(msg)
-    if not text:
-        msg = f"Cannot use an empty value for {key!r}: leave the key out instead."
-        raise LocationError(msg)
-    return text
 
 
 def _freeze(query: Mapping[str, Any], whole: str) -> Query:
@@ -88,8 +57,7 @@ def _freeze(query: Mapping[str, Any], whole: str) -> Query:
         if value is None:
             continue
         many = value.split(",") if key == "bbox" and isinstance(value, str) else value
-        many = many if isinstance(many, (list, tuple)) else (many,)
-        texts = tuple(_value_text(one, key) for one in many)
+        texts = tuple(text_of_value(one, key) for one in values_in(many, key))
         if not key or not isinstance(key, str) or not texts:
             msg = (
                 f"Cannot use {key!r}={value!r} as part of a query: a key is text, and neither it "
@@ -113,7 +81,8 @@ class Location:
     dataset : str, optional
         A data set id; none for the root ``hda://``.
     query : mapping, optional
-        Query keys to values: text, numbers, dates, or lists of these. None leaves a key out.
+        Query keys to values: text, numbers, dates, or lists of these; numpy's and pandas'
+        scalars, times and arrays of one dimension, too. None leaves a key out.
     product : str, optional
         A product id, as the catalogue writes it (it is percent-encoded where needed).
     pattern : str, optional
@@ -179,17 +148,19 @@ class Location:
         return Location.parse, (self.path,)
 
     @classmethod
-    def parse(cls, path: str | Location) -> Location:
+    def parse(cls, path: AnyPath) -> Location:
         """Read a path, with or without ``hda://`` in front.
+
+        Parameters
+        ----------
+        path : str, Location, UPath or os.PathLike
 
         Raises
         ------
         LocationError
             The path is not of the grammar; the message says where and what to write instead.
         """
-        if isinstance(path, Location):
-            return path
-        return _parse(path)
+        return path if isinstance(path, Location) else _parse(_text_of_path(path))
 
     @classmethod
     def from_request(cls, request: Mapping[str, Any] | str | os.PathLike[str]) -> Location:
@@ -284,6 +255,60 @@ class Location:
 @functools.lru_cache(maxsize=4096)
 def _path_of(location: Location) -> str:
     return f"{PROTOCOL}://{'/'.join(location._segments())}"
+
+
+class RemotePath(Protocol):
+    """A path of universal_pathlib (``UPath``): text with a protocol, and storage options."""
+
+    @property
+    def path(self) -> str:
+        """The path without its protocol."""
+
+    @property
+    def protocol(self) -> str:
+        """The protocol, such as ``hda``."""
+
+    @property
+    def storage_options(self) -> Mapping[str, Any]:
+        """The options of its filesystem."""
+
+
+class LocalPath(Protocol):
+    """What :class:`os.PathLike` is, of text."""
+
+    def __fspath__(self) -> str:
+        """Return the path as text."""
+
+
+AnyPath = str | Location | LocalPath | RemotePath
+
+
+def is_remote_path(value: object) -> bool:
+    """Whether a value is a path of universal_pathlib; looks at its class alone."""
+    kind = type(value)
+    return all(hasattr(kind, name) for name in ("path", "protocol", "storage_options", "joinpath"))
+
+
+def _text_of_path(path: Any) -> str:
+    if isinstance(path, str):
+        return str(path)
+    if is_remote_path(path):
+        return str(path)
+    # What fsspec takes for a path, too: files that it opened have one.
+    text = path.__fspath__() if hasattr(path, "__fspath__") else getattr(path, "path", path)
+    if not isinstance(text, str):
+        msg = (
+            f"Cannot read a value of type {type(path).__name__} as a path: give text, a Location "
+            f"or a UPath. Text: {_EXAMPLE}"
+        )
+        raise LocationError(msg)
+    if text.startswith(f"{PROTOCOL}:/") and not text.startswith(f"{PROTOCOL}://"):
+        msg = (
+            f"Cannot read {text!r}: pathlib has taken a slash from hda://. Give text, or "
+            "UPath of universal_pathlib in place of Path."
+        )
+        raise LocationError(msg)
+    return text
 
 
 @functools.lru_cache(maxsize=4096)
