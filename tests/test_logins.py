@@ -8,12 +8,15 @@ import socket
 import ssl
 import subprocess
 import threading
+import warnings
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
+import requests
+from urllib3.exceptions import InsecureRequestWarning
 
 from hda_fsspec.emulator import Emulator, Fault
 from hda_fsspec.errors import AuthenticationError, BrokerError, HDAError
@@ -296,3 +299,39 @@ def test_certificates(bench: Any, connect: Any, tls_address: tuple[str, Path]) -
         connect(emulator, endpoint_url=url).json("GET", "datasets")
     with pytest.raises(BrokerError, match="address of a broker"):
         connect(emulator, endpoint_url=url, verify=certificate).json("GET", "datasets")
+
+
+def test_without_verification_there_is_one_notice(
+    bench: Any, connect: Any, tls_address: tuple[str, Path]
+) -> None:
+    """That verify is False is told once, however many requests and sessions follow."""
+    url, _ = tls_address
+    emulator = bench.start()
+    # As outside of tests: urllib3 has its own warning shown each time.
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        for _ in range(2):
+            session = connect(emulator, endpoint_url=url, verify=False)
+            for _ in range(3):
+                with pytest.raises(BrokerError, match="address of a broker"):
+                    session.json("GET", "datasets")
+
+    assert [warning.category for warning in told] == [InsecureRequestWarning]
+    assert url in str(told[0].message)
+    assert "HDA_VERIFY" in str(told[0].message)
+
+
+def test_other_users_of_urllib3_keep_their_warnings(
+    bench: Any, connect: Any, tls_address: tuple[str, Path]
+) -> None:
+    """Nothing is filtered for the process: a request that is not ours warns as ever."""
+    url, _ = tls_address
+    session = connect(bench.start(), endpoint_url=url, verify=False)
+    with (
+        pytest.warns(InsecureRequestWarning, match="verify is False"),
+        pytest.raises(BrokerError),
+    ):
+        session.json("GET", "datasets")
+
+    with pytest.warns(InsecureRequestWarning, match="Unverified HTTPS request"):
+        requests.get(url, verify=False, timeout=5)

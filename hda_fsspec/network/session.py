@@ -10,12 +10,15 @@ import contextlib
 import logging
 import random
 import time
+import warnings
 from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any
 from urllib.parse import quote
 
 import requests
 import requests.adapters
+import urllib3
+import urllib3.connection
 import urllib3.exceptions
 
 from hda_fsspec import __version__
@@ -56,6 +59,61 @@ class _Http(requests.Session):
         """Drop the token where a redirect leaves the host, and take no other from ~/.netrc."""
         if self.should_strip_auth(response.request.url, prepared_request.url):  # type: ignore[no-untyped-call]
             prepared_request.headers.pop("Authorization", None)
+
+
+class _UnverifiedConnection(urllib3.connection.HTTPSConnection):
+    @property
+    def is_verified(self) -> bool:
+        return True  # urllib3 reads it for its warning alone
+
+    @is_verified.setter
+    def is_verified(self, value: bool) -> None:
+        pass
+
+
+class _UnverifiedPool(urllib3.HTTPSConnectionPool):
+    ConnectionCls = _UnverifiedConnection
+
+
+class _UnverifiedAdapter(requests.adapters.HTTPAdapter):
+    """Has none of urllib3's warnings at each request, in place of which there is one notice.
+
+    They could only be filtered for the whole process, and for others too.
+    """
+
+    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
+        """Make the pools of direct connections."""
+        super().init_poolmanager(*args, **kwargs)
+        _make_quiet(self.poolmanager)
+
+    def proxy_manager_for(self, *args: Any, **kwargs: Any) -> Any:
+        """Return the pools of connections through a proxy."""
+        manager = super().proxy_manager_for(*args, **kwargs)
+        _make_quiet(manager)
+        return manager
+
+
+def _make_quiet(manager: Any) -> None:
+    manager.pool_classes_by_scheme = {
+        **manager.pool_classes_by_scheme,
+        "https": _UnverifiedPool,
+    }
+
+
+_unverified: dict[str, object] = {}
+
+
+def _notice(endpoint_url: str) -> None:
+    """Warn once per process that the certificates of a broker are not verified."""
+    mine = object()
+    # In one step and without a lock, which a fork could leave held for ever.
+    if _unverified.setdefault(endpoint_url, mine) is mine:
+        msg = (
+            f"verify is False: the certificates of {endpoint_url}, and of what it leads to, are "
+            "not verified, and whoever is on the way can read the password. If your site has its "
+            "own certificates, set verify (HDA_VERIFY) to their bundle."
+        )
+        warnings.warn(msg, urllib3.exceptions.InsecureRequestWarning, stacklevel=3)
 
 
 # Not the numbers of the module: who seeds those wants the same ones again, whatever is retried.
@@ -106,7 +164,8 @@ class Session:
                 "User-Agent": f"hda_fsspec/{__version__}",
             }
         )
-        adapter = requests.adapters.HTTPAdapter(
+        is_verified = settings.verify is not False
+        adapter = (requests.adapters.HTTPAdapter if is_verified else _UnverifiedAdapter)(
             pool_connections=4, pool_maxsize=settings.max_connections, pool_block=True
         )
         self._http.mount("http://", adapter)
@@ -274,16 +333,22 @@ class Session:
 
     def _exchange(self, method: str, address: str, **options: Any) -> requests.Response:
         timeout = (min(_CONNECT_SECONDS, self._settings.timeout), self._settings.timeout)
+        self._notice_if_unverified(address)
         options |= {"verify": self._settings.verify, "proxies": proxies_for(address)}
         with contextlib.nullcontext() if options.get("stream") else self._calls():
             started, sent_at = time.monotonic(), self._clock()
             response = self._http.request(method, address, timeout=timeout, **options)
+        self._notice_if_unverified(response.url)
         self._has_connected = True
         self._heard(response.headers, sent_at)
         logger.debug(
             "%s %s: %d in %.3f s", method, address, response.status_code, time.monotonic() - started
         )
         return response
+
+    def _notice_if_unverified(self, address: str) -> None:
+        if self._settings.verify is False and address.startswith("https:"):
+            _notice(self._settings.endpoint_url)
 
     def _retry_or_raise(
         self,
