@@ -189,17 +189,48 @@ def test_a_failing_callback_does_not_spoil_what_is_local(bench: Any, tmp_path: P
 
 
 def test_sizes_are_unknown_until_products_are_local(bench: Any) -> None:
-    """A catalogue without sizes: None, which du counts as nothing and says so."""
+    """Without sizes in the catalogue they are None, which du counts as nothing and says so."""
     fs = bench.filesystem(bench.start(days=3, sizes="ND"))
 
     assert [info["size"] for info in fs.ls(bench.query)] == [None] * 3
     assert fs.size(bench.path(1)) is None
-    with pytest.warns(UserWarning, match=r"3 of 3 products have no known length"):
+    with pytest.warns(UserWarning, match=r"3 of 3 products have no known length.* 3 as 0 bytes"):
         assert fs.du(bench.query) == 0
     fs.prefetch(bench.path(1))
     assert fs.sizes([bench.path(1), bench.path(2)]) == [2032, None]
     with pytest.warns(UserWarning, match=r"2 of 3"):
         assert fs.du(bench.query) == 2032
+
+
+@pytest.mark.parametrize("sizes", ["exact", "estimate"])
+def test_du_counts_the_catalogues_sizes(bench: Any, sizes: str) -> None:
+    """Where no better one is known the catalogue's size counts, and it is said to be a guess."""
+    fs = bench.filesystem(bench.start(days=3, sizes=sizes))
+    estimate = fs.info(bench.path(2))["catalogue_size"]
+
+    with pytest.warns(UserWarning, match=r"3 of 3.*3 count as the catalogue's size") as told:
+        assert fs.du(bench.query) == 3 * estimate
+    assert len(told) == 1
+    assert "0 bytes" not in str(told[0].message)
+    with pytest.warns(UserWarning, match=r"1 of 1"):
+        assert fs.du(bench.path(2), total=False) == {bench.path(2)[6:]: estimate}
+    fs.prefetch(bench.path(2))
+    if sizes == "exact":
+        assert fs.du(bench.query) == 3 * 2032  # proved, so nothing is to be said
+    else:
+        with pytest.warns(UserWarning, match=r"2 of 3"):
+            assert fs.du(bench.query) == 2 * estimate + 2032
+    assert [info["size"] for info in fs.ls(bench.path(2))] == [2032]
+
+
+def test_du_of_sizes_and_none(bench: Any) -> None:
+    """The message counts products with an estimate and those with nothing."""
+    sized = [dated_product(bench.product_id(day), bench.body(day)) for day in (1, 2)]
+    unsized = dated_product(bench.product_id(3), bench.body(3), size="ND")
+    fs = bench.filesystem(bench.start(products=[*sized, unsized]))
+
+    with pytest.warns(UserWarning, match=r"3 of 3 .*2 count as .*, and 1 as 0 bytes"):
+        assert fs.du(bench.query) == 2 * 2032
 
 
 def test_sizes_of_the_catalogue_count_once_they_proved_exact(bench: Any) -> None:

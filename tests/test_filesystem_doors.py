@@ -15,6 +15,7 @@ from typing import Any
 
 import fsspec
 import pytest
+from fsspec.exceptions import BlocksizeMismatchError
 from fsspec.generic import GenericFileSystem, rsync
 from fsspec.implementations.dirfs import DirFileSystem
 from fsspec.implementations.memory import MemoryFileSystem
@@ -62,6 +63,53 @@ def test_open_by_url(bench: Any) -> None:
             assert Path(handle.name).is_file()
             assert handle.full_name == bench.path(1)
             assert handle.size == 2032
+
+
+#: fsspec's cache of blocks leaves a file of its own to the garbage collector.
+_fsspec_leaves_a_file = pytest.mark.filterwarnings(
+    "ignore::pytest.PytestUnraisableExceptionWarning"
+)
+
+
+@_fsspec_leaves_a_file
+@pytest.mark.parametrize("how", ["simplecache", "filecache", "blockcache", "cached"])
+def test_caches_of_fsspec_in_front(bench: Any, tmp_path: Path, how: str) -> None:
+    """The caches that fsspec puts before a filesystem read what is there, cold and warm."""
+    emulator = bench.start(days=2, size=100_000)
+    options = {"hda": bench.settings(emulator), how: {"cache_storage": str(tmp_path / how)}}
+
+    for _ in range(2):
+        with fsspec.open(f"{how}::{bench.path(1)}", **options) as handle:
+            handle.seek(50_000)
+            assert handle.read(9) == bench.body(1, 100_000)[50_000:50_009]
+            handle.seek(0)
+            assert handle.read() == bench.body(1, 100_000)
+        assert handle.closed
+        fs, path = fsspec.url_to_fs(f"{how}::{bench.path(2)}", **options)
+        assert fs.info(path)["product_id"] == bench.product_id(2)
+        assert len(fs.ls(bench.query, detail=False)) == 2
+        assert fs.cat(path) == bench.body(2, 100_000)
+    assert emulator.orders == 2
+
+
+@_fsspec_leaves_a_file
+@pytest.mark.parametrize("block_size", [None, 4096, 1 << 20])
+def test_blocks_of_a_file(bench: Any, tmp_path: Path, block_size: int | None) -> None:
+    """A file says what it was opened with, which blockcache:: keeps books by."""
+    options = bench.settings(bench.start(days=1))
+    fs = fsspec.filesystem("hda", **options)
+    with fs.open(bench.path(1), block_size=block_size) as handle:
+        assert handle.blocksize == (block_size or fs.blocksize)
+
+    chain = {"hda": options, "blockcache": {"cache_storage": str(tmp_path / "blocks")}}
+    cached, path = fsspec.url_to_fs(f"blockcache::{bench.path(1)}", **chain)
+    for _ in range(2):
+        with cached.open(path, block_size=block_size) as handle:
+            assert handle.read() == bench.body(1)
+    with pytest.raises(BlocksizeMismatchError):
+        cached.open(path, block_size=512)
+    # The refused file is fsspec's to close, which leaves it to the garbage collector.
+    gc.collect()
 
 
 def test_open_local_of_one_and_of_many(bench: Any, slow: Any) -> None:

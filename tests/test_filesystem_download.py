@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from upath import UPath
 
 from hda_fsspec import Location
 from hda_fsspec.emulator import Fault, ProductEntry
@@ -143,3 +144,67 @@ def test_download_replaces_older_files_only_when_complete(bench: Any, tmp_path: 
     assert [Path(p).read_bytes() for p in (*first, *second)] == 2 * [bench.body(1), bench.body(2)]
     assert [Path(p).parent for p in second] == 2 * [Path.home() / "data"]
     assert emulator.downloads == 2
+
+
+@pytest.mark.parametrize(
+    ("target", "written"),
+    [
+        ("mine.nc", "mine.nc"),
+        ("new/deep/mine.nc", "new/deep/mine.nc"),
+        ("mine", "mine"),
+        ("there", "there/A.csv"),
+        ("there/", "there/A.csv"),
+        ("new/", "new/A.csv"),
+        ("old.nc", "old.nc"),
+    ],
+)
+@pytest.mark.parametrize("kind", [str, Location.parse, UPath])
+def test_one_product_and_a_target_that_is_no_folder(
+    bench: Any, tmp_path: Path, target: str, written: str, kind: Any
+) -> None:
+    """That file is written, as in all of fsspec; a folder, or what ends as one does, stays one."""
+    fs = bench.filesystem(bench.start(products=products({"a": "A.csv"})))
+    (tmp_path / "there").mkdir()
+    (tmp_path / "old.nc").write_bytes(b"old")
+
+    paths = fs.download(kind(bench.query + "/a"), f"{tmp_path}/{target}")
+
+    assert paths == [str(tmp_path / written)]
+    assert (tmp_path / written).read_bytes() == b"a"
+    assert not list(tmp_path.rglob(".*.part"))
+
+
+def test_several_products_need_a_folder(bench: Any, tmp_path: Path) -> None:
+    """A list, a query and a pattern go into a folder, also if they mean one product."""
+    fs = bench.filesystem(bench.start(products=products({"a": "A.csv"})))
+
+    for number, many in enumerate(([bench.query + "/a"], bench.query, bench.query + "/*")):
+        paths = fs.download(many, tmp_path / f"{number}.nc")
+        assert paths == [str(tmp_path / f"{number}.nc" / "A.csv")]
+
+
+def test_a_file_is_written_where_the_user_is(
+    bench: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A bare name is a file in the working folder, and `~` is the home folder."""
+    fs = bench.filesystem(bench.start(days=1))
+    monkeypatch.chdir(tmp_path)
+
+    assert fs.download(bench.path(1), "mine.nc") == ["mine.nc"]
+    fs.download(bench.path(1), "~/mine.nc")
+
+    assert Path("mine.nc").read_bytes() == bench.body(1)
+    assert (Path.home() / "mine.nc").read_bytes() == bench.body(1)
+
+
+def test_a_product_that_cannot_be_had_leaves_the_file_as_it_was(bench: Any, tmp_path: Path) -> None:
+    """The file that was there is replaced only by a complete one."""
+    emulator = bench.start(days=1)
+    emulator.fault(Fault("order-failed", times=None))
+    (tmp_path / "mine.nc").write_bytes(b"old")
+
+    with pytest.raises(HDAError):
+        bench.filesystem(emulator).download(bench.path(1), tmp_path / "mine.nc")
+
+    assert [path.name for path in tmp_path.glob("*.nc")] == ["mine.nc"]
+    assert (tmp_path / "mine.nc").read_bytes() == b"old"

@@ -93,6 +93,12 @@ _SUFFIXES = {
 }
 
 
+#: Every suffix that a delivered name may have.
+ALL_SUFFIXES = tuple(
+    dict.fromkeys(suffix for suffixes in _SUFFIXES.values() for suffix in suffixes)
+)
+
+
 def sniff(source: Path | bytes) -> Format:
     """Tell the format of a file, or of the first bytes of one, by its content.
 

@@ -34,11 +34,21 @@ class ProductFile(io.BufferedReader):
         The path on the filesystem, without ``hda://``.
     size : int
         Length in bytes.
+    blocksize : int
+        What the caller said of the blocks that it will read; ``blockcache::`` keeps books by it.
     """
 
-    def __init__(self, handle: io.BufferedReader, path: str, reopen: Callable[[str], Any]) -> None:
+    def __init__(
+        self,
+        handle: io.BufferedReader,
+        path: str,
+        reopen: Callable[[str], Any],
+        *,
+        blocksize: int = io.DEFAULT_BUFFER_SIZE,
+    ) -> None:
         super().__init__(handle.detach())
         self.path = path
+        self.blocksize = blocksize
         self.size = os.fstat(self.fileno()).st_size
         self._reopen = reopen
 
@@ -46,6 +56,21 @@ class ProductFile(io.BufferedReader):
     def full_name(self) -> str:
         """The ``hda://`` path."""
         return Location.parse(self.path).path
+
+    @property
+    def closed(self) -> bool:
+        """Whether the file is closed."""
+        return super().closed
+
+    @closed.setter
+    def closed(self, value: bool) -> None:
+        # blockcache:: says so of a file after it has closed it.
+        if value:
+            super().close()
+
+    def _fetch_range(self, start: int, end: int) -> bytes:
+        """Return bytes by their positions; blockcache:: asks for those that it lacks."""
+        return os.pread(self.fileno(), end - start, start)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _open_again, (self._reopen, self.path, 0 if self.closed else self.tell())
@@ -89,21 +114,28 @@ class Deliveries:
 
     Attributes
     ----------
+    folder : Path
+        Where they go.
     paths : dict
         Where each product is.
     """
 
     def __init__(self, folder: Path) -> None:
-        self._folder = folder
+        self.folder = folder
         self._of_name: dict[str, list[Product]] = {}
         self._taken: set[Path] = set()
         self.paths: dict[Product, Path] = {}
+
+    def keep(self, product: Product, path: Path) -> None:
+        """Leave a file that is a copy of a product already where it is."""
+        self._taken.add(path)
+        self.paths[product] = path
 
     def add(self, product: Product, name: str, source: BinaryIO) -> None:
         """Copy an open file, and close it."""
         same = self._of_name.setdefault(name, [])
         same.append(product)
-        target = plain = self._folder / name
+        target = plain = self.folder / name
         if len(same) > 1 or plain in self._taken:
             target = self._own_path(product, name)
         copy_out(source, target)
@@ -119,7 +151,7 @@ class Deliveries:
         stem = Location(product.dataset_id, product=product.product_id).name.encode()
         stem = stem[: max(0, _MAX_NAME_BYTES - len(name.encode()))]
         for suffix in itertools.chain([""], (f"-{number}" for number in itertools.count(2))):
-            path = self._folder / f"{stem.decode(errors='ignore')}{suffix}_{name}"
+            path = self.folder / f"{stem.decode(errors='ignore')}{suffix}_{name}"
             if path not in self._taken:
                 return path
         raise AssertionError  # numbers do not end

@@ -13,6 +13,8 @@ import contextlib
 import contextvars
 import hashlib
 import os
+import resource
+import weakref
 from collections.abc import Sequence
 from io import BufferedReader
 from pathlib import Path
@@ -25,6 +27,8 @@ from hda_fsspec.errors import LocationError
 from hda_fsspec.fs.files import Deliveries, ProductFile, copy_out
 from hda_fsspec.fs.listing import (
     Paths,
+    is_one_path,
+    located,
     name_of,
     plain,
     product_to_open,
@@ -34,7 +38,7 @@ from hda_fsspec.fs.looking import LookingFileSystem
 from hda_fsspec.fs.readonly import ReadOnly, refuse
 from hda_fsspec.fs.waiting import blocking, first_of
 from hda_fsspec.interest import Interest, result_of
-from hda_fsspec.paths.locations import AnyPath, Location
+from hda_fsspec.paths.locations import AnyPath
 from hda_fsspec.records import Product
 from hda_fsspec.settings import Settings, refuse_unknown_settings
 
@@ -91,6 +95,9 @@ class HDAFileSystem(ReadOnly, LookingFileSystem):
         super().__init__(asynchronous=asynchronous, loop=loop, batch_size=batch_size)
         self._options = settings
         self._use_listings_cache = use_listings_cache
+        self._open_files: weakref.WeakKeyDictionary[
+            asyncio.AbstractEventLoop, asyncio.Semaphore
+        ] = weakref.WeakKeyDictionary()
 
     @property
     def _fs_token(self) -> str:
@@ -128,10 +135,31 @@ class HDAFileSystem(ReadOnly, LookingFileSystem):
             raise first_of(faults)
         return done
 
+    def _few_open_files(self) -> asyncio.Semaphore:
+        """Return what lets as many files be open at one time as can be fetched at one time."""
+        loop = asyncio.get_running_loop()
+        found = self._open_files.get(loop)
+        if found is None:
+            found = self._open_files[loop] = asyncio.Semaphore(self._at_a_time)
+        return found
+
+    @property
+    def _at_a_time(self) -> int:
+        settings = self.settings
+        at_a_time = settings.max_orders + settings.max_connections
+        soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+        # Each of them may also have a lock, a connection, and the file that it is copied to.
+        return at_a_time if soft == resource.RLIM_INFINITY else min(at_a_time, max(1, soft // 8))
+
     async def _open_local(self, path: Any, listener: Listener | None = None) -> BufferedReader:
         """Make a product local, without holding a thread while it is waited for, and open it."""
-        location = Location.parse(path)
+        location = located(path)
         product = await self._run(lambda: product_to_open(self._products, location))
+        return await self._open_product(product, listener)
+
+    async def _open_product(
+        self, product: Product, listener: Listener | None = None
+    ) -> BufferedReader:
         with Interest() as interest:
             opening = self._products.open(product, listener, wanted=interest.is_alive)
             try:
@@ -145,30 +173,38 @@ class HDAFileSystem(ReadOnly, LookingFileSystem):
     async def _cat_file(
         self, path: Any, start: int | None = None, end: int | None = None, **kwargs: Any
     ) -> bytes:
-        handle = await self._open_local(path)
+        async with self._few_open_files():
+            handle = await self._open_local(path)
 
-        def read() -> bytes:
-            with handle:
-                first, last, _ = slice(start, end).indices(handle.seek(0, os.SEEK_END))
-                handle.seek(first)
-                return handle.read(max(0, last - first))
+            def read() -> bytes:
+                with handle:
+                    first, last, _ = slice(start, end).indices(handle.seek(0, os.SEEK_END))
+                    handle.seek(first)
+                    return handle.read(max(0, last - first))
 
-        return await self._run(read)
+            return await self._run(read)
 
     async def _get_file(
-        self, rpath: Any, lpath: Any, callback: Any = DEFAULT_CALLBACK, **kwargs: Any
+        self,
+        rpath: Any,
+        lpath: Any,
+        callback: Any = DEFAULT_CALLBACK,
+        skip_existing: bool = False,
+        **kwargs: Any,
     ) -> None:
         faults = _faults_of_get.get()
         try:
-            await self._copy_out(rpath, lpath, callback)
+            await self._copy_out(rpath, lpath, callback, skip_existing=skip_existing)
         except Exception as err:
             if faults is None:
                 raise
             # One of many: the others go on, and `get` tells when they have ended.
             faults.append(err)
 
-    async def _copy_out(self, rpath: Any, lpath: Any, callback: Any) -> None:
-        if Location.parse(rpath).product is None and await self._isdir(rpath):
+    async def _copy_out(
+        self, rpath: Any, lpath: Any, callback: Any, *, skip_existing: bool
+    ) -> None:
+        if located(rpath).product is None and await self._isdir(rpath):
             await self._run(lambda: Path(lpath).mkdir(parents=True, exist_ok=True))
             return
 
@@ -177,8 +213,26 @@ class HDAFileSystem(ReadOnly, LookingFileSystem):
                 callback.set_size(total)
             callback.absolute_update(done)
 
-        handle = await self._open_local(rpath, listener)
-        size = await self._run(lambda: copy_out(handle, lpath))
+        location = located(rpath)
+        copies = self._products.copies
+        is_open_file = hasattr(lpath, "write")
+        product = await self._run(lambda: product_to_open(self._products, location))
+        if skip_existing and not is_open_file:
+            path = Path(lpath)
+            if await self._run(lambda: copies.is_complete_copy(product, path)):
+                size = await self._run(lambda: path.stat().st_size)
+                listener(size, size)
+                return
+
+        def copy() -> int:
+            size = copy_out(handle, lpath)
+            if not is_open_file:
+                copies.note(product, Path(lpath))
+            return size
+
+        async with self._few_open_files():
+            handle = await self._open_product(product, listener)
+            size = await self._run(copy)
         listener(size, size)
 
     cat = blocking(LookingFileSystem._cat)
@@ -198,16 +252,19 @@ class HDAFileSystem(ReadOnly, LookingFileSystem):
     ) -> ProductFile:
         if mode != "rb":
             refuse(f"open with mode {mode!r}", path)
-        location = Location.parse(path)
+        location = located(path)
         products = self._products
         product = product_to_open(products, location)
         entry = products.local(product)
+        handle = None
         if entry is not None:
             with contextlib.suppress(FileNotFoundError):  # evicted in this moment
-                return ProductFile(entry.path.open("rb"), name_of(location), self.open)
-        with Interest() as interest:
-            _, handle = result_of(products.open(product, wanted=interest.is_alive))
-        return ProductFile(handle, name_of(location), self.open)
+                handle = entry.path.open("rb")
+        if handle is None:
+            with Interest() as interest:
+                _, handle = result_of(products.open(product, wanted=interest.is_alive))
+        blocksize = block_size if isinstance(block_size, int) else self.blocksize
+        return ProductFile(handle, name_of(location), self.open, blocksize=blocksize)
 
     def open_many(self, open_files: Any) -> list[Any]:
         """Make all files of a list local at one time, then open them (fsspec calls it)."""
@@ -248,13 +305,33 @@ class HDAFileSystem(ReadOnly, LookingFileSystem):
         return [os.fspath(entry.path) for entry in entries]
 
     def download(
-        self, rpath: Paths, lpath: Any, callback: Any = DEFAULT_CALLBACK, **kwargs: Any
+        self,
+        rpath: Paths,
+        lpath: Any,
+        callback: Any = DEFAULT_CALLBACK,
+        *,
+        skip_existing: bool = False,
+        **kwargs: Any,
     ) -> list[str]:
         """Copy products into a local folder, under the names with which the service delivers them.
 
         Unlike ``get``, which names files by product id as fsspec demands. The folder is made if
         needed; a file appears in it only when it is complete. Products of one call that are
-        delivered under the same name get their ids in front of it.
+        delivered under the same name get their ids in front of it. One product and a target that
+        is no folder (it does not exist as one, and does not end in ``/``): that file.
+
+        Parameters
+        ----------
+        rpath : str, Location, UPath, or several of them
+            Products, queries and patterns.
+        lpath : str or path
+            The folder, or the file for one product.
+        callback : fsspec.callbacks.Callback
+            Counts products.
+        skip_existing : bool
+            Leave complete copies in the target alone, and order nothing for them. A copy is told by
+            what was noted when it was made, else by its name, which is the product's id. It has the
+            length of the product where that is known, and its format is whole.
 
         Returns
         -------
@@ -268,23 +345,36 @@ class HDAFileSystem(ReadOnly, LookingFileSystem):
         """
         from hda_fsspec.usecase.products import each
 
+        target = Path(stringify_path(lpath)).expanduser()
+        is_one = is_one_path(rpath) and located(rpath).product is not None
+        is_file = is_one and not str(lpath).endswith(("/", os.sep)) and not target.is_dir()
         found = products_of(self._products, rpath)
-        folder = Path(stringify_path(lpath)).expanduser()
-        folder.mkdir(parents=True, exist_ok=True)
-        deliveries = Deliveries(folder)
+        copies = self._products.copies
+        deliveries = Deliveries(target.parent if is_file else target)
+        if skip_existing and is_file:
+            here = {one: target for one in found if copies.is_complete_copy(one, target)}
+        else:
+            here = copies.find(found, target) if skip_existing else {}
+        for product, path in here.items():
+            deliveries.keep(product, path)
+        deliveries.folder.mkdir(parents=True, exist_ok=True)
 
-        def keep(product: Product, opened: tuple[Entry, BufferedReader]) -> None:
+        def deliver(product: Product, opened: tuple[Entry, BufferedReader]) -> None:
             entry, handle = opened
-            deliveries.add(product, entry.delivered_name, handle)
+            deliveries.add(product, target.name if is_file else entry.delivered_name, handle)
 
-        at_a_time = self.settings.max_orders + self.settings.max_connections
-        each(
-            found,
-            lambda product, wanted: self._products.open(product, wanted=wanted),
-            keep,
-            callback,
-            at_a_time=at_a_time,
-        )
+        try:
+            each(
+                [product for product in found if product not in here],
+                lambda product, wanted: self._products.open(product, wanted=wanted),
+                deliver,
+                callback,
+                at_a_time=self._at_a_time,
+            )
+        finally:
+            for product, path in deliveries.paths.items():
+                if product not in here:
+                    copies.note(product, path)
         return [os.fspath(deliveries.paths[product]) for product in found]
 
     def accept_terms(self, path: AnyPath) -> list[str]:
@@ -295,7 +385,7 @@ class HDAFileSystem(ReadOnly, LookingFileSystem):
         list of str
             The ids of the licences that were accepted now.
         """
-        location = Location.parse(path)
+        location = located(path)
         if location.dataset is None:
             msg = "Cannot accept the licences of all data sets at once: name one data set."
             raise LocationError(msg)

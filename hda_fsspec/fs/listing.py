@@ -32,6 +32,11 @@ _PREFIX = f"{PROTOCOL}://"
 _IDENTITY = ("dataset_id", "product_id", "catalogue_size", "startdate", "enddate", "updated")
 
 
+def located(path: Any) -> Location:
+    """Return the location that a path of any kind names; raises LocationError."""
+    return Location.parse(path)
+
+
 def name_of(location: Location) -> str:
     """Return a path as fsspec names it, without protocol."""
     return location.path.removeprefix(_PREFIX)
@@ -128,7 +133,7 @@ def products_of(products: Products, paths: Paths) -> list[Product]:
         A path is that of all data sets.
     """
     expanded: list[Product] = []
-    for location in map(Location.parse, list_of(paths)):
+    for location in map(located, list_of(paths)):
         if location.product is not None:
             expanded.append(products.product_to_open(location))
             continue

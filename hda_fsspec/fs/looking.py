@@ -20,6 +20,7 @@ from hda_fsspec.fs.listing import (
     entries_below,
     identity_of,
     is_one_path,
+    located,
     name_of,
     pattern_is_no_path,
     plain,
@@ -55,15 +56,15 @@ class LookingFileSystem(AsyncFileSystem):  # type: ignore[misc]  # fsspec is unt
     def _strip_protocol(cls, path: Any) -> Any:
         if not is_one_path(path):
             return [cls._strip_protocol(one) for one in path]
-        return name_of(Location.parse(path))
+        return name_of(located(path))
 
     @classmethod
     def _parent(cls, path: Any) -> str:
-        return name_of(Location.parse(path).parent)
+        return name_of(located(path).parent)
 
     def unstrip_protocol(self, name: Any) -> str:
         """Return a path with ``hda://`` in front."""
-        return Location.parse(name).path
+        return located(name).path
 
     def get_mapper(self, root: Any = "", *args: Any, **kwargs: Any) -> FSMap:
         """Return a mapping of the names below a path to the contents of products."""
@@ -71,12 +72,12 @@ class LookingFileSystem(AsyncFileSystem):  # type: ignore[misc]  # fsspec is unt
 
     def tree(self, path: Any = "/", *args: Any, **kwargs: Any) -> str:
         """Return what is below a path, drawn as a tree."""
-        drawn: str = super().tree(Location.parse(path).path, *args, **kwargs)
+        drawn: str = super().tree(located(path).path, *args, **kwargs)
         return drawn
 
     def invalidate_cache(self, path: Any = None) -> None:
         """Forget the listing of a path, or all of them."""
-        self._products.catalogue.forget(None if path is None else Location.parse(path))
+        self._products.catalogue.forget(None if path is None else located(path))
         super().invalidate_cache(path)
 
     async def _ls(
@@ -86,7 +87,7 @@ class LookingFileSystem(AsyncFileSystem):  # type: ignore[misc]  # fsspec is unt
         refresh: bool = False,
         **kwargs: Any,  # noqa: ARG002  (fsspec's signature)
     ) -> list[Any]:
-        location = Location.parse(path)
+        location = located(path)
         is_anew = refresh or not self._use_listings_cache
         found = await self._run(lambda: entries_below(self._products, location, refresh=is_anew))
         return found if detail else [info["name"] for info in found]
@@ -97,7 +98,7 @@ class LookingFileSystem(AsyncFileSystem):  # type: ignore[misc]  # fsspec is unt
         refresh: bool = False,
         **kwargs: Any,  # noqa: ARG002  (fsspec's signature)
     ) -> dict[str, Any]:
-        location = Location.parse(path)
+        location = located(path)
         if location.pattern is not None:
             raise pattern_is_no_path(location)
         if location.product is not None:
@@ -133,7 +134,7 @@ class LookingFileSystem(AsyncFileSystem):  # type: ignore[misc]  # fsspec is unt
         on_error: str | Callable[[OSError], None] = "omit",
         **kwargs: Any,
     ) -> AsyncIterator[Any]:
-        refuse_root(Location.parse(path), maxdepth)
+        refuse_root(located(path), maxdepth)
 
         # fsspec leaves out whatever raises an OSError: a refused login would look like "empty".
         def tell(err: OSError) -> None:
@@ -148,13 +149,13 @@ class LookingFileSystem(AsyncFileSystem):  # type: ignore[misc]  # fsspec is unt
     async def _find(
         self, path: Any, maxdepth: int | None = None, withdirs: bool = False, **kwargs: Any
     ) -> Any:
-        refuse_root(Location.parse(path), maxdepth)
+        refuse_root(located(path), maxdepth)
         return await super()._find(path, maxdepth=maxdepth, withdirs=withdirs, **kwargs)
 
     async def _glob(self, path: Any, maxdepth: int | None = None, **kwargs: Any) -> Any:
         _refuse_no_depth(maxdepth)
         detail, withdirs = kwargs.pop("detail", False), kwargs.pop("withdirs", True)
-        location = Location.parse(path)
+        location = located(path)
         if location.dataset is None and "**" in (location.pattern or ""):
             refuse_root(location, None)
         try:
@@ -180,19 +181,13 @@ class LookingFileSystem(AsyncFileSystem):  # type: ignore[misc]  # fsspec is unt
         **kwargs: Any,
     ) -> Any:
         _refuse_no_depth(maxdepth)
-        location = Location.parse(path)
+        location = located(path)
         refuse_root(location, None)
         found = await self._ls(path, **kwargs)
         if withdirs and location.product is None and location.pattern is None:
             found = [directory_entry(location), *found]
-        unknown = sum(info["size"] is None for info in found)
-        if unknown:
-            warnings.warn(
-                f"du of {path}: {unknown} of {len(found)} products have no known length before "
-                "they are local, and count as 0 bytes",
-                stacklevel=2,
-            )
-        sizes = {info["name"]: info["size"] or 0 for info in found}
+        sizes = {info["name"]: _size_or_estimate(info) for info in found}
+        _warn_of_estimates(location, found)
         return sum(sizes.values()) if total else sizes
 
     async def _expand_path(
@@ -205,7 +200,7 @@ class LookingFileSystem(AsyncFileSystem):  # type: ignore[misc]  # fsspec is unt
         path = plain(path)
         if recursive:
             for one in [path] if isinstance(path, str) else path:
-                refuse_root(Location.parse(one), maxdepth)
+                refuse_root(located(one), maxdepth)
         return await super()._expand_path(path, recursive, maxdepth, assume_literal)
 
     def created(self, path: Any) -> datetime:
@@ -223,6 +218,24 @@ class LookingFileSystem(AsyncFileSystem):  # type: ignore[misc]  # fsspec is unt
     def checksum(self, path: Any) -> int:
         """Return :meth:`ukey` as a number."""
         return int(self.ukey(path), 16)
+
+
+def _size_or_estimate(info: dict[str, Any]) -> int:
+    # An estimate is better than nothing: the catalogue's size may be off by a factor.
+    return int(info["size"] if info["size"] is not None else info.get("catalogue_size") or 0)
+
+
+def _warn_of_estimates(location: Location, found: list[dict[str, Any]]) -> None:
+    unknown = [info for info in found if info["size"] is None]
+    nothing = sum(not info.get("catalogue_size") for info in unknown)
+    if unknown:
+        counted = f"{len(unknown) - nothing} count as the catalogue's size, which is an estimate"
+        rest = f", and {nothing} as 0 bytes" if nothing else ""
+        warnings.warn(
+            f"du of {location.path}: {len(unknown)} of {len(found)} products have no known length "
+            f"before they are local; {counted}{rest}.",
+            stacklevel=3,
+        )
 
 
 def _refuse_no_depth(maxdepth: int | None) -> None:

@@ -22,10 +22,11 @@ from fsspec.callbacks import DEFAULT_CALLBACK
 from hda_fsspec.disk.cache import Cache, Entry
 from hda_fsspec.disk.grants import Ledger
 from hda_fsspec.disk.locks import FileLocks
-from hda_fsspec.disk.notes import Notes
+from hda_fsspec.disk.notes import Notes, Shelf
 from hda_fsspec.disk.places import Places
 from hda_fsspec.errors import OfflineError
 from hda_fsspec.fetching.admission import Admission
+from hda_fsspec.fetching.copies import Copies
 from hda_fsspec.fetching.fetches import Fetches, Halves
 from hda_fsspec.fetching.flights import Flight, Flights, Steps
 from hda_fsspec.fetching.gathering import each
@@ -79,6 +80,7 @@ class Products:
         self._session = session
         self._notes = notes
         self._lengths = notes.lengths
+        self.copies = Copies(Shelf(settings.cache_dir, "copies"), self.size)
         self._flights: Flights[Entry] = Flights(settings.max_connections)
         self._looking: Flights[Any] = Flights(_LOOKING_THREADS)
         self._tickets = itertools.count()
