@@ -10,6 +10,7 @@ import pytest
 
 from hda_fsspec import Location
 from hda_fsspec.errors import LocationError
+from hda_fsspec.paths.renamed import RENAMED
 
 RECORDED = Path(__file__).resolve().parents[2] / "shared" / "recorded" / "requests"
 NAMES = sorted(path.name for path in RECORDED.glob("*.json")) or ["absent"]
@@ -163,3 +164,48 @@ def test_a_file_that_is_no_request(tmp_path: Path) -> None:
     (tmp_path / "binary.json").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(LocationError):
         Location.from_request(tmp_path / "binary.json")
+
+
+@pytest.mark.parametrize(("old", "new"), sorted(RENAMED.items()))
+def test_renamed_data_sets(old: str, new: str) -> None:
+    """A v1 request for a data set that was renamed asks for the same data under its new id."""
+    location = Location.from_request({**V1, "datasetId": old})
+
+    assert location.dataset == new
+    assert location.query == Location.from_request(V1).query
+    assert new not in RENAMED
+    assert Location.from_request({"datasetId": new}).dataset == new
+    # The present form is taken at its word.
+    assert Location.from_request({"dataset_id": old}).dataset == old
+
+
+def test_the_new_names_are_those_of_the_official_client() -> None:
+    """The pairs are facts that the client which the service offers carries, too."""
+    official = pytest.importorskip("hda.utils")
+
+    assert official.DATASET_MAPPING == RENAMED
+
+
+def test_a_new_name_is_told_once(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The log names both ids, once for each data set; others are not spoken of."""
+    monkeypatch.setattr("hda_fsspec.paths.api_requests._told", {})
+
+    for _ in range(3):
+        Location.from_request({**V1, "datasetId": "EO:ESA:DAT:SENTINEL-1:SAR"})
+        Location.from_request({**V1, "datasetId": "EO:ESA:DAT:SENTINEL-2:MSI"})
+        Location.from_request(V1)
+
+    assert [record.args for record in caplog.records] == [
+        ("EO:ESA:DAT:SENTINEL-1:SAR", "EO:ESA:DAT:SENTINEL-1"),
+        ("EO:ESA:DAT:SENTINEL-2:MSI", "EO:ESA:DAT:SENTINEL-2"),
+    ]
+
+
+def test_a_former_id_in_a_path_is_told_its_new_one(bench: Any) -> None:
+    """The service does not know it; the error does."""
+    fs = bench.filesystem(bench.start(days=1))
+
+    with pytest.raises(FileNotFoundError, match=r"it is EO:ESA:DAT:SENTINEL-1\."):
+        fs.ls("hda://EO:ESA:DAT:SENTINEL-1:SAR/startdate=2024-05-01")

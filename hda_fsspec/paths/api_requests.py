@@ -6,12 +6,19 @@ It knows the two forms of such a request and nothing of paths.
 from __future__ import annotations
 
 import json
+import logging
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from hda_fsspec.errors import LocationError
+from hda_fsspec.paths.renamed import RENAMED
+
+logger = logging.getLogger("hda_fsspec")
+
+#: The former ids that were told of in this process.
+_told: dict[str, object] = {}
 
 _NOT_A_QUERY = frozenset({"dataset_id", "itemsPerPage", "startIndex", "sortOrder"})
 
@@ -30,7 +37,7 @@ def read_request(
     """
     body = request if isinstance(request, Mapping) else _read_json(request)
     if "datasetId" in body:
-        dataset, query = body["datasetId"], _query_of_v1(body)
+        dataset, query = _dataset_of_v1(body["datasetId"]), _query_of_v1(body)
     else:
         dataset = body.get("dataset_id")
         query = {key: value for key, value in body.items() if key not in _NOT_A_QUERY}
@@ -71,6 +78,22 @@ def _read_json(request: str | os.PathLike[str]) -> Mapping[str, Any]:
         msg = f"Cannot read the request {shown!r}: it must be one JSON object."
         raise LocationError(msg)
     return body
+
+
+def _dataset_of_v1(dataset: Any) -> Any:
+    """Return the id that a data set has since version 2 of the service; says so once for each."""
+    renamed = RENAMED.get(dataset) if isinstance(dataset, str) else None
+    if renamed is None:
+        return dataset
+    mine = object()
+    if _told.setdefault(dataset, mine) is mine:
+        logger.warning(
+            "The v1 request asks for the data set %s, which has been named %s since version 2 of "
+            "the service: that one is taken, as the official client does.",
+            dataset,
+            renamed,
+        )
+    return renamed
 
 
 def _query_of_v1(body: Mapping[str, Any]) -> dict[str, Any]:

@@ -171,7 +171,8 @@ class Location:
         request : mapping, JSON text, or path of a .json file
             In the v2 form (``dataset_id`` and flat parameters) or the old v1 form (``datasetId``,
             ``boundingBoxValues``, ``dateRangeSelectValues``, ``stringChoiceValues``,
-            ``multiStringSelectValues``, ``stringInputValues``). Paging keys are left out.
+            ``multiStringSelectValues``, ``stringInputValues``). Paging keys are left out. A data
+            set of the old form that was renamed since has its new id, which the log says once.
 
         Raises
         ------

@@ -28,6 +28,7 @@ from hda_fsspec.errors import (
 from hda_fsspec.licences import Licences
 from hda_fsspec.network.broker import Broker
 from hda_fsspec.paths.locations import Location
+from hda_fsspec.paths.renamed import RENAMED
 from hda_fsspec.records import Dataset, Product
 from hda_fsspec.schema.parameters import nearest
 from hda_fsspec.schema.queryables import Schema
@@ -264,11 +265,13 @@ class Catalogue:
 
     def _no_dataset(self, dataset_id: str) -> FileNotFoundError:
         near: tuple[str, ...] = ()
+        renamed = RENAMED.get(dataset_id)
         try:
             near = nearest(dataset_id, ((d.dataset_id, d.title) for d in self.datasets()))
         except HDAError as err:
             logger.debug("No suggestion for %s: %s", dataset_id, err)
         hint = f" The nearest: {', '.join(near)}." if near else ""
+        hint = f" Since version 2 of the service it is {renamed}." if renamed else hint
         msg = f"There is no data set {dataset_id!r} at {self._settings.endpoint_url}.{hint}"
         return FileNotFoundError(msg)
 
