@@ -46,11 +46,16 @@ TEXT = st.text(
 )
 
 
+def body_of(product_id: str) -> bytes:
+    """Return bytes that tell an id, as a file of a known format: some ids promise one."""
+    return b"CDF\x01" + bytes(28) + product_id.encode()
+
+
 def product(product_id: str) -> ProductEntry:
     """Return a product whose bytes tell its id."""
     return ProductEntry(
         product_id,
-        b"body of " + product_id.encode(),
+        body_of(product_id),
         "2024-05-02T00:00:00.000Z",
         "2024-05-02T23:59:59.999Z",
         delivered_name="same.bin",
@@ -91,7 +96,7 @@ def check_round_trip(fs: Any, ids: list[str], folder: Path) -> None:
         assert fs.info(path) == info
         assert [fs.exists(path), fs.isfile(path), fs.isdir(path)] == [True, True, False]
         assert fs.glob(path) == fs.find(path) == fs.expand_path(path) == [path]
-    expected = {info["name"]: b"body of " + one.encode() for one, info in listed.items()}
+    expected = {info["name"]: body_of(one) for one, info in listed.items()}
     assert fs.cat(names) == expected
     fs.get(QUERY + "/", f"{folder}/got", recursive=True)
     got = {path.name: path.read_bytes() for path in (folder / "got").iterdir()}
@@ -116,7 +121,7 @@ def test_an_odd_id_opens_by_its_url(odd: Any, product_id: str, tmp_path: Path) -
     fs = filesystem(emulator, folder)
     options = fs.storage_options | {"password": emulator.password}
     path = Location.parse(QUERY).child(product_id).path
-    body = b"body of " + product_id.encode()
+    body = body_of(product_id)
 
     with fsspec.open(path, hda=options) as handle:
         assert handle.read() == body
