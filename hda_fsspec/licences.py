@@ -8,14 +8,26 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
+from typing import Protocol
 
 from hda_fsspec.disk.notes import Notes
-from hda_fsspec.errors import BrokerError, HDAError, TermsNotAcceptedError
+from hda_fsspec.errors import HDAError, TermsNotAcceptedError
+from hda_fsspec.network.answers import is_about_licences
 from hda_fsspec.network.broker import Broker
+from hda_fsspec.network.conveniences import UnavailableError
+from hda_fsspec.network.failures import RETRIES_OF_CONVENIENCES
 from hda_fsspec.records import Term
 
 logger = logging.getLogger("hda_fsspec")
+
+
+class TermsOf(Protocol):
+    """Returns the ids of the licences of a data set."""
+
+    def __call__(self, dataset_id: str, *, is_convenience: bool) -> tuple[str, ...]:
+        """Ask, with little patience if it is a convenience."""
+        ...
 
 
 class Licences:
@@ -32,7 +44,8 @@ class Licences:
     accept : bool
         The setting ``accept_terms``: accept what is missing without being asked.
     terms_of : callable
-        Returns the ids of the licences of a data set.
+        Returns the ids of the licences of a data set. Asked as a convenience it raises
+        UnavailableError where the service does not tell them.
     """
 
     def __init__(
@@ -42,7 +55,7 @@ class Licences:
         account: str,
         *,
         accept: bool,
-        terms_of: Callable[[str], tuple[str, ...]],
+        terms_of: TermsOf,
     ) -> None:
         self._broker = broker
         self._notes = notes
@@ -53,23 +66,35 @@ class Licences:
         self._accepted: frozenset[str] = frozenset()
 
     def allow(self, dataset_id: str) -> tuple[str, ...]:
-        """Return the licences of a data set, all of which are accepted.
+        """Return the licences of a data set, none of which is known to be missing.
+
+        Where it cannot be found out which are accepted the service is left to say so itself:
+        :meth:`explain_refusal` then says what it means.
 
         Raises
         ------
         TermsNotAcceptedError
             Some are not accepted, and ``accept_terms`` is not set.
         """
-        terms = self._terms_of(dataset_id)
+        terms = self._terms_if_told(dataset_id)
         if not self._accepted.issuperset(terms):
             with self._lock:
-                self._accept_or_refuse(dataset_id, self._missing(terms, trust_notes=True))
+                self._accept_or_refuse(dataset_id, terms)
         return terms
 
-    def explain_refusal(self, dataset_id: str) -> bool:
+    def explain_refusal(self, dataset_id: str, refusal: HDAError, *, is_likely: bool) -> bool:
         """Look whether a licence is why the service just refused something of a data set.
 
         What is remembered is not trusted here: a licence may have been withdrawn.
+
+        Parameters
+        ----------
+        dataset_id : str
+            The data set.
+        refusal : HDAError
+            What the service said.
+        is_likely : bool
+            Whether a refusal of this kind, at this place, is mostly for want of a licence.
 
         Returns
         -------
@@ -79,17 +104,36 @@ class Licences:
         Raises
         ------
         TermsNotAcceptedError
-            It is, and ``accept_terms`` is not set.
+            It is, and ``accept_terms`` is not set or did not help.
         """
+        says_so = is_about_licences(str(refusal.__cause__ or refusal))
         with self._lock:
-            missing = self._missing(self._terms_of(dataset_id), trust_notes=False)
-            self._accept_or_refuse(dataset_id, missing)
-        return bool(missing)
+            terms = self._terms_if_told(dataset_id)
+            try:
+                missing = self._missing(terms, anew=True)
+            except UnavailableError:
+                missing, is_known = list(terms) if is_likely or says_so else [], False
+            else:
+                is_known = bool(missing)
+                # The service knows better than its list.
+                missing = missing or (list(terms) if says_so else [])
+            if not missing and not says_so:
+                return False
+            if self._accept_all and missing and self._try_to_accept(missing, anew=True):
+                return True
+        raise self._not_accepted(dataset_id, missing, None if is_known else refusal) from refusal
 
     def accept(self, dataset_id: str) -> list[str]:
-        """Accept what is missing for a data set; return the ids of what was accepted now."""
+        """Accept what is missing for a data set; return the ids of what was accepted now.
+
+        Where it cannot be found out what is missing, all that the data set names is accepted.
+        """
         with self._lock:
-            missing = self._missing(self._terms_of(dataset_id), trust_notes=False)
+            terms = self._terms_of(dataset_id, is_convenience=False)
+            try:
+                missing = self._missing(terms, anew=True)
+            except UnavailableError:
+                missing = list(terms)
             self._accept(missing)
         return missing
 
@@ -98,45 +142,84 @@ class Licences:
         accepted = self._broker.accepted_terms()
         return {term_id: term_id in accepted for term_id in self._broker.terms()}
 
-    def _missing(self, terms: Iterable[str], *, trust_notes: bool) -> list[str]:
-        if trust_notes:
+    def _terms_if_told(self, dataset_id: str) -> tuple[str, ...]:
+        try:
+            return self._terms_of(dataset_id, is_convenience=True)
+        except UnavailableError:
+            return ()
+
+    def _missing(self, terms: Iterable[str], *, anew: bool) -> list[str]:
+        """Return which are not accepted, not by notes if anew; raises UnavailableError."""
+        if not anew:
             self._accepted |= self._notes.accepted_terms(self._account)
             if self._accepted.issuperset(terms):
                 return []
-        try:
-            accepted = self._broker.accepted_terms()
-        except BrokerError as err:
-            if err.status not in {404, 405, 410, 501}:
-                raise
-            # A broker without this call: whether something is missing, its other answers tell.
-            logger.warning("The accepted licences cannot be asked for (%s)", err)
-            return []
+        accepted = self._broker.conveniences.ask(
+            "the list of accepted licences",
+            self._broker.accepted_terms,
+            "The service itself will say if one is missing.",
+            anew=anew,
+        )
         self._accepted = accepted
         self._notes.add_accepted_terms(self._account, accepted)
         return [term for term in terms if term not in accepted]
 
-    def _accept_or_refuse(self, dataset_id: str, missing: list[str]) -> None:
+    def _accept_or_refuse(self, dataset_id: str, terms: tuple[str, ...]) -> None:
+        try:
+            missing = self._missing(terms, anew=False)
+        except UnavailableError:
+            missing = list(terms) if self._accept_all else []
         if missing and not self._accept_all:
             raise self._not_accepted(dataset_id, missing)
         if missing:
-            self._accept(missing)
+            self._try_to_accept(missing)
 
-    def _accept(self, terms: Iterable[str]) -> None:
-        for term in terms:
-            self._broker.accept_term(term)
-            logger.info("accepted the licence %s", term)
-            self._accepted |= {term}
-        self._notes.add_accepted_terms(self._account, self._accepted)
+    def _try_to_accept(self, terms: list[str], *, anew: bool = False) -> bool:
+        """Accept licences, and return whether all of them are; if not, the log says why."""
+        try:
+            self._broker.conveniences.ask(
+                "the acceptance of licences",
+                lambda: self._accept(terms, most_retries=RETRIES_OF_CONVENIENCES),
+                "The service itself will say if one is missing.",
+                anew=anew,
+            )
+        except UnavailableError:
+            return False
+        return True
 
-    def _not_accepted(self, dataset_id: str, missing: list[str]) -> TermsNotAcceptedError:
+    def _accept(self, terms: Iterable[str], *, most_retries: int | None = None) -> None:
+        accepted: set[str] = set()
+        try:
+            for term in terms:
+                self._broker.accept_term(term, most_retries=most_retries)
+                logger.info("accepted the licence %s", term)
+                accepted.add(term)
+        finally:
+            self._accepted |= accepted
+            if accepted:
+                self._notes.add_accepted_terms(self._account, self._accepted)
+
+    def _not_accepted(
+        self, dataset_id: str, missing: list[str], refusal: HDAError | None = None
+    ) -> TermsNotAcceptedError:
+        """Return the error; with a refusal, that is all which is known to be missing."""
         known: dict[str, Term] = {}
         try:
-            known = self._broker.terms()
-        except HDAError as err:
-            logger.debug("Titles of licences cannot be had: %s", err)
+            known = self._broker.conveniences.ask(
+                "the list of licences", self._broker.terms, "They are named by their ids."
+            )
+        except UnavailableError:
+            logger.debug("The licences of %s are named by their ids.", dataset_id)
         shown = "".join(f"\n  - {_describe(known.get(term, Term(term)))}" for term in missing)
+        said = f"The data set {dataset_id} has licences that this account has not accepted:{shown}"
+        if refusal is not None:
+            said = (
+                f"The service refused the data set {dataset_id} ({str(refusal).rstrip('.')}), as "
+                "it does while a licence is not accepted. Which ones this account has accepted "
+                f"could not be found out.{' The data set has:' if shown else ''}{shown}"
+            )
         msg = (
-            f"The data set {dataset_id} has licences that this account has not accepted:{shown}\n"
+            f"{said}\n"
             f'Read them, then accept them once and for ever: fs.accept_terms("{dataset_id}"), or '
             f'on the command line: hda-fsspec terms accept "{dataset_id}"'
         )

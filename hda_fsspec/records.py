@@ -22,6 +22,9 @@ _TIME = re.compile(
     re.IGNORECASE,
 )
 
+# Python writes no number of thousands of digits.
+_ID_DIGITS = 1000
+
 #: What JSON has; a boolean is none.
 _NUMBERS = frozenset({int, float})
 
@@ -128,6 +131,13 @@ def _is_number(value: object) -> bool:
     return type(value) in _NUMBERS and math.isfinite(value)  # type: ignore[arg-type]
 
 
+def _id_or_none(value: object) -> str | None:
+    """Return an id as text: some are numbers, and one that is sent back as text is understood."""
+    if isinstance(value, int) and not isinstance(value, bool) and abs(value) < 10**_ID_DIGITS:
+        return str(value)
+    return _text_or_none(value)
+
+
 def _text_or_none(value: object) -> str | None:
     return value if isinstance(value, str) and value else None
 
@@ -174,8 +184,8 @@ class Product:
         BrokerError
             The feature has no usable id.
         """
-        product_id = feature.get("id") if isinstance(feature, Mapping) else None
-        if not isinstance(feature, Mapping) or not isinstance(product_id, str) or not product_id:
+        product_id = _id_or_none(feature.get("id")) if isinstance(feature, Mapping) else None
+        if not isinstance(feature, Mapping) or product_id is None:
             msg = (
                 f"The search of {dataset_id} answered a product without an id "
                 f"({str(feature)[:80]}): the service may have changed; please report it."
@@ -284,16 +294,18 @@ class Dataset:
         metadata = metadata if isinstance(metadata, Mapping) else {}
         source = metadata.get("_source")
         source = source if isinstance(source, Mapping) else {}
-        title = (
-            value.get("title")
-            or source.get("datasetTitle")
-            or metadata.get("title")
-            or metadata.get("description")
+        titles = (
+            value.get("title"),
+            source.get("datasetTitle"),
+            metadata.get("title"),
+            metadata.get("description"),
         )
+        listed = terms if isinstance(terms, (list, tuple)) else [terms]
+        named = [t.get("term_id") if isinstance(t, Mapping) else t for t in listed]
         return cls(
             dataset_id=str(value["dataset_id"]),
-            terms=tuple(str(term) for term in terms) if isinstance(terms, (list, tuple)) else (),
-            title=_text_or_none(title) or "",
+            terms=tuple(term for term in map(_id_or_none, named) if term),
+            title=next(filter(None, map(_text_or_none, titles)), ""),
         )
 
 

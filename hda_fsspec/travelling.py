@@ -9,13 +9,13 @@ from __future__ import annotations
 import io
 import os
 import pickle
-import sys
 from pathlib import Path
 from typing import Any
 
 import cloudpickle
 
 from hda_fsspec import __version__
+from hda_fsspec.daskworkers import dask_worker
 from hda_fsspec.errors import ConfigurationError
 
 #: Counted up whenever what lazy data pickles as means something else to the code that reads it.
@@ -140,18 +140,3 @@ def tell_where(err: BaseException, *, user: str | None, cache_dir: Path) -> None
             f"{cache_dir}. A worker takes its password, and each setting that was not given as an "
             "argument, from its own environment or rc file."
         )
-
-
-def dask_worker() -> Any:
-    """Return the Dask worker whose task this thread runs, None if it runs none.
-
-    Dask's package of workers is asked only if it is there already. It may be there in part, while
-    another thread imports it: nobody runs a task by then.
-    """
-    get_worker = getattr(sys.modules.get("distributed"), "get_worker", None)
-    if get_worker is None:
-        return None
-    try:
-        return get_worker()
-    except ValueError:
-        return None

@@ -16,6 +16,7 @@ import pytest
 
 from hda_fsspec import errors
 from hda_fsspec.emulator import Catalogue, DatasetEntry, Emulator, Fault, dated_product
+from hda_fsspec.emulator.oddities import ODDITIES
 from hda_fsspec.settings import Settings
 
 if TYPE_CHECKING:
@@ -187,6 +188,17 @@ def test_every_fault_of_the_table_exists() -> None:
 
     assert kinds
     assert [Fault(kind).kind for kind in kinds] == kinds
+
+
+def test_every_odd_answer_is_in_the_table() -> None:
+    """The table of odd answers names all that the emulator has, and no other."""
+    text = (ROOT / "docs/emulator.md").read_text(encoding="utf-8")
+    table = text.partition("## Odd answers")[2].partition("## Faults")[0]
+    rows = re.findall(r"^\| (`.*?`) \|", table, re.MULTILINE)
+
+    assert sorted(name for row in rows for name in re.findall(r"`([\w-]+)`", row)) == sorted(
+        ODDITIES
+    )
 
 
 def test_local_links_lead_somewhere() -> None:

@@ -28,6 +28,7 @@ _FILE = ("GET", "dataaccess/download/")
 _LOGIN = ("POST", "identity/gettoken")
 _SCHEMA = ("GET", "dataaccess/queryable/")
 _TERMS = ("GET", "termsaccepted")
+_DATA_SETS = ("GET", "datasets")
 _PLACES = [_SEARCH, _ORDER, _STATUS, _FILE, _LOGIN, _SCHEMA, _TERMS]
 _PAGE = "<!DOCTYPE html><html><body>Bad Gateway</body></html>"
 
@@ -72,13 +73,13 @@ def test_what_passes_is_retried(
 def test_retries_are_bounded(status: int, tries: int, bench: Any) -> None:
     """A fault that stays is told after a bounded number of tries, with its status."""
     emulator = bench.start(days=1)
-    emulator.fault(fault("status", _SCHEMA, status=status, times=None))
+    emulator.fault(fault("status", _DATA_SETS, status=status, times=None))
 
     with pytest.raises(BrokerError, match=str(status)) as caught:
-        bench.filesystem(emulator).ls(bench.query)
+        bench.filesystem(emulator).ls("hda://")
 
     assert caught.value.status == status
-    assert emulator.count(*_SCHEMA) == tries
+    assert emulator.count(*_DATA_SETS) == tries
 
 
 @pytest.mark.parametrize("verb", ["exists", "glob", "find", "walk", "isdir", "ls", "cat"])
@@ -86,7 +87,7 @@ def test_retries_are_bounded(status: int, tries: int, bench: Any) -> None:
 def test_a_fault_never_looks_like_an_absence(verb: str, status: int, bench: Any) -> None:
     """`exists`, `glob`, `find`, `walk` raise when the service cannot be asked."""
     emulator = bench.start(days=1)
-    emulator.fault(fault("status", _SCHEMA, status=status, times=None))
+    emulator.fault(Fault("status", path="data", status=status, times=None))
     fs = bench.filesystem(emulator)
     path = f"{bench.query}/*" if verb == "glob" else bench.query
 

@@ -156,12 +156,45 @@ def test_a_feature_in_full() -> None:
 
 
 @pytest.mark.parametrize(
-    "given_feature", [None, [], "p", {}, {"id": None}, {"id": ""}, {"id": 5}, {"properties": {}}]
+    "given_feature", [None, [], "p", {}, {"id": None}, {"id": ""}, {"id": [5]}, {"properties": {}}]
 )
 def test_a_feature_without_an_id_is_an_error(given_feature: object) -> None:
     """What could not be ordered is not dropped in silence."""
     with pytest.raises(BrokerError, match="without an id"):
         Product.from_feature(DATASET, given_feature)
+
+
+@pytest.mark.parametrize(
+    ("told", "product_id"), [(5, "5"), (0, "0"), (-7, "-7"), (10**20, "1" + 20 * "0")]
+)
+def test_an_id_that_is_a_number(told: int, product_id: str) -> None:
+    """A number is an id as good as any other, and is sent back as text."""
+    product = Product.from_feature(DATASET, {"id": told, "properties": None})
+
+    assert product == Product(DATASET, product_id)
+
+
+@pytest.mark.parametrize("told", [True, 1.5, 10**1001, {"a": 1}])
+def test_what_is_no_id(told: object) -> None:
+    """A truth, a fraction, or a number without end names nothing."""
+    with pytest.raises(BrokerError, match="without an id"):
+        Product.from_feature(DATASET, {"id": told})
+
+
+@pytest.mark.parametrize(
+    ("terms", "names"),
+    [
+        (["a", "b"], ("a", "b")),
+        ("a", ("a",)),
+        ([{"term_id": "a", "title": "A"}], ("a",)),
+        ([None, "", {}, [], "a"], ("a",)),
+        (None, ()),
+        ({}, ()),
+    ],
+)
+def test_odd_licences_of_a_data_set(terms: object, names: tuple[str, ...]) -> None:
+    """What names a licence is read, whatever it stands in; what names none is left out."""
+    assert Dataset.from_json({"dataset_id": "d", "terms": terms}).terms == names
 
 
 def test_recorded_features() -> None:

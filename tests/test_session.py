@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import socket
+import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -204,16 +206,96 @@ def test_resets_and_hangs(bench: Any, connect: Any, sleep: FakeSleep) -> None:
         session.json("GET", "datasets")
 
 
-def test_a_host_that_was_never_reached(bench: Any, connect: Any, sleep: FakeSleep) -> None:
-    """A host that never answered is tried twice more: it is probably a wrong address."""
+_LOST = {
+    "reset": Fault("reset", times=None),
+    "closed": Fault("closed", times=None),
+    "reset in the head": Fault("cut-head", value="reset", times=None),
+    "closed in the head": Fault("cut-head", times=None),
+    "closed in the status line": Fault("cut-head", after_bytes=5, times=None),
+    "closed after the status line": Fault("cut-head", after_bytes=17, times=None),
+}
+
+
+@pytest.mark.parametrize("lost", _LOST)
+@pytest.mark.parametrize("times", [9, None])
+@pytest.mark.parametrize("path", ["identity/gettoken", "datasets"])
+def test_a_first_request_that_is_lost_is_retried_like_any_other(
+    bench: Any, connect: Any, sleep: FakeSleep, path: str, times: int | None, lost: str
+) -> None:
+    """An address that takes a connection has somebody: the login and the first request go on."""
+    emulator = bench.start()
+    session = connect(emulator)
+    emulator.fault(dataclasses.replace(_LOST[lost], path=path, times=times))
+
+    if times is not None:
+        assert session.json("GET", "datasets")["features"]
+    else:
+        with pytest.raises(BrokerError):
+            session.json("GET", "datasets")
+
+    assert len(emulator.log.where(lambda r: r.api == path)) == 10
+    assert sleep.waits == GROWING
+
+
+def test_a_handshake_that_is_cut_is_retried(bench: Any, connect: Any, sleep: FakeSleep) -> None:
+    """A gateway that hangs up in the middle of TLS is there; a wrong certificate never mends."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+
+        def hang_up() -> None:
+            for _ in range(10):
+                connection, _address = server.accept()
+                connection.recv(4096)
+                connection.close()
+
+        thread = threading.Thread(target=hang_up, daemon=True)
+        thread.start()
+        with pytest.raises(BrokerError, match="in 10 tries"):
+            connect(bench.start(), endpoint_url=f"https://127.0.0.1:{port}/").json(
+                "GET", "datasets"
+            )
+        thread.join()
+
+    assert sleep.waits == GROWING
+
+
+def unreachable(bench: Any) -> list[str]:
+    """Return addresses where nobody is: a port that is closed, and a host that is not known."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    for url in (f"http://127.0.0.1:{port}/", "http://no-such-host.invalid/"):
+    return [f"http://127.0.0.1:{port}/", "http://no-such-host.invalid/"]
+
+
+def test_a_host_that_was_never_reached(bench: Any, connect: Any, sleep: FakeSleep) -> None:
+    """A host that never answered is tried twice more: it is probably a wrong address."""
+    for url in unreachable(bench):
         sleep.waits.clear()
         with pytest.raises(BrokerError, match=r"in 3 tries.*HDA_URL"):
             connect(bench.start(), endpoint_url=url).json("GET", "datasets")
         assert sleep.waits == [0.5, 1.0]
+
+
+def test_a_host_that_is_expected_to_be_there(bench: Any, connect: Any, sleep: FakeSleep) -> None:
+    """Where the address is known to be right it is retried like any other lost connection."""
+    for url in unreachable(bench):
+        sleep.waits.clear()
+        session = connect(bench.start(), endpoint_url=url)
+        session.expect_broker()
+        with pytest.raises(BrokerError, match=r"in 10 tries.*HDA_URL"):
+            session.json("GET", "datasets")
+        assert sleep.waits == GROWING
+
+
+def test_a_broker_that_goes_away(bench: Any, connect: Any, sleep: FakeSleep) -> None:
+    """A gateway that answered once and is refused then is a gateway that restarts."""
+    emulator = bench.start()
+    session = connect(emulator)
+    session.json("GET", "datasets")
+    emulator.stop()
+
+    with pytest.raises(BrokerError, match="in 10 tries"):
+        session.json("GET", "datasets")
 
 
 def test_a_token_that_is_refused_for_ever(bench: Any, connect: Any, sleep: FakeSleep) -> None:

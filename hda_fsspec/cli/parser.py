@@ -149,6 +149,10 @@ def _add_account(commands: _Commands) -> None:
     commands.add("doctor", "doctor:doctor", "check settings, cache, login and installation")
 
 
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(filter(None, text.split(",")))
+
+
 def _add_serving(commands: _Commands) -> None:
     emulator = commands.add(
         "emulator", "serving:emulator", "serve a folder as the service would, until interrupted"
@@ -174,6 +178,7 @@ def _add_serving(commands: _Commands) -> None:
     option("--quota", int, "N", "new orders per hour")
     option("--fault-rate", float, "SHARE", "spoil so large a share of all answers at random")
     option("--fault-seed", int, "N", "which answers that is")
+    option("--odd", _names, "NAMES", "answers that are odd for good, such as head-405,schema-404")
     option("--token-seconds", float, "SECONDS", "life of a token")
     option("--paging", str, "STYLE", "total or next")
     option("--sizes", str, "KIND", "sizes in the catalogue: exact, ND, estimate or missing")

@@ -13,7 +13,7 @@ _LONG_NAMES = {
 }
 _OPTIONS = (
     *("port", "profile", "polls", "quota", "token_seconds", "paging", "sizes", "user"),
-    *("fault_rate", "fault_seed"),
+    *("fault_rate", "fault_seed", "odd"),
     *_LONG_NAMES,
 )
 

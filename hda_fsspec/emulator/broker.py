@@ -5,11 +5,12 @@ It knows the whole protocol and no socket: how an answer goes out is the server'
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from hda_fsspec.emulator import searches
+from hda_fsspec.emulator import oddities, searches
 from hda_fsspec.emulator.accounts import Accounts
 from hda_fsspec.emulator.catalogue import Catalogue, DatasetEntry, ProductEntry
 from hda_fsspec.emulator.delivery import Delivery
@@ -77,15 +78,20 @@ class Broker:
         for fault in faults:
             if fault.is_early_reset:
                 return Answer(0, ending="reset")
-            if fault.kind == "hang":
+            if fault.kind in {"hang", "closed"}:
                 return Answer(0, ending="close")
-        answer = _scripted(by_kind)
-        if answer is None:
-            answer = self._route(request, by_kind)
-            if "cut-json" in by_kind and answer.file is None:
-                half = answer.body[: len(answer.body) // 2]
-                answer = Answer(answer.status, answer.headers, half)
-        return answer.with_headers(self.delivery.quota_headers())
+        odd = () if faults else self.options.odd
+        answer = _scripted(by_kind) or oddities.instead(request, odd)
+        answer = answer or self._route(request, by_kind)
+        if "cut-json" in by_kind and answer.file is None:
+            half = answer.body[: len(answer.body) // 2]
+            answer = Answer(answer.status, answer.headers, half)
+        answer = answer.with_headers(self.delivery.quota_headers())
+        if "cut-head" in by_kind:
+            fault = by_kind["cut-head"]
+            ending = str(fault.value or "close")
+            return dataclasses.replace(answer, head_bytes=fault.after_bytes or -1, ending=ending)
+        return oddities.spoil(request, answer, odd)
 
     def _route(self, request: Request, faults: Faults) -> Answer:
         if request.path == "/":

@@ -16,6 +16,7 @@ from typing import Any
 from hda_fsspec.emulator.catalogue import Catalogue, DatasetEntry
 from hda_fsspec.emulator.faults import Fault
 from hda_fsspec.emulator.messages import Answer, Request, error_answer, invalid_answer, json_answer
+from hda_fsspec.emulator.oddities import WITHOUT_LOCATORS
 from hda_fsspec.emulator.options import Options
 from hda_fsspec.emulator.state import Order, Orders, QuotaState
 from hda_fsspec.emulator.transfers import Served, answer_file
@@ -71,11 +72,12 @@ class Delivery:
 
     def order(self, dataset: DatasetEntry, body: Mapping[str, Any], faults: Faults) -> Answer:
         """Answer an order."""
-        for key in ("product_id", "location"):
+        tells_locators = WITHOUT_LOCATORS.isdisjoint(self._options.odd)
+        for key in ("product_id", "location") if tells_locators else ("product_id",):
             if not isinstance(body.get(key), str):
                 return invalid_answer(key, "field required", "value_error.missing")
         product = dataset.by_id.get(body["product_id"])
-        if product is None or product.locator != body["location"]:
+        if product is None or body.get("location", product.locator) != product.locator:
             return error_answer(404, f"Product {body['product_id']} not found at this location")
         if "quota" in faults:
             reset_at = time.time() + (faults["quota"].seconds or 1.0)

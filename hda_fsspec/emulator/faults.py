@@ -27,6 +27,8 @@ _ANSWERS: dict[str, tuple[str | None, str | None]] = {
     "html": _ANYWHERE,
     "cut-json": _ANYWHERE,
     "hang": _ANYWHERE,
+    "closed": _ANYWHERE,
+    "cut-head": _ANYWHERE,
     "expired": _ANYWHERE,
     "order-failed": _ORDER,
     "quota": _ORDER,
@@ -75,7 +77,9 @@ class Fault:
         "cut" and "reset" end the connection in the body of a file after ``after_bytes`` (half of
         it for a cut, before any answer for a reset, if not given); "stall" sends so many (or half)
         and no more; "status" answers ``status`` and ``body``; "html" an HTML page; "cut-json" half
-        of the true JSON; "hang" nothing for ``seconds``; "expired" lets the request's token expire;
+        of the true JSON; "hang" nothing for ``seconds``; "closed" ends the connection without an
+        answer; "cut-head" ends it ("close") or resets it (``value`` is "reset") in the middle of
+        the headers, or after ``after_bytes``; "expired" lets the request's token expire;
         "order-failed" lets the order fail; "quota" refuses one order; "empty-page" and
         "duplicate-ids" spoil a page of a search; "redirect" goes to the URL ``value``; "slow"
         sends ``value`` bytes a second; "wrong-length"

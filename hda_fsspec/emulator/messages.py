@@ -103,13 +103,18 @@ class FilePlan:
 
 @dataclasses.dataclass(frozen=True)
 class Answer:
-    """One answer: status, headers, and a small body or a file; ``ending`` as in FilePlan."""
+    """One answer: status, headers, and a small body or a file; ``ending`` as in FilePlan.
+
+    Of one that is cut in its head only ``head_bytes`` are sent, half of the head if that is
+    negative.
+    """
 
     status: int
     headers: Mapping[str, str] = dataclasses.field(default_factory=dict)
     body: bytes = b""
     file: FilePlan | None = None
     ending: str = "keep"
+    head_bytes: int | None = None
 
     def with_headers(self, headers: Mapping[str, str]) -> Answer:
         """Return the answer with more headers; those it has win."""

@@ -7,6 +7,7 @@ from collections.abc import Collection
 from typing import Any
 
 from hda_fsspec.emulator.chance import KINDS as CHANCES
+from hda_fsspec.emulator.oddities import check as check_oddities
 from hda_fsspec.errors import ConfigurationError
 
 _CHOICES: dict[str, tuple[object, ...]] = {
@@ -69,6 +70,10 @@ class Options:
         GET of a file answers a redirect to this host (the same emulator) or base of an URL.
     quoted_names : bool
         Whether file names in Content-Disposition are quoted.
+    odd : collection of str
+        What is odd for good, by the names of :data:`hda_fsspec.emulator.oddities.ODDITIES`: what a
+        client can do without is missing, refused or malformed. With "login-page" the
+        ``token_endpoint`` must be "broker" or "both".
     seed : int or None
         What download ids depend on; None for others at each emulator.
     fault_rate : float
@@ -108,12 +113,14 @@ class Options:
     inclusive_dates: bool = True
     redirect_downloads_to: str | None = None
     quoted_names: bool = False
+    odd: Collection[str] = ()
     seed: int | None = None
     fault_rate: float = 0.0
     fault_seed: int = 0
     fault_kinds: tuple[str, ...] = CHANCES
 
     def __post_init__(self) -> None:
+        check_oddities(self.odd)
         for name, allowed in _CHOICES.items():
             value = getattr(self, name)
             if value not in allowed:

@@ -190,14 +190,19 @@ class Handler(BaseHTTPRequestHandler):
         plan = None if is_head else answer.file
         if answer.status:
             head = self._head(answer)
-            if plan is not None:
+            if answer.head_bytes is not None:
+                count = answer.head_bytes if answer.head_bytes >= 0 else len(head) // 2
+                self._server.request_ends(self.connection)
+                self.connection.sendall(head[:count])
+            elif plan is not None:
                 self._send_file(head, plan, record)
             else:
                 self._server.request_ends(self.connection)
                 self.connection.sendall(head if is_head else head + answer.body)
         if answer.ending == "stall" and plan is not None:
             self._server.stopping.wait()
-        if answer.ending != "keep" and not (is_head and answer.file is not None):
+        is_cut = answer.head_bytes is not None
+        if answer.ending != "keep" and (is_cut or not (is_head and answer.file is not None)):
             self._end(is_reset=answer.ending == "reset")
 
     def _head(self, answer: Answer) -> bytes:

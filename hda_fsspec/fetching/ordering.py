@@ -14,6 +14,7 @@ from hda_fsspec.errors import AuthenticationError, BrokerError, OrderError, Quot
 from hda_fsspec.fetching.orders import Orders
 from hda_fsspec.fetching.quota import Closed, Quota
 from hda_fsspec.licences import Licences
+from hda_fsspec.network.answers import is_about_licences
 from hda_fsspec.network.broker import Broker
 from hda_fsspec.records import Product
 from hda_fsspec.settings import Settings
@@ -115,10 +116,15 @@ class Ordering:
         try:
             return self._broker.order(product)
         except (AuthenticationError, BrokerError) as err:
-            if isinstance(err, BrokerError) and err.status != 404:
+            is_refusal = isinstance(err, AuthenticationError) or (
+                err.status is not None and (err.status == 404 or is_about_licences(str(err)))
+            )
+            if not is_refusal:
                 raise
-            # An unaccepted licence looks like a lack of rights, or like an unknown product.
-            if not self._licences.explain_refusal(product.dataset_id):
+            # An unaccepted licence looks like a lack of rights, or like an unknown product. The
+            # latter is as likely by itself, unless the service says more.
+            is_likely = isinstance(err, AuthenticationError)
+            if not self._licences.explain_refusal(product.dataset_id, err, is_likely=is_likely):
                 raise
         return self._broker.order(product)
 

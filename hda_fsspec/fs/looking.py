@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from fsspec.asyn import AsyncFileSystem
 from fsspec.mapping import FSMap
 
+from hda_fsspec.daskworkers import dask_worker
 from hda_fsspec.fs.listing import (
     date_of,
     directory_entry,
@@ -47,6 +48,17 @@ class LookingFileSystem(AsyncFileSystem):  # type: ignore[misc]  # fsspec is unt
     def _products(self) -> Products:
         """What the verbs work with."""
         raise NotImplementedError
+
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop:
+        """The loop of the coroutines.
+
+        Blocking verbs ask for it in the thread of their caller: only here can it be seen that this
+        is a task of a Dask worker.
+        """
+        if dask_worker() is not None:
+            self._products.expect_broker()
+        return super().loop  # type: ignore[no-any-return]
 
     async def _run(self, work: Callable[[], T]) -> T:
         """Do blocking work in a thread, off the event loop."""

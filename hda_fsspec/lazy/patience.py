@@ -16,10 +16,10 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Self
 
+from hda_fsspec.daskworkers import dask_worker
 from hda_fsspec.interest import Interest
 from hda_fsspec.lazy import computes
 from hda_fsspec.records import Product
-from hda_fsspec.travelling import dask_worker
 from hda_fsspec.usecase.products import Entry, Products
 
 logger = logging.getLogger("hda_fsspec")

@@ -17,6 +17,8 @@ from urllib.parse import quote, unquote
 
 _SHOWN_CHARACTERS = 300
 _SKEW_SECONDS = 60.0  # less may be the way of an answer
+_LICENCE_WORDS = re.compile(r"(?i)\b(terms|conditions|licen[cs]es?)\b")
+_ACCEPTANCE_WORDS = re.compile(r"(?i)accept|agree")
 _MILLISECONDS_FROM = 1e11  # hda 2.35-2.39 read X-Quota-Reset as seconds, 2.40 as milliseconds
 
 
@@ -67,6 +69,11 @@ def explain(status: int, body: bytes) -> Problem:
         # An element or tag that never ends is taken to the end, so that the time is linear.
         text = re.sub(r"(?is)<(script|style)\b.*?(?:</\1>|\Z)|<[^<>]*>?", " ", text)
     return Problem(status, _shorten(text), is_page)
+
+
+def is_about_licences(text: str) -> bool:
+    """Whether a refusal says that licences ("terms and conditions") are not accepted."""
+    return bool(_LICENCE_WORDS.search(text) and _ACCEPTANCE_WORDS.search(text))
 
 
 def _unwrap(value: Mapping[str, Any], *, depth: int) -> tuple[int | None, str]:

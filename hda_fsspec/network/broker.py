@@ -14,8 +14,16 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any
 from urllib.parse import quote
 
-from hda_fsspec.errors import BrokerError, QueryError
+from hda_fsspec.errors import (
+    AuthenticationError,
+    BrokerError,
+    HDAError,
+    QueryError,
+    QuotaError,
+)
 from hda_fsspec.network.answers import Answer, delivered_name
+from hda_fsspec.network.conveniences import Conveniences
+from hda_fsspec.network.failures import RETRIES_OF_CONVENIENCES
 from hda_fsspec.network.paging import collect
 from hda_fsspec.network.session import Session
 from hda_fsspec.records import Dataset, Product, Term
@@ -68,28 +76,46 @@ class Broker:
         The longest search that is paged through.
     workers : int
         How many pages are fetched at a time.
+
+    Attributes
+    ----------
+    conveniences : Conveniences
+        Asks for what the job can do without.
     """
 
     def __init__(self, session: Session, *, max_products: int, workers: int) -> None:
         self._session = session
         self._max_products = max_products
         self._workers = workers
-        self._heads_work = True
+        # Both tell how an order stands; whether either is there is found out. None: not yet.
+        self._heads_work: bool | None = None
+        self._lists_work: bool | None = None
+        self.conveniences = Conveniences(self._log_in)
 
-    def datasets(self) -> list[Dataset]:
-        """Return all data sets of the catalogue."""
+    def datasets(self, *, is_convenience: bool = False) -> list[Dataset]:
+        """Return all data sets of the catalogue; with little patience if it is a convenience."""
+        most = RETRIES_OF_CONVENIENCES if is_convenience else None
 
         def page(start: int) -> Any:
             params = {"startIndex": start, "itemsPerPage": _DATASETS_PAGE}
-            return self._session.json("GET", "datasets", params=params)
+            return self._session.json("GET", "datasets", params=params, most_retries=most)
 
-        features = self._collect(page, "the list of data sets", page_size=_DATASETS_PAGE)
-        return [Dataset.from_json(feature) for feature in features if "dataset_id" in feature]
+        what = "the list of data sets"
+        features = self._collect(page, what, page_size=_DATASETS_PAGE, is_lenient=True)
+        named = [f for f in features if isinstance(f.get("dataset_id"), str) and f["dataset_id"]]
+        if len(named) < len(features):
+            lost = len(features) - len(named)
+            logger.warning("%s holds entries without a dataset_id, left out: %d", what, lost)
+        return [Dataset.from_json(feature) for feature in named]
 
-    def dataset(self, dataset_id: str) -> Dataset:
-        """Return one data set; raises FileNotFoundError where the catalogue has none of that id."""
-        answer = self._get_of_dataset("datasets", dataset_id)
-        return Dataset.from_json({"dataset_id": dataset_id, **answer})
+    def dataset(self, dataset_id: str, *, is_convenience: bool = False) -> Dataset:
+        """Return one data set; raises FileNotFoundError where the catalogue has none of that id.
+
+        With ``is_convenience`` little patience is spent on it.
+        """
+        most = RETRIES_OF_CONVENIENCES if is_convenience else None
+        answer = self._get_of_dataset("datasets", dataset_id, most_retries=most)
+        return Dataset.from_json({**answer, "dataset_id": dataset_id})
 
     def queryable(self, dataset_id: str) -> Mapping[str, Any]:
         """Return the schema of a data set's queries; raises FileNotFoundError likewise."""
@@ -140,31 +166,40 @@ class Broker:
 
     def terms(self) -> dict[str, Term]:
         """Return all licences of the service, by id."""
-        features = self._all_terms("terms", "the licences")
-        terms = (Term.from_json(feature) for feature in features if "term_id" in feature)
+        features = self._all_terms("terms", "the list of licences", is_lenient=True)
+        terms = (Term.from_json(f) for f in features if isinstance(f.get("term_id"), str))
         return {term.term_id: term for term in terms}
 
     def accepted_terms(self) -> frozenset[str]:
-        """Return the ids of the licences that the account has accepted."""
-        features = self._all_terms("termsaccepted", "the accepted licences")
-        return frozenset(
-            str(feature.get("term_id")) for feature in features if feature.get("accepted") is True
-        )
+        """Return the ids of the licences that the account has accepted.
 
-    def accept_term(self, term_id: str) -> None:
+        Raises BrokerError where any part of the list cannot be read: what it says of the licence
+        that is looked for may stand in that part.
+        """
+        what = "the list of accepted licences"
+        accepted: set[str] = set()
+        for feature in self._all_terms("termsaccepted", what):
+            term, state = feature.get("term_id"), feature.get("accepted")
+            if not isinstance(term, str) or not isinstance(state, bool):
+                msg = f"{what} holds {str(dict(feature))[:80]!r}, which cannot be read."
+                raise BrokerError(msg, status=200)
+            if state:
+                accepted.add(term)
+        return frozenset(accepted)
+
+    def accept_term(self, term_id: str, *, most_retries: int | None = None) -> None:
         """Accept one licence in the name of the account, for ever."""
-        self._session.put(f"termsaccepted/{_segment(term_id)}", {"accepted": True})
+        path = f"termsaccepted/{_segment(term_id)}"
+        self._session.put(path, {"accepted": True}, most_retries=most_retries)
 
     def order(self, product: Product) -> str:
         """Order a product and return the id of the order.
 
         Repeating an order costs no quota. Raises QuotaError where the service answers 429.
         """
-        body = {
-            "dataset_id": product.dataset_id,
-            "product_id": product.product_id,
-            "location": product.location,
-        }
+        body = {"dataset_id": product.dataset_id, "product_id": product.product_id}
+        if product.location:  # else the search told none, and null or "" would be refused
+            body["location"] = product.location
         answer = self._session.order("dataaccess/download", body)
         download_id = answer.get("download_id") if isinstance(answer, Mapping) else None
         if not isinstance(download_id, str) or not download_id:
@@ -179,46 +214,71 @@ class Broker:
         """Return how an order stands; no order, no download, no waiting.
 
         HEAD of the file tells it at most places (202, then 200); where it does not, or tells of
-        a failure, the list of downloads is asked, which also says why.
+        a failure, the list of downloads is asked, which also says why. Where neither tells, the
+        order is said to be ready: the file itself then answers whether it is.
         """
-        if not self._heads_work:
+        if self._heads_work is False:
             return self._listed_status(download_id)
-        path = _download_path(download_id)
-        answer = self._session.head(path, accept={400, 404, 405, 410, 500, 501})
+        try:
+            answer = self._session.head(
+                _download_path(download_id),
+                accept={400, 404, 405, 410, 500, 501},
+                most_retries=RETRIES_OF_CONVENIENCES,
+            )
+        except (AuthenticationError, BrokerError, QuotaError) as err:
+            status = self._listed_status(download_id)
+            # That was an answer, so it is HEAD which is refused, and not the network that is down.
+            self._do_without_heads(err)
+            return status
+        if answer.status < 400:
+            self._heads_work = True
         if answer.status == 202:
             return OrderStatus(OrderState.WAITING)
         if answer.status < 400:
             return OrderStatus(OrderState.READY, name=delivered_name(answer.headers))
         if answer.status in {405, 501}:
-            self._heads_work = False
+            self._do_without_heads(f"status {answer.status}")
         return self._listed_status(download_id)
+
+    def _do_without_heads(self, why: HDAError | str) -> None:
+        self._heads_work = False
+        self.conveniences.tell(
+            "the head of an order's file", why, "The list of orders is asked instead."
+        )
 
     def _listed_status(self, download_id: str) -> OrderStatus:
         try:
             page = self._session.json(
-                "GET", "dataaccess/downloads", params={"download_id": download_id}
+                "GET",
+                "dataaccess/downloads",
+                params={"download_id": download_id},
+                most_retries=RETRIES_OF_CONVENIENCES if self._lists_work is False else None,
             )
-        except BrokerError as err:
-            if err.status in {404, 410}:
+        except (AuthenticationError, BrokerError, QuotaError) as err:
+            if isinstance(err, BrokerError) and err.status is None:
+                raise
+            is_absent = isinstance(err, BrokerError) and err.status in {404, 410}
+            # Said where one of the two is known to be there, it is about the order.
+            if is_absent and (self._heads_work or self._lists_work):
                 return OrderStatus(OrderState.GONE)
-            raise
+            return self._do_without_lists(err)
         features = page.get("features") if isinstance(page, Mapping) else page
-        if not isinstance(features, list | None):
-            msg = (
-                f"The orders were listed as {str(page)[:80]!r}, which is no list. Try again later."
-            )
-            raise BrokerError(msg)
-        listed = [f for f in features or [] if isinstance(f, Mapping)]
+        if not isinstance(features, list):
+            return self._do_without_lists(f"{str(page)[:80]!r} is no list of orders")
+        self._lists_work = True
+        listed = [f for f in features if isinstance(f, Mapping)]
         # A service that does not filter answers the orders of the whole account.
         told = next((f for f in listed if f.get("_id", download_id) == download_id), None)
-        if told is None:
-            return OrderStatus(OrderState.GONE)
-        word = str(told.get("status", "")).strip().lower()
-        if word in _DONE:
-            return OrderStatus(OrderState.READY)
-        if word in _FAILED:
-            return OrderStatus(OrderState.FAILED, str(told.get("message") or word))
-        return OrderStatus(OrderState.WAITING)
+        return OrderStatus(OrderState.GONE) if told is None else _status_of(told)
+
+    def _do_without_lists(self, why: HDAError | str) -> OrderStatus:
+        self._lists_work = False
+        consequence = "Whether an order is ready is found out by asking for its file."
+        self.conveniences.tell("the list of orders", why, consequence)
+        return OrderStatus(OrderState.READY)
+
+    def _log_in(self) -> None:
+        self._session.log_in()
 
     @contextlib.contextmanager
     def download(
@@ -235,9 +295,13 @@ class Broker:
         ) as answered:
             yield answered
 
-    def _get_of_dataset(self, path: str, dataset_id: str) -> Mapping[str, Any]:
+    def _get_of_dataset(
+        self, path: str, dataset_id: str, *, most_retries: int | None = None
+    ) -> Mapping[str, Any]:
         try:
-            answer = self._session.json("GET", f"{path}/{_segment(dataset_id)}")
+            answer = self._session.json(
+                "GET", f"{path}/{_segment(dataset_id)}", most_retries=most_retries
+            )
         except BrokerError as err:
             if err.status not in {404, 410}:
                 raise
@@ -245,7 +309,7 @@ class Broker:
             raise FileNotFoundError(msg) from err
         if not isinstance(answer, Mapping):
             msg = f"GET {path}/{dataset_id} answered {str(answer)[:80]!r} instead of an object."
-            raise BrokerError(msg)
+            raise BrokerError(msg, status=200)
         return answer
 
     def _collect(
@@ -255,15 +319,37 @@ class Broker:
         *,
         page_size: int = _PAGE,
         limit: int | None = None,
+        is_lenient: bool = False,
     ) -> list[Mapping[str, Any]]:
-        return collect(fetch, what, page_size=page_size, workers=self._workers, limit=limit)
+        return collect(
+            fetch,
+            what,
+            page_size=page_size,
+            workers=self._workers,
+            limit=limit,
+            is_lenient=is_lenient,
+        )
 
-    def _all_terms(self, path: str, what: str) -> list[Mapping[str, Any]]:
+    def _all_terms(
+        self, path: str, what: str, *, is_lenient: bool = False
+    ) -> list[Mapping[str, Any]]:
         def page(start: int) -> Any:
             params = {"startIndex": start, "itemsPerPage": _PAGE}
-            return self._session.json("GET", path, params=params)
+            return self._session.json(
+                "GET", path, params=params, most_retries=RETRIES_OF_CONVENIENCES
+            )
 
-        return self._collect(page, what)
+        return self._collect(page, what, is_lenient=is_lenient)
+
+
+def _status_of(listed: Mapping[str, Any]) -> OrderStatus:
+    """Return how an order stands by its entry in the list."""
+    word = str(listed.get("status", "")).strip().lower()
+    if word in _DONE:
+        return OrderStatus(OrderState.READY)
+    if word in _FAILED:
+        return OrderStatus(OrderState.FAILED, str(listed.get("message") or word))
+    return OrderStatus(OrderState.WAITING)
 
 
 def _download_path(download_id: str) -> str:

@@ -23,8 +23,11 @@ RETRIES: dict[int | str, int] = {
     "not JSON": 2,
     "timeout": 2,
     "connection": 9,
-    "first connection": 2,
+    "nobody there": 2,
 }
+
+#: What only helps is asked for once more, whatever went wrong: see :mod:`.conveniences`.
+RETRIES_OF_CONVENIENCES = 1
 
 _FIRST_DELAY_SECONDS = 0.5
 _LONGEST_DELAY_SECONDS = 16.0
@@ -32,15 +35,29 @@ _LONGEST_RETRY_AFTER_SECONDS = 60.0
 
 
 class Failures:
-    """The faults that one request has met so far, counted by kind."""
+    """The faults that one request has met so far, counted by kind.
 
-    def __init__(self) -> None:
+    Parameters
+    ----------
+    most_retries : int, optional
+        A bound for all kinds, beside their own in :data:`RETRIES`.
+    """
+
+    def __init__(self, most_retries: int | None = None) -> None:
+        self._most_retries = most_retries
         self._counts: dict[int | str, int] = {}
 
     def count(self, kind: int | str) -> int:
         """Count one more fault of a kind, and return how many there were."""
         self._counts[kind] = count = self._counts.get(kind, 0) + 1
         return count
+
+    def are_enough(self, kind: int | str) -> bool:
+        """Whether there were so many of a kind that asking again will not help."""
+        retries = RETRIES.get(kind, 0)
+        if self._most_retries is not None:
+            retries = min(retries, self._most_retries)
+        return self._counts.get(kind, 0) > retries
 
 
 def delay_seconds(failures: int, factor: float, told: float | None = None) -> float:

@@ -29,6 +29,7 @@ def collect(
     page_size: int,
     workers: int,
     limit: int | None = None,
+    is_lenient: bool = False,
 ) -> list[Mapping[str, Any]]:
     """Collect all pages, in either style of paging; each id once.
 
@@ -44,6 +45,9 @@ def collect(
         How many pages are fetched at a time, where that can be.
     limit : int, optional
         The longest listing.
+    is_lenient : bool
+        Leave out what is no object, and say so in the log; also read a list without its page.
+        Without it, either is an error: nothing that could be ordered is left out.
 
     Raises
     ------
@@ -52,12 +56,14 @@ def collect(
     BrokerError
         What came back is no page.
     """
+    if is_lenient:
+        fetch = _leniently(fetch, what)
     features, properties = _read_page(fetch(0), what)
     total, following = (_whole(properties.get(k)) for k in ("totalResults", "nextIndex"))
     found = _Found(features)
     if total is None or (total < len(found) and following is not None):
         # The CDSE adapter (EO:ESA, EO:JRC) tells no total, only where the next page starts.
-        start = 0
+        start, page = 0, features
         while following is not None and following > start:
             _refuse_too_many(what, len(found), limit, at_least=True)
             start = following
@@ -65,6 +71,13 @@ def collect(
             if not found.add(page):
                 break
             following = _whole(properties.get("nextIndex"))
+        if not start and len(features) >= page_size:
+            # A full page, and nothing tells whether it is the last one: the next page does.
+            while page and len(found) > start:
+                _refuse_too_many(what, len(found), limit, at_least=True)
+                start = len(found)
+                page = _page_or_end(fetch, start, what)
+                found.add(page)
     else:
         _refuse_too_many(what, total, limit)
         first = min(len(found), page_size)
@@ -137,7 +150,8 @@ class _Found:
         before = len(self)
         for feature in features:
             name = next((feature[key] for key in _ID_KEYS if key in feature), None)
-            key = name if isinstance(name, str) else (len(self), "no id")
+            is_id = isinstance(name, (str, int)) and not isinstance(name, bool)
+            key = str(name) if is_id else (len(self), "no id")
             self._by_id.setdefault(key, feature)
         return len(self) - before
 
@@ -146,9 +160,38 @@ def _read_page(page: Any, what: str) -> tuple[list[Mapping[str, Any]], Mapping[s
     features = page.get("features") if isinstance(page, Mapping) else None
     if not isinstance(features, list) or not all(isinstance(f, Mapping) for f in features):
         msg = f"A page of {what} holds no list of features: {str(page)[:200]!r}. Try again later."
-        raise BrokerError(msg)
+        raise BrokerError(msg, status=200)
     properties = page.get("properties")
     return list(features), properties if isinstance(properties, Mapping) else {}
+
+
+def _page_or_end(fetch: Callable[[int], Any], start: int, what: str) -> list[Mapping[str, Any]]:
+    """Fetch a page that need not be there: a refusal of it is the end of the listing."""
+    try:
+        return _read_page(fetch(start), what)[0]
+    except BrokerError as err:
+        if err.status not in {400, 404, 410, 416, 422}:
+            raise
+        return []
+
+
+def _leniently(fetch: Callable[[int], Any], what: str) -> Callable[[int], Any]:
+    """Return a function that fetches a page, with what can be read of it."""
+
+    def fetch_page(start: int) -> Any:
+        page = fetch(start)
+        if isinstance(page, list):
+            # A list without its page is all there is: a second one would repeat it.
+            page = {"features": page if not start else [], "properties": {}}
+        features = page.get("features") if isinstance(page, Mapping) else None
+        if not isinstance(features, list) or all(isinstance(f, Mapping) for f in features):
+            return page
+        kept = [feature for feature in features if isinstance(feature, Mapping)]
+        lost = len(features) - len(kept)
+        logger.warning("%s holds entries that are no objects, left out: %d", what, lost)
+        return {**page, "features": kept}
+
+    return fetch_page
 
 
 def _whole(value: object) -> int | None:

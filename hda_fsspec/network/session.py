@@ -7,8 +7,11 @@ again helps; what is asked for is its caller's affair.
 from __future__ import annotations
 
 import contextlib
+import errno
 import logging
 import random
+import socket
+import ssl
 import time
 import warnings
 from collections.abc import Callable, Collection, Iterator, Mapping
@@ -34,6 +37,9 @@ logger = logging.getLogger("hda_fsspec")
 _PIECE_BYTES = 1 << 20
 _ERROR_BODY_BYTES = 64 * 1024
 _CONNECT_SECONDS = 10.0
+_UNREACHABLE = frozenset(
+    {errno.ECONNREFUSED, errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EHOSTDOWN, errno.ENETDOWN}
+)
 
 
 class _Bearer(requests.auth.AuthBase):
@@ -155,7 +161,7 @@ class Session:
         self._tokens = Tokens(
             settings.endpoint_url, settings.user, settings.password, self._post_plain
         )
-        self._has_connected = False
+        self._is_expected_there = False
         self._http = _Http()
         self._http.headers.update(
             {
@@ -175,6 +181,15 @@ class Session:
         """Close all idle connections."""
         self._http.close()
 
+    def expect_broker(self) -> None:
+        """Take it for sure that the address is right: where nobody is there, somebody will be."""
+        self._is_expected_there = True
+
+    def log_in(self) -> None:
+        """Get a token where there is none; raises what :meth:`head` raises."""
+        self._refuse_if_offline(f"A login at {self._settings.endpoint_url}")
+        self._tokens.current()
+
     def json(
         self,
         method: str,
@@ -183,19 +198,29 @@ class Session:
         params: Mapping[str, Any] | None = None,
         body: Any = None,
         retry_quota: bool = True,
+        most_retries: int | None = None,
     ) -> Any:
         """Send a request and return the JSON of its answer; see :meth:`head` for what is raised."""
         address = self._address(path)
-        for failures in range(1, RETRIES["not JSON"] + 2):
+        failures = Failures(most_retries)
+        while True:
             response = self._send(
-                method, address, params=params, json=body, retry_quota=retry_quota
+                method,
+                address,
+                params=params,
+                json=body,
+                retry_quota=retry_quota,
+                most_retries=most_retries,
             )
             try:
                 return read_json(response.content, self._tokens.secrets())
             # A number of thousands of digits, or nesting without end, is no JSONDecodeError.
             except (ValueError, RecursionError):
-                if failures <= RETRIES["not JSON"]:
-                    self._wait(failures, f"{method} {path}", "an answer that is no JSON")
+                kind = "connection" if _is_cut(response) else "not JSON"
+            count = failures.count(kind)
+            if failures.are_enough(kind):
+                break
+            self._wait(count, f"{method} {path}", "an answer that is no JSON")
         problem = self._explain(response)
         what = "a web page" if problem.is_page else "something that is no JSON"
         msg = (
@@ -211,7 +236,9 @@ class Session:
             "again later; else set endpoint_url, or HDA_URL in the environment."
         )
 
-    def head(self, path: str, *, accept: Collection[int] = ()) -> Answer:
+    def head(
+        self, path: str, *, accept: Collection[int] = (), most_retries: int | None = None
+    ) -> Answer:
         """Ask for the head of a resource; redirects are not followed.
 
         Parameters
@@ -220,6 +247,8 @@ class Session:
             Below ``api/v1/``.
         accept : collection of int
             Statuses of 400 and more which are an answer here and not an error.
+        most_retries : int, optional
+            Ask no more often than that again; None for as often as can help.
 
         Raises
         ------
@@ -233,12 +262,14 @@ class Session:
             The setting ``offline`` forbids it.
         """
         address = self._address(path)
-        response = self._send("HEAD", address, accept=accept, allow_redirects=False)
+        response = self._send(
+            "HEAD", address, accept=accept, most_retries=most_retries, allow_redirects=False
+        )
         return Answer(response.status_code, response.headers)
 
-    def put(self, path: str, body: Any) -> None:
+    def put(self, path: str, body: Any, *, most_retries: int | None = None) -> None:
         """Put a body, and leave the answer's unread; raises what :meth:`head` raises."""
-        self._send("PUT", self._address(path), json=body)
+        self._send("PUT", self._address(path), json=body, most_retries=most_retries)
 
     @contextlib.contextmanager
     def stream(
@@ -288,15 +319,11 @@ class Session:
         accept: Collection[int] = (),
         retry_quota: bool = True,
         is_login: bool = False,
+        most_retries: int | None = None,
         **options: Any,
     ) -> requests.Response:
-        if self._settings.offline:
-            msg = (
-                f"{method} {address} needs the network, and offline is set. "
-                "Unset offline (or HDA_OFFLINE), or use only what the cache holds."
-            )
-            raise OfflineError(msg)
-        failures = Failures()
+        self._refuse_if_offline(f"{method} {address}")
+        failures = Failures(most_retries)
         renewed = False
         while True:
             token = "" if is_login else self._tokens.current()
@@ -319,7 +346,7 @@ class Session:
                 continue
             is_final = problem.status == 429 and not retry_quota
             count = failures.count(problem.status)
-            if is_final or count > RETRIES.get(problem.status, 0):
+            if is_final or failures.are_enough(problem.status):
                 raise error_of(
                     f"{method} {address}",
                     status,
@@ -331,6 +358,14 @@ class Session:
             told = retry_after(response.headers, self._clock())
             self._wait(count, f"{method} {address}", f"status {problem.status}", told)
 
+    def _refuse_if_offline(self, what: str) -> None:
+        if self._settings.offline:
+            msg = (
+                f"{what} needs the network, and offline is set. "
+                "Unset offline (or HDA_OFFLINE), or use only what the cache holds."
+            )
+            raise OfflineError(msg)
+
     def _exchange(self, method: str, address: str, **options: Any) -> requests.Response:
         timeout = (min(_CONNECT_SECONDS, self._settings.timeout), self._settings.timeout)
         self._notice_if_unverified(address)
@@ -339,7 +374,7 @@ class Session:
             started, sent_at = time.monotonic(), self._clock()
             response = self._http.request(method, address, timeout=timeout, **options)
         self._notice_if_unverified(response.url)
-        self._has_connected = True
+        self._is_expected_there = True
         self._heard(response.headers, sent_at)
         logger.debug(
             "%s %s: %d in %.3f s", method, address, response.status_code, time.monotonic() - started
@@ -357,23 +392,16 @@ class Session:
         err: requests.exceptions.RequestException,
         failures: Failures,
     ) -> None:
-        kind = self._kind_of(err)
+        kind = kind_of_fault(err)
+        if kind == "nobody there" and self._is_expected_there:
+            # A gateway that restarts, or a worker that starts before the network is up.
+            kind = "connection"
         count = failures.count(kind)
-        if count <= RETRIES.get(kind, 0):
+        if not failures.are_enough(kind):
             self._wait(count, f"{method} {address}", type(err).__name__)
             return
         said = self._redact(str(err))[:300]
         raise no_answer(f"{method} {address}", kind, count, said) from err
-
-    def _kind_of(self, err: requests.exceptions.RequestException) -> str:
-        if isinstance(err, requests.exceptions.SSLError):
-            return "TLS"
-        if isinstance(err, requests.exceptions.Timeout):
-            return "timeout"
-        lost = (requests.exceptions.ConnectionError, requests.exceptions.ChunkedEncodingError)
-        if not isinstance(err, lost):
-            return "address"  # one that cannot be used, or that leads in a circle
-        return "connection" if self._has_connected else "first connection"
 
     def _wait(self, failures: int, what: str, why: str, told: float | None = None) -> None:
         delay = delay_seconds(failures, self._jitter(), told)
@@ -399,21 +427,70 @@ class Session:
         body: Mapping[str, str] | None = None,
         form: Mapping[str, str] | None = None,
     ) -> tuple[int, Mapping[str, Any]]:
-        # Not redirected: requests would post the password again, wherever the answer points.
-        response = self._send(
-            "POST", url, json=body, data=form, is_login=True, allow_redirects=False
-        )
-        try:
-            payload = response.json()
-        except (ValueError, RecursionError) as err:
-            if response.status_code != 200:
-                return response.status_code, {}
-            problem = self._explain(response)
-            # Half of an answer may hold a whole token, so only a page is quoted.
-            said = f"a web page ({problem.text!r})" if problem.is_page else "broken JSON"
-            msg = f"POST {url} answered {said}. {self._is_it_a_broker}"
-            raise BrokerError(msg, status=200) from err
-        return response.status_code, payload if isinstance(payload, Mapping) else {}
+        failures = Failures()
+        while True:
+            # Not redirected: requests would post the password again, wherever the answer points.
+            response = self._send(
+                "POST", url, json=body, data=form, is_login=True, allow_redirects=False
+            )
+            try:
+                payload = response.json()
+            except (ValueError, RecursionError) as err:
+                if response.status_code != 200:
+                    return response.status_code, {}
+                kind = "connection" if _is_cut(response) else "not JSON"
+                problem = self._explain(response)
+                count = failures.count(kind)
+                if problem.is_page or failures.are_enough(kind):
+                    # Half of an answer may hold a whole token, so only a page is quoted.
+                    said = f"a web page ({problem.text!r})" if problem.is_page else "broken JSON"
+                    msg = f"POST {url} answered {said}. {self._is_it_a_broker}"
+                    raise BrokerError(msg, status=200) from err
+                self._wait(count, f"POST {url}", "an answer that is no JSON")
+                continue
+            return response.status_code, payload if isinstance(payload, Mapping) else {}
 
     def _redact(self, text: str) -> str:
         return redact(text, self._tokens.secrets())
+
+
+def kind_of_fault(err: requests.exceptions.RequestException) -> str:
+    """Return which of the faults without an answer this is, by the names of :data:`RETRIES`.
+
+    "nobody there" is an address where no broker is: the connection was refused, or the host is not
+    known. Whatever was lost on the way or in the middle is a "connection".
+    """
+    causes = list(_causes(err))
+    if isinstance(err, requests.exceptions.SSLError):
+        # The other side hung up in the middle of the handshake: nothing is wrong with it.
+        is_lost = any(isinstance(e, (ssl.SSLEOFError, ssl.SSLZeroReturnError)) for e in causes)
+        return "connection" if is_lost else "TLS"
+    if isinstance(err, requests.exceptions.Timeout):
+        return "timeout"
+    lost = (requests.exceptions.ConnectionError, requests.exceptions.ChunkedEncodingError)
+    if not isinstance(err, lost):
+        return "address"  # one that cannot be used, or that leads in a circle
+    is_nobody = any(
+        isinstance(e, socket.gaierror) or (isinstance(e, OSError) and e.errno in _UNREACHABLE)
+        for e in causes
+    )
+    return "nobody there" if is_nobody else "connection"
+
+
+def _causes(err: BaseException) -> Iterator[BaseException]:
+    """Walk through what an error of requests was made of, by all the ways in which it is told."""
+    left, seen = [err], set[int]()
+    while left:
+        one = left.pop()
+        if id(one) in seen:
+            continue
+        seen.add(id(one))
+        yield one
+        told = (*one.args, one.__cause__, getattr(one, "reason", None))
+        left.extend(other for other in told if isinstance(other, BaseException))
+
+
+def _is_cut(response: requests.Response) -> bool:
+    """Whether an answer ended in its head: it has no body, nor a word of how long that is."""
+    framed = {"Content-Length", "Transfer-Encoding"} & {name.title() for name in response.headers}
+    return not response.content and not framed

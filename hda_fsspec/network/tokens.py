@@ -147,7 +147,7 @@ class Tokens:
                 raise
             logger.info("The token cannot be refreshed, so a login follows: %s", err)
             return None
-        return self._read(payload) if status == 200 else None
+        return self._read(payload) if status < 300 else None
 
     def _login(self) -> _Token:
         if not self._user or not self._password:
@@ -171,18 +171,28 @@ class Tokens:
         absent: set[str] = set()
         refused: set[str] = set()
         told = ""
+        page: BrokerError | None = None
         for place, origin in ways:
             # A gateway may refuse an address that it does not know, so a refusal at one place is
             # asked again at the other; but only once, for accounts are locked by many refusals.
             if place in absent or (origin is not None and refused - {place}):
                 continue
             body = {"username": self._user, "password": self._password}
-            status, payload = self._post(place, body=body | ({"origin": origin} if origin else {}))
+            body |= {"origin": origin} if origin else {}
+            try:
+                status, payload = self._post(place, body=body)
+            except BrokerError as err:
+                if err.status != 200:
+                    raise
+                # A web page in the place of a login: there is none.
+                page = page or err
+                absent.add(place)
+                continue
             if status in _ABSENT:
                 told = told or f"status {status}"
                 absent.add(place)
                 continue
-            token = self._read(payload) if status == 200 else None
+            token = self._read(payload) if status < 300 else None
             if token is not None:
                 self._way = (place, origin)
                 return token
@@ -190,6 +200,8 @@ class Tokens:
             # A service may quote in its refusal what it was sent.
             told = redact(f"status {status} {reason}".strip(), self.secrets())[:300]
             refused.add(place)
+        if page is not None and not refused:
+            raise page
         if not refused:
             msg = (
                 f"Cannot log in at {self._url}: neither {' nor '.join(places)} is there "
@@ -207,7 +219,7 @@ class Tokens:
     def _read(self, payload: Mapping[str, Any]) -> _Token | None:
         """Read an answer; a 200 may still carry ``error`` and no token (seen since hda 2.38)."""
         access, refresh = payload.get("access_token"), payload.get("refresh_token")
-        if "error" in payload or not isinstance(access, str) or not _TOKEN.fullmatch(access):
+        if payload.get("error") or not isinstance(access, str) or not _TOKEN.fullmatch(access):
             return None
         life = payload.get("expires_in")
         seconds = float(life) if isinstance(life, (int, float)) and life > 0 else 3600.0

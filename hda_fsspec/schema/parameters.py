@@ -17,6 +17,7 @@ from hda_fsspec.records import Scalar, format_time
 from hda_fsspec.schema.vocabulary import BOX, read_box, read_instant, read_number, shown, single
 
 _NUMBERS = frozenset({"number", "integer"})
+_KINDS = _NUMBERS | {"string", "boolean", "array", "object", "null"}
 _LISTED = 12  # choices that a message names where none is near
 
 
@@ -80,6 +81,13 @@ class Parameter:
         """Read a property of a schema; what is odd about it leaves the parameter free."""
         if not isinstance(value, Mapping):
             return cls(name, is_box=name == BOX)
+        try:
+            return cls._from_mapping(name, value)
+        except RecursionError:  # nested without end
+            return cls(name, is_box=name == BOX)
+
+    @classmethod
+    def _from_mapping(cls, name: str, value: Mapping[str, Any]) -> Parameter:
         outer = _kinds(value)
         branches = [value, *_branches(value)]
         items = [b["items"] for b in branches if isinstance(b.get("items"), Mapping)]
@@ -214,10 +222,11 @@ def _branches(value: Mapping[str, Any]) -> list[Mapping[str, Any]]:
 def _kinds(value: Mapping[str, Any]) -> frozenset[str]:
     """Return the JSON types that a schema allows, as far as it tells."""
     told = value.get("type")
-    if isinstance(told, str):
-        return frozenset({told})
-    if isinstance(told, list):
-        return frozenset(kind for kind in told if isinstance(kind, str))
+    named = [told] if isinstance(told, str) else told if isinstance(told, list) else []
+    # A type that JSON has not says nothing that could be relied on.
+    known = frozenset(kind for kind in named if isinstance(kind, str)) & _KINDS
+    if known:
+        return known
     if isinstance(value.get("items"), (Mapping, list)):
         return frozenset({"array"})
     fixed = value.get("enum")

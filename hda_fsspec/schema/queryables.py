@@ -94,7 +94,7 @@ class Schema:
                 f"The service was asked which parameters {dataset_id} takes and answered no JSON "
                 f"schema ({str(told)[:80]}). Try again later; if it stays so, please report it."
             )
-            raise BrokerError(msg)
+            raise BrokerError(msg, status=200)
         properties = told.get("properties")
         if not isinstance(properties, Mapping) or not properties:
             return cls(dataset_id, is_open=True)
@@ -283,6 +283,9 @@ class Schema:
 
 
 def _is_schema(document: Mapping[str, Any]) -> bool:
+    # Whatever else is odd about it, with properties it says what is to be known.
+    if isinstance(document.get("properties"), Mapping):
+        return True
     kind = document.get("type", "object")
     is_object = "object" in kind if isinstance(kind, list) else kind == "object"
     told = not document or "type" in document or any(word in document for word in _SCHEMA_WORDS)

@@ -7,6 +7,7 @@ of a process nor the workers of a cluster ask the same thing twice. Nothing here
 from __future__ import annotations
 
 import collections
+import contextlib
 import heapq
 import itertools
 import logging
@@ -26,7 +27,9 @@ from hda_fsspec.errors import (
     TooManyProductsError,
 )
 from hda_fsspec.licences import Licences
+from hda_fsspec.network.answers import is_about_licences
 from hda_fsspec.network.broker import Broker
+from hda_fsspec.network.conveniences import UnavailableError
 from hda_fsspec.paths.locations import Location
 from hda_fsspec.paths.renamed import RENAMED
 from hda_fsspec.records import Dataset, Product
@@ -93,24 +96,63 @@ class Catalogue:
             notes,
             account,
             accept=settings.accept_terms,
-            terms_of=lambda dataset_id: self.dataset(dataset_id).terms,
+            terms_of=self._terms_of,
         )
 
     def datasets(self, *, refresh: bool = False) -> list[Dataset]:
         """Return all data sets, sorted by id."""
+        return self._datasets(refresh=refresh)
 
+    def _datasets(self, *, refresh: bool = False, is_convenience: bool = False) -> list[Dataset]:
         def ask() -> list[Dataset]:
-            return sorted(self._broker.datasets(), key=lambda dataset: dataset.dataset_id)
+            found = self._broker.datasets(is_convenience=is_convenience)
+            return sorted(found, key=lambda dataset: dataset.dataset_id)
 
         found: list[Dataset] = self._answer(DATASETS, "", ask, refresh=refresh)
         return found
 
     def dataset(self, dataset_id: str, *, refresh: bool = False) -> Dataset:
         """Return one data set; raises FileNotFoundError that names the nearest ids."""
+        return self._dataset(dataset_id, lambda: self._broker.dataset(dataset_id), refresh=refresh)
 
+    def schema(self, dataset_id: str) -> Schema:
+        """Return the schema of a data set's queries; raises FileNotFoundError like `dataset`.
+
+        Where the service has none that can be read it is an open one: keys and values then go out
+        as they are, and the service judges them.
+        """
+
+        def ask() -> Mapping[str, Any]:
+            try:
+                document = self._broker.queryable(dataset_id)
+            except FileNotFoundError as err:
+                if not self._may_exist(dataset_id):
+                    raise self._no_dataset(dataset_id) from err
+                msg = f"{err}, but there is such a data set"
+                raise BrokerError(msg, status=404) from err
+            Schema.from_queryable(dataset_id, document)  # what cannot be read is not kept
+            return document
+
+        def ask_as_convenience() -> Mapping[str, Any]:
+            return self._broker.conveniences.ask(
+                f"the schema of {dataset_id}",
+                ask,
+                "Its queries go out as they are written, and the service judges them.",
+                silence=False,
+            )
+
+        try:
+            document = self._answer(QUERYABLE, dataset_id, ask_as_convenience)
+        except UnavailableError:
+            return Schema(dataset_id, is_open=True)
+        return Schema.from_queryable(dataset_id, document)
+
+    def _dataset(
+        self, dataset_id: str, ask_broker: Callable[[], Dataset], *, refresh: bool
+    ) -> Dataset:
         def ask() -> list[Dataset]:
             try:
-                return [self._broker.dataset(dataset_id)]
+                return [ask_broker()]
             except FileNotFoundError as err:
                 raise self._no_dataset(dataset_id) from err
 
@@ -122,16 +164,32 @@ class Catalogue:
         found: list[Dataset] = self._answer(DATASETS, dataset_id, ask, refresh=refresh)
         return found[0]
 
-    def schema(self, dataset_id: str) -> Schema:
-        """Return the schema of a data set's queries; raises FileNotFoundError like `dataset`."""
+    def _dataset_if_told(self, dataset_id: str, *, refresh: bool = False) -> Dataset:
+        """Return one data set like `dataset`; UnavailableError where the service does not tell."""
 
-        def ask() -> Mapping[str, Any]:
-            try:
-                return self._broker.queryable(dataset_id)
-            except FileNotFoundError as err:
-                raise self._no_dataset(dataset_id) from err
+        def ask() -> Dataset:
+            return self._broker.conveniences.ask(
+                f"the entry of {dataset_id}",
+                lambda: self._broker.dataset(dataset_id, is_convenience=True),
+                "Which licences it has, and whether it is there, the service itself will say.",
+            )
 
-        return Schema.from_queryable(dataset_id, self._answer(QUERYABLE, dataset_id, ask))
+        return self._dataset(dataset_id, ask, refresh=refresh)
+
+    def _terms_of(self, dataset_id: str, *, is_convenience: bool) -> tuple[str, ...]:
+        if is_convenience:
+            return self._dataset_if_told(dataset_id).terms
+        return self.dataset(dataset_id).terms
+
+    def _may_exist(self, dataset_id: str) -> bool:
+        """Whether the service has a data set, or does not say that it has none."""
+        try:
+            self._dataset_if_told(dataset_id)
+        except FileNotFoundError:
+            return False
+        except UnavailableError:
+            pass
+        return True
 
     def check(self, location: Location) -> None:
         """Check that a query exists as a directory, which costs no search.
@@ -146,8 +204,17 @@ class Catalogue:
         if location.dataset is None:
             return
         if location.query:
-            self.schema(location.dataset).request(location.query)
+            schema = self.schema(location.dataset)
+            schema.request(location.query)
+            is_known = not schema.is_open
         else:
+            try:
+                self._dataset_if_told(location.dataset)
+                is_known = True
+            except UnavailableError:
+                is_known = not self.schema(location.dataset).is_open
+        if not is_known:
+            # Neither of the two has told that there is such a data set.
             self.dataset(location.dataset)
 
     def search(self, location: Location, *, refresh: bool = False) -> ById:
@@ -228,12 +295,21 @@ class Catalogue:
         self.licences.allow(dataset_id)
         try:
             found = self._broker.search(dataset_id, request)
-        except (AuthenticationError, BrokerError) as err:
-            if isinstance(err, BrokerError) and err.status not in {403, 404}:
-                raise
+        except (AuthenticationError, BrokerError, QueryError) as err:
+            if schema.is_open and isinstance(err, QueryError):
+                err.add_note(
+                    f"The service told no schema of {dataset_id}, so that keys and values were "
+                    "neither checked nor typed before they went out."
+                )
             # An unaccepted licence looks like an unknown data set, or like a lack of rights.
-            self.dataset(dataset_id, refresh=True)
-            if not self.licences.explain_refusal(dataset_id):
+            is_likely = isinstance(err, AuthenticationError) or (
+                isinstance(err, BrokerError) and err.status in {403, 404}
+            )
+            if not is_likely and not is_about_licences(str(err.__cause__ or err)):
+                raise
+            with contextlib.suppress(UnavailableError):
+                self._dataset_if_told(dataset_id, refresh=True)
+            if not self.licences.explain_refusal(dataset_id, err, is_likely=is_likely):
                 raise
             found = self._broker.search(dataset_id, request)
         # The service's filter is inclusive at both ends and answers neighbours.
@@ -267,7 +343,8 @@ class Catalogue:
         near: tuple[str, ...] = ()
         renamed = RENAMED.get(dataset_id)
         try:
-            near = nearest(dataset_id, ((d.dataset_id, d.title) for d in self.datasets()))
+            known = self._datasets(is_convenience=True)
+            near = nearest(dataset_id, ((d.dataset_id, d.title) for d in known))
         except HDAError as err:
             logger.debug("No suggestion for %s: %s", dataset_id, err)
         hint = f" The nearest: {', '.join(near)}." if near else ""

@@ -19,6 +19,7 @@ from typing import Any, TypeVar
 
 from fsspec.callbacks import DEFAULT_CALLBACK
 
+from hda_fsspec.daskworkers import dask_worker
 from hda_fsspec.disk.cache import Cache, Entry
 from hda_fsspec.disk.grants import Ledger
 from hda_fsspec.disk.locks import FileLocks
@@ -109,6 +110,14 @@ class Products:
     def close(self) -> None:
         """Close the idle connections; what is under way goes on."""
         self._session.close()
+
+    def expect_broker(self) -> None:
+        """Take it for sure that the address is right: where nobody is there, somebody will be.
+
+        So it is for a task of a Dask worker. Whoever sent it has reached the service, and a worker
+        may start before its network.
+        """
+        self._session.expect_broker()
 
     def run(self, work: Callable[[], T]) -> concurrent.futures.Future[T]:
         """Do blocking work in a thread of this object."""
@@ -327,7 +336,9 @@ def shared_products(settings: Settings) -> Products:
         found = _shared.get(key)
         if found is None:
             found = _shared[key] = Products(settings)
-        return found
+    if dask_worker() is not None:
+        found.expect_broker()
+    return found
 
 
 def close_shared_products() -> None:
