@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import importlib.util
 import os
 import tempfile
 from collections.abc import Iterator
@@ -63,8 +62,6 @@ def start_cluster(served: Served, scratch: Path, *, workers: int, threads: int) 
     """Start worker processes that can log in, on loopback, and yield their client."""
     from distributed import Client, LocalCluster
 
-    # Before anything imports ecCodes: with the wheels of 2026 Python else aborts at its exit.
-    preload = ["pyproj"] if importlib.util.find_spec("pyproj") else []
     with (
         mock.patch.dict(os.environ),
         LocalCluster(
@@ -75,7 +72,6 @@ def start_cluster(served: Served, scratch: Path, *, workers: int, threads: int) 
             dashboard_address="127.0.0.1:0",
             memory_limit=0,
             local_directory=str(scratch / "workers"),
-            preload=preload,
             env={"HDA_USER": served.user, "HDA_PASSWORD": served.password},
         ) as cluster,
         Client(cluster) as client,

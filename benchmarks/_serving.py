@@ -10,10 +10,6 @@ import sys
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-with contextlib.suppress(ImportError):
-    # Before anything imports ecCodes: with the wheels of 2026 Python else aborts at its exit.
-    import pyproj  # noqa: F401
-
 _CODE = """\
 import json, pkgutil, sys
 from hda_fsspec.emulator import Catalogue, Emulator, Fault

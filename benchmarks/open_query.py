@@ -24,7 +24,7 @@ MAX_MEGABYTES = 200
 
 _MEASURE = """\
 import resource, time
-import pyproj, netCDF4, dask.array, xarray as xr
+import netCDF4, dask.array, xarray as xr
 import hda_fsspec.lazy.doors
 from hda_fsspec.paths.locations import Location
 from hda_fsspec.usecase.products import shared_products

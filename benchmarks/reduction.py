@@ -29,7 +29,7 @@ ROUNDS = 5
 
 _MEASURE = """\
 import contextlib, time
-import pyproj, netCDF4, dask.array, xarray as xr
+import netCDF4, dask.array, xarray as xr
 import hda_fsspec.lazy.doors
 from pathlib import Path
 with contextlib.suppress(ImportError):

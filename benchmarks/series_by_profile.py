@@ -16,21 +16,17 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from hda_fsspec.reading.gribs import import_pyproj_first
+import xarray as xr
 
-import_pyproj_first()
-
-import xarray as xr  # noqa: E402
-
-from hda_fsspec.demo import write_months  # noqa: E402
-from hda_fsspec.emulator import (  # noqa: E402
+from hda_fsspec.demo import write_months
+from hda_fsspec.emulator import (
     PROFILES,
     Catalogue,
     DatasetEntry,
     Emulator,
     dated_product,
 )
-from hda_fsspec.errors import ProductMismatchError, QueryError  # noqa: E402
+from hda_fsspec.errors import ProductMismatchError, QueryError
 
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 DATASET = "EO:TEST:DAT:SERIES"

@@ -217,9 +217,6 @@ def list_months(stage: Stage) -> None:
 
 def open_all(stage: Stage) -> None:
     """Open all of them as one lazy data set: one product tells how the others lie."""
-    from hda_fsspec.reading.gribs import import_pyproj_first
-
-    import_pyproj_first()
     import xarray as xr
 
     stage.tell('   ds = xr.open_dataset(query, engine="hda", chunks={})')

@@ -137,10 +137,8 @@ concat_characters, decode_coords
             StackOptions,
             open_product,
             open_query,
-            warn_of_two_projs,
         )
 
-        warn_of_two_projs()
         if location.product is not None:
             return open_product(products, location, options)
         how = StackOptions(
@@ -214,9 +212,8 @@ product_engine_kwargs
             concat_characters=concat_characters,
             decode_coords=decode_coords,
         )
-        from hda_fsspec.lazy.doors import open_product_tree, open_query_tree, warn_of_two_projs
+        from hda_fsspec.lazy.doors import open_product_tree, open_query_tree
 
-        warn_of_two_projs()
         if location.product is not None:
             return open_product_tree(products, location, options)
         return open_query_tree(products, location, options, max_nodes=max_nodes)

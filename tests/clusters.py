@@ -76,8 +76,6 @@ def cluster(
         for name in list(os.environ):
             if name.startswith(_FOREIGN) or name.lower().endswith("_proxy"):
                 del os.environ[name]
-        # Read by Python when a process begins, before it has the environment of its worker.
-        os.environ["PYTHONPATH"] = str(Path(__file__).parent / "child_processes")
         made = [{**base, **each} for each in environments]
         with (
             _Cluster(made, home / "scratch", threads_per_worker=threads, **options) as running,

@@ -18,10 +18,6 @@ from typing import Any
 import hypothesis
 import pytest
 
-with contextlib.suppress(ImportError):
-    # Before anything imports ecCodes: see tests/child_processes/sitecustomize.py.
-    import pyproj  # noqa: F401
-
 from hda_fsspec import HDAFileSystem
 from hda_fsspec.emulator import Catalogue, DatasetEntry, Emulator, ProductEntry, dated_product
 
@@ -85,7 +81,7 @@ def _clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     home = tmp_path / "home"
     home.mkdir()
     monkeypatch.setenv("HOME", str(home))
-    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent / "child_processes"))
+    monkeypatch.delenv("PYTHONPATH", raising=False)
     monkeypatch.setenv("XDG_CACHE_HOME", str(home / ".cache"))
 
 

@@ -8,10 +8,6 @@ from typing import Any
 
 import xarray as xr
 
-from hda_fsspec.reading.gribs import import_pyproj_first
-
-import_pyproj_first()
-
 
 @dataclasses.dataclass(frozen=True)
 class Series:

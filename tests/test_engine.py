@@ -14,11 +14,8 @@ from xarray.backends import plugins
 from hda_fsspec import Location
 from hda_fsspec.emulator import dated_product
 from hda_fsspec.errors import ConfigurationError, HDAError, LocationError, ProductFormatError
-from hda_fsspec.reading.gribs import import_pyproj_first
 from hda_fsspec.settings import Settings
 from hda_fsspec.xarray_backend import HDABackendEntrypoint
-
-import_pyproj_first()
 
 #: rioxarray, with the affine of 2026.
 pytestmark = pytest.mark.filterwarnings("ignore:Use `@` matmul:PendingDeprecationWarning")

@@ -18,11 +18,8 @@ from hda_fsspec import Location
 from hda_fsspec.emulator import Fault, dated_product
 from hda_fsspec.errors import ConfigurationError, OrderError, ProductFormatError, QueryError
 from hda_fsspec.lazy import opened
-from hda_fsspec.reading.gribs import import_pyproj_first
 from hda_fsspec.settings import Settings
 from hda_fsspec.usecase.products import shared_products
-
-import_pyproj_first()
 
 
 @pytest.fixture(scope="module")

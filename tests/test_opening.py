@@ -14,10 +14,7 @@ import xarray as xr
 
 from hda_fsspec.errors import ConfigurationError, ProductFormatError
 from hda_fsspec.fileformats.formats import Format, sniff
-from hda_fsspec.reading.gribs import import_pyproj_first
 from hda_fsspec.reading.opening import OpenOptions, open_local
-
-import_pyproj_first()
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 ENGINES = {

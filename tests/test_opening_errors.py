@@ -10,10 +10,7 @@ import pytest
 import xarray as xr
 
 from hda_fsspec.errors import ConfigurationError, HDAError, ProductFormatError
-from hda_fsspec.reading.gribs import import_pyproj_first
 from hda_fsspec.reading.opening import OpenOptions, open_local
-
-import_pyproj_first()
 
 
 def _open(path: Path, tmp_path: Path, **options: Any) -> xr.Dataset:

@@ -16,10 +16,7 @@ import pytest
 import xarray as xr
 
 from hda_fsspec.errors import ProductFormatError
-from hda_fsspec.reading.gribs import import_pyproj_first
 from hda_fsspec.reading.opening import OpenOptions, open_local
-
-import_pyproj_first()
 
 #: rioxarray, with the affine of 2026.
 pytestmark = pytest.mark.filterwarnings("ignore:Use `@` matmul:PendingDeprecationWarning")

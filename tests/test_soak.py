@@ -19,7 +19,7 @@ def test_a_cluster_survives_answers_that_are_spoilt_at_random() -> None:
     done = subprocess.run(
         [sys.executable, "-m", "benchmarks.soak", *arguments],
         cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{os.environ['PYTHONPATH']}"},
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
         check=False,

@@ -11,11 +11,8 @@ import xarray as xr
 
 from hda_fsspec.errors import ProductFormatError
 from hda_fsspec.reading.archives import Member
-from hda_fsspec.reading.gribs import import_pyproj_first
 from hda_fsspec.reading.opening import OpenOptions
 from hda_fsspec.reading.trees import node_names, open_tree
-
-import_pyproj_first()
 
 #: rioxarray, with the affine of 2026.
 pytestmark = pytest.mark.filterwarnings("ignore:Use `@` matmul:PendingDeprecationWarning")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
 import re
 from typing import TYPE_CHECKING, Any
 
@@ -32,9 +31,6 @@ def plan(args: argparse.Namespace) -> None:
 
 
 def _open(args: argparse.Namespace) -> xr.Dataset:
-    with contextlib.suppress(ImportError):
-        # Before xarray loads its engines: with the wheels of 2026 Python else aborts at its end.
-        import pyproj  # noqa: F401
     import xarray as xr
 
     return xr.open_dataset(

@@ -11,7 +11,6 @@ import dask  # noqa: F401  (as a whole, before any of its modules)
 from hda_fsspec.lazy.graphs import products_read
 from hda_fsspec.lazy.lazily import open_product, open_product_tree, open_query_tree
 from hda_fsspec.lazy.stacking import StackOptions, open_query
-from hda_fsspec.reading.gribs import warn_of_two_projs
 
 __all__ = [
     "StackOptions",
@@ -20,5 +19,4 @@ __all__ = [
     "open_query",
     "open_query_tree",
     "products_read",
-    "warn_of_two_projs",
 ]

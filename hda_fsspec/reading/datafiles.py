@@ -19,7 +19,7 @@ import xarray as xr
 from hda_fsspec.errors import ConfigurationError, HDAError, ProductFormatError
 from hda_fsspec.fileformats.formats import Format
 from hda_fsspec.reading.filelocks import HDF5_GUARD
-from hda_fsspec.reading.gribs import grib_parts, import_pyproj_first, open_grib
+from hda_fsspec.reading.gribs import grib_parts, open_grib
 from hda_fsspec.reading.groups import list_groups, no_such_group, only_groups
 from hda_fsspec.reading.options import OpenOptions
 
@@ -157,7 +157,6 @@ def _engine(file: DataFile, options: OpenOptions) -> str:
         )
         raise ConfigurationError(msg)
     if engine not in (*_NETCDF_ENGINES, "cfgrib"):
-        import_pyproj_first()
         known = sorted(xr.backends.list_engines())
         if engine not in known:
             msg = (

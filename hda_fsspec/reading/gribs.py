@@ -12,9 +12,7 @@ import hashlib
 import os
 import re
 import stat
-import sys
 import uuid
-import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -37,7 +35,6 @@ _INDEX_OPTIONS = ("errors", "filter_by_keys", "time_dims", "extra_coords", "igno
 
 def import_cfgrib() -> Any:
     """Import cfgrib, or say how to install it."""
-    import_pyproj_first()
     try:
         import cfgrib
     except (ImportError, RuntimeError) as err:
@@ -45,29 +42,6 @@ def import_cfgrib() -> Any:
         msg = f'GRIB files need cfgrib and ecCodes: {err}. Run: pip install "hda-fsspec[grib]"'
         raise ConfigurationError(msg) from err
     return cfgrib
-
-
-def import_pyproj_first() -> None:
-    """Load pyproj, if it is there, before anything loads ecCodes.
-
-    In the other order the wheels of 2026 abort Python at its end: both bring a PROJ library.
-    """
-    with contextlib.suppress(ImportError):
-        import pyproj  # noqa: F401
-
-
-@functools.cache
-def warn_of_two_projs() -> None:
-    """Warn, once, if Python will abort at its end: see :func:`import_pyproj_first`."""
-    loaded = list(sys.modules)
-    if {"eckitlib", "pyproj"} <= set(loaded) and loaded.index("eckitlib") < loaded.index("pyproj"):
-        warnings.warn(
-            "Python will abort at its end, after all work is done: the wheels of ecCodes and of "
-            "pyproj each bring a PROJ library, and xarray has loaded that of ecCodes first. Write "
-            '"import pyproj" before xarray opens anything, or run: pip install "eccodes<2.43"',
-            RuntimeWarning,
-            stacklevel=4,
-        )
 
 
 def open_grib(path: Path, arguments: Mapping[str, Any], *, name: str, scratch: Path) -> xr.Dataset:
