@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import contextlib
 import json
 import os
@@ -43,6 +44,17 @@ def pytest_xdist_auto_num_workers() -> int | None:
         return None
     affinity = getattr(os, "sched_getaffinity", None)  # not on every system
     return (len(affinity(0)) if affinity else os.cpu_count() or 1) + 1
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """Say in one line how many tests were skipped, and why."""
+    reasons: collections.Counter[str] = collections.Counter()
+    for report in terminalreporter.stats.get("skipped", []):
+        *_, reason = report.longrepr if isinstance(report.longrepr, tuple) else (report.longrepr,)
+        reasons[str(reason).removeprefix("Skipped: ")] += 1
+    if reasons:
+        told = "; ".join(f"{count} since {reason}" for reason, count in reasons.most_common())
+        terminalreporter.write_line(f"{sum(reasons.values())} skipped: {told}")
 
 
 def _check_loopback(address: Any) -> None:

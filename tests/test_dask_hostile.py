@@ -198,5 +198,5 @@ def test_a_cancelled_compute_ends(stacks: Any, workers: Workers) -> None:
     future.cancel()
 
     began = time.monotonic()
-    assert workers.client.submit(sum, [1, 2], pure=False).result(timeout=20) == 3
-    assert time.monotonic() - began < 5
+    assert workers.client.submit(sum, [1, 2], pure=False).result(timeout=100) == 3
+    assert time.monotonic() - began < 60  # and the orders take ten minutes

@@ -63,7 +63,8 @@ def test_numbers_of_the_demo(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) ->
     assert "emulator" in text
     assert len(text.splitlines()) <= 70
     assert text.isascii()
-    assert max(map(len, text.splitlines())) <= 100
+    # How long the path of a temporary folder is, is for the machine to say.
+    assert max(map(len, text.replace(str(tmp_path), "/tmp").splitlines())) <= 100
     plots = [work / "hda-fsspec-demo.png"] if importlib.util.find_spec("matplotlib") else []
     assert _but_home(tmp_path) == sorted([*before, *plots])
     assert all(plot.read_bytes().startswith(b"\x89PNG") for plot in plots)

@@ -21,57 +21,60 @@ from fsspec.implementations.memory import MemoryFileSystem
 
 from hda_fsspec.emulator import Fault
 
-PREPARATION_SECONDS = 2.0
-
 
 async def now() -> float:
     """Tell the time, from whatever loop runs this."""
     return time.monotonic()
 
 
+def ask_the_loop_meanwhile(emulator: Any, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Let each request be answered only once fsspec's loop has run something else meanwhile.
+
+    Were the loop held by what waits for the answer, neither would ever come. Returns the paths of
+    the requests so far.
+    """
+    answer = emulator._broker.answer
+    asked: list[str] = []
+
+    def answer_later(request: Any, faults: Any) -> Any:
+        asyncio.run_coroutine_threadsafe(now(), get_loop()).result(timeout=60)
+        asked.append(request.api)
+        return answer(request, faults)
+
+    monkeypatch.setattr(emulator._broker, "answer", answer_later)
+    return asked
+
+
 def test_the_loop_of_fsspec_runs_on_while_rsync_waits(
     bench: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """While a generic rsync waits for an order, other coroutines on fsspec's loop run at once."""
-    emulator = bench.start(days=3, preparation_seconds=PREPARATION_SECONDS)
+    emulator = bench.start(days=3, polls=2)
     for name, value in emulator.environment.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setenv("HDA_CACHE_DIR", str(bench.cache_dir))
-    copying = threading.Thread(target=rsync, args=(bench.query, "memory://loop"))
-    delays = []
+    asked = ask_the_loop_meanwhile(emulator, monkeypatch)
 
-    began = time.monotonic()
-    copying.start()
-    while copying.is_alive():
-        asked = time.monotonic()
-        ran = asyncio.run_coroutine_threadsafe(now(), get_loop()).result(timeout=10)
-        delays.append(ran - asked)
-        time.sleep(0.02)
-    took = time.monotonic() - began
+    rsync(bench.query, "memory://loop")
 
-    assert took >= PREPARATION_SECONDS
-    assert max(delays) < PREPARATION_SECONDS / 4
+    assert sum(path.startswith("dataaccess/download/") for path in asked) >= 3 * 3
     assert len(fsspec.filesystem("memory").find("/loop")) == 3
     MemoryFileSystem.store.clear()
 
 
 @pytest.mark.parametrize("verb", ["_cat_file", "_info", "_ls", "_get_file"])
-def test_a_slow_service_does_not_hold_the_loop(bench: Any, verb: str, tmp_path: Path) -> None:
+def test_a_slow_service_does_not_hold_the_loop(
+    bench: Any, verb: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Neither a search, nor an order, nor a transfer runs on the loop."""
-    emulator = bench.start(days=1, latency_seconds=0.05)
+    emulator = bench.start(days=1)
     fs = bench.filesystem(emulator)
     more = [f"{tmp_path}/x"] if verb == "_get_file" else []
+    asked = ask_the_loop_meanwhile(emulator, monkeypatch)
 
-    working = asyncio.run_coroutine_threadsafe(getattr(fs, verb)(bench.path(1), *more), get_loop())
-    delays = []
-    while not working.done():
-        asked = time.monotonic()
-        delays.append(asyncio.run_coroutine_threadsafe(now(), get_loop()).result(5) - asked)
-        time.sleep(0.005)
+    asyncio.run_coroutine_threadsafe(getattr(fs, verb)(bench.path(1), *more), get_loop()).result(90)
 
-    assert working.exception() is None
-    assert len(delays) > 5
-    assert sorted(delays)[len(delays) // 2] < 0.02
+    assert "dataaccess/search" in asked
 
 
 def test_asynchronous_use_in_a_loop_of_ones_own(bench: Any, tmp_path: Path) -> None:
@@ -175,7 +178,7 @@ def test_a_fault_of_one_does_not_hold_the_others(bench: Any) -> None:
     began = time.monotonic()
     others = fs.cat([bench.path(day) for day in (2, 3, 4)])
 
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 15  # and the slow one takes twenty seconds
     assert list(others.values()) == [bench.body(day) for day in (2, 3, 4)]
     assert not waiting.done()
     emulator.stop()
@@ -216,6 +219,6 @@ def test_an_interrupt_ends_a_wait_at_once(bench: Any, call: str, tmp_path: Path)
         process.communicate()
 
     assert (out, err, process.returncode) == ("interrupted\n", "", 0)
-    assert took < 3
+    assert took < 30  # and the order takes an hour
     assert emulator.orders == 1
     assert not (tmp_path / "x").exists()

@@ -37,7 +37,6 @@ _SAID = {
     "head-403": "The head of an order's file cannot be had",
     "head-405": "The head of an order's file cannot be had",
     "head-503": "The head of an order's file cannot be had",
-    "head-closed": "The head of an order's file cannot be had",
 }
 
 

@@ -114,7 +114,8 @@ def test_waiting_holds_no_thread() -> None:
     for future in futures:
         future.result(_PATIENCE_SECONDS)
 
-    assert time.monotonic() - began < 1.0
+    # One after the other they take 10 s.
+    assert time.monotonic() - began < 5.0
 
 
 def test_a_busy_thread_delays_nothing_that_is_due() -> None:

@@ -68,7 +68,7 @@ time.time = lambda: real() + offset[0]
 from hda_fsspec import HDAFileSystem
 
 given = json.loads(sys.argv[1])
-fs = HDAFileSystem(**given["settings"], max_wait=20)
+fs = HDAFileSystem(**given["settings"], max_wait=50)
 got = []
 for number, jump in enumerate(given["jumps"]):
     offset[0] = jump
@@ -105,7 +105,7 @@ def test_a_job_goes_on_while_the_clock_jumps(bench: Any) -> None:
     for day, (listed, new, old, seconds) in enumerate(json.loads(done.stdout), start=1):
         assert listed == len(jumps)
         assert (new, old) == (bench.body(day).hex(), bench.body(1).hex())
-        assert seconds < 8
+        assert seconds < 20  # no wait was reckoned by the clock that jumps
     assert emulator.orders == len(jumps)
     assert emulator.downloads == len(jumps)
 

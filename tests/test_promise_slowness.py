@@ -59,7 +59,7 @@ def test_a_body_that_stalls_is_gone_on_with(bench: Any) -> None:
     emulator = bench.start(days=1)
     emulator.fault(Fault("stall", after_bytes=1500))
 
-    assert bench.filesystem(emulator, timeout=0.5).cat(bench.path(1)) == bench.body(1)
+    assert bench.filesystem(emulator, timeout=2).cat(bench.path(1)) == bench.body(1)
 
     assert gets(emulator) == [200, 206]
 

@@ -45,7 +45,7 @@ def test_a_ready_product_opens_while_others_are_prepared(slow_and_quick: Any, be
     assert fs.cat(bench.path(1)) == bench.body(1)
     assert bench.filesystem(slow_and_quick, timeout=55).cat(bench.path(2)) == bench.body(2)
 
-    assert time.monotonic() - began < 1.0
+    assert time.monotonic() - began < 30  # and the others take a minute
     assert not any(future.done() for future in waiting)
 
 
@@ -63,7 +63,7 @@ def test_looking_goes_on_while_orders_are_waited_for(slow_and_quick: Any, bench:
     assert len(fs.ls(bench.query, refresh=True)) == 31
     assert asyncio.run_coroutine_threadsafe(asyncio.sleep(0, "ran"), loop).result(5) == "ran"
 
-    assert time.monotonic() - began < 1.0
+    assert time.monotonic() - began < 30
     for job in jobs:
         job.cancel()
 
@@ -93,7 +93,7 @@ def _wait_for_orders(emulator: Any, count: int) -> None:
 
 
 def test_orders_overlap(bench: Any) -> None:
-    """60 products of 0.3 s take near three times 0.3 s with 20 orders at a time, and no more."""
+    """60 products of 0.3 s take near three times 0.3 s with 20 orders at a time, not 60 times."""
     emulator = bench.start_many(60, preparation_seconds=0.3)
     fs = bench.filesystem(emulator, max_orders=20)
     fs.ls(bench.query)
@@ -101,9 +101,8 @@ def test_orders_overlap(bench: Any) -> None:
 
     assert len(fs.prefetch(bench.query)) == 60
 
-    # Polls after 0.1 s, 0.25 s and 0.475 s.
-    assert time.monotonic() - began < 3 * 0.475 + 1.5
-    assert emulator.max_in_preparation <= 20
+    assert time.monotonic() - began < 60 * 0.3 / 2
+    assert 1 < emulator.max_in_preparation <= 20
     assert emulator.downloads == 60
 
 
@@ -225,9 +224,9 @@ def test_an_interrupted_program_ends_at_once(sent: int, bench: Any, slow_and_qui
         _wait_for_orders(slow_and_quick, 10)
         began = time.monotonic()
         program.send_signal(sent)
-        _, errors = program.communicate(timeout=10)
+        _, errors = program.communicate(timeout=40)
 
-    assert time.monotonic() - began < 2.0
+    assert time.monotonic() - began < 30  # and the orders take a minute
     assert errors.count("Traceback") <= 1
     assert "Exception ignored" not in errors
     assert bench.filesystem(slow_and_quick).cat(bench.path(1)) == bench.body(1)

@@ -187,10 +187,10 @@ def test_odd_json_is_told_too(bench: Any, connect: Any, text: str) -> None:
 def test_resets_and_hangs(bench: Any, connect: Any, sleep: FakeSleep) -> None:
     """A lost connection is retried nine times, silence two times, each with its own count."""
     emulator = bench.start()
-    session = connect(emulator, timeout=0.2)
+    session = connect(emulator, timeout=1)
     session.json("GET", "datasets")
     emulator.fault(Fault("reset", path="datasets", times=9))
-    emulator.fault(Fault("hang", path="datasets", seconds=0.8, times=2))
+    emulator.fault(Fault("hang", path="datasets", seconds=4, times=2))
     assert session.json("GET", "datasets")
     assert sleep.waits == [*GROWING, 0.5, 1.0]
 
@@ -201,7 +201,7 @@ def test_resets_and_hangs(bench: Any, connect: Any, sleep: FakeSleep) -> None:
     assert caught.value.status is None
     assert sleep.waits == GROWING
     emulator.clear_faults()
-    emulator.fault(Fault("hang", path="datasets", seconds=0.8, times=None))
+    emulator.fault(Fault("hang", path="datasets", seconds=4, times=None))
     with pytest.raises(BrokerError, match="in 3 tries"):
         session.json("GET", "datasets")
 

@@ -144,7 +144,6 @@ ODDITIES: dict[str, tuple[str | None, str, Change | Answer]] = {
     "head-404": ("HEAD", _FILE, error_answer(404, None)),
     "head-405": ("HEAD", _FILE, error_answer(405, None)),
     "head-503": ("HEAD", _FILE, error_answer(503, None)),
-    "head-closed": ("HEAD", _FILE, _CLOSED),
     "orders-404": ("GET", _ORDERS, error_answer(404, None)),
     "orders-html": ("GET", _ORDERS, _PAGE),
     "orders-wrong-shape": ("GET", _ORDERS, _json(lambda _: {"status": "fine"})),

@@ -220,16 +220,13 @@ class Broker:
         if self._heads_work is False:
             return self._listed_status(download_id)
         try:
-            answer = self._session.head(
-                _download_path(download_id),
-                accept={400, 404, 405, 410, 500, 501},
-                most_retries=RETRIES_OF_CONVENIENCES,
-            )
+            path = _download_path(download_id)
+            answer = self._session.head(path, accept={400, 404, 405, 410, 500, 501})
         except (AuthenticationError, BrokerError, QuotaError) as err:
-            status = self._listed_status(download_id)
-            # That was an answer, so it is HEAD which is refused, and not the network that is down.
+            if isinstance(err, BrokerError) and err.status is None:
+                raise
             self._do_without_heads(err)
-            return status
+            return self._listed_status(download_id)
         if answer.status < 400:
             self._heads_work = True
         if answer.status == 202:

@@ -200,7 +200,10 @@ class Session:
         retry_quota: bool = True,
         most_retries: int | None = None,
     ) -> Any:
-        """Send a request and return the JSON of its answer; see :meth:`head` for what is raised."""
+        """Send a request and return the JSON of its answer; see :meth:`head` for what is raised.
+
+        It is asked for no more often than `most_retries` again; None for as often as can help.
+        """
         address = self._address(path)
         failures = Failures(most_retries)
         while True:
@@ -236,9 +239,7 @@ class Session:
             "again later; else set endpoint_url, or HDA_URL in the environment."
         )
 
-    def head(
-        self, path: str, *, accept: Collection[int] = (), most_retries: int | None = None
-    ) -> Answer:
+    def head(self, path: str, *, accept: Collection[int] = ()) -> Answer:
         """Ask for the head of a resource; redirects are not followed.
 
         Parameters
@@ -247,8 +248,6 @@ class Session:
             Below ``api/v1/``.
         accept : collection of int
             Statuses of 400 and more which are an answer here and not an error.
-        most_retries : int, optional
-            Ask no more often than that again; None for as often as can help.
 
         Raises
         ------
@@ -262,9 +261,7 @@ class Session:
             The setting ``offline`` forbids it.
         """
         address = self._address(path)
-        response = self._send(
-            "HEAD", address, accept=accept, most_retries=most_retries, allow_redirects=False
-        )
+        response = self._send("HEAD", address, accept=accept, allow_redirects=False)
         return Answer(response.status_code, response.headers)
 
     def put(self, path: str, body: Any, *, most_retries: int | None = None) -> None:
