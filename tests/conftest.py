@@ -12,7 +12,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -48,13 +48,19 @@ def pytest_xdist_auto_num_workers() -> int | None:
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
     """Say in one line how many tests were skipped, and why."""
+    skipped = terminalreporter.stats.get("skipped", [])
+    if skipped:
+        terminalreporter.write_line(line_of_skips(report.longrepr for report in skipped))
+
+
+def line_of_skips(told: Iterable[Any]) -> str:
+    """Return the line that counts skips by their reasons, given as pytest's reports have them."""
     reasons: collections.Counter[str] = collections.Counter()
-    for report in terminalreporter.stats.get("skipped", []):
-        *_, reason = report.longrepr if isinstance(report.longrepr, tuple) else (report.longrepr,)
+    for one in told:
+        reason = one[-1] if isinstance(one, tuple) else one
         reasons[str(reason).removeprefix("Skipped: ")] += 1
-    if reasons:
-        told = "; ".join(f"{count} since {reason}" for reason, count in reasons.most_common())
-        terminalreporter.write_line(f"{sum(reasons.values())} skipped: {told}")
+    each = "; ".join(f"{count} since {reason}" for reason, count in reasons.most_common())
+    return f"{reasons.total()} skipped: {each}"
 
 
 def _check_loopback(address: Any) -> None:

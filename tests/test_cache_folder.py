@@ -51,10 +51,15 @@ def _put(cache: Cache, record: Product, data: bytes = b"data", name: str = "file
 @pytest.fixture
 def open_folder() -> Iterator[Path]:
     """Make a folder that other users can reach, which pytest's are not."""
-    folder = Path(tempfile.mkdtemp())
-    folder.chmod(0o755)
-    yield folder
-    shutil.rmtree(folder)
+    for base in dict.fromkeys((tempfile.gettempdir(), "/tmp", "/var/tmp")):
+        above = [Path(base).resolve(), *Path(base).resolve().parents]
+        if all(each.is_dir() and each.stat().st_mode & 0o005 == 0o005 for each in above):
+            folder = Path(tempfile.mkdtemp(dir=base))
+            folder.chmod(0o755)
+            yield folder
+            shutil.rmtree(folder)
+            return
+    pytest.skip("there is no folder for temporary files that other users can reach")
 
 
 @contextlib.contextmanager
@@ -153,8 +158,11 @@ def test_read_only_folder_serves_hits(open_folder: Path) -> None:
     root.mkdir()
     _put(Cache(root, max_bytes=None, clock=_Clock()), _product("hit"))
     Notes(root).put_header(_product("hit"), b"{}")
-    for folder, _, _ in os.walk(root):
+    # For others to read, whatever the umask; for nobody to write.
+    for folder, _, files in os.walk(root):
         Path(folder).chmod(0o555)
+        for name in files:
+            Path(folder, name).chmod(0o444)
     try:
         with _as_ordinary_user():
             cache = Cache(root)

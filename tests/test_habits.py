@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from conftest import line_of_skips
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "hda_fsspec"
@@ -91,3 +92,13 @@ def test_import_is_light(before: str, module: str) -> None:
 
     assert done.returncode == 0, done.stderr
     assert sorted(HEAVY & set(json.loads(done.stdout))) == []
+
+
+def test_skips_are_told_in_one_line() -> None:
+    """However many tests are skipped, the last page of the suite is its result."""
+    told = [("a.py", 1, "Skipped: no data")] * 300 + [("b.py", 2, "Skipped: no cfgrib"), "odd"]
+
+    line = line_of_skips(told)
+
+    assert line == "302 skipped: 300 since no data; 1 since no cfgrib; 1 since odd"
+    assert '"-ra"' not in (ROOT / "pyproject.toml").read_text(encoding="utf-8")

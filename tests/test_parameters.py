@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hda_fsspec.errors import QueryError
+from hda_fsspec.schema.parameters import Parameter
 from hda_fsspec.schema.queryables import Schema
 
 Query = dict[str, tuple[str, ...]]
@@ -245,3 +246,32 @@ def test_law_any_text_is_finite_json_or_a_query_error(key: str, values: tuple[st
     json.dumps(body, allow_nan=False)
     assert body.keys() <= {key}
     assert None not in body.values()
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        {"type": "x-choice"},
+        {"type": ["x-choice", 5, None]},
+        {"type": {"of": "string"}},
+        {"type": "geo:point", "x-widget": {"rows": 3}, "allOf": [{"$ref": "#/a"}]},
+        {"oneOf": [{"const": {"a": 1}}, {"const": None}]},
+        {"enum": "a,b", "minimum": "0", "maximum": None, "format": 5},
+        {"items": 5, "not": {}, "if": True},
+    ],
+)
+def test_unknown_words_leave_a_parameter_free(told: dict[str, Any]) -> None:
+    """What a schema says in words that JSON schemas have not is no reason to refuse a value."""
+    parameter = Parameter.from_json("p", told)
+
+    assert parameter.convert(["a"], key="p") == "a"
+    assert parameter.convert(["a", "5"], key="p") == ["a", "5"]
+
+
+def test_nesting_without_end_leaves_a_parameter_free() -> None:
+    """A schema deeper than Python can follow is as good as none."""
+    told: dict[str, Any] = {"type": "string"}
+    for _ in range(100_000):
+        told = {"oneOf": [told]}
+
+    assert Parameter.from_json("p", told).convert(["a"], key="p") == "a"

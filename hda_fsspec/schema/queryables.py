@@ -283,8 +283,9 @@ class Schema:
 
 
 def _is_schema(document: Mapping[str, Any]) -> bool:
-    # Whatever else is odd about it, with properties it says what is to be known.
-    if isinstance(document.get("properties"), Mapping):
+    # Whatever else is odd about it: what describes properties says what is to be known.
+    properties = document.get("properties")
+    if isinstance(properties, Mapping) and any(isinstance(p, Mapping) for p in properties.values()):
         return True
     kind = document.get("type", "object")
     is_object = "object" in kind if isinstance(kind, list) else kind == "object"
