@@ -22,6 +22,7 @@ from hda_fsspec.reading.options import OpenOptions
 from hda_fsspec.settings import Settings
 
 if TYPE_CHECKING:
+    from hda_fsspec.lazy.lazily import Nodes
     from hda_fsspec.usecase.products import Products
 
 _DATASET_PREFIX = "EO:"  # of the ids of all data sets of the service
@@ -171,7 +172,7 @@ concat_characters, decode_coords
         max_nodes: int = 20,
         product_engine: str | None = None,
         product_engine_kwargs: Mapping[str, Any] | None = None,
-    ) -> dict[str, xr.Dataset]:
+    ) -> Nodes:
         """Open the groups of a product, the files of an archive product, or a query's products.
 
         Parameters
@@ -223,9 +224,10 @@ product_engine_kwargs
 
     def open_datatree(self, filename_or_obj: Any, **options: Any) -> xr.DataTree:
         """Open what :meth:`open_groups_as_dict` opens, and with its options, as a tree."""
-        tree: xr.DataTree = xr.DataTree.from_dict(
-            self.open_groups_as_dict(filename_or_obj, **options)
-        )
+        nodes = self.open_groups_as_dict(filename_or_obj, **options)
+        tree: xr.DataTree = xr.DataTree.from_dict(nodes)
+        for node in tree.subtree:
+            node.set_close(nodes.closer)
         return tree
 
 

@@ -117,8 +117,8 @@ def by_scan(options: dict[str, Any]) -> float:
 
 def by_open_mfdataset(options: dict[str, Any]) -> float:
     """Read it the classical way."""
-    ds = hda_fsspec.open_mfdataset(QUERY, storage_options=options)
-    return float(ds["sst"][1, 0])
+    with hda_fsspec.open_mfdataset(QUERY, storage_options=options) as ds:
+        return float(ds["sst"][1, 0])
 
 
 def by_tree(options: dict[str, Any]) -> float:
