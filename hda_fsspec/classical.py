@@ -18,10 +18,9 @@ from hda_fsspec.errors import LocationError, ProductMismatchError, nothing_found
 from hda_fsspec.fs.filesystem import HDAFileSystem
 from hda_fsspec.fs.listing import Paths, list_of
 from hda_fsspec.paths.locations import AnyPath, Location, is_remote_path
+from hda_fsspec.reading.meaning import different_meaning, meaning_of
 
-#: What says on which grid numbers lie; the place on it is told by coordinates.
-_GRID_ATTRIBUTES = ("crs_wkt", "spatial_ref", "grid_mapping_name")
-#: Where the one file lies on its grid, which says nothing of many.
+#: Where one file lies on its grid: of many that is told by their coordinates.
 _PLACE = "GeoTransform"
 
 
@@ -55,8 +54,8 @@ def open_mfdataset(
     LocationError
         Paths of UPath have different storage options, and none are given.
     ProductMismatchError
-        Coordinates do not tell two products apart, so that xarray would drop one; or they lie in
-        different coordinate reference systems.
+        Coordinates do not tell two products apart, so that xarray would drop one; or values mean
+        other things in them: another unit, another coordinate reference system.
     HDAError, OSError
         As :meth:`hda_fsspec.HDAFileSystem.prefetch`.
     """
@@ -86,7 +85,7 @@ def open_mfdataset(
             _prepare_here(prepare, products, options)
         if is_by_coords:
             prepare.check_order()
-        prepare.check_grids(combined)
+        prepare.check_meaning(combined)
     except BaseException:
         combined.close()
         raise
@@ -120,7 +119,7 @@ class _Facts(NamedTuple):
 
     variables: frozenset[str]
     first: tuple[tuple[str, Any], ...]  # of each coordinate, by which xarray orders
-    grids: dict[tuple[str, str], str]
+    meaning: dict[str, dict[str, Any]]  # of each variable
 
 
 class _Prepare:
@@ -199,27 +198,34 @@ class _Prepare:
         )
         return ProductMismatchError(msg)
 
-    def check_grids(self, combined: xr.Dataset) -> None:
-        """Raise ProductMismatchError for products of different grids under one attribute."""
-        first: dict[tuple[str, str], tuple[str, str]] = {}
+    def check_meaning(self, combined: xr.Dataset) -> None:
+        """Raise ProductMismatchError for products whose values mean other things under one name."""
+        first: dict[str, tuple[str, dict[str, Any]]] = {}
         for path, facts in self.seen.items():
-            for key, value in facts.grids.items():
-                other, theirs = first.setdefault(key, (path, value))
-                if theirs == value:
-                    continue
-                variable, attribute = key
-                if attribute == _PLACE:
+            for variable, attrs in facts.meaning.items():
+                other, theirs = first.setdefault(variable, (path, attrs))
+                if theirs.get(_PLACE) != attrs.get(_PLACE):
                     # It would put the whole where the first product lies.
-                    combined[variable].attrs.pop(attribute, None)
-                    continue
-                names = [Location.parse(each).product for each in (other, path)]
-                msg = (
-                    f"The products {names[0]} and {names[1]} lie on different grids: {attribute} of"
-                    f" {variable} differs ({_short(theirs)} and {_short(value)}), and xarray would"
-                    " keep the first one. Narrow the query to products of one grid, or put them"
-                    " onto one in preprocess; xr.open_datatree keeps each by itself."
-                )
-                raise ProductMismatchError(msg)
+                    combined[variable].attrs.pop(_PLACE, None)
+                here = {name: value for name, value in attrs.items() if name != _PLACE}
+                attribute = different_meaning(theirs, here)
+                if attribute is not None:
+                    raise _differ(variable, attribute, {other: theirs, path: here})
+                first[variable] = (other, {**here, **theirs})
+
+
+def _differ(
+    variable: str, attribute: str, by_path: Mapping[str, Mapping[str, Any]]
+) -> ProductMismatchError:
+    names = " and ".join(str(Location.parse(path).product) for path in by_path)
+    values = " and ".join(_short(repr(attrs.get(attribute))) for attrs in by_path.values())
+    msg = (
+        f"The values of {variable} mean other things in the products {names}: the attribute"
+        f" {attribute} differs ({values}), and xarray would keep the first one. Narrow the query to"
+        " products that agree, or make them agree in preprocess; xr.open_datatree keeps each by"
+        " itself."
+    )
+    return ProductMismatchError(msg)
 
 
 def _prepare(starts: Mapping[str, str | None], own: Any, along: Any) -> _Prepare:
@@ -232,13 +238,8 @@ def _facts(dataset: xr.Dataset) -> _Facts:
         for dim, index in sorted(dataset.indexes.items(), key=lambda item: str(item[0]))
         if dim in dataset.dims and len(index)
     )
-    grids = {
-        (str(name), attribute): str(variable.attrs[attribute])
-        for name, variable in dataset.variables.items()
-        for attribute in (*_GRID_ATTRIBUTES, _PLACE)
-        if attribute in variable.attrs
-    }
-    return _Facts(frozenset(map(str, dataset.data_vars)), first, grids)
+    meaning = {str(name): meaning_of(v.attrs) for name, v in dataset.variables.items()}
+    return _Facts(frozenset(map(str, dataset.data_vars)), first, meaning)
 
 
 def _prepare_here(prepare: _Prepare, products: Sequence[str], options: Mapping[str, Any]) -> None:

@@ -165,7 +165,9 @@ def test_zones_are_refused(rasters: Rasters, way: dict[str, Any]) -> None:
         }
     )
 
-    with pytest.raises(ProductMismatchError, match="crs_wkt of spatial_ref differs"):
+    with pytest.raises(
+        ProductMismatchError, match=r"spatial_ref mean other things.*attribute crs_wkt differs"
+    ):
         rasters.combine(**way)
 
 
@@ -237,6 +239,43 @@ def test_versions_of_one_product_are_refused(stacks: Any) -> None:
     narrow = f"{stacks.query}NT_*"
     with hda_fsspec.open_mfdataset(narrow, storage_options=stacks.options) as ds:
         assert ds["v"][:, 0, 0].to_numpy().tolist() == [2.0, 3.0]
+
+
+@pytest.mark.parametrize("attribute", ["units", "flag_meanings", "grid_mapping_name"])
+def test_other_meanings_are_refused(stacks: Any, attribute: str) -> None:
+    """Numbers of other units, flags or grids are not put under the attributes of the first."""
+    days = {f"n_2024050{day}.nc": grid(day, float(day), time=noon) for day in (1, 2)}
+    for ds, value in zip(days.values(), ("one thing", "other thing"), strict=True):
+        ds["v"].attrs[attribute] = value
+    stacks.serve(days)
+
+    with pytest.raises(ProductMismatchError, match=f"{attribute} differs.*one thing") as caught:
+        hda_fsspec.open_mfdataset(stacks.query, storage_options=stacks.options)
+    assert "n_20240501.nc and n_20240502.nc" in str(caught.value)
+
+    def agreeing(ds: xr.Dataset) -> xr.Dataset:
+        ds["v"].attrs[attribute] = "one thing"
+        return ds
+
+    with hda_fsspec.open_mfdataset(
+        stacks.query, storage_options=stacks.options, preprocess=agreeing
+    ) as ds:
+        assert ds["v"][:, 0, 0].to_numpy().tolist() == [1.0, 2.0]
+
+
+def test_raw_numbers_of_other_packing_are_refused(stacks: Any) -> None:
+    """What is not decoded is not put under the scale of the first."""
+    days = {f"n_2024050{day}.nc": grid(day, float(day), time=noon) for day in (1, 2)}
+    for ds, factor in zip(days.values(), (0.5, 0.25), strict=True):
+        ds["v"].encoding.update(dtype="i2", scale_factor=factor, _FillValue=-1)
+    stacks.serve(days)
+    with hda_fsspec.open_mfdataset(stacks.query, storage_options=stacks.options) as ds:
+        assert ds["v"][:, 0, 0].to_numpy().tolist() == [1.0, 2.0]
+
+    with pytest.raises(ProductMismatchError, match="scale_factor differs"):
+        hda_fsspec.open_mfdataset(
+            stacks.query, storage_options=stacks.options, mask_and_scale=False
+        )
 
 
 def test_products_opened_elsewhere_are_looked_at(
