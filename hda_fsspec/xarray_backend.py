@@ -83,7 +83,8 @@ concat_characters, decode_coords
         member : str, optional
             Glob pattern of the files inside an archive product.
         concat_dim : str, optional
-            The dimension along which a query is stacked; found by itself if None.
+            The dimension along which a query is stacked; found by itself if None. With ``member``
+            also the one along which the files of an archive lie that hold the same variables.
         scan : bool
             False: predict where products stand, and verify when they are read. True: order every
             product and read its header first.
@@ -124,6 +125,8 @@ concat_characters, decode_coords
         options = OpenOptions.make(
             group=group,
             member=member,
+            member_dim=concat_dim,
+            one_name=location.product is not None,
             drop_variables=drop_variables,
             product_engine=product_engine,
             product_engine_kwargs=product_engine_kwargs,
