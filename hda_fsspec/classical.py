@@ -1,16 +1,27 @@
-"""xarray's classical way of many files, over products that are fetched together first."""
+"""xarray's classical way of many files, over products that are fetched together first.
+
+xarray orders files by their coordinates alone, and says nothing where it leaves one out. So
+products get the time that the catalogue tells where they have none, and what would be lost is
+refused.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+import inspect
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any, NamedTuple
 
+import numpy as np
 import xarray as xr
 
-from hda_fsspec.errors import LocationError, nothing_found
+from hda_fsspec.errors import LocationError, ProductMismatchError, nothing_found
 from hda_fsspec.fs.filesystem import HDAFileSystem
 from hda_fsspec.fs.listing import Paths, list_of
 from hda_fsspec.paths.locations import AnyPath, Location, is_remote_path
+from hda_fsspec.reading.meaning import different_meaning, meaning_of
+
+#: Where one file lies on its grid: of many that is told by their coordinates.
+_PLACE = "GeoTransform"
 
 
 def open_mfdataset(
@@ -20,6 +31,10 @@ def open_mfdataset(
     **kwargs: Any,
 ) -> xr.Dataset:
     """Fetch products at one time, then open them with :func:`xarray.open_mfdataset`.
+
+    A product without a time gets the start that the catalogue tells, as a dimension ``time`` of one
+    step: with ``combine="by_coords"``, and with ``combine="nested"`` if ``concat_dim`` names it.
+    So does a product of one scalar time. It is done after ``preprocess``.
 
     Parameters
     ----------
@@ -38,6 +53,9 @@ def open_mfdataset(
         A query or pattern finds nothing, or the list is empty.
     LocationError
         Paths of UPath have different storage options, and none are given.
+    ProductMismatchError
+        Coordinates do not tell two products apart, so that xarray would drop one; or values mean
+        other things in them: another unit, another coordinate reference system.
     HDAError, OSError
         As :meth:`hda_fsspec.HDAFileSystem.prefetch`.
     """
@@ -49,7 +67,29 @@ def open_mfdataset(
     options: dict[str, Any] = dict(kwargs)
     if settings:
         options["storage_options"] = _Options(settings)
-    return xr.open_mfdataset(products, engine="hda", **options)
+    is_by_coords = options.get("combine", "by_coords") == "by_coords"
+    prepare = _Prepare(
+        _starts(fs, products),
+        options.pop("preprocess", None),
+        along=None if is_by_coords else _names(options.get("concat_dim")),
+    )
+    try:
+        combined = xr.open_mfdataset(products, engine="hda", preprocess=prepare, **options)
+    except ValueError as err:
+        # xarray says that they cannot be put in order, and neither which nor what to do.
+        if is_by_coords:
+            prepare.check_order(cause=err)
+        raise
+    try:
+        if options.get("parallel") and options.get("errors", "raise") == "raise":
+            _prepare_here(prepare, products, options)
+        if is_by_coords:
+            prepare.check_order()
+        prepare.check_meaning(combined)
+    except BaseException:
+        combined.close()
+        raise
+    return combined
 
 
 class _Options(dict[str, Any]):
@@ -72,6 +112,161 @@ def _common_options(paths: Sequence[Any]) -> Mapping[str, Any]:
         )
         raise LocationError(msg)
     return options[0] if options else {}
+
+
+class _Facts(NamedTuple):
+    """What decides about a product when many are combined."""
+
+    variables: frozenset[str]
+    first: tuple[tuple[str, Any], ...]  # of each coordinate, by which xarray orders
+    meaning: dict[str, dict[str, Any]]  # of each variable
+
+
+class _Prepare:
+    """Gives each product its time after it was opened, and remembers where it lies.
+
+    Parameters
+    ----------
+    starts : mapping
+        When each product starts as the catalogue tells, by its path.
+    own : callable or None
+        The ``preprocess`` of the caller.
+    along : collection of str or None
+        The dimensions that products shall have; None for any.
+    """
+
+    def __init__(
+        self,
+        starts: Mapping[str, str | None],
+        own: Callable[[xr.Dataset], xr.Dataset] | None,
+        *,
+        along: Collection[str] | None,
+    ) -> None:
+        self._starts = starts
+        self._own = own
+        self._along = along
+        self.seen: dict[str, _Facts] = {}
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # What a process elsewhere has seen stays there.
+        return _prepare, (dict(self._starts), self._own, self._along)
+
+    def __call__(self, dataset: xr.Dataset) -> xr.Dataset:
+        path = str(dataset.encoding.get("source"))
+        if self._own is not None:
+            dataset = self._own(dataset)
+        dataset = self._timed(dataset, self._starts.get(path))
+        self.seen[path] = _facts(dataset)
+        return dataset
+
+    def _timed(self, dataset: xr.Dataset, start: str | None) -> xr.Dataset:
+        from hda_fsspec.lazy.headers import Header
+        from hda_fsspec.lazy.layouts import find_layout
+
+        layout = find_layout(Header.of(dataset), None)
+        if self._along is not None and layout.dim not in self._along:
+            return dataset
+        if layout.is_from_catalogue and start is not None:
+            time = np.array([start.removesuffix("Z")], dtype="datetime64[ns]")
+            step = xr.Variable((layout.dim,), time, {"standard_name": "time"})
+            if layout.is_new:
+                dataset = dataset.expand_dims(layout.dim)
+            return dataset.assign_coords({layout.dim: step})
+        return dataset.expand_dims(layout.dim) if layout.is_new and layout.has_index else dataset
+
+    def check_order(self, cause: Exception | None = None) -> None:
+        """Raise ProductMismatchError for two products of which xarray keeps one."""
+        at: dict[Any, str] = {}
+        for path in self._starts:
+            if path not in self.seen:
+                continue
+            facts = self.seen[path]
+            other = at.setdefault((facts.variables, facts.first), path)
+            if other != path:
+                raise self._lost(other, path, facts) from cause
+
+    def _lost(self, one: str, other: str, facts: _Facts) -> ProductMismatchError:
+        names = [Location.parse(path).product for path in (one, other)]
+        where = ", ".join(f"{dim} from {value}" for dim, value in facts.first)
+        msg = (
+            f"The products {names[0]} and {names[1]} have the same variables at the same"
+            f" coordinates ({where or 'none at all'}), and combine='by_coords' would keep one of"
+            " them. If they are bands or other kinds, give their variables names of their own in"
+            " preprocess, such as ds.rename(band_data=…); if they are versions of one product,"
+            " narrow the query or the pattern. combine='nested' keeps them all along a concat_dim,"
+            " and xr.open_datatree each by itself."
+        )
+        return ProductMismatchError(msg)
+
+    def check_meaning(self, combined: xr.Dataset) -> None:
+        """Raise ProductMismatchError for products whose values mean other things under one name."""
+        first: dict[str, tuple[str, dict[str, Any]]] = {}
+        for path, facts in self.seen.items():
+            for variable, attrs in facts.meaning.items():
+                other, theirs = first.setdefault(variable, (path, attrs))
+                if theirs.get(_PLACE) != attrs.get(_PLACE):
+                    # It would put the whole where the first product lies.
+                    combined[variable].attrs.pop(_PLACE, None)
+                here = {name: value for name, value in attrs.items() if name != _PLACE}
+                attribute = different_meaning(theirs, here)
+                if attribute is not None:
+                    raise _differ(variable, attribute, {other: theirs, path: here})
+                first[variable] = (other, {**here, **theirs})
+
+
+def _differ(
+    variable: str, attribute: str, by_path: Mapping[str, Mapping[str, Any]]
+) -> ProductMismatchError:
+    names = " and ".join(str(Location.parse(path).product) for path in by_path)
+    values = " and ".join(_short(repr(attrs.get(attribute))) for attrs in by_path.values())
+    msg = (
+        f"The values of {variable} mean other things in the products {names}: the attribute"
+        f" {attribute} differs ({values}), and xarray would keep the first one. Narrow the query to"
+        " products that agree, or make them agree in preprocess; xr.open_datatree keeps each by"
+        " itself."
+    )
+    return ProductMismatchError(msg)
+
+
+def _prepare(starts: Mapping[str, str | None], own: Any, along: Any) -> _Prepare:
+    return _Prepare(starts, own, along=along)
+
+
+def _facts(dataset: xr.Dataset) -> _Facts:
+    first = tuple(
+        (str(dim), index[0])
+        for dim, index in sorted(dataset.indexes.items(), key=lambda item: str(item[0]))
+        if dim in dataset.dims and len(index)
+    )
+    meaning = {str(name): meaning_of(v.attrs) for name, v in dataset.variables.items()}
+    return _Facts(frozenset(map(str, dataset.data_vars)), first, meaning)
+
+
+def _prepare_here(prepare: _Prepare, products: Sequence[str], options: Mapping[str, Any]) -> None:
+    """Look at those that other processes have opened; they are local."""
+    combining = set(inspect.signature(xr.open_mfdataset).parameters) - {"kwargs"}
+    engine = {name: value for name, value in options.items() if name not in combining}
+    for path in products:
+        if path not in prepare.seen:
+            with xr.open_dataset(path, engine="hda", chunks={}, **engine) as dataset:
+                prepare(dataset)
+
+
+def _starts(fs: HDAFileSystem, paths: Sequence[str]) -> dict[str, str | None]:
+    from hda_fsspec.usecase.products import shared_products
+
+    products = shared_products(fs.settings)
+    return {path: products.product_to_open(Location.parse(path)).startdate for path in paths}
+
+
+def _names(concat_dim: Any) -> tuple[str, ...]:
+    if concat_dim is None or isinstance(concat_dim, str):
+        return () if concat_dim is None else (concat_dim,)
+    return tuple(name for name in concat_dim if isinstance(name, str))
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= 60 else f"{text[:57]}…"
 
 
 def _paths(fs: HDAFileSystem, paths: Sequence[AnyPath]) -> list[str]:

@@ -8,7 +8,10 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import hashlib
 import importlib
+import os
+import socket
 import tempfile
 import time
 from collections.abc import Callable
@@ -25,6 +28,7 @@ DATASET = "EO:DEMO:DAT:OSTIA-MONTHLY"
 QUERY = f"hda://{DATASET}/startdate=2006-04-01/enddate=2010-09-30"
 
 _PREPARATION_SECONDS = 1.0
+_PORTS = range(20_000, 32_768)  # below those that systems give away
 _ORDERS_PER_HOUR = 100  # as at the service
 # The region by which El Nino and La Nina are told, in degrees east.
 _NINO34_WEST, _NINO34_EAST = 190.0, 240.0
@@ -60,6 +64,7 @@ def run(out: TextIO, *, keep: Path | None = None, progress: bool = False) -> Non
         emulator = stack.enter_context(
             Emulator(
                 Catalogue.from_folder(products, profile="month"),
+                port=0 if keep is None else _port_of(work),
                 preparation_seconds=_PREPARATION_SECONDS,
                 quota=_ORDERS_PER_HOUR,
             )
@@ -76,6 +81,19 @@ def run(out: TextIO, *, keep: Path | None = None, progress: bool = False) -> Non
                 f"Kept in {work}. To serve the products again:",
                 f"  hda-fsspec emulator --profile month {products}",
             )
+
+
+def _port_of(folder: Path) -> int:
+    """Return the port of a folder, at which its cache is found again; 0 where it is taken."""
+    digest = hashlib.sha256(os.fsencode(folder.absolute())).digest()
+    port = _PORTS[int.from_bytes(digest[:4], "big") % len(_PORTS)]
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return 0
+    return port
 
 
 def _source_file() -> Path:

@@ -149,7 +149,7 @@ class Product:
     Attributes
     ----------
     dataset_id, product_id : str
-        Together the identity of a product.
+        Together with the broker the identity of a product.
     location : str
         The opaque locator that an order must repeat, verbatim.
     size : int or None
@@ -163,6 +163,9 @@ class Product:
         Other scalar metadata (cloud cover, orbit, …), by name, sorted.
     bbox : str or None
         The box around the footprint, ``W,S,E,N`` in degrees, where the catalogue tells it.
+    broker : str
+        Whose product it is: the canonical address, as the settings have it. Two brokers may offer
+        other bytes under the same ids.
     """
 
     dataset_id: str
@@ -174,10 +177,11 @@ class Product:
     updated: str | None = dataclasses.field(default=None, repr=False)
     properties: tuple[tuple[str, Scalar], ...] = dataclasses.field(default=(), repr=False)
     bbox: str | None = dataclasses.field(default=None, repr=False)
+    broker: str = dataclasses.field(default="", repr=False)
 
     @classmethod
-    def from_feature(cls, dataset_id: str, feature: object) -> Product:
-        """Read one feature of a search answer.
+    def from_feature(cls, dataset_id: str, feature: object, *, broker: str = "") -> Product:
+        """Read one feature of a search answer of a broker.
 
         Raises
         ------
@@ -215,6 +219,7 @@ class Product:
                 )
             ),
             bbox=_bbox_or_none(feature.get("bbox")) or _bbox_around(feature.get("geometry")),
+            broker=broker,
         )
 
     @property

@@ -31,6 +31,7 @@ _UNITS = {"": 1, "B": 1} | {
     for power, prefix in enumerate("KMGTP")
     for suffix, base in (("", 1000), ("B", 1000), ("IB", 1024))
 }
+_PORTS = {"http": 80, "https": 443}
 _NONE_WORDS = frozenset({"none", "null", "unbounded", "unlimited"})
 
 
@@ -96,7 +97,11 @@ def _verify(value: object) -> bool | str:
 
 @functools.lru_cache(maxsize=64)
 def _address(value: object) -> str:
-    """Normalise the broker's base URL: it ends in a slash and holds no ``api/v1``."""
+    """Return the one spelling of a broker's address: what is kept of a broker is found by it.
+
+    Scheme and host are in lower case, the scheme's own port and ``api/v1`` are left out, and it
+    ends in a slash.
+    """
     text = str(value).strip()
     parts = urlsplit(text)
     if parts.scheme not in {"http", "https"} or not parts.hostname:
@@ -106,7 +111,11 @@ def _address(value: object) -> str:
         raise ValueError("give scheme, host and path alone")
     if parts.username or parts.password:
         raise ValueError("give user and password as settings of their own, not in the address")
-    return text.rstrip("/").removesuffix("/api/v1").rstrip("/") + "/"
+    host = parts.hostname.removesuffix(".")
+    host = f"[{host}]" if ":" in host else host
+    port = "" if parts.port in {None, _PORTS[parts.scheme]} else f":{parts.port}"
+    path = re.sub(r"/{2,}", "/", parts.path).rstrip("/").removesuffix("/api/v1").rstrip("/")
+    return f"{parts.scheme}://{host}{port}{path}/"
 
 
 def _folder(value: object) -> Path:

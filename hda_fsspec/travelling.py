@@ -110,6 +110,10 @@ class Unreadable:
     def __getitem__(self, key: object) -> Any:
         raise self._error()
 
+    def __call__(self, *_: Any) -> Any:
+        """Raise the error, as whatever else is done with it."""
+        raise self._error()
+
     def _error(self) -> ConfigurationError:
         _, version, *_ = self._given
         step = (

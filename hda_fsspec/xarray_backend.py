@@ -22,6 +22,7 @@ from hda_fsspec.reading.options import OpenOptions
 from hda_fsspec.settings import Settings
 
 if TYPE_CHECKING:
+    from hda_fsspec.lazy.lazily import Nodes
     from hda_fsspec.usecase.products import Products
 
 _DATASET_PREFIX = "EO:"  # of the ids of all data sets of the service
@@ -82,7 +83,8 @@ concat_characters, decode_coords
         member : str, optional
             Glob pattern of the files inside an archive product.
         concat_dim : str, optional
-            The dimension along which a query is stacked; found by itself if None.
+            The dimension along which a query is stacked; found by itself if None. With ``member``
+            also the one along which the files of an archive lie that hold the same variables.
         scan : bool
             False: predict where products stand, and verify when they are read. True: order every
             product and read its header first.
@@ -123,6 +125,8 @@ concat_characters, decode_coords
         options = OpenOptions.make(
             group=group,
             member=member,
+            member_dim=concat_dim,
+            one_name=location.product is not None,
             drop_variables=drop_variables,
             product_engine=product_engine,
             product_engine_kwargs=product_engine_kwargs,
@@ -169,7 +173,7 @@ concat_characters, decode_coords
         max_nodes: int = 20,
         product_engine: str | None = None,
         product_engine_kwargs: Mapping[str, Any] | None = None,
-    ) -> dict[str, xr.Dataset]:
+    ) -> Nodes:
         """Open the groups of a product, the files of an archive product, or a query's products.
 
         Parameters
@@ -220,9 +224,10 @@ product_engine_kwargs
 
     def open_datatree(self, filename_or_obj: Any, **options: Any) -> xr.DataTree:
         """Open what :meth:`open_groups_as_dict` opens, and with its options, as a tree."""
-        tree: xr.DataTree = xr.DataTree.from_dict(
-            self.open_groups_as_dict(filename_or_obj, **options)
-        )
+        nodes = self.open_groups_as_dict(filename_or_obj, **options)
+        tree: xr.DataTree = xr.DataTree.from_dict(nodes)
+        for node in tree.subtree:
+            node.set_close(nodes.closer)
         return tree
 
 

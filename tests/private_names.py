@@ -6,7 +6,10 @@ from __future__ import annotations
 PRIVATE_ALLOWED: dict[tuple[str, str], str] = {
     **{
         (module, "xarray.core.indexing"): "xarray documents it for writers of backends"
-        for module in ("lazy.recipes", "lazy.lazily", "lazy.stacking", "lazy.selections")
+        for module in (
+            *("lazy.recipes", "lazy.lazily", "lazy.stacking", "lazy.selections"),
+            "reading.concatenating",
+        )
     },
     **{
         ("lazy.graphs", f"dask._task_spec.{name}"): "what a graph is made of has no public name"

@@ -193,6 +193,26 @@ def test_a_temporary_folder_stands_in(tmp_path: Path, monkeypatch: pytest.Monkey
     assert unpack(path, member, tmp_path / "scratch") == local
 
 
+def test_members_of_equal_ends_are_told_apart(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two archives of equal length, beginning and end never have each other's members."""
+    bodies = [NETCDF * 2 + bytes([number]) * 9000 + NETCDF * 4 for number in (1, 2)]
+    paths = [
+        _tar(tmp_path / f"{number}.tar", {"a.nc": body, "b.nc": NETCDF * 4})
+        for number, body in enumerate(bodies)
+    ]
+    assert unpacking.content_key(paths[0]) == unpacking.content_key(paths[1])
+    monkeypatch.setattr("os.access", lambda *_: False)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    monkeypatch.setattr(unpacking, "_temporary", {})
+    monkeypatch.setattr(atexit, "register", lambda *_: None)
+    for path, body in zip(paths, bodies, strict=True):
+        member, _ = list_members(path)
+
+        assert unpack(path, member, tmp_path / path.stem / ".scratch").read_bytes() == body
+
+
 @pytest.mark.parametrize("name", ["/etc/a.nc", "../a.nc", "x/../../a.nc", "..", "x/.."])
 @pytest.mark.parametrize("make", [_zip, _tar])
 def test_names_that_lead_out_are_refused(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import json
 import os
 import pickle
@@ -18,6 +19,7 @@ from dask.base import tokenize
 
 import hda_fsspec.planning.accessor  # noqa: F401  (registers ds.hda)
 from hda_fsspec import HDAFileSystem, Location
+from hda_fsspec.emulator import dated_product
 
 DAYS = 6
 PROGRAM = """
@@ -208,14 +210,11 @@ def test_other_products_have_other_names(stacks: Any) -> None:
     """A query that finds another product tomorrow is another array, not a part of the old one."""
     serve(stacks, 1, 2, 3)
     before = stacks.open(chunks={})
-    stacks.bench.close()
-    stacks.folder = stacks.bench.folder / "more"
-    stacks.folder.mkdir()
-    stacks.emulator.stop()
-    served = {name(day): product(day) for day in (2, 3, 4)}
-    port = int(stacks.options["endpoint_url"].split(":")[2].split("/")[0])
-    stacks.serve(served, port=port)
-    stacks.forget()
+    path = stacks.folder / name(4)
+    product(4).to_netcdf(path)
+    new = dated_product(name(4), path)
+    fields = {field.name: getattr(new, field.name) for field in dataclasses.fields(new)}
+    stacks.emulator.catalogue.replace(stacks.dataset, name(1), **fields)
     stacks.products.search(Location.parse(stacks.query), refresh=True)
     after = stacks.open(chunks={})
 

@@ -82,13 +82,13 @@ class Entry:
 
 
 def product_key(product: Product) -> str:
-    """Return the key of a product in all its versions: a hash of data set and product id.
+    """Return the key of a product in all its versions: a hash of broker, data set and product id.
 
     >>> len(product_key(Product("EO:A", "b")))
     64
     """
-    # A JSON list keeps the border between the two, whatever characters they hold.
-    return _digest([product.dataset_id, product.product_id])
+    # A JSON list keeps the borders between them, whatever characters they hold.
+    return _digest([product.broker, product.dataset_id, product.product_id])
 
 
 def version_tag(product: Product) -> str:

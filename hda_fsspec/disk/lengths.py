@@ -1,8 +1,8 @@
 """True lengths of products, remembered after their files are gone.
 
-One text file per data set, to which every process appends whole lines: no lock, no rewriting, and
-a line that is damaged is skipped. From the same lines it is known whether the catalogue's sizes
-of a data set are exact.
+One text file per data set of a broker, to which every process appends whole lines: no lock, no
+rewriting, and a line that is damaged is skipped. From the same lines it is known whether the
+catalogue's sizes of the data set are exact.
 """
 
 from __future__ import annotations
@@ -50,13 +50,13 @@ class Lengths:
 
     def __init__(self, root: Path) -> None:
         self._folder = Folder(Path(root))
-        self._known: dict[str, _Known] = {}
+        self._known: dict[tuple[str, str], _Known] = {}
         self._guard = threading.Lock()
         self._has_warned = False
 
     def length_of(self, product: Product) -> int | None:
         """Return the true length of this version of a product in bytes, if it is known."""
-        return self._read(product.dataset_id).length_of(product)
+        return self._read(product.broker, product.dataset_id).length_of(product)
 
     def sizes_of(self, products: Iterable[Product]) -> list[int | None]:
         """Return the length of each product, None where it is not known for certain.
@@ -64,21 +64,22 @@ class Lengths:
         Where the true length is not known, the catalogue's size serves if the sizes of its data
         set have proved exact. The disk is looked at once for each data set.
         """
-        read: dict[str, _Known] = {}
+        read: dict[tuple[str, str], _Known] = {}
         sizes = []
         for product in products:
-            known = read.get(product.dataset_id)
+            whose = (product.broker, product.dataset_id)
+            known = read.get(whose)
             if known is None:
-                known = read[product.dataset_id] = self._read(product.dataset_id)
+                known = read[whose] = self._read(*whose)
             length = known.length_of(product)
             if length is None and known.catalogue_is_exact:
                 length = product.size
             sizes.append(length)
         return sizes
 
-    def catalogue_is_exact(self, dataset_id: str) -> bool:
-        """Whether the catalogue's sizes of a data set were compared, and never were wrong."""
-        return self._read(dataset_id).catalogue_is_exact
+    def catalogue_is_exact(self, dataset_id: str, *, broker: str = "") -> bool:
+        """Whether a broker's sizes of a data set were compared, and never were wrong."""
+        return self._read(broker, dataset_id).catalogue_is_exact
 
     def note(self, product: Product, length: int) -> None:
         """Remember the true length of a product beside the size which the catalogue gave.
@@ -90,7 +91,8 @@ class Lengths:
         size = _UNKNOWN if product.size is None else str(product.size)
         line = f"{product_key(product)}\t{version_tag(product)}\t{length}\t{size}"
         try:
-            self._append(self._path(product.dataset_id), f"\n{line}\t{_checksum(line)}".encode())
+            path = self._path(product.broker, product.dataset_id)
+            self._append(path, f"\n{line}\t{_checksum(line)}".encode())
         except OSError as err:
             # The file at hand is complete, whether or not its length is remembered.
             if err.errno not in READ_ONLY_ERRNOS | NO_ROOM_ERRNOS:
@@ -113,25 +115,26 @@ class Lengths:
         if is_new:
             self._folder.adopt(path)
 
-    def _read(self, dataset_id: str) -> _Known:
-        path = self._path(dataset_id)
+    def _read(self, broker: str, dataset_id: str) -> _Known:
+        whose, path = (broker, dataset_id), self._path(broker, dataset_id)
         with self._guard:
-            known = self._known.setdefault(dataset_id, _Known())
+            known = self._known.setdefault(whose, _Known())
             try:
                 size = path.stat().st_size if self._folder.is_present() else 0
                 if size < known.offset:
-                    known = self._known[dataset_id] = _Known()
+                    known = self._known[whose] = _Known()
                 if size > known.offset:
                     with path.open("rb") as handle:
                         handle.seek(known.offset)
                         _take_in(known, handle.read())
             except OSError:
                 # Missing, or a colleague's private one: in both cases nothing is known.
-                self._known[dataset_id] = known = _Known()
+                self._known[whose] = known = _Known()
             return known
 
-    def _path(self, dataset_id: str) -> Path:
-        digest = hashlib.sha256(dataset_id.encode(errors="surrogatepass")).hexdigest()
+    def _path(self, broker: str, dataset_id: str) -> Path:
+        name = f"{broker} {dataset_id}".encode(errors="surrogatepass")
+        digest = hashlib.sha256(name).hexdigest()
         return self._folder.path / "lengths" / f"{digest}.tsv"
 
 

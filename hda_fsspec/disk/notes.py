@@ -24,6 +24,8 @@ from hda_fsspec.records import Product
 logger = logging.getLogger("hda_fsspec")
 
 _COLUMNS = tuple(field.name for field in dataclasses.fields(Product))
+#: What the products of one answer have in common, so that it is written once.
+_COMMON = ("dataset_id", "broker")
 
 
 class Shelf:
@@ -174,9 +176,14 @@ class Notes:
             self._terms.put(account, sorted(known | terms))
 
 
-def pack_products(products: Sequence[Product]) -> dict[str, list[Any]]:
+def pack_products(products: Sequence[Product]) -> dict[str, Any]:
     """Return records as JSON, column by column, which is smaller and quicker to read than rows."""
-    packed = {name: [getattr(product, name) for product in products] for name in _COLUMNS}
+    packed: dict[str, Any] = {
+        name: [getattr(product, name) for product in products] for name in _COLUMNS
+    }
+    for name in _COMMON:
+        if len(set(packed[name])) == 1:
+            packed[name] = packed[name][0]
     packed["properties"] = _pack_properties(products)
     return packed
 
@@ -185,6 +192,9 @@ def unpack_products(value: Any) -> list[Product] | None:
     """Return the records that :func:`pack_products` packed; None for anything else."""
     try:
         unpacked = {**value, "properties": _unpack_properties(value["properties"])}
+        for name in _COMMON:
+            if isinstance(unpacked[name], str):
+                unpacked[name] = [unpacked[name]] * len(unpacked["product_id"])
         columns = [unpacked[name] for name in _COLUMNS]
         return [Product(*row) for row in zip(*columns, strict=True)]
     except (TypeError, ValueError, KeyError, IndexError):

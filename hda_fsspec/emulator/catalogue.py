@@ -244,7 +244,7 @@ class Catalogue:
         dataset = self.get(dataset_id)
         return None if dataset is None else dataset.by_id.get(product_id)
 
-    def replace(self, dataset_id: str, product_id: str, **changes: Any) -> ProductEntry:
+    def replace(self, dataset_id: str, product_id: str, /, **changes: Any) -> ProductEntry:
         """Replace fields of a product and return it; the order of products stays by time."""
         with self._lock:
             dataset = self._datasets.get(dataset_id)

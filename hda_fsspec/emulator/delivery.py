@@ -38,8 +38,8 @@ class Delivery:
         self._options = options
         self._lock = threading.Lock()
         self._fetches: Counter[str] = Counter()
-        # Set by the server as soon as it knows where it is.
-        self.port = 0
+        # Port and path of the service, set as soon as it knows where it is.
+        self.home = ""
         self.orders = Orders(
             polls=options.polls,
             preparation_seconds=options.preparation_seconds,
@@ -130,7 +130,7 @@ class Delivery:
         if base is None:
             return self._file(request, download_id, faults)
         if "://" not in base:
-            base = f"http://{base}:{self.port}"
+            base = f"http://{base}:{self.home}"
         return Answer(302, {"Location": f"{base.rstrip('/')}{_FILES}{download_id}/file"})
 
     def signed_file(self, request: Request, faults: Faults) -> Answer:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 import secrets
 import threading
 from pathlib import Path
@@ -12,7 +14,8 @@ from hda_fsspec.emulator.broker import Broker
 from hda_fsspec.emulator.catalogue import Catalogue
 from hda_fsspec.emulator.chance import Chance
 from hda_fsspec.emulator.faults import Fault, FaultScript
-from hda_fsspec.emulator.messages import Request, RequestLog, RequestRecord
+from hda_fsspec.emulator.identity import name_of
+from hda_fsspec.emulator.messages import Request, RequestLog, RequestRecord, error_answer
 from hda_fsspec.emulator.options import Options
 from hda_fsspec.emulator.server import Exchange, Server, Traffic
 from hda_fsspec.errors import ConfigurationError
@@ -78,7 +81,8 @@ class Emulator:
             if self._server is None:
                 server = Server(self._port, self._respond)
                 server.traffic = self._traffic
-                self._port = self._broker.delivery.port = server.server_address[1]
+                self._port = server.server_address[1]
+                self._broker.delivery.home = f"{self._port}{self._home}"
                 server.start()
                 self._server = server
         return self
@@ -101,7 +105,16 @@ class Emulator:
     ) -> None:
         self.stop()
 
+    @functools.cached_property
+    def _home(self) -> str:
+        """The path below which this service lies, and no other one that ever has its port."""
+        return f"/{name_of(self.catalogue)}"
+
     def _respond(self, request: Request) -> Exchange:
+        if not request.path.startswith(f"{self._home}/"):
+            answer = error_answer(404, f"The emulator at this port is {self.url}")
+            return Exchange(answer, RequestRecord.of(request, answer.status), log=self.log.append)
+        request = dataclasses.replace(request, path=request.path.removeprefix(self._home))
         product_id = self._broker.product_of(request)
         faults = self._faults.take(request, product_id) or self._chance.draw(
             request, product_id, self._broker.delivery.length_of(request)
@@ -115,11 +128,15 @@ class Emulator:
 
     @property
     def url(self) -> str:
-        """The base URL of the broker, as ``HDA_URL`` has it."""
+        """The base URL of the broker, as ``HDA_URL`` has it.
+
+        It names what is offered: an emulator that is started again over the same files has the same
+        address, given the same port, and one over other files has another.
+        """
         if not self._port:
             msg = "The emulator has no address yet: start it first, or use it as a context manager."
             raise ConfigurationError(msg)
-        return f"http://127.0.0.1:{self._port}/hda-broker/"
+        return f"http://127.0.0.1:{self._port}{self._home}/hda-broker/"
 
     @property
     def environment(self) -> dict[str, str]:

@@ -10,6 +10,7 @@ import errno
 import hashlib
 import io
 import os
+import re
 from collections.abc import Iterable
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -29,6 +30,7 @@ FILESYSTEM_OPTIONS = frozenset(
 )
 
 _PREFIX = f"{PROTOCOL}://"
+_PORT_BY_CHANCE = re.compile(r"\Ahttp://127\.0\.0\.1:\d+(?=/emulator-[0-9a-f]{16}/)")
 _IDENTITY = ("dataset_id", "product_id", "catalogue_size", "startdate", "enddate", "updated")
 
 
@@ -111,12 +113,13 @@ def date_of(entry: dict[str, Any], *keys: str) -> datetime:
     raise NotImplementedError(msg)
 
 
-def identity_of(entry: dict[str, Any]) -> str:
-    """Return a hash of what an entry is, and of its version as the catalogue has it.
+def identity_of(entry: dict[str, Any], *, broker: str) -> str:
+    """Return a hash of what an entry of a broker is, and of its version as the catalogue has it.
 
     The true length is left out: it gets known when a product is fetched, which changes nothing.
     """
-    facts = [entry.get(key) for key in _IDENTITY]
+    # An emulator's address names what it offers; which port it got says nothing.
+    facts = [_PORT_BY_CHANCE.sub("", broker), *(entry.get(key) for key in _IDENTITY)]
     if entry["type"] == "directory":
         facts.append(entry["name"])
     return hashlib.sha256(repr(facts).encode()).hexdigest()

@@ -225,7 +225,7 @@ class LookingFileSystem(AsyncFileSystem):  # type: ignore[misc]  # fsspec is unt
 
     def ukey(self, path: Any) -> str:
         """Return a hash of a product's identity and version as the catalogue has them."""
-        return identity_of(self.info(path))
+        return identity_of(self.info(path), broker=self._products.settings.endpoint_url)
 
     def checksum(self, path: Any) -> int:
         """Return :meth:`ukey` as a number."""

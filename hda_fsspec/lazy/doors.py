@@ -9,10 +9,11 @@ from __future__ import annotations
 import dask  # noqa: F401  (as a whole, before any of its modules)
 
 from hda_fsspec.lazy.graphs import products_read
-from hda_fsspec.lazy.lazily import open_product, open_product_tree, open_query_tree
+from hda_fsspec.lazy.lazily import Nodes, open_product, open_product_tree, open_query_tree
 from hda_fsspec.lazy.stacking import StackOptions, open_query
 
 __all__ = [
+    "Nodes",
     "StackOptions",
     "open_product",
     "open_product_tree",

@@ -6,7 +6,7 @@ import contextlib
 import dataclasses
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import xarray as xr
 from xarray.core import indexing  # xarray documents this module for writers of backends
@@ -17,7 +17,7 @@ from hda_fsspec.lazy import opened, orderahead
 from hda_fsspec.lazy.filemarks import FileMark
 from hda_fsspec.lazy.outlines import Outline
 from hda_fsspec.lazy.pieces import Pieces
-from hda_fsspec.lazy.recipes import ProductArray, RecipeVariable, Source
+from hda_fsspec.lazy.recipes import Closer, ProductArray, RecipeVariable, Source
 from hda_fsspec.paths.locations import Location
 from hda_fsspec.reading.opening import OpenOptions
 from hda_fsspec.records import Product
@@ -29,25 +29,37 @@ _ROOT = "/"
 _HINT_WITHIN_SECONDS = 60.0
 
 
+class Nodes(dict[str, xr.Dataset]):
+    """The data sets of a tree by their paths, and what closes them all.
+
+    A tree is not told what closes the data sets that it is made of.
+    """
+
+    def __init__(self, source: Source) -> None:
+        super().__init__()
+        self.closer = Closer(source)
+
+
 def open_product(products: Products, location: Location, options: OpenOptions) -> xr.Dataset:
     """Open one product lazily, with its full encoding; it is fetched first if it is not local."""
-    source = _source(products, products.product_to_open(location), options)
+    source = _source(products, [products.product_to_open(location)], options)
     if products.cache.lookup(source.pieces[0], touch=False) is None:
         with _hints.waiting():
             opened.make_local(source, 0)
     return opened.use(source, 0, lambda ds, mark: as_recipes(ds, source, location.path, mark))
 
 
-def open_product_tree(
-    products: Products, location: Location, options: OpenOptions
-) -> dict[str, xr.Dataset]:
+def open_product_tree(products: Products, location: Location, options: OpenOptions) -> Nodes:
     """Open all groups of a product, or all files of an archive product, by their nodes."""
-    return _tree(products, products.product_to_open(location), options, location.path)
+    product = products.product_to_open(location)
+    nodes = Nodes(_source(products, [product], options))
+    nodes.update(_tree(products, product, options, location.path))
+    return nodes
 
 
 def open_query_tree(
     products: Products, location: Location, options: OpenOptions, *, max_nodes: int
-) -> dict[str, xr.Dataset]:
+) -> Nodes:
     """Open each product of a query as a node, named by its id; all of them are fetched first.
 
     Raises QueryError if more than ``max_nodes`` are not local.
@@ -64,7 +76,7 @@ def open_query_tree(
         )
         raise QueryError(msg, key="max_nodes")
     products.fetch_all(found)
-    tree: dict[str, xr.Dataset] = {}
+    tree = Nodes(_source(products, found, options))
     for product in found:
         path = location.directory.child(product.product_id).path
         node = product.product_id.replace(_ROOT, "_")
@@ -73,15 +85,15 @@ def open_query_tree(
     return tree
 
 
-def _source(products: Products, product: Product, options: OpenOptions) -> Source:
+def _source(products: Products, found: Sequence[Product], options: OpenOptions) -> Source:
     orderahead.register()
-    return Source(products.settings, Pieces([product]), options)
+    return Source(products.settings, Pieces(found), options)
 
 
 def _tree(
     products: Products, product: Product, options: OpenOptions, path: str
 ) -> dict[str, xr.Dataset]:
-    source = dataclasses.replace(_source(products, product, options), node=_ROOT)
+    source = dataclasses.replace(_source(products, [product], options), node=_ROOT)
 
     def work(tree: dict[str, xr.Dataset], mark: FileMark) -> dict[str, xr.Dataset]:
         return {
@@ -119,6 +131,7 @@ def as_recipes(dataset: xr.Dataset, source: Source, path: str, mark: FileMark) -
     indexes = dict(dataset.xindexes) or None
     lazy = xr.Dataset(variables, xr.Coordinates(coords, indexes), attrs=dataset.attrs)
     lazy.encoding = {**dataset.encoding, "source": path}
+    lazy.set_close(Closer(source))
     return lazy
 
 

@@ -328,6 +328,20 @@ def _without_indexes(path: Path, options: OpenOptions) -> OpenOptions:
     return dataclasses.replace(options, product_engine_kwargs=(*given, (_INDEXES, False)))
 
 
+def close(source: Source) -> None:
+    """Close the files of a source's products; who reads one of them, now or later, still can."""
+    if len(_pool) or len(_singles):
+        cache = shared_products(source.settings).cache
+        keys = {cache.key(product) for product in source.pieces}
+
+        def is_ours(place: tuple[Any, ...]) -> bool:
+            return place[0].parent.parent.name in keys
+
+        _pool.drop_where(is_ours)
+        _singles.drop_where(is_ours)
+    close_unused()
+
+
 def clear_pool() -> None:
     """Close what is open and not being read (for tests, and before files are removed)."""
     _pool.clear()

@@ -20,6 +20,8 @@ from hda_fsspec.records import Product
 
 _LEFT_OUT = ("properties", "bbox")
 _COLUMNS = tuple(f.name for f in dataclasses.fields(Product) if f.name not in _LEFT_OUT)
+#: What the products of one query have in common, so that it is written once.
+_COMMON = ("dataset_id", "broker")
 
 _known: weakref.WeakValueDictionary[bytes, Pieces] = weakref.WeakValueDictionary()
 _known_lock = ForkLock()
@@ -39,8 +41,11 @@ class Pieces(Sequence[Product]):
     __slots__ = ("__dict__", "__weakref__", "_packed")
 
     def __init__(self, products: Sequence[Product]) -> None:
-        columns = [[getattr(product, name) for product in products] for name in _COLUMNS]
-        text = json.dumps(columns, separators=(",", ":"), ensure_ascii=False)
+        columns = {name: [getattr(product, name) for product in products] for name in _COLUMNS}
+        for name in _COMMON:
+            if len(set(columns[name])) == 1:
+                columns[name] = columns[name][:1]
+        text = json.dumps(list(columns.values()), separators=(",", ":"), ensure_ascii=False)
         self._packed = zlib.compress(text.encode(), 6)
 
     @staticmethod
@@ -59,8 +64,14 @@ class Pieces(Sequence[Product]):
 
     @functools.cached_property
     def _products(self) -> tuple[Product, ...]:
-        columns = json.loads(zlib.decompress(self._packed))
-        return tuple(Product(*row) for row in zip(*columns, strict=True))
+        columns = dict(zip(_COLUMNS, json.loads(zlib.decompress(self._packed)), strict=True))
+        count = len(columns["product_id"])
+        for name in _COMMON:
+            if len(columns[name]) == 1:
+                columns[name] *= count
+        # In the order of the fields: ten thousand products are made in a moment.
+        every = [columns.get(f.name, [f.default] * count) for f in dataclasses.fields(Product)]
+        return tuple(Product(*row) for row in zip(*every, strict=True))
 
     @functools.cached_property
     def digest(self) -> str:

@@ -85,6 +85,16 @@ class Pool(Generic[K, T]):
         with self._lock:
             self._open.pop(key, None)
 
+    def drop_where(self, is_meant: Callable[[K], bool]) -> None:
+        """Forget all whose keys are meant; who reads one of them just now goes on with it."""
+        with self._lock:
+            for key in [key for key in self._open if is_meant(key)]:
+                del self._open[key]
+
+    def __len__(self) -> int:
+        """Return how many are open."""
+        return len(self._open)
+
     def clear(self) -> None:
         """Forget all."""
         with self._lock:

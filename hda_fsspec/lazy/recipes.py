@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import re
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import xarray as xr
@@ -26,6 +26,8 @@ from hda_fsspec.settings import Settings
 from hda_fsspec.travelling import pack, tell_where, unpack
 
 Key = tuple[Any, ...]
+
+_Kind = TypeVar("_Kind", bound="RecipeArray | Closer")
 
 _TOKEN = re.compile(r"-[0-9a-f]{32}\Z")
 
@@ -54,6 +56,29 @@ class Source:
     def __dask_tokenize__(self) -> tuple[Any, ...]:
         # Who reads does not change what is read.
         return (self.settings.endpoint_url, self.pieces.digest, repr(self.options), self.node)
+
+
+class Closer:
+    """What closes a data set: no file of its products stays open for it.
+
+    Its variables are recipes, so that it can be read again; and data sets that share a file with it
+    go on.
+
+    Parameters
+    ----------
+    source : Source
+        Where its values come from.
+    """
+
+    def __init__(self, source: Source) -> None:
+        self.source = source
+
+    def __call__(self) -> None:
+        """Close the files."""
+        opened.close(self.source)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return unpack, pack(_Made(type(self), self.__dict__))
 
 
 class RecipeArray(BackendArray):
@@ -126,11 +151,11 @@ class RecipeArray(BackendArray):
 
 
 class _Made:
-    """Pickles as the making of a recipe from its attributes."""
+    """Pickles as the making of a recipe, or of what closes one, from its attributes."""
 
     __slots__ = ("_kind", "_state")
 
-    def __init__(self, kind: type[RecipeArray], state: dict[str, Any]) -> None:
+    def __init__(self, kind: type[Any], state: dict[str, Any]) -> None:
         self._kind = kind
         self._state = state
 
@@ -138,10 +163,10 @@ class _Made:
         return _make, (self._kind, self._state)
 
 
-def _make(kind: type[RecipeArray], state: dict[str, Any]) -> RecipeArray:
-    array = kind.__new__(kind)
-    array.__dict__.update(state)
-    return array
+def _make(kind: type[_Kind], state: dict[str, Any]) -> _Kind:
+    made = kind.__new__(kind)
+    made.__dict__.update(state)
+    return made
 
 
 class ProductArray(RecipeArray):

@@ -24,7 +24,7 @@ from hda_fsspec.lazy.keptheaders import KnownHeaders
 from hda_fsspec.lazy.layouts import Layout, scalar_times
 from hda_fsspec.lazy.mismatches import check_kind
 from hda_fsspec.lazy.pieces import Pieces
-from hda_fsspec.lazy.recipes import RecipeVariable, Source
+from hda_fsspec.lazy.recipes import Closer, RecipeVariable, Source
 from hda_fsspec.lazy.stack import Stack
 from hda_fsspec.lazy.stackarrays import StackArray, TemplateArray
 from hda_fsspec.paths.locations import Location
@@ -160,6 +160,7 @@ def open_query(
     if how.product_coord is not None:
         dataset = _with_product_ids(dataset, stack, how.product_coord)
     dataset.encoding["source"] = location.path
+    dataset.set_close(Closer(source))
     dataset.encoding["hda_template"] = pieces[place[template_number]].product_id
     return dataset
 

@@ -162,7 +162,7 @@ class Broker:
                 )
                 raise QueryError(msg) from err
             raise
-        return [Product.from_feature(dataset_id, feature) for feature in features]
+        return [Product.from_feature(dataset_id, f, broker=self._session.address) for f in features]
 
     def terms(self) -> dict[str, Term]:
         """Return all licences of the service, by id."""

@@ -177,6 +177,11 @@ class Session:
         self._http.mount("http://", adapter)
         self._http.mount("https://", adapter)
 
+    @property
+    def address(self) -> str:
+        """The canonical address of the broker, by which its products are told from others'."""
+        return self._settings.endpoint_url
+
     def close(self) -> None:
         """Close all idle connections."""
         self._http.close()

@@ -189,16 +189,14 @@ class Tokens:
                 absent.add(place)
                 continue
             if status in _ABSENT:
-                told = told or f"status {status}"
+                told = told or self._said(status, payload)
                 absent.add(place)
                 continue
             token = self._read(payload) if status < 300 else None
             if token is not None:
                 self._way = (place, origin)
                 return token
-            reason = payload.get("error_description") or payload.get("detail") or ""
-            # A service may quote in its refusal what it was sent.
-            told = redact(f"status {status} {reason}".strip(), self.secrets())[:300]
+            told = self._said(status, payload)
             refused.add(place)
         if page is not None and not refused:
             raise page
@@ -215,6 +213,11 @@ class Tokens:
             "(arguments, HDA_USER and HDA_PASSWORD, or ~/.hdarc) at https://www.wekeo.eu."
         )
         raise AuthenticationError(msg)
+
+    def _said(self, status: int, payload: Mapping[str, Any]) -> str:
+        reason = payload.get("error_description") or payload.get("detail") or ""
+        # A service may quote in its refusal what it was sent.
+        return redact(f"status {status} {reason}".strip(), self.secrets())[:300]
 
     def _read(self, payload: Mapping[str, Any]) -> _Token | None:
         """Read an answer; a 200 may still carry ``error`` and no token (seen since hda 2.38)."""

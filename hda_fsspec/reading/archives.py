@@ -15,7 +15,7 @@ import struct
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
@@ -28,6 +28,8 @@ ARCHIVES = STREAMS | {Format.ZIP, Format.TAR}
 
 #: Enough for every format, an HDF5 user block of up to 2048 bytes included.
 _HEAD_BYTES = 4096
+#: Files that every Zarr store has, of format 2 or 3.
+_ZARR_MARKS = frozenset({".zgroup", ".zarray", ".zmetadata", "zarr.json"})
 _STREAM_SUFFIXES = {".tgz": ".tar", ".tbz": ".tar", ".tbz2": ".tar", ".txz": ".tar"}
 
 
@@ -82,6 +84,22 @@ def shared_folder(members: Sequence[Member]) -> str:
     folders = [member.name.split("/")[:-1] for member in members]
     shared = itertools.takewhile(lambda names: len(set(names)) == 1, zip(*folders, strict=False))
     return "".join(f"{names[0]}/" for names in shared)
+
+
+def zarr_roots(names: Iterable[str]) -> list[str]:
+    """Return the folders of an archive that are Zarr stores; "" for the archive itself.
+
+    >>> zarr_roots(["a.zarr/.zgroup", "a.zarr/v/.zarray", "a.zarr/v/0.0", "b.nc"])
+    ['a.zarr']
+    """
+    marked = sorted(
+        name.rpartition("/")[0] for name in names if name.rpartition("/")[2] in _ZARR_MARKS
+    )
+    roots: list[str] = []
+    for folder in marked:
+        if not any(root == "" or f"{folder}/".startswith(f"{root}/") for root in roots):
+            roots.append(folder)
+    return roots
 
 
 class Reader:

@@ -11,12 +11,10 @@ from collections.abc import Mapping
 import xarray as xr
 
 from hda_fsspec.errors import ProductFormatError
-
-#: Attributes that say where a grid lies; variables that carry them often hold no values.
-_GRID_ATTRIBUTES = ("crs_wkt", "spatial_ref", "grid_mapping_name", "GeoTransform", "gcps")
+from hda_fsspec.reading.meaning import different_meaning
 
 
-def merge_files(files: Mapping[str, xr.Dataset], *, name: str) -> xr.Dataset:
+def merge_files(files: Mapping[str, xr.Dataset], *, name: str, hint: str = "") -> xr.Dataset:
     """Return one dataset with the variables of all files; closing it closes them.
 
     A variable that several files hold, such as a coordinate, must be equal in all of them; it is
@@ -28,6 +26,8 @@ def merge_files(files: Mapping[str, xr.Dataset], *, name: str) -> xr.Dataset:
         The datasets by the names of their files.
     name : str
         What to call the product in messages.
+    hint : str
+        What else an error should say.
 
     Raises
     ------
@@ -41,13 +41,14 @@ def merge_files(files: Mapping[str, xr.Dataset], *, name: str) -> xr.Dataset:
             other = first_with_size.setdefault(str(dim), file)
             if files[other].sizes[dim] != size:
                 why = f"dimension {dim} has {files[other].sizes[dim]} and {size} steps"
-                raise _conflict(name, other, file, why)
+                raise conflict(name, other, file, why, more=hint)
         for variable in ds.variables:
             other = first_with_variable.setdefault(str(variable), file)
             if other != file:
-                why = _difference(files[other].variables[variable], ds.variables[variable])
+                why = difference(files[other].variables[variable], ds.variables[variable])
                 if why:
-                    raise _conflict(name, other, file, f"{variable} differs in its {why}")
+                    why = f"{variable} differs in its {why}"
+                    raise conflict(name, other, file, why, more=hint)
     merged = xr.merge(
         files.values(), join="exact", compat="override", combine_attrs="drop_conflicts"
     )
@@ -62,20 +63,22 @@ def close_all(datasets: Mapping[str, xr.Dataset]) -> None:
         ds.close()
 
 
-def _difference(one: xr.Variable, other: xr.Variable) -> str:
+def difference(one: xr.Variable, other: xr.Variable) -> str:
     """Say in what two variables of the same name differ; "" if they may be taken for each other."""
     if one.dims != other.dims:
         return "dimensions"
-    for attribute in _GRID_ATTRIBUTES:
-        if one.attrs.get(attribute) != other.attrs.get(attribute):
-            return f"attribute {attribute}"
+    # What is told by attributes alone is compared, too: variables of a grid often hold no values.
+    attribute = different_meaning(one.attrs, other.attrs)
+    if attribute is not None:
+        return f"attribute {attribute}"
     is_equal: bool = one.equals(other)  # type: ignore[no-untyped-call]
     return "" if is_equal else "values"
 
 
-def _conflict(name: str, one: str, other: str, why: str) -> ProductFormatError:
+def conflict(name: str, one: str, other: str, why: str, *, more: str = "") -> ProductFormatError:
+    """Return the error for two files of a product that cannot be one dataset."""
     msg = (
-        f"The files {one} and {other} of {name} do not fit into one dataset: {why}. Open fewer "
-        "files with a narrower member=…, or all of them as a tree with xr.open_datatree."
+        f"The files {one} and {other} of {name} do not fit into one dataset: {why}. {more}Open "
+        "fewer files with a narrower member=…, or all of them as a tree with xr.open_datatree."
     )
     return ProductFormatError(msg)

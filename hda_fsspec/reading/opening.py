@@ -24,7 +24,9 @@ from hda_fsspec.reading.archives import (
     list_members,
     member_names,
     shared_folder,
+    zarr_roots,
 )
+from hda_fsspec.reading.concatenating import put_together
 from hda_fsspec.reading.datafiles import DataFile, open_data_file
 from hda_fsspec.reading.merging import close_all, merge_files
 from hda_fsspec.reading.options import OpenOptions
@@ -36,6 +38,8 @@ __all__ = ["Contents", "OpenOptions", "look_into", "member_names", "open_local"]
 _MAX_DEPTH = 4
 _MAX_SHOWN = 20
 _FEW = 5
+
+_IN_A_ROW = 'Files of one kind at several times are put in a row by concat_dim="time". '
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,6 +62,8 @@ class Contents:
         Its files that hold no data: manifests, pictures, pages.
     depth : int
         How many archives are around it.
+    zarr_roots : tuple of str
+        The folders in it that are Zarr stores.
     """
 
     path: Path
@@ -67,6 +73,7 @@ class Contents:
     members: tuple[Member, ...] = ()
     others: tuple[Member, ...] = ()
     depth: int = 0
+    zarr_roots: tuple[str, ...] = ()
 
     @property
     def is_archive(self) -> bool:
@@ -90,7 +97,7 @@ class Contents:
         Raises ProductFormatError if there is none.
         """
         if not self.members:
-            raise _no_data(self)
+            raise _is_zarr(self) if self.zarr_roots else _no_data(self)
         if pattern is None:
             return list(self.members)
         chosen = [member for member in self.members if self.is_meant(member, pattern)]
@@ -132,9 +139,16 @@ def look_into(path: Path, *, name: str, scratch: Path, depth: int = 0) -> Conten
     except ProductFormatError as err:
         msg = f"{name} cannot be opened. {err}"
         raise ProductFormatError(msg) from err
-    data = tuple(member for member in members if member.format is not Format.OTHER)
-    others = tuple(member for member in members if member.format is Format.OTHER)
-    contents = Contents(path, format_, name, scratch, data, others, depth)
+    roots = tuple(zarr_roots(member.name for member in members))
+
+    def is_data(member: Member) -> bool:
+        # Whatever the chunks of a Zarr store look like, they are no files of their own.
+        inside = any(not root or member.name.startswith(f"{root}/") for root in roots)
+        return member.format is not Format.OTHER and not inside
+
+    data = tuple(member for member in members if is_data(member))
+    others = tuple(member for member in members if not is_data(member))
+    contents = Contents(path, format_, name, scratch, data, others, depth, roots)
     if len(data) == 1 and data[0].format in ARCHIVES:
         return contents.inside(data[0])
     return contents
@@ -177,21 +191,30 @@ def open_local(path: Path, options: OpenOptions, *, name: str, scratch: Path) ->
 
 def _open_archive(contents: Contents, options: OpenOptions) -> xr.Dataset:
     if not contents.members and options.product_engine is not None:
-        # The engine may know archives by itself, as that for Zarr does.
-        return open_data_file(contents.data_file(), options)
+        # The engine may know archives by itself, as that of Zarr 2 does.
+        try:
+            return open_data_file(contents.data_file(), options)
+        except ProductFormatError as err:
+            if not contents.zarr_roots:
+                raise
+            raise _is_zarr(contents) from err
     chosen = contents.choose(options.member)
     if len(chosen) > 1 and options.member is None:
         raise _several(contents)
-    rest = dataclasses.replace(options, member=None)
-    if len(chosen) == 1:
+    rest = dataclasses.replace(options, member=None, member_dim=None, one_name=False)
+    if len(chosen) == 1 and options.member_dim is None:
         return _open_member(contents, chosen[0], rest, raster_name=None)
     files: dict[str, xr.Dataset] = {}
     try:
         for member in chosen:
             short = contents.short_name(member)
-            stem = PurePosixPath(member.name).stem
+            stem = None if options.one_name else PurePosixPath(member.name).stem
             files[short] = _open_member(contents, member, rest, raster_name=stem)
-        return merge_files(files, name=contents.name)
+        if options.member_dim is not None:
+            return put_together(
+                files, options.member_dim, name=contents.name, in_any_case=options.one_name
+            )
+        return merge_files(files, name=contents.name, hint=_IN_A_ROW)
     except BaseException:
         close_all(files)
         raise
@@ -211,7 +234,8 @@ def _several(contents: Contents) -> ProductFormatError:
     return ProductFormatError(
         f"{contents.name} is an archive with {len(contents.members)} data files. Choose with "
         f'member="{first}", or with a glob such as member="*{_common_end(first, second)}" for '
-        "files that share a grid; or open all of them with xr.open_datatree. They are:"
+        'files that share a grid, and with concat_dim="time" for files of one kind at several '
+        "times; or open all of them with xr.open_datatree. They are:"
         f"{_listed(contents.members)}"
     )
 
@@ -229,6 +253,19 @@ def _no_data(contents: Contents) -> ProductFormatError:
         f"{contents.name} is an archive without a data file: none of its {len(contents.others)} "
         "files is of a format that xarray opens here. Make it local with fsspec.open_local and "
         f"read it with other tools. It holds:{_listed(contents.others, _FEW)}"
+    )
+
+
+def _is_zarr(contents: Contents) -> ProductFormatError:
+    root = contents.zarr_roots[0]
+    chain = f"{contents.format}://{root}" if root else str(contents.format)
+    line = f'xr.open_zarr("{chain}::hda://…/{contents.name}")'
+    if contents.depth or contents.format not in {Format.ZIP, Format.TAR}:
+        line = "xr.open_zarr, after it was made local with fsspec.open_local and unpacked"
+    return ProductFormatError(
+        f"{contents.name} is an archive without a data file: it is a Zarr store, which is read "
+        f"as it lies. Open it with {line}, with the whole path of the product, and settings as "
+        'storage_options={"hda": …}. The package zarr is needed.'
     )
 
 

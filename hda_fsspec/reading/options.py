@@ -100,6 +100,11 @@ class OpenOptions:
         The group of a netCDF-4 or HDF5 file.
     member : str or None
         A glob of files inside an archive product.
+    member_dim : str or None
+        The dimension along which files that match it are put, where they hold the same variables.
+    one_name : bool
+        Whether that holds for files without the dimension, too, and for rasters, which else are
+        named by their files.
     drop_variables : tuple of str
         Variables to leave out.
     decoders : tuple of (name, value)
@@ -112,6 +117,8 @@ class OpenOptions:
 
     group: str | None = None
     member: str | None = None
+    member_dim: str | None = None
+    one_name: bool = False
     drop_variables: tuple[str, ...] = ()
     decoders: tuple[tuple[str, Any], ...] = ()
     product_engine: str | None = None
@@ -123,6 +130,8 @@ class OpenOptions:
         *,
         group: str | None = None,
         member: str | None = None,
+        member_dim: str | None = None,
+        one_name: bool = False,
         drop_variables: str | Iterable[str] | None = None,
         product_engine: str | None = None,
         product_engine_kwargs: Mapping[str, Any] | None = None,
@@ -144,6 +153,8 @@ class OpenOptions:
         return cls(
             group=group,
             member=member,
+            member_dim=member_dim if member is not None else None,
+            one_name=one_name and member is not None and member_dim is not None,
             drop_variables=tuple(dropped),
             decoders=_frozen_pairs(decoders),
             product_engine=product_engine,

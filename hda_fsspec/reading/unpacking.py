@@ -61,7 +61,7 @@ def unpack(path: Path, member: Member, scratch: Path) -> Path:
             raise
         is_writable = False
     if not is_writable:
-        target = _target(_temporary_folder() / scratch.name, key, member)
+        target = _target(_temporary_folder() / _name_of_file(path), key, member)
         make_folder(target.parent)
     with _guard:
         lock = _locks.setdefault(target, ForkLock())
@@ -83,6 +83,16 @@ def content_key(path: Path) -> str:
         stream.seek(max(0, size - _KEY_BYTES))
         digest.update(stream.read(_KEY_BYTES))
     return digest.hexdigest()
+
+
+def _name_of_file(path: Path) -> str:
+    """Return a name for a file at this path in this state, in a folder that all files share.
+
+    What :func:`content_key` looks at may be the same in files of other values.
+    """
+    facts = path.stat()
+    name = f"{path} {facts.st_ino} {facts.st_size} {facts.st_mtime_ns} {facts.st_ctime_ns}"
+    return hashlib.sha256(name.encode(errors="surrogateescape")).hexdigest()[:32]
 
 
 def _target(folder: Path, key: str, member: Member) -> Path:

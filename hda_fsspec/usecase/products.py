@@ -155,7 +155,10 @@ class Products:
         known = self.catalogue.recall(location)
         if known is not None:
             return known
-        entry = self.cache.lookup(Product(location.dataset or "", location.product or ""))
+        named = Product(
+            location.dataset or "", location.product or "", broker=self.settings.endpoint_url
+        )
+        entry = self.cache.lookup(named)
         return self.product(location) if entry is None else entry.product
 
     def size(self, product: Product) -> int | None:

@@ -96,6 +96,8 @@ def queryable(data: bytes) -> None:
 class _Answering:
     """A session whose every answer is the same JSON value."""
 
+    address = "https://broker.invalid/"
+
     def __init__(self, value: Any) -> None:
         self._value = value
         self._left = 50  # a service may give pages without end; a test may not
