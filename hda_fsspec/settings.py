@@ -22,6 +22,7 @@ import platformdirs
 from fsspec.config import conf as fsspec_config
 
 from hda_fsspec.errors import ConfigurationError
+from hda_fsspec.localpaths import local_path, remote_scheme
 from hda_fsspec.rcfile import read_rc
 
 DEFAULT_URL = "https://gateway.prod.wekeo2.eu/hda-broker/"  # hda 2.40, BROKER_URL
@@ -113,7 +114,9 @@ def _folder(value: object) -> Path:
     text = os.fspath(value) if isinstance(value, os.PathLike) else str(value)
     if text.startswith("/"):
         return _absolute(text)
-    return Path(os.path.abspath(Path(text).expanduser()))  # noqa: PTH100  (absolute, not resolved)
+    if remote_scheme(value) is not None:
+        raise ValueError("give a local folder")
+    return Path(os.path.abspath(local_path(value)))  # noqa: PTH100  (absolute, not resolved)
 
 
 @functools.lru_cache(maxsize=64)
@@ -314,7 +317,12 @@ def _convert(name: str, value: Any, convert: Callable[[object], Any], source: st
 
 def rc_path() -> Path:
     """Return the path of the rc file: what ``HDA_RC`` names, else ``~/.hdarc``."""
-    return Path(os.environ.get("HDA_RC") or "~/.hdarc").expanduser()
+    given = os.environ.get("HDA_RC") or "~/.hdarc"
+    try:
+        return Path(local_path(given))
+    except ValueError as err:
+        msg = f"Cannot use HDA_RC as the rc file: {err}. Name a local file."
+        raise ConfigurationError(msg) from err
 
 
 SETTING_NAMES = frozenset(_CONVERTERS)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from fsspec.callbacks import DEFAULT_CALLBACK, TqdmCallback
 
-from hda_fsspec.cli.terminal import open_filesystem, plural, say
+from hda_fsspec.cli.terminal import given_settings, open_filesystem, plural, say
 from hda_fsspec.errors import LocationError, nothing_found
 from hda_fsspec.paths.locations import PROTOCOL, Location
 
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
 def get(args: argparse.Namespace) -> None:
     """Copy products into a folder, and print where they are."""
-    locations, folder = _split(args.paths)
     fs = open_filesystem(args)
+    locations, folder = _split(args.paths, given_settings(args))
     if args.delivered_names:
         with _progress("product") as callback:
             say(*fs.download(locations, folder, callback=callback))
@@ -38,12 +38,20 @@ def get(args: argparse.Namespace) -> None:
     say(*targets.values())
 
 
-def _split(given: list[str]) -> tuple[list[Location], Path]:
+def _split(given: list[str], settings: dict[str, Any]) -> tuple[list[Location], Path]:
     """Tell the paths from the folder, which is the last one if it is no ``hda://`` path."""
+    from hda_fsspec.fs.targets import local_target
+
     *first, last = given
-    if first and not last.startswith(f"{PROTOCOL}://"):
-        return [Location.parse(path) for path in first], Path(last).expanduser()
-    return [Location.parse(path) for path in given], Path()
+    if not first or last.startswith(f"{PROTOCOL}://"):
+        return [Location.parse(path) for path in given], Path()
+    locations = [Location.parse(path) for path in first]
+    try:
+        return locations, Path(local_target(locations, last, settings=settings))
+    except LocationError as err:
+        options = "".join(f", {name}={value!r}" for name, value in settings.items())
+        err.add_note(f"where fs is fsspec.filesystem('hda'{options}).")
+        raise
 
 
 def _targets(fs: HDAFileSystem, locations: list[Location], folder: Path) -> dict[str, str]:

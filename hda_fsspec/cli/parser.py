@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from hda_fsspec import __version__
+from hda_fsspec.localpaths import local_path
 
 _DESCRIPTION = """\
 Copernicus data of WEkEO as files. A query is a path:
@@ -178,7 +179,14 @@ def _add_serving(commands: _Commands) -> None:
     option("--paging", str, "STYLE", "total or next")
     option("--sizes", str, "KIND", "sizes in the catalogue: exact, ND, estimate or missing")
     demo = commands.add("demo", "serving:demo", "show the main job on real products, locally")
-    demo.add_argument("--keep", metavar="DIR", type=Path, help="keep products and cache here")
+    demo.add_argument("--keep", metavar="DIR", type=_folder, help="keep products and cache here")
+
+
+def _folder(text: str) -> Path:
+    try:
+        return Path(local_path(text))
+    except ValueError as err:
+        raise argparse.ArgumentTypeError(str(err)) from err
 
 
 def _age(text: str) -> float:

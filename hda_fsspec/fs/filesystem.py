@@ -21,7 +21,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fsspec.callbacks import DEFAULT_CALLBACK
-from fsspec.utils import stringify_path
 
 from hda_fsspec.errors import LocationError
 from hda_fsspec.fs.files import Deliveries, ProductFile, copy_out
@@ -36,6 +35,7 @@ from hda_fsspec.fs.listing import (
 )
 from hda_fsspec.fs.looking import LookingFileSystem
 from hda_fsspec.fs.readonly import ReadOnly, refuse
+from hda_fsspec.fs.targets import local_target
 from hda_fsspec.fs.waiting import blocking, first_of
 from hda_fsspec.interest import Interest, result_of
 from hda_fsspec.paths.locations import AnyPath
@@ -122,8 +122,12 @@ class HDAFileSystem(ReadOnly, LookingFileSystem):
 
         return shared_products(self.settings)
 
+    def _local_target(self, rpath: Any, lpath: Any) -> Any:
+        return local_target(rpath, lpath, settings=self._options)
+
     async def _get(self, rpath: Any, lpath: Any, *args: Any, **kwargs: Any) -> Any:
-        if isinstance(lpath, (list, tuple)):
+        lpath = self._local_target(rpath, lpath)
+        if isinstance(lpath, list):
             lpath = _with_folders(lpath)
         faults: list[Exception] = []
         _faults_of_get.set(faults)
@@ -204,6 +208,7 @@ class HDAFileSystem(ReadOnly, LookingFileSystem):
     async def _copy_out(
         self, rpath: Any, lpath: Any, callback: Any, *, skip_existing: bool
     ) -> None:
+        lpath = self._local_target(rpath, lpath)
         if located(rpath).product is None and await self._isdir(rpath):
             await self._run(lambda: Path(lpath).mkdir(parents=True, exist_ok=True))
             return
@@ -345,9 +350,10 @@ class HDAFileSystem(ReadOnly, LookingFileSystem):
         """
         from hda_fsspec.usecase.products import each
 
-        target = Path(stringify_path(lpath)).expanduser()
+        named = os.fspath(self._local_target(rpath, lpath))
+        target = Path(named)
         is_one = is_one_path(rpath) and located(rpath).product is not None
-        is_file = is_one and not str(lpath).endswith(("/", os.sep)) and not target.is_dir()
+        is_file = is_one and not named.endswith(("/", os.sep)) and not target.is_dir()
         found = products_of(self._products, rpath)
         copies = self._products.copies
         deliveries = Deliveries(target.parent if is_file else target)
@@ -394,7 +400,7 @@ class HDAFileSystem(ReadOnly, LookingFileSystem):
 
 def _with_folders(targets: Sequence[Any]) -> list[str]:
     # fsspec makes the folder of each target, and a bare name has none that it could make.
-    return [os.path.abspath(stringify_path(target)) for target in targets]  # noqa: PTH100
+    return [os.path.abspath(target) for target in targets]  # noqa: PTH100
 
 
 def _close_unwanted(opening: concurrent.futures.Future[tuple[Entry, BufferedReader]]) -> None:
