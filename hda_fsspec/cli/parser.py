@@ -105,7 +105,9 @@ def _add_datasets(commands: _Commands) -> None:
         "open", "datasets:open_", "open a product or query with xarray, and show what it is"
     )
     plan = commands.add(
-        "plan", "datasets:plan", "show what computing a query, or a selection of it, would cost"
+        "plan",
+        "datasets:plan",
+        "show what fetching a query, or a selection of it, would cost; orders nothing",
     )
     plan.add_argument(
         "--sel",
@@ -113,6 +115,11 @@ def _add_datasets(commands: _Commands) -> None:
         action="append",
         default=[],
         help="only this part, such as time=2006-04:2006-09; can be given several times",
+    )
+    plan.add_argument(
+        "--order-template",
+        action="store_true",
+        help="with --sel: order the product that shows what there is to select, if none is local",
     )
     for command in (opened, plan):
         command.add_argument("--group", metavar="GROUP", help="of a netCDF-4 or HDF5 product")

@@ -46,22 +46,10 @@ class HDAAccessor:
     def plan(self) -> Plan:
         """Return what computing it costs: orders, bytes, time, room. Orders nothing."""
         from hda_fsspec.planning import plans
-        from hda_fsspec.planning.weights import weigh
         from hda_fsspec.usecase.products import shared_products
 
         wanted = self._wanted()
-        found = []
-        for settings in wanted:
-            products = shared_products(settings)
-            quota = products.quota()
-            found.append(
-                plans.make_plan(
-                    products,
-                    weigh(products, wanted[settings]),
-                    quota_limit=quota.limit,
-                    quota_left=quota.left,
-                )
-            )
+        found = [plans.plan_of(shared_products(s), wanted[s]) for s in wanted]
         return plans.joined(found) if found else plans.nothing()
 
     def prefetch(self, *, progress: bool = True, allow_partial: bool = False) -> list[Product]:

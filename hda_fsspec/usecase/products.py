@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import concurrent.futures
 import contextlib
+import contextvars
 import errno
 import hashlib
 import itertools
 import os
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from io import BufferedReader
 from typing import Any, TypeVar
 
@@ -40,13 +41,49 @@ from hda_fsspec.records import Dataset, Product
 from hda_fsspec.settings import Settings
 from hda_fsspec.usecase.catalogue import Catalogue
 
-__all__ = ["Entry", "Listener", "Products", "close_shared_products", "each", "shared_products"]
+__all__ = [
+    "Entry",
+    "Listener",
+    "OrderNeededError",
+    "Products",
+    "close_shared_products",
+    "each",
+    "shared_products",
+    "without_orders",
+]
 
 T = TypeVar("T")
 Listener = Callable[[int, int | None], None]
 
 _LOOKING_THREADS = 16
 _TRIES_TO_OPEN = 5
+
+
+#: Set while something only looks: what is not local is not fetched then.
+_orders_are_forbidden: contextvars.ContextVar[bool] = contextvars.ContextVar(
+    "orders are forbidden", default=False
+)
+
+
+class OrderNeededError(Exception):
+    """A product would have to be fetched, within :func:`without_orders`."""
+
+    def __init__(self, product: Product) -> None:
+        super().__init__(product)
+        self.product = product
+
+    def __str__(self) -> str:
+        return f"{self.product.product_id} is not local"
+
+
+@contextlib.contextmanager
+def without_orders() -> Iterator[None]:
+    """Let every fetch that this thread begins of what is not local end in OrderNeededError."""
+    token = _orders_are_forbidden.set(True)
+    try:
+        yield
+    finally:
+        _orders_are_forbidden.reset(token)
 
 
 class Products:
@@ -199,6 +236,8 @@ class Products:
                 "fetch it."
             )
             return _failed(OfflineError(msg))
+        if _orders_are_forbidden.get():
+            return _failed(OrderNeededError(product))
         return self._flights.submit(
             product, lambda flight: self._fetches.steps(product, flight), listener, wanted
         )
