@@ -139,6 +139,7 @@ _CONVERTERS: Mapping[str, Callable[[object], Any]] = {
     "timeout": _seconds,
     "listings_expiry_time": _seconds,
     "max_products": _count,
+    "progress": _boolean,
     "verify": _verify,
 }
 _OFFICIAL_URL = "HDA_URL"  # what the official client reads; our own name for it counts first
@@ -152,9 +153,9 @@ _VARIABLES = (
 class Settings:
     """Every setting, with its default. Make one with :meth:`resolve`.
 
-    Settings are hashable and equal by value, the password left out. A pickle carries what was
-    given explicitly, the broker's address and the user; the process that unpickles it resolves
-    the rest, the password above all, from its own environment.
+    Settings are hashable and equal by value, password and progress left out. A pickle carries
+    what was given explicitly, the broker's address and the user; the process that unpickles it
+    resolves the rest, the password above all, from its own environment.
 
     Attributes
     ----------
@@ -185,6 +186,9 @@ class Settings:
         Seconds for which a listing is trusted.
     max_products : int
         The longest listing.
+    progress : bool
+        Whether to say on a terminal or in a notebook what is waited for. It is no part of
+        equality: data sets are the same with it and without.
     verify : bool or str
         TLS verification, or the path of a CA bundle.
     """
@@ -205,6 +209,7 @@ class Settings:
     timeout: float = 60.0
     listings_expiry_time: float = 3600.0
     max_products: int = 10_000
+    progress: bool = dataclasses.field(default=True, repr=False, compare=False)
     verify: bool | str = True
     _given: tuple[tuple[str, Any], ...] = dataclasses.field(default=(), repr=False, compare=False)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -185,7 +185,7 @@ def test_an_engine_that_is_not_there(
     serve(stacks, ["sst_20240501.nc", "sst_20240502.nc"])
     options = {"storage_options": stacks.options, "product_engine": engine}
     path = f"{QUERY}/sst_20240501.nc"
-    ways = {
+    ways: dict[str, Callable[[], Any]] = {
         "product": lambda: xr.open_dataset(path, engine="hda", **options),
         "query": lambda: xr.open_dataset(QUERY, engine="hda", **options),
         "tree": lambda: xr.open_datatree(path, engine="hda", **options),

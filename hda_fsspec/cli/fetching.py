@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import argparse
 import os
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-from fsspec.callbacks import DEFAULT_CALLBACK, TqdmCallback
 
 from hda_fsspec.cli.terminal import given_settings, open_filesystem, plural, say
 from hda_fsspec.errors import LocationError, nothing_found
@@ -23,18 +20,15 @@ def get(args: argparse.Namespace) -> None:
     fs = open_filesystem(args)
     locations, folder = _split(args.paths, given_settings(args))
     if args.delivered_names:
-        with _progress("product") as callback:
-            say(*fs.download(locations, folder, callback=callback))
+        say(*fs.download(locations, folder))
         return
     targets = _targets(fs, locations, folder)
     if len(targets) == 1:
-        with _progress("B", unit_scale=True, unit_divisor=1000) as callback:
-            [(path, target)] = targets.items()
-            folder.mkdir(parents=True, exist_ok=True)
-            fs.get_file(path, target, callback=callback)
+        [(path, target)] = targets.items()
+        folder.mkdir(parents=True, exist_ok=True)
+        fs.get_file(path, target)
     else:
-        with _progress("product") as callback:
-            fs.get(list(targets), list(targets.values()), callback=callback)
+        fs.get(list(targets), list(targets.values()))
     say(*targets.values())
 
 
@@ -82,10 +76,3 @@ def _products_of(fs: HDAFileSystem, location: Location) -> list[Location]:
     if not found:
         raise nothing_found("copy", location.path)
     return [Location.parse(info["name"]) for info in found]
-
-
-def _progress(unit: str, **more: Any) -> Any:
-    """Return a callback that draws a bar, if somebody looks at it."""
-    if not sys.stderr.isatty():
-        return DEFAULT_CALLBACK
-    return TqdmCallback(tqdm_kwargs={"unit": unit, **more})

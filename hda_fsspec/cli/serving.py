@@ -30,4 +30,4 @@ def demo(args: argparse.Namespace) -> None:
     """Run the demo."""
     from hda_fsspec.demo import run
 
-    run(sys.stdout, keep=args.keep, progress=sys.stderr.isatty())
+    run(sys.stdout, keep=args.keep)

@@ -125,14 +125,19 @@ class HDAFileSystem(ReadOnly, LookingFileSystem):
     def _local_target(self, rpath: Any, lpath: Any) -> Any:
         return local_target(rpath, lpath, settings=self._options)
 
-    async def _get(self, rpath: Any, lpath: Any, *args: Any, **kwargs: Any) -> Any:
+    async def _get(
+        self, rpath: Any, lpath: Any, *args: Any, progress: bool = True, **kwargs: Any
+    ) -> Any:
+        from hda_fsspec.usecase.products import quietly
+
         lpath = self._local_target(rpath, lpath)
         if isinstance(lpath, list):
             lpath = _with_folders(lpath)
         faults: list[Exception] = []
         _faults_of_get.set(faults)
         try:
-            done = await super()._get(plain(rpath), lpath, *args, **kwargs)
+            with quietly(is_so=not progress):
+                done = await super()._get(plain(rpath), lpath, *args, **kwargs)
         finally:
             _faults_of_get.set(None)
         if faults:
@@ -281,7 +286,9 @@ class HDAFileSystem(ReadOnly, LookingFileSystem):
             opened.pop_all()
         return files
 
-    def prefetch(self, path: Paths, callback: Any = DEFAULT_CALLBACK) -> list[str]:
+    def prefetch(
+        self, path: Paths, callback: Any = DEFAULT_CALLBACK, *, progress: bool = True
+    ) -> list[str]:
         """Make products local, many at a time, and return where their files are.
 
         Parameters
@@ -290,6 +297,8 @@ class HDAFileSystem(ReadOnly, LookingFileSystem):
             Products, queries and patterns; what a query or pattern finds stands in its place.
         callback : fsspec.callbacks.Callback
             Counts products.
+        progress : bool
+            Whether to say on a terminal or in a notebook what is waited for.
 
         Returns
         -------
@@ -306,7 +315,10 @@ class HDAFileSystem(ReadOnly, LookingFileSystem):
             The first product that cannot be had. All others are fetched first, and the notes of
             the error name those that failed too.
         """
-        entries = self._products.fetch_all(products_of(self._products, path), callback=callback)
+        from hda_fsspec.usecase.products import quietly
+
+        with quietly(is_so=not progress):
+            entries = self._products.fetch_all(products_of(self._products, path), callback=callback)
         return [os.fspath(entry.path) for entry in entries]
 
     def download(
@@ -316,6 +328,7 @@ class HDAFileSystem(ReadOnly, LookingFileSystem):
         callback: Any = DEFAULT_CALLBACK,
         *,
         skip_existing: bool = False,
+        progress: bool = True,
         **kwargs: Any,
     ) -> list[str]:
         """Copy products into a local folder, under the names with which the service delivers them.
@@ -337,6 +350,8 @@ class HDAFileSystem(ReadOnly, LookingFileSystem):
             Leave complete copies in the target alone, and order nothing for them. A copy is told by
             what was noted when it was made, else by its name, which is the product's id. It has the
             length of the product where that is known, and its format is whole.
+        progress : bool
+            Whether to say on a terminal or in a notebook what is waited for.
 
         Returns
         -------
@@ -348,7 +363,7 @@ class HDAFileSystem(ReadOnly, LookingFileSystem):
         FileNotFoundError, HDAError
             As :meth:`prefetch`; but the cache need not hold all products at one time.
         """
-        from hda_fsspec.usecase.products import each
+        from hda_fsspec.usecase.products import each, quietly
 
         named = os.fspath(self._local_target(rpath, lpath))
         target = Path(named)
@@ -370,13 +385,14 @@ class HDAFileSystem(ReadOnly, LookingFileSystem):
             deliveries.add(product, target.name if is_file else entry.delivered_name, handle)
 
         try:
-            each(
-                [product for product in found if product not in here],
-                lambda product, wanted: self._products.open(product, wanted=wanted),
-                deliver,
-                callback,
-                at_a_time=self._at_a_time,
-            )
+            with quietly(is_so=not progress):
+                each(
+                    [product for product in found if product not in here],
+                    lambda product, wanted: self._products.open(product, wanted=wanted),
+                    deliver,
+                    callback,
+                    at_a_time=self._at_a_time,
+                )
         finally:
             for product, path in deliveries.paths.items():
                 if product not in here:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from hda_fsspec.errors import LocationError
@@ -74,7 +74,7 @@ def _lines(source: Paths, target: Any, settings: Mapping[str, Any]) -> list[str]
     return [*copy[:1], f"for path in fs.glob({path!r}):", *(f"    {line}" for line in copy[1:])]
 
 
-def _copy(path: str, to: str) -> Sequence[str]:
+def _copy(path: str, to: str) -> list[str]:
     return [
         "import fsspec, shutil",
         f"with fs.open({path}) as source, fsspec.open({to}, 'wb') as copy:",

@@ -34,6 +34,7 @@ from hda_fsspec.fetching.gathering import each
 from hda_fsspec.fetching.orders import Orders
 from hda_fsspec.fetching.pump import Pump
 from hda_fsspec.fetching.quota import Quota, QuotaView
+from hda_fsspec.fetching.reporting import Reporter, quietly, waiting_for
 from hda_fsspec.network.broker import Broker
 from hda_fsspec.network.session import Session
 from hda_fsspec.paths.locations import Location
@@ -48,7 +49,9 @@ __all__ = [
     "Products",
     "close_shared_products",
     "each",
+    "quietly",
     "shared_products",
+    "waiting_for",
     "without_orders",
 ]
 
@@ -121,6 +124,11 @@ class Products:
         self._flights: Flights[Entry] = Flights(settings.max_connections)
         self._looking: Flights[Any] = Flights(_LOOKING_THREADS)
         self._tickets = itertools.count()
+        self._reporter = Reporter(
+            self._quota.view,
+            is_shown=settings.progress,
+            begin=lambda steps: self._looking.submit(next(self._tickets), lambda _: steps),
+        )
         halves = Halves(
             broker=broker,
             cache=self.cache,
@@ -131,6 +139,7 @@ class Products:
             quota=self._quota,
             licences=self.catalogue.licences,
             learn=self._lengths.note,
+            report=self._reporter.tell,
             expected=self.size,
             abandon=self._flights.abandon,
         )
@@ -238,9 +247,11 @@ class Products:
             return _failed(OfflineError(msg))
         if _orders_are_forbidden.get():
             return _failed(OrderNeededError(product))
-        return self._flights.submit(
+        future = self._flights.submit(
             product, lambda flight: self._fetches.steps(product, flight), listener, wanted
         )
+        self._reporter.watch(product, future, wanted)
+        return future
 
     def open(
         self,
@@ -353,7 +364,7 @@ def _failed(error: BaseException) -> concurrent.futures.Future[Any]:
     return future
 
 
-_shared: dict[tuple[Settings, str | None], Products] = {}
+_shared: dict[tuple[Settings, str | None, bool], Products] = {}
 _of_the_parent: list[Products] = []
 _shared_lock = threading.Lock()
 
@@ -361,7 +372,7 @@ _shared_lock = threading.Lock()
 def shared_products(settings: Settings) -> Products:
     """Return the one :class:`Products` of this process for these settings."""
     # The password is no part of equality, but who corrects it must not get the refused login.
-    key = (settings, settings.password)
+    key = (settings, settings.password, settings.progress)
     with _shared_lock:
         found = _shared.get(key)
         if found is None:
