@@ -78,7 +78,7 @@ def test_tiles_are_told_from_versions(stacks: Any) -> None:
         {name: day(3) for name in boxes}, fields={**SAME, "bbox": lambda name: boxes[name]}
     )
 
-    with pytest.raises(QueryError, match="different ground, as tiles do"):
+    with pytest.raises(QueryError, match="in different places, as tiles do"):
         stacks.open()
 
 
@@ -92,6 +92,17 @@ def test_what_the_products_say_goes_first(stacks: Any) -> None:
 
     assert scanned.sizes["time"] == again.sizes["time"] == 3
     assert stacks.emulator.orders == 3
+
+
+def test_overlaps_that_may_be(stacks: Any) -> None:
+    """Products of one time are no fault where ``on_overlap`` says which of them to take."""
+    published = {"a_20240503.nc": "2024-06-01", "b_20240503.nc": "2024-07-01"}
+    fields = {**SAME, "publication": lambda name: f"{published[name]}T00:00:00.000Z"}
+    stacks.serve({name: day(3) for name in published}, fields=fields)
+
+    dataset = stacks.open(on_overlap="latest")
+
+    assert [each.product_id for each in dataset.sst.hda.products] == ["b_20240503.nc"]
 
 
 def test_a_dimension_that_is_no_time(stacks: Any) -> None:

@@ -6,6 +6,7 @@ import collections
 from collections.abc import Callable, Sequence
 
 from hda_fsspec.errors import ConfigurationError, QueryError, note_once
+from hda_fsspec.lazy.footprints import elsewhere
 from hda_fsspec.paths.locations import Location
 from hda_fsspec.reading.options import OpenOptions
 from hda_fsspec.reading.requirements import check_installed
@@ -68,19 +69,22 @@ def _refuse_twins(
         ids = [product.product_id for product in group]
         more = f", and {len(ids) - _SHOWN} more" if len(ids) > _SHOWN else ""
         shown = " and ".join(ids) if len(ids) == 2 else ", ".join(ids[:_SHOWN]) + more
-        ground = (
-            "They cover different ground, as tiles do. Narrow the query to one tile, by a pattern "
-            "over product ids, such as *T32TPS*, or open each product by itself. "
-            if len({product.bbox for product in group}) > 1
-            else "They may be versions or parts of one product. Narrow the query to one of them, "
-            "by a key (timeliness, productVersion, …) or by a pattern over product ids, such as "
-            "*_NT_*. "
-        )
+        if elsewhere([product.bbox for product in group], [0]) is not None:
+            ways = (
+                "They stand in different places, as tiles do. Open those of one place with a "
+                "pattern over product ids, such as *T32TPS*, or each as a node of a tree, with "
+                'xr.open_datatree(…, engine="hda"). '
+            )
+        else:
+            ways = (
+                "If they are versions or parts of one product: Narrow the query to one of them, by "
+                "a key (timeliness, productVersion, …) or by a pattern over product ids, such as "
+                '*_NT_*; or say on_overlap="latest". '
+            )
         msg = (
             f"Cannot open {location.path} as one data set along time: the catalogue tells the same "
-            f"times of {twins} of its {len(found)} products: {shown} (at {start}). {ground}Where "
-            "the times inside the products differ, scan=True reads the headers of all "
-            f"{len(found)} first, and orders what is not local; or name a concat_dim that is no "
-            "time."
+            f"times of {twins} of its {len(found)} products: {shown} (at {start}). {ways}Where the "
+            f"times inside the products differ, scan=True reads the headers of all {len(found)} "
+            "first, and orders what is not local; or name a concat_dim that is no time."
         )
-        raise QueryError(msg)
+        raise QueryError(msg, key="on_overlap")

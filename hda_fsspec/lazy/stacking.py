@@ -116,7 +116,9 @@ def open_query(
         location,
         found,
         options,
-        is_stacked_by_time=not how.scan and how.concat_dim in {None, "time"},
+        is_stacked_by_time=how.concat_dim in {None, "time"}
+        and not how.scan
+        and how.on_overlap == "raise",
         is_known=lambda product: products.header(product) is not None,
     )
     orderahead.register()
