@@ -139,8 +139,6 @@ def test_the_line_that_is_named_works(
 ) -> None:
     """What the message offers copies the products to the other filesystem, whole and by id."""
     fs = fsspec.filesystem("hda") if is_from_environment else bench.filesystem(emulator)
-    if not is_from_environment and kind in {"query", "data set"} and "url" in fs.storage_options:
-        pytest.skip("fsspec.core.url_to_fs has a parameter of this name")
     source = {
         "query": bench.query,
         "data set": Location(bench.dataset),
@@ -197,11 +195,13 @@ def test_a_tilde_is_the_home_folder(bench: Any, emulator: Emulator) -> None:
     fs.get(bench.path(1), "~/a.nc")
     fs.get([bench.path(1)], ["~/b.nc"])
     fs.get_file(bench.path(1), Path("~/c.nc"))
-    fs.download(bench.path(1), Path("~/d"))
-    fs.download(bench.path(1), UPath("file://~/e"))
+    fs.download(bench.path(1), Path("~/d.nc"))
+    fs.download(bench.path(1), UPath("file://~/e.nc"))
+    [product] = fs.download(bench.path(1), "~/f/")
 
-    found = [home / "a.nc", home / "b.nc", home / "c.nc", *(home / "d").iterdir()]
-    assert [path.read_bytes() for path in found] == [bench.body(1)] * 4
+    found = [*(home / f"{name}.nc" for name in "abcde"), home / "f" / bench.product_id(1)]
+    assert [path.read_bytes() for path in found] == [bench.body(1)] * 6
+    assert product == str(found[-1])
     assert list(Path().iterdir()) == []
 
 

@@ -41,6 +41,7 @@ from hda_fsspec.paths.locations import Location
 from hda_fsspec.records import Dataset, Product
 from hda_fsspec.settings import Settings
 from hda_fsspec.usecase.catalogue import Catalogue
+from hda_fsspec.usecase.offline import LOCAL
 
 __all__ = [
     "Entry",
@@ -116,7 +117,7 @@ class Products:
         self.settings = settings
         self.account = account
         self.cache = Cache(settings.cache_dir, max_bytes=settings.cache_max_bytes)
-        self.catalogue = Catalogue(settings, broker, notes, account)
+        self.catalogue = Catalogue(settings, broker, notes, account, local=self._local_products)
         self._session = session
         self._notes = notes
         self._lengths = notes.lengths
@@ -180,7 +181,17 @@ class Products:
         return [product for product in found.values() if location.matches(product.product_id)]
 
     def product(self, location: Location, *, refresh: bool = False) -> Product:
-        """Return the product that a location names; see :meth:`Catalogue.product`."""
+        """Return the product that a location names; see :meth:`Catalogue.product`.
+
+        A local one that no listing tells of is told by its own record: offline, and where no query
+        says what to ask for.
+        """
+        if not refresh and (self.settings.offline or not location.query):
+            known = self.catalogue.recall(location)
+            entry = None if known is not None else self._local_entry(location)
+            if entry is not None:
+                self.catalogue.note_origin(location, LOCAL)
+                return entry.product
         return self.catalogue.product(location, refresh=refresh)
 
     def product_to_open(self, location: Location) -> Product:
@@ -192,8 +203,20 @@ class Products:
         known = self.catalogue.recall(location)
         if known is not None:
             return known
-        entry = self.cache.lookup(Product(location.dataset or "", location.product or ""))
+        entry = self._local_entry(location, touch=True)
         return self.product(location) if entry is None else entry.product
+
+    def _local_entry(self, location: Location, *, touch: bool = False) -> Entry | None:
+        named = Product(location.dataset or "", location.product or "")
+        return self.cache.lookup(named, touch=touch)
+
+    def _local_products(self) -> Iterator[Product]:
+        for entry in self.cache.entries():
+            named = Location(entry.product.dataset_id, product=entry.product.product_id)
+            # Found by its name as well: the cache may hold what is of no use to these settings.
+            mine = self._local_entry(named)
+            if mine is not None:
+                yield mine.product
 
     def size(self, product: Product) -> int | None:
         """Return the length of a product's file in bytes, None where it is not known.
