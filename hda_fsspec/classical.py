@@ -7,6 +7,7 @@ refused.
 
 from __future__ import annotations
 
+import difflib
 import inspect
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -19,6 +20,9 @@ from hda_fsspec.fs.filesystem import HDAFileSystem
 from hda_fsspec.fs.listing import Paths, list_of
 from hda_fsspec.paths.locations import AnyPath, Location, is_remote_path
 from hda_fsspec.reading.meaning import different_meaning, meaning_of
+from hda_fsspec.reading.options import OpenOptions
+from hda_fsspec.reading.requirements import check_installed
+from hda_fsspec.xarray_backend import HDABackendEntrypoint
 
 #: Where one file lies on its grid: of many that is told by their coordinates.
 _PLACE = "GeoTransform"
@@ -59,10 +63,15 @@ def open_mfdataset(
     HDAError, OSError
         As :meth:`hda_fsspec.HDAFileSystem.prefetch`.
     """
+    _refuse_unknown(kwargs)
     given = list_of(paths)
     settings = _common_options(given) if storage_options is None else storage_options
     fs = HDAFileSystem(**settings)
     products = _paths(fs, given)
+    # What fails for another reason than the products must not cost the orders of all of them.
+    opened_as = OpenOptions.make(product_engine=kwargs.get("product_engine"))
+    for location in map(Location.parse, products):
+        check_installed(opened_as, [location.product or ""], location.query)
     fs.prefetch(products)
     options: dict[str, Any] = dict(kwargs)
     if settings:
@@ -267,6 +276,19 @@ def _names(concat_dim: Any) -> tuple[str, ...]:
 
 def _short(text: str) -> str:
     return text if len(text) <= 60 else f"{text[:57]}…"
+
+
+def _refuse_unknown(options: Mapping[str, Any]) -> None:
+    """Raise TypeError for an option that neither xarray nor the engine has, as Python does."""
+    takers = (xr.open_mfdataset, xr.open_dataset, HDABackendEntrypoint.open_dataset)
+    known = {name for taker in takers for name in inspect.signature(taker).parameters}
+    known -= {"self", "kwargs", "paths", "filename_or_obj", "engine"}
+    unknown = sorted(options.keys() - known)
+    if unknown:
+        near = difflib.get_close_matches(unknown[0], known, n=1)
+        hint = f" Did you mean {near[0]!r}?" if near else ""
+        msg = f"hda_fsspec.open_mfdataset has no option {unknown[0]!r}.{hint} Nothing was ordered."
+        raise TypeError(msg)
 
 
 def _paths(fs: HDAFileSystem, paths: Sequence[AnyPath]) -> list[str]:

@@ -35,7 +35,7 @@ _NINO34_WEST, _NINO34_EAST = 190.0, 240.0
 _YEAR = "2007"
 
 
-def run(out: TextIO, *, keep: Path | None = None, progress: bool = False) -> None:
+def run(out: TextIO, *, keep: Path | None = None) -> None:
     """Run the demo.
 
     Parameters
@@ -45,8 +45,6 @@ def run(out: TextIO, *, keep: Path | None = None, progress: bool = False) -> Non
     keep : Path, optional
         A folder for products, cache, copies and the plot that stays; without it all are removed
         but the plot, which goes into the working directory.
-    progress : bool
-        Whether to draw progress bars on standard error.
 
     Raises
     ------
@@ -71,7 +69,7 @@ def run(out: TextIO, *, keep: Path | None = None, progress: bool = False) -> Non
         )
         plot = Path("hda-fsspec-demo.png").absolute() if keep is None else work / "plot.png"
         options = _options(emulator, work / "cache")
-        stage = Stage(out, emulator, HDAFileSystem(**options), options, work, progress, plot)
+        stage = Stage(out, emulator, HDAFileSystem(**options), options, work, plot)
         _greet(stage, count)
         for number, step in enumerate(STEPS, start=1):
             stage.perform(number, step)
@@ -180,7 +178,6 @@ class Stage:
     fs: HDAFileSystem
     options: dict[str, Any]
     work: Path
-    progress: bool
     plot: Path
     data: Any = None
     mean: Any = None
@@ -261,7 +258,7 @@ def plan_year(stage: Stage) -> None:
 def prefetch_year(stage: Stage) -> None:
     """Fetch the year: all orders are prepared at the same time."""
     stage.tell("   sst.hda.prefetch()")
-    fetched = stage.mean.hda.prefetch(progress=stage.progress)
+    fetched = stage.mean.hda.prefetch()
     stage.tell(f"      {len(fetched)} products are local")
 
 

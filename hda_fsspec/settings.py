@@ -22,6 +22,7 @@ import platformdirs
 from fsspec.config import conf as fsspec_config
 
 from hda_fsspec.errors import ConfigurationError
+from hda_fsspec.localpaths import local_path, remote_scheme
 from hda_fsspec.rcfile import read_rc
 
 DEFAULT_URL = "https://gateway.prod.wekeo2.eu/hda-broker/"  # hda 2.40, BROKER_URL
@@ -122,7 +123,9 @@ def _folder(value: object) -> Path:
     text = os.fspath(value) if isinstance(value, os.PathLike) else str(value)
     if text.startswith("/"):
         return _absolute(text)
-    return Path(os.path.abspath(Path(text).expanduser()))  # noqa: PTH100  (absolute, not resolved)
+    if remote_scheme(value) is not None:
+        raise ValueError("give a local folder")
+    return Path(os.path.abspath(local_path(value)))  # noqa: PTH100  (absolute, not resolved)
 
 
 @functools.lru_cache(maxsize=64)
@@ -145,6 +148,7 @@ _CONVERTERS: Mapping[str, Callable[[object], Any]] = {
     "timeout": _seconds,
     "listings_expiry_time": _seconds,
     "max_products": _count,
+    "progress": _boolean,
     "verify": _verify,
 }
 _OFFICIAL_URL = "HDA_URL"  # what the official client reads; our own name for it counts first
@@ -158,9 +162,9 @@ _VARIABLES = (
 class Settings:
     """Every setting, with its default. Make one with :meth:`resolve`.
 
-    Settings are hashable and equal by value, the password left out. A pickle carries what was
-    given explicitly, the broker's address and the user; the process that unpickles it resolves
-    the rest, the password above all, from its own environment.
+    Settings are hashable and equal by value, password and progress left out. A pickle carries
+    what was given explicitly, the broker's address and the user; the process that unpickles it
+    resolves the rest, the password above all, from its own environment.
 
     Attributes
     ----------
@@ -191,6 +195,9 @@ class Settings:
         Seconds for which a listing is trusted.
     max_products : int
         The longest listing.
+    progress : bool
+        Whether to say on a terminal or in a notebook what is waited for. It is no part of
+        equality: data sets are the same with it and without.
     verify : bool or str
         TLS verification, or the path of a CA bundle.
     """
@@ -211,6 +218,7 @@ class Settings:
     timeout: float = 60.0
     listings_expiry_time: float = 3600.0
     max_products: int = 10_000
+    progress: bool = dataclasses.field(default=True, repr=False, compare=False)
     verify: bool | str = True
     _given: tuple[tuple[str, Any], ...] = dataclasses.field(default=(), repr=False, compare=False)
 
@@ -323,7 +331,12 @@ def _convert(name: str, value: Any, convert: Callable[[object], Any], source: st
 
 def rc_path() -> Path:
     """Return the path of the rc file: what ``HDA_RC`` names, else ``~/.hdarc``."""
-    return Path(os.environ.get("HDA_RC") or "~/.hdarc").expanduser()
+    given = os.environ.get("HDA_RC") or "~/.hdarc"
+    try:
+        return Path(local_path(given))
+    except ValueError as err:
+        msg = f"Cannot use HDA_RC as the rc file: {err}. Name a local file."
+        raise ConfigurationError(msg) from err
 
 
 SETTING_NAMES = frozenset(_CONVERTERS)

@@ -7,6 +7,7 @@ anything is opened, so what takes time to import is imported when this engine is
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
@@ -154,7 +155,8 @@ concat_characters, decode_coords
             grid_tolerance=grid_tolerance,
             product_coord=product_coord,
         )
-        return open_query(products, location, options, how)
+        with _told("all headers of" if scan else "the template of", location):
+            return open_query(products, location, options, how)
 
     def open_groups_as_dict(
         self,
@@ -220,7 +222,8 @@ product_engine_kwargs
 
         if location.product is not None:
             return open_product_tree(products, location, options)
-        return open_query_tree(products, location, options, max_nodes=max_nodes)
+        with _told("the nodes of", location):
+            return open_query_tree(products, location, options, max_nodes=max_nodes)
 
     def open_datatree(self, filename_or_obj: Any, **options: Any) -> xr.DataTree:
         """Open what :meth:`open_groups_as_dict` opens, and with its options, as a tree."""
@@ -258,6 +261,13 @@ def _location(filename_or_obj: Any) -> Location:
         msg = f"Cannot open {location.path}: name a data set, and a query or a product of it."
         raise LocationError(msg)
     return location
+
+
+def _told(what: str, location: Location) -> contextlib.AbstractContextManager[None]:
+    """Say of all that is fetched what it is for, if somebody has to wait for it."""
+    from hda_fsspec.usecase.products import waiting_for
+
+    return waiting_for(f"{what} {location.path}")
 
 
 def _returned_by_a_verb(given: Any) -> str:

@@ -291,8 +291,8 @@ def test_a_closed_pipe_is_quiet(bench: Any, emulator: Emulator) -> None:
 
 
 @pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
-def test_emulator_prints_three_lines_and_stops(stop: signal.Signals, tmp_path: Path) -> None:
-    """The emulator's first three lines can be exported; a signal ends it cleanly."""
+def test_emulator_prints_four_lines_and_stops(stop: signal.Signals, tmp_path: Path) -> None:
+    """A shell takes the emulator's first four lines as they are; a signal ends it cleanly."""
     folder = tmp_path / "data" / "EO:TEST:DAT:DAILY"
     folder.mkdir(parents=True)
     (folder / "sst_20240501.nc").write_bytes(b"CDF\x01" + bytes(28))
@@ -305,19 +305,27 @@ def test_emulator_prints_three_lines_and_stops(stop: signal.Signals, tmp_path: P
         text=True,
     ) as process:
         assert process.stdout is not None
-        lines = [process.stdout.readline().rstrip("\n") for _ in range(3)]
+        lines = [process.stdout.readline() for _ in range(4)]
+        command = f"'{sys.executable}' -m hda_fsspec.cli get 'hda://{folder.name}' '{tmp_path}'"
         try:
-            environment = dict(line.split("=", 1) for line in lines)
-            cache = {"HDA_CACHE_DIR": str(tmp_path / "cache")}
-            done = _run_module(
-                "ls", "-l", f"hda://{folder.name}", env={**os.environ, **environment, **cache}
+            done = subprocess.run(
+                ["sh", "-c", f"{''.join(lines)}{command} && env"],
+                cwd=ROOT,
+                text=True,
+                capture_output=True,
+                check=False,
+                timeout=60,
             )
         finally:
             process.send_signal(stop)
             rest, err = process.communicate(timeout=30)
 
-    assert list(environment) == ["HDA_URL", "HDA_USER", "HDA_PASSWORD"]
-    assert "2024-05-01T00:00:00.000Z  sst_20240501.nc" in done.stdout
+    names = ["HDA_URL", "HDA_USER", "HDA_PASSWORD", "HDA_CACHE_DIR"]
+    assert [line.split("=")[0] for line in lines] == [f"export {name}" for name in names]
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "sst_20240501.nc").is_file()
+    caches = [path.name for path in (Path.home() / ".cache").iterdir()]
+    assert caches == ["hda_fsspec_emulator"]
     assert (process.returncode, rest, err) == (0, "", "")
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from hda_fsspec import HDAFileSystem
 from hda_fsspec.cli import main
 from hda_fsspec.disk.cache import Cache
 from hda_fsspec.disk.notes import Notes
@@ -40,7 +41,7 @@ def _files(bench: Any) -> list[Path]:
 
 
 def test_ls_shows_the_last_used_first(bench: Any, run: Run) -> None:
-    """Each product has a line with size, last use, data set and id."""
+    """Each product has a line with size, last use, and a path that opens."""
     used = time.time() + 3000
     [third] = [path for path in _files(bench) if path.name == bench.product_id(3)]
     os.utime(third.parent / "record.json", (used, used))
@@ -51,7 +52,10 @@ def test_ls_shows_the_last_used_first(bench: Any, run: Run) -> None:
     assert len(lines) == 6
     assert lines[0].split()[0] == "SIZE"
     assert lines[1].split()[0:2] == ["2.0", "kB"]
-    assert lines[1].split()[-2:] == [bench.dataset, bench.product_id(3)]
+    path = lines[1].split()[-1]
+    assert path == f"hda://{bench.dataset}/{bench.product_id(3)}"
+    assert HDAFileSystem(offline=True).cat(path) == bench.body(3)
+    assert main(["--offline", "info", path]) == 0
 
 
 def test_ls_and_du_of_no_cache_make_none(bench: Any, run: Run) -> None:

@@ -64,7 +64,6 @@ def test_open_shows_a_product(
 @pytest.mark.parametrize(
     ("selections", "count"),
     [
-        ([], 6),
         (["time=2024-05-02:2024-05-04"], 3),
         (["time=2024-05-03"], 1),
         (["time=2024-05:"], 6),
@@ -85,7 +84,9 @@ def test_plan_of_a_selection(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     """Days, months, clocks, numbers, ranges without an end; more than one selection."""
-    assert main(["plan", bench.query, *(f"--sel={each}" for each in selections)]) == 0
+    words = ["plan", bench.query, *(f"--sel={each}" for each in selections)]
+
+    assert main([*words, "--order-template"]) == 0
 
     text = capsys.readouterr().out
     if count:
@@ -94,6 +95,67 @@ def test_plan_of_a_selection(
     else:
         assert text == "Plan: no products are read\n"
     assert emulator.order_posts == 1
+
+    assert main(words) == 0
+    assert capsys.readouterr().out == text
+    assert emulator.order_posts == 1
+
+
+@pytest.mark.parametrize("path", ["{query}", "{query}/*", "{product}", "hda://{dataset}"])
+def test_plan_without_a_selection_opens_nothing(
+    path: str, bench: Any, emulator: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It is made of the listing and the cache, and orders nothing."""
+    path = path.format(query=bench.query, product=bench.path(1), dataset=bench.dataset)
+
+    assert main(["plan", path]) == 0
+
+    text = capsys.readouterr().out
+    count = 1 if path == bench.path(1) else DAYS
+    assert text.startswith(f"Plan: {count} product")
+    assert f"orders {count} needed, 0 local already" in text
+    assert (emulator.order_posts, emulator.downloads) == (0, 0)
+
+
+@pytest.mark.parametrize("path", ["{query}", "{product}"])
+def test_plan_of_a_selection_orders_nothing_unasked(
+    path: str, bench: Any, emulator: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What it needs to have, and does not, is told with the words that would order it."""
+    path = path.format(query=bench.query, product=bench.path(1))
+
+    assert main(["plan", path, "--sel", "time=2024-05-02"]) == 1
+
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert bench.product_id(1) in captured.err
+    assert "--order-template" in captured.err
+    assert "Nothing was ordered" in captured.err
+    assert (emulator.order_posts, emulator.downloads) == (0, 0)
+
+
+def test_plan_of_what_needs_a_second_product_orders_nothing(
+    bench: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A template that is local is not enough where another product has to decide."""
+    products = []
+    for number, box in enumerate([(0, 0, 1, 1), (5, 5, 6, 6)], start=1):
+        file = tmp_path / f"{number}.nc"
+        times = [np.datetime64(f"2024-05-{number:02}T12:00", "ns")]
+        xr.Dataset({"a": ("time", [1.0])}, {"time": times}).to_netcdf(file)
+        products.append(dated_product(bench.product_id(number), file.read_bytes(), bbox=box))
+    emulator = bench.start(products=products)
+    for name, value in emulator.environment.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("HDA_CACHE_DIR", str(bench.cache_dir))
+    assert main(["open", bench.path(1)]) == 0
+
+    assert main(["plan", bench.query, "--sel", "time=2024-05-02"]) == 1
+    assert bench.product_id(2) in capsys.readouterr().err
+    assert emulator.order_posts == 1
+
+    assert main(["plan", bench.query, "--sel", "time=2024-05-02", "--order-template"]) == 0
+    assert emulator.order_posts == 2
 
 
 @pytest.mark.parametrize(
@@ -111,12 +173,13 @@ def test_a_selection_that_cannot_be(
     selection: str, says: str, bench: Any, emulator: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """It is told in one line, with what there is."""
-    assert main(["plan", bench.query, "--sel", selection]) == 1
+    assert main(["plan", bench.query, "--order-template", "--sel", selection]) == 1
 
     captured = capsys.readouterr()
     assert captured.out == ""
     assert captured.err.startswith("hda-fsspec: error: Cannot ")
     assert says in captured.err
+    assert emulator.order_posts == (0 if "write DIM" in says else 1)
 
 
 @pytest.mark.parametrize(
@@ -125,7 +188,10 @@ def test_a_selection_that_cannot_be(
         (["open", "/data/local.nc"], "opens hda:// paths"),
         (["open", "{query}/*none*"], "finds no product"),
         (["open", "{product}", "--group", "inner"], "inner"),
-        (["plan", "{product}", "--member", "*.nc"], "Leave member out"),
+        (
+            ["plan", "{product}", "--sel=lat=1", "--order-template", "--member", "*.nc"],
+            "Leave member out",
+        ),
     ],
 )
 def test_what_cannot_be_opened(

@@ -112,20 +112,6 @@ def test_keep_keeps_products_cache_and_copies(
     assert f"hda-fsspec emulator --profile month {folder / 'products'}" in first
 
 
-def test_progress_is_drawn_on_standard_error(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
-) -> None:
-    """The bar counts products, and does not go into what is printed."""
-    monkeypatch.setattr(demo, "_PREPARATION_SECONDS", 0.0)
-    monkeypatch.chdir(tmp_path)
-    out = io.StringIO()
-
-    demo.run(out, progress=True)
-
-    assert "/12 [" in capsys.readouterr().err
-    assert "/12 [" not in out.getvalue()
-
-
 def test_a_missing_extra_is_named(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

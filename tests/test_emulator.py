@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import signal
 import subprocess
 import sys
@@ -255,19 +256,22 @@ def test_the_command_prints_three_lines_and_ends_cleanly(
     (tmp_path / "served" / "EO:X").mkdir(parents=True)
     code = (
         "import sys, pathlib; from hda_fsspec.emulator.command import serve;"
-        "serve(pathlib.Path(sys.argv[1]))"
+        "serve(pathlib.Path(sys.argv[1]), cache_dir=pathlib.Path('a folder'))"
     )
     command = [sys.executable, "-W", "error", "-c", code, str(tmp_path / "served")]
     with subprocess.Popen(
         command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as process:
         assert process.stdout is not None
-        lines = dict(process.stdout.readline().strip().split("=", 1) for _ in range(3))
+        words = [shlex.split(process.stdout.readline()) for _ in range(4)]
+        lines = dict(word[1].split("=", 1) for word in words)
         home = requests.get(lines["HDA_URL"].removesuffix("hda-broker/"), timeout=5)
         process.send_signal(number)
         rest = process.communicate(timeout=10)
 
-    assert list(lines) == ["HDA_URL", "HDA_USER", "HDA_PASSWORD"]
+    assert [word[0] for word in words] == ["export"] * 4
+    assert list(lines) == ["HDA_URL", "HDA_USER", "HDA_PASSWORD", "HDA_CACHE_DIR"]
+    assert lines["HDA_CACHE_DIR"] == "a folder"
     assert home.ok
     assert (process.returncode, rest) == (0, ("", ""))
 

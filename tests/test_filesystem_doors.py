@@ -178,6 +178,11 @@ def test_members_of_archives_open_in_a_with_block(bench: Any) -> None:
     with bench.filesystem(emulator).open(f"{bench.query}/X.SEN3") as outer:
         names = fsspec.filesystem("zip", fo=outer).find("")
     assert names == ["X.SEN3/a.txt", "X.SEN3/b.txt"]
+    pattern = f"zip://*/b.txt::{bench.query}/X.SEN3"
+    with fsspec.open(pattern, expand=True, hda=bench.settings(emulator)) as handle:
+        assert handle.read() == b"other"
+    with pytest.raises((KeyError, FileNotFoundError)):
+        fsspec.open(pattern, hda=bench.settings(emulator)).open()
     assert emulator.orders == 1
 
 

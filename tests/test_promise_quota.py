@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import time
+import types
 from typing import Any
 
 import numpy as np
@@ -12,6 +14,8 @@ import xarray as xr
 
 from hda_fsspec.emulator import Fault
 from hda_fsspec.errors import QuotaError
+from hda_fsspec.fetching import reporting
+from hda_fsspec.usecase import products
 
 _WINDOW_SECONDS = 0.8
 
@@ -219,8 +223,14 @@ def test_a_queue_that_moves_is_waited_for(bench: Any) -> None:
     assert len(fs.prefetch(bench.query)) == 12
 
 
-def test_a_progress_bar_tells_until_when(stacks: Any, capsys: pytest.CaptureFixture[str]) -> None:
-    """While orders wait for quota the bar of a prefetch says so, and the plan what is left."""
+def test_who_waits_is_told_until_when(stacks: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While orders wait for quota whoever looks is told so, and the plan what is left."""
+    shown: list[str | None] = []
+    screen = types.SimpleNamespace(show=shown.append)
+    monkeypatch.setattr(reporting, "GRACE_SECONDS", 0.0)
+    monkeypatch.setattr(reporting, "_LOOK_EVERY_SECONDS", 0.02)
+    watched = functools.partial(reporting.Reporter, screen=screen, looks=lambda: True)
+    monkeypatch.setattr(products, "Reporter", watched)
     made = {
         f"sst_2024010{day}.nc": xr.Dataset(
             {"sst": (("time", "x"), [[day, day]])},
@@ -236,5 +246,6 @@ def test_a_progress_bar_tells_until_when(stacks: Any, capsys: pytest.CaptureFixt
 
     dataset.hda.prefetch()
 
-    assert "quota used up until" in capsys.readouterr().err
+    assert "quota used up until" in " ".join(filter(None, shown))
+    assert shown[-1] is None
     assert dataset.hda.plan().orders_needed == 0

@@ -43,6 +43,7 @@ SAMPLES: dict[str, tuple[Any, Any, str, tuple[Any, Any, Any]]] = {
     "timeout": (5.5, "6", "7", (5.5, 6.0, 7.0)),
     "listings_expiry_time": (5, 6, "7", (5.0, 6.0, 7.0)),
     "max_products": (5, "6", "7", (5, 6, 7)),
+    "progress": (False, "yes", "0", (False, True, False)),
     "verify": (False, "true", "no", (False, True, False)),
 }
 

@@ -16,6 +16,7 @@ from hda_fsspec.cli.terminal import (
 )
 from hda_fsspec.disk.cache import Cache
 from hda_fsspec.disk.notes import Notes
+from hda_fsspec.paths.locations import Location
 
 
 def _cache(args: argparse.Namespace) -> Cache:
@@ -34,12 +35,11 @@ def ls(args: argparse.Namespace) -> None:
         (
             human_bytes(entry.size),
             local_time(entry.used_at),
-            entry.product.dataset_id,
-            entry.product.product_id,
+            Location(entry.product.dataset_id, product=entry.product.product_id).path,
         )
         for entry in entries
     ]
-    say_table([("SIZE", "LAST USED", "DATA SET", "PRODUCT"), *rows], right=[0])
+    say_table([("SIZE", "LAST USED", "PATH"), *rows], right=[0])
 
 
 def du(args: argparse.Namespace) -> None:

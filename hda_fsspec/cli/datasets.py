@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import re
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from hda_fsspec.cli.terminal import given_settings, say
+from hda_fsspec.cli.terminal import given_settings, human_bytes, plural, resolve_settings, say
 from hda_fsspec.errors import QueryError
+from hda_fsspec.paths.locations import Location
 
 if TYPE_CHECKING:
     import xarray as xr
+
+    from hda_fsspec.records import Product
+    from hda_fsspec.usecase.products import OrderNeededError
 
 # A clock has colons of its own.
 _VALUE = r"[^:]*?T\d\d(?::\d\d){0,2}(?:\.\d+)?Z?|[^:]*"
@@ -23,11 +29,40 @@ def open_(args: argparse.Namespace) -> None:
 
 
 def plan(args: argparse.Namespace) -> None:
-    """Print what computing a data set, or a selection of it, would cost."""
-    ds = _open(args)
-    for text in args.sel:
-        ds = _select(ds, text)
+    """Print what making a query local, or computing a selection of it, would cost."""
+    from hda_fsspec.fs.listing import products_of
+    from hda_fsspec.planning.plans import plan_of
+    from hda_fsspec.usecase.products import OrderNeededError, shared_products, without_orders
+
+    selections = [_parsed(text) for text in args.sel]
+    products = shared_products(resolve_settings(args))
+    found = products_of(products, args.path)
+    if not selections:
+        say(repr(plan_of(products, found)))
+        return
+    try:
+        with contextlib.nullcontext() if args.order_template else without_orders():
+            ds = _open(args)
+    except OrderNeededError as err:
+        raise _needs_template(args.path, found, err) from err
+    for selection in selections:
+        ds = _select(ds, selection)
     say(repr(ds.hda.plan()))
+
+
+def _needs_template(path: str, found: Sequence[Product], err: OrderNeededError) -> QueryError:
+    product = err.product
+    size = "" if product.size is None else f" (about {human_bytes(product.size)})"
+    location = Location.parse(path)
+    without = "" if location.product else ", or narrow startdate and enddate in the path"
+    msg = (
+        f"Cannot tell what --sel selects of {location.path}: its {plural(len(found), 'product')} "
+        f"can be selected from by what stands in one of them, and {product.product_id}{size}, "
+        f"which is needed for that, is not local. Nothing was ordered. Leave --sel out{without}: "
+        "that is planned from the listing. Or add --order-template, which orders it, and seldom "
+        "one or two others where the times of the products cannot be told by one."
+    )
+    return QueryError(msg, key="sel")
 
 
 def _open(args: argparse.Namespace) -> xr.Dataset:
@@ -43,13 +78,17 @@ def _open(args: argparse.Namespace) -> xr.Dataset:
     )
 
 
-def _select(ds: xr.Dataset, text: str) -> xr.Dataset:
-    """Select what ``DIM=VALUE`` or ``DIM=FIRST:LAST`` says."""
+def _parsed(text: str) -> re.Match[str]:
     match = _SELECTION.fullmatch(text)
     if match is None:
         msg = f"Cannot read --sel {text!r}: write DIM=VALUE or DIM=FIRST:LAST."
         raise QueryError(msg, key="sel")
-    dim = match["dim"]
+    return match
+
+
+def _select(ds: xr.Dataset, match: re.Match[str]) -> xr.Dataset:
+    """Select what ``DIM=VALUE`` or ``DIM=FIRST:LAST`` says."""
+    dim, text = match["dim"], match[0]
     if dim not in ds.indexes:
         known = ", ".join(sorted(map(str, ds.indexes))) or "none"
         msg = f"Cannot select by {dim!r}: the data set has no such index. It has: {known}."

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import argparse
 import os
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fsspec.callbacks import DEFAULT_CALLBACK, TqdmCallback
-
-from hda_fsspec.cli.terminal import open_filesystem, plural, say
+from hda_fsspec.cli.terminal import given_settings, open_filesystem, plural, say
 from hda_fsspec.errors import LocationError, nothing_found
 from hda_fsspec.paths.locations import PROTOCOL, Location
 
@@ -20,30 +17,35 @@ if TYPE_CHECKING:
 
 def get(args: argparse.Namespace) -> None:
     """Copy products into a folder, and print where they are."""
-    locations, folder = _split(args.paths)
     fs = open_filesystem(args)
+    locations, folder = _split(args.paths, given_settings(args))
     if args.delivered_names:
-        with _progress("product") as callback:
-            say(*fs.download(locations, folder, callback=callback))
+        say(*fs.download(locations, folder))
         return
     targets = _targets(fs, locations, folder)
     if len(targets) == 1:
-        with _progress("B", unit_scale=True, unit_divisor=1000) as callback:
-            [(path, target)] = targets.items()
-            folder.mkdir(parents=True, exist_ok=True)
-            fs.get_file(path, target, callback=callback)
+        [(path, target)] = targets.items()
+        folder.mkdir(parents=True, exist_ok=True)
+        fs.get_file(path, target)
     else:
-        with _progress("product") as callback:
-            fs.get(list(targets), list(targets.values()), callback=callback)
+        fs.get(list(targets), list(targets.values()))
     say(*targets.values())
 
 
-def _split(given: list[str]) -> tuple[list[Location], Path]:
+def _split(given: list[str], settings: dict[str, Any]) -> tuple[list[Location], Path]:
     """Tell the paths from the folder, which is the last one if it is no ``hda://`` path."""
+    from hda_fsspec.fs.targets import local_target
+
     *first, last = given
-    if first and not last.startswith(f"{PROTOCOL}://"):
-        return [Location.parse(path) for path in first], Path(last).expanduser()
-    return [Location.parse(path) for path in given], Path()
+    if not first or last.startswith(f"{PROTOCOL}://"):
+        return [Location.parse(path) for path in given], Path()
+    locations = [Location.parse(path) for path in first]
+    try:
+        return locations, Path(local_target(locations, last, settings=settings))
+    except LocationError as err:
+        options = "".join(f", {name}={value!r}" for name, value in settings.items())
+        err.add_note(f"where fs is fsspec.filesystem('hda'{options}).")
+        raise
 
 
 def _targets(fs: HDAFileSystem, locations: list[Location], folder: Path) -> dict[str, str]:
@@ -74,10 +76,3 @@ def _products_of(fs: HDAFileSystem, location: Location) -> list[Location]:
     if not found:
         raise nothing_found("copy", location.path)
     return [Location.parse(info["name"]) for info in found]
-
-
-def _progress(unit: str, **more: Any) -> Any:
-    """Return a callback that draws a bar, if somebody looks at it."""
-    if not sys.stderr.isatty():
-        return DEFAULT_CALLBACK
-    return TqdmCallback(tqdm_kwargs={"unit": unit, **more})

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from hda_fsspec import __version__
+from hda_fsspec.localpaths import local_path
 
 _DESCRIPTION = """\
 Copernicus data of WEkEO as files. A query is a path:
@@ -104,7 +105,9 @@ def _add_datasets(commands: _Commands) -> None:
         "open", "datasets:open_", "open a product or query with xarray, and show what it is"
     )
     plan = commands.add(
-        "plan", "datasets:plan", "show what computing a query, or a selection of it, would cost"
+        "plan",
+        "datasets:plan",
+        "show what fetching a query, or a selection of it, would cost; orders nothing",
     )
     plan.add_argument(
         "--sel",
@@ -112,6 +115,11 @@ def _add_datasets(commands: _Commands) -> None:
         action="append",
         default=[],
         help="only this part, such as time=2006-04:2006-09; can be given several times",
+    )
+    plan.add_argument(
+        "--order-template",
+        action="store_true",
+        help="with --sel: order the product that shows what there is to select, if none is local",
     )
     for command in (opened, plan):
         command.add_argument("--group", metavar="GROUP", help="of a netCDF-4 or HDF5 product")
@@ -183,7 +191,14 @@ def _add_serving(commands: _Commands) -> None:
     option("--paging", str, "STYLE", "total or next")
     option("--sizes", str, "KIND", "sizes in the catalogue: exact, ND, estimate or missing")
     demo = commands.add("demo", "serving:demo", "show the main job on real products, locally")
-    demo.add_argument("--keep", metavar="DIR", type=Path, help="keep products and cache here")
+    demo.add_argument("--keep", metavar="DIR", type=_folder, help="keep products and cache here")
+
+
+def _folder(text: str) -> Path:
+    try:
+        return Path(local_path(text))
+    except ValueError as err:
+        raise argparse.ArgumentTypeError(str(err)) from err
 
 
 def _age(text: str) -> float:

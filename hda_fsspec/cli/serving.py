@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 import sys
 
+import platformdirs
+
 # What the emulator calls the options whose names are longer there.
 _LONG_NAMES = {
     "preparation": "preparation_seconds",
@@ -23,11 +25,13 @@ def emulator(args: argparse.Namespace) -> None:
     from hda_fsspec.emulator.command import serve
 
     given = {_LONG_NAMES.get(k, k): getattr(args, k) for k in _OPTIONS if hasattr(args, k)}
-    serve(args.source, **given)
+    # Not a temporary one: an emulator of the same files that is started again goes on with it.
+    cache_dir = platformdirs.user_cache_path("hda_fsspec_emulator", appauthor=False)
+    serve(args.source, cache_dir=cache_dir, **given)
 
 
 def demo(args: argparse.Namespace) -> None:
     """Run the demo."""
     from hda_fsspec.demo import run
 
-    run(sys.stdout, keep=args.keep, progress=sys.stderr.isatty())
+    run(sys.stdout, keep=args.keep)

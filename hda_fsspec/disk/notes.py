@@ -6,13 +6,14 @@ is not known, and asked again. Notes know nothing of the service, and hold no se
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import json
 import logging
 import os
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +68,13 @@ class Shelf:
         except OSError:
             # Missing, or a colleague's private one: in both cases not known here.
             return None
+
+    def values(self) -> Iterator[Any]:
+        """Go through the values of all notes, in no particular order."""
+        if self._folder.is_present():
+            for path in self._all():
+                with contextlib.suppress(OSError):  # forgotten just now, or a colleague's own
+                    yield _json_or_none(path.read_bytes())
 
     def put(self, name: str, value: Any) -> None:
         """Keep a JSON value under a name, in place of what was there."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import signal
 import sys
 import threading
@@ -20,13 +21,15 @@ def serve(
     *,
     port: int = 0,
     profile: str = "day",
+    cache_dir: Path | None = None,
     out: TextIO | None = None,
     **options: Any,
 ) -> None:
     """Serve a folder, or what a JSON file lists, until SIGINT or SIGTERM.
 
-    First prints ``HDA_URL=…``, ``HDA_USER=…`` and ``HDA_PASSWORD=…``, one a line, and nothing
-    else. The password is a new one each time unless ``password`` is given.
+    First prints ``export HDA_URL=…``, and the same for ``HDA_USER``, ``HDA_PASSWORD`` and
+    ``HDA_CACHE_DIR``, one a line as a shell takes them, and nothing else. The password is a new one
+    each time unless ``password`` is given.
 
     Parameters
     ----------
@@ -36,6 +39,8 @@ def serve(
         0 for a free one.
     profile : str
         Of the catalogue times of a folder.
+    cache_dir : Path, optional
+        The cache folder to name; without it there is no line for one.
     out : TextIO or None
         Where to print; None for standard output.
     **options
@@ -51,7 +56,10 @@ def serve(
     restore = _stop_on_signals(stopped)
     try:
         with Emulator(catalogue, port=port, **options) as emulator:
-            lines = [f"{name}={value}\n" for name, value in emulator.environment.items()]
+            environment = dict(emulator.environment)
+            if cache_dir is not None:
+                environment["HDA_CACHE_DIR"] = str(cache_dir)
+            lines = [f"export {name}={shlex.quote(v)}\n" for name, v in environment.items()]
             stream = sys.stdout if out is None else out
             stream.write("".join(lines))
             stream.flush()

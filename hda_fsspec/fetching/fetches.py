@@ -64,6 +64,8 @@ class Halves:
         A place for each order in preparation, of those that all processes of the account share.
     learn : callable
         Told the true length of each product that was fetched.
+    report : callable
+        Told each product, and how many bytes of how many are here, as they arrive.
     expected : callable
         Returns the length of a product in bytes, None where it is not known for certain.
     abandon : callable
@@ -79,6 +81,7 @@ class Halves:
     quota: Quota
     licences: Licences
     learn: Callable[[Product, int], object]
+    report: Callable[[Product, int, int | None], object]
     expected: Callable[[Product], int | None]
     abandon: Callable[[Flight[Entry]], bool]
 
@@ -299,9 +302,12 @@ class Fetches:
                         product, expected_bytes=self._halves.expected(product)
                     ) as staging,
                 ):
-                    received = yield from transfer(
-                        self._halves.broker, download_id, staging, flight.tell
-                    )
+
+                    def tell(done: int, total: int | None) -> None:
+                        self._halves.report(product, done, total)
+                        flight.tell(done, total)
+
+                    received = yield from transfer(self._halves.broker, download_id, staging, tell)
                     return _publish(product, staging, received, terms)
             except NotReadyError:
                 if self._clock() - began > self._settings.max_wait:

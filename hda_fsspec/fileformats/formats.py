@@ -139,6 +139,20 @@ def extension(format: Format, name: str) -> str:  # noqa: A002
     return suffixes[0]
 
 
+def promised_format(name: str) -> Format | None:
+    """Return the format that a name promises, where it is one that needs more than netCDF does.
+
+    Examples
+    --------
+    >>> promised_format("era5_2024.GRIB"), promised_format("PPI.tif"), promised_format("sst.nc")
+    (<Format.GRIB: 'grib'>, <Format.TIFF: 'tiff'>, None)
+    """
+    for format_ in (Format.GRIB, Format.TIFF, Format.JP2):
+        if name.lower().endswith(_SUFFIXES[format_]):
+            return format_
+    return None
+
+
 #: Names that promise a format which is told by its first bytes; .cdf, .hdf and such may be others.
 _PROMISING = (
     *(".nc", ".nc4", ".grib", ".grb", ".grib2", ".grb2", ".tif", ".tiff", ".jp2"),

@@ -21,7 +21,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fsspec.callbacks import DEFAULT_CALLBACK
-from fsspec.utils import stringify_path
 
 from hda_fsspec.errors import LocationError
 from hda_fsspec.fs.files import Deliveries, ProductFile, copy_out
@@ -36,6 +35,7 @@ from hda_fsspec.fs.listing import (
 )
 from hda_fsspec.fs.looking import LookingFileSystem
 from hda_fsspec.fs.readonly import ReadOnly, refuse
+from hda_fsspec.fs.targets import local_target
 from hda_fsspec.fs.waiting import blocking, first_of
 from hda_fsspec.interest import Interest, result_of
 from hda_fsspec.paths.locations import AnyPath
@@ -122,13 +122,22 @@ class HDAFileSystem(ReadOnly, LookingFileSystem):
 
         return shared_products(self.settings)
 
-    async def _get(self, rpath: Any, lpath: Any, *args: Any, **kwargs: Any) -> Any:
-        if isinstance(lpath, (list, tuple)):
+    def _local_target(self, rpath: Any, lpath: Any) -> Any:
+        return local_target(rpath, lpath, settings=self._options)
+
+    async def _get(
+        self, rpath: Any, lpath: Any, *args: Any, progress: bool = True, **kwargs: Any
+    ) -> Any:
+        from hda_fsspec.usecase.products import quietly
+
+        lpath = self._local_target(rpath, lpath)
+        if isinstance(lpath, list):
             lpath = _with_folders(lpath)
         faults: list[Exception] = []
         _faults_of_get.set(faults)
         try:
-            done = await super()._get(plain(rpath), lpath, *args, **kwargs)
+            with quietly(is_so=not progress):
+                done = await super()._get(plain(rpath), lpath, *args, **kwargs)
         finally:
             _faults_of_get.set(None)
         if faults:
@@ -204,6 +213,7 @@ class HDAFileSystem(ReadOnly, LookingFileSystem):
     async def _copy_out(
         self, rpath: Any, lpath: Any, callback: Any, *, skip_existing: bool
     ) -> None:
+        lpath = self._local_target(rpath, lpath)
         if located(rpath).product is None and await self._isdir(rpath):
             await self._run(lambda: Path(lpath).mkdir(parents=True, exist_ok=True))
             return
@@ -276,7 +286,9 @@ class HDAFileSystem(ReadOnly, LookingFileSystem):
             opened.pop_all()
         return files
 
-    def prefetch(self, path: Paths, callback: Any = DEFAULT_CALLBACK) -> list[str]:
+    def prefetch(
+        self, path: Paths, callback: Any = DEFAULT_CALLBACK, *, progress: bool = True
+    ) -> list[str]:
         """Make products local, many at a time, and return where their files are.
 
         Parameters
@@ -285,6 +297,8 @@ class HDAFileSystem(ReadOnly, LookingFileSystem):
             Products, queries and patterns; what a query or pattern finds stands in its place.
         callback : fsspec.callbacks.Callback
             Counts products.
+        progress : bool
+            Whether to say on a terminal or in a notebook what is waited for.
 
         Returns
         -------
@@ -301,7 +315,10 @@ class HDAFileSystem(ReadOnly, LookingFileSystem):
             The first product that cannot be had. All others are fetched first, and the notes of
             the error name those that failed too.
         """
-        entries = self._products.fetch_all(products_of(self._products, path), callback=callback)
+        from hda_fsspec.usecase.products import quietly
+
+        with quietly(is_so=not progress):
+            entries = self._products.fetch_all(products_of(self._products, path), callback=callback)
         return [os.fspath(entry.path) for entry in entries]
 
     def download(
@@ -311,6 +328,7 @@ class HDAFileSystem(ReadOnly, LookingFileSystem):
         callback: Any = DEFAULT_CALLBACK,
         *,
         skip_existing: bool = False,
+        progress: bool = True,
         **kwargs: Any,
     ) -> list[str]:
         """Copy products into a local folder, under the names with which the service delivers them.
@@ -332,6 +350,8 @@ class HDAFileSystem(ReadOnly, LookingFileSystem):
             Leave complete copies in the target alone, and order nothing for them. A copy is told by
             what was noted when it was made, else by its name, which is the product's id. It has the
             length of the product where that is known, and its format is whole.
+        progress : bool
+            Whether to say on a terminal or in a notebook what is waited for.
 
         Returns
         -------
@@ -343,11 +363,12 @@ class HDAFileSystem(ReadOnly, LookingFileSystem):
         FileNotFoundError, HDAError
             As :meth:`prefetch`; but the cache need not hold all products at one time.
         """
-        from hda_fsspec.usecase.products import each
+        from hda_fsspec.usecase.products import each, quietly
 
-        target = Path(stringify_path(lpath)).expanduser()
+        named = os.fspath(self._local_target(rpath, lpath))
+        target = Path(named)
         is_one = is_one_path(rpath) and located(rpath).product is not None
-        is_file = is_one and not str(lpath).endswith(("/", os.sep)) and not target.is_dir()
+        is_file = is_one and not named.endswith(("/", os.sep)) and not target.is_dir()
         found = products_of(self._products, rpath)
         copies = self._products.copies
         deliveries = Deliveries(target.parent if is_file else target)
@@ -364,13 +385,14 @@ class HDAFileSystem(ReadOnly, LookingFileSystem):
             deliveries.add(product, target.name if is_file else entry.delivered_name, handle)
 
         try:
-            each(
-                [product for product in found if product not in here],
-                lambda product, wanted: self._products.open(product, wanted=wanted),
-                deliver,
-                callback,
-                at_a_time=self._at_a_time,
-            )
+            with quietly(is_so=not progress):
+                each(
+                    [product for product in found if product not in here],
+                    lambda product, wanted: self._products.open(product, wanted=wanted),
+                    deliver,
+                    callback,
+                    at_a_time=self._at_a_time,
+                )
         finally:
             for product, path in deliveries.paths.items():
                 if product not in here:
@@ -394,7 +416,7 @@ class HDAFileSystem(ReadOnly, LookingFileSystem):
 
 def _with_folders(targets: Sequence[Any]) -> list[str]:
     # fsspec makes the folder of each target, and a bare name has none that it could make.
-    return [os.path.abspath(stringify_path(target)) for target in targets]  # noqa: PTH100
+    return [os.path.abspath(target) for target in targets]  # noqa: PTH100
 
 
 def _close_unwanted(opening: concurrent.futures.Future[tuple[Entry, BufferedReader]]) -> None:

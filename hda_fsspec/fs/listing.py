@@ -77,8 +77,10 @@ def entries_below(
     else:
         found = products.search(location, refresh=refresh)
     paths = location.paths_of(product.product_id for product in found)
+    origin = products.catalogue.origin(location)
+    more = {} if origin is None else {"origin": origin}
     return [
-        _file_entry(path, product, size)
+        {**_file_entry(path, product, size), **more}
         for path, product, size in zip(paths, found, products.sizes(found), strict=True)
     ]
 

@@ -17,6 +17,7 @@ from hda_fsspec.lazy import opened, orderahead
 from hda_fsspec.lazy.filemarks import FileMark
 from hda_fsspec.lazy.outlines import Outline
 from hda_fsspec.lazy.pieces import Pieces
+from hda_fsspec.lazy.preflight import check_before_ordering
 from hda_fsspec.lazy.recipes import Closer, ProductArray, RecipeVariable, Source
 from hda_fsspec.paths.locations import Location
 from hda_fsspec.reading.opening import OpenOptions
@@ -44,6 +45,7 @@ def open_product(products: Products, location: Location, options: OpenOptions) -
     """Open one product lazily, with its full encoding; it is fetched first if it is not local."""
     source = _source(products, [products.product_to_open(location)], options)
     if products.cache.lookup(source.pieces[0], touch=False) is None:
+        check_before_ordering(location, [source.pieces[0]], options)
         with _hints.waiting():
             opened.make_local(source, 0)
     return opened.use(source, 0, lambda ds, mark: as_recipes(ds, source, location.path, mark))
@@ -52,6 +54,7 @@ def open_product(products: Products, location: Location, options: OpenOptions) -
 def open_product_tree(products: Products, location: Location, options: OpenOptions) -> Nodes:
     """Open all groups of a product, or all files of an archive product, by their nodes."""
     product = products.product_to_open(location)
+    check_before_ordering(location, [product], options)
     nodes = Nodes(_source(products, [product], options))
     nodes.update(_tree(products, product, options, location.path))
     return nodes
@@ -75,6 +78,7 @@ def open_query_tree(
             "fs.prefetch(…), narrow the query, or raise max_nodes."
         )
         raise QueryError(msg, key="max_nodes")
+    check_before_ordering(location, found, options)
     products.fetch_all(found)
     tree = Nodes(_source(products, found, options))
     for product in found:

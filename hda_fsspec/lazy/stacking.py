@@ -24,6 +24,7 @@ from hda_fsspec.lazy.keptheaders import KnownHeaders
 from hda_fsspec.lazy.layouts import Layout, scalar_times
 from hda_fsspec.lazy.mismatches import check_kind
 from hda_fsspec.lazy.pieces import Pieces
+from hda_fsspec.lazy.preflight import check_before_ordering
 from hda_fsspec.lazy.recipes import Closer, RecipeVariable, Source
 from hda_fsspec.lazy.stack import Stack
 from hda_fsspec.lazy.stackarrays import StackArray, TemplateArray
@@ -111,6 +112,15 @@ def open_query(
     found = sorted(products.search(location), key=lambda p: (p.startdate or "", p.product_id))
     if not found:
         raise nothing_found("open", location.path)
+    check_before_ordering(
+        location,
+        found,
+        options,
+        is_stacked_by_time=how.concat_dim in {None, "time"}
+        and not how.scan
+        and how.on_overlap == "raise",
+        is_known=lambda product: products.header(product) is not None,
+    )
     orderahead.register()
     pieces = Pieces(found)
     source = Source(products.settings, pieces, options)

@@ -46,22 +46,10 @@ class HDAAccessor:
     def plan(self) -> Plan:
         """Return what computing it costs: orders, bytes, time, room. Orders nothing."""
         from hda_fsspec.planning import plans
-        from hda_fsspec.planning.weights import weigh
         from hda_fsspec.usecase.products import shared_products
 
         wanted = self._wanted()
-        found = []
-        for settings in wanted:
-            products = shared_products(settings)
-            quota = products.quota()
-            found.append(
-                plans.make_plan(
-                    products,
-                    weigh(products, wanted[settings]),
-                    quota_limit=quota.limit,
-                    quota_left=quota.left,
-                )
-            )
+        found = [plans.plan_of(shared_products(s), wanted[s]) for s in wanted]
         return plans.joined(found) if found else plans.nothing()
 
     def prefetch(self, *, progress: bool = True, allow_partial: bool = False) -> list[Product]:
@@ -72,7 +60,7 @@ class HDAAccessor:
         Parameters
         ----------
         progress : bool
-            Whether to show a progress bar; it tells until when the quota is waited for.
+            Whether to say on a terminal or in a notebook what is waited for, after two seconds.
         allow_partial : bool
             Whether to fetch what fits, in the order of the catalogue, if not all of it fits.
 
@@ -90,8 +78,7 @@ class HDAAccessor:
             The first fault, when all the others have ended; its notes name the others.
         """
         from hda_fsspec.planning.prefetching import prepare
-        from hda_fsspec.planning.progress import bar_of
-        from hda_fsspec.usecase.products import shared_products
+        from hda_fsspec.usecase.products import quietly, shared_products
 
         # All of it is looked at before any of it is ordered.
         prepared = [
@@ -100,8 +87,8 @@ class HDAAccessor:
         ]
         fetched: list[Product] = []
         for one in prepared:
-            with bar_of(one.products, shown=progress) as bar:
-                fetched += one.run(bar)
+            with quietly(is_so=not progress):
+                fetched += one.run()
         return list(dict.fromkeys(fetched))
 
     def __repr__(self) -> str:

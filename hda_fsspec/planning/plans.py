@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from hda_fsspec.disk import room
-from hda_fsspec.planning.weights import Weights
+from hda_fsspec.planning.weights import Weights, weigh
 from hda_fsspec.records import Product
 from hda_fsspec.usecase.products import Products
 
@@ -131,6 +131,13 @@ class Plan:
         if self.quota_left is not None:
             orders = f"{self.quota_left} of {orders} left"
         return orders if seconds is None else f"{orders}; {_duration(seconds)} of waiting for it"
+
+
+def plan_of(products: Products, wanted: Sequence[Product]) -> Plan:
+    """Return what making some products local would cost, with the quota as far as it is known."""
+    quota = products.quota()
+    weights = weigh(products, wanted)
+    return make_plan(products, weights, quota_limit=quota.limit, quota_left=quota.left)
 
 
 def make_plan(

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import errno
-import importlib.util
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
@@ -22,6 +21,7 @@ from hda_fsspec.reading.filelocks import HDF5_GUARD
 from hda_fsspec.reading.gribs import grib_parts, open_grib
 from hda_fsspec.reading.groups import list_groups, no_such_group, only_groups
 from hda_fsspec.reading.options import OpenOptions
+from hda_fsspec.reading.requirements import check_engine, check_raster_engine, is_installed
 
 _Opened = TypeVar("_Opened")
 
@@ -148,27 +148,13 @@ def _engine(file: DataFile, options: OpenOptions) -> str:
                 "has no groups. Leave group out."
             )
             raise ProductFormatError(msg)
-        if engine == "netcdf4" and not _is_installed("netCDF4"):
+        if engine == "netcdf4" and not is_installed("netCDF4"):
             return "h5netcdf"
-    if engine == "rasterio" and not _is_installed("rioxarray"):
-        msg = (
-            f"{file.name} is a {file.format} file, which needs rioxarray. Run: "
-            'pip install "hda-fsspec[geotiff]"'
-        )
-        raise ConfigurationError(msg)
+    if engine == "rasterio":
+        check_raster_engine(file.name, file.format)
     if engine not in (*_NETCDF_ENGINES, "cfgrib"):
-        known = sorted(xr.backends.list_engines())
-        if engine not in known:
-            msg = (
-                f"xarray has no engine {engine!r} to open {file.name} with. Choose product_engine "
-                f"among {', '.join(known)}, or leave it out."
-            )
-            raise ConfigurationError(msg)
+        check_engine(engine, file.name)
     return engine
-
-
-def _is_installed(module: str) -> bool:
-    return importlib.util.find_spec(module) is not None
 
 
 def _arguments(file: DataFile, options: OpenOptions) -> dict[str, Any]:
@@ -243,7 +229,7 @@ def _attempt(
             if groups is not None and f"/{str(options.group).strip('/')}" not in groups:
                 raise no_such_group(file.name, str(options.group), groups) from problem
         is_ours_to_choose = options.product_engine is None and file.format is Format.HDF5
-        if not is_ours_to_choose or engine == "h5netcdf" or not _is_installed("h5netcdf"):
+        if not is_ours_to_choose or engine == "h5netcdf" or not is_installed("h5netcdf"):
             raise
         try:
             with _explained(file, "h5netcdf"):

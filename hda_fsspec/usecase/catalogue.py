@@ -13,7 +13,7 @@ import itertools
 import logging
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from hda_fsspec.disk.notes import Notes
@@ -36,6 +36,7 @@ from hda_fsspec.records import Dataset, Product
 from hda_fsspec.schema.parameters import nearest
 from hda_fsspec.schema.queryables import Schema
 from hda_fsspec.settings import Settings
+from hda_fsspec.usecase import offline
 from hda_fsspec.usecase.kinds import DATASETS, QUERYABLE, SEARCH, ById, Kind
 
 logger = logging.getLogger("hda_fsspec")
@@ -69,6 +70,8 @@ class Catalogue:
         Where answers are kept on disk.
     account : str
         The name under which accepted licences are kept.
+    local : callable
+        Returns the records of all local products; asked where nobody else may be.
     clock : callable
         Seconds since 1970.
     """
@@ -80,12 +83,15 @@ class Catalogue:
         notes: Notes,
         account: str,
         *,
+        local: Callable[[], Iterable[Product]] = tuple,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._settings = settings
         self._broker = broker
         self._notes = notes
         self._clock = clock
+        self._local = local
+        self._origins: dict[str, str] = {}
         self._max_age = None if settings.offline else settings.listings_expiry_time
         self._memory: collections.OrderedDict[str, tuple[float, Any]] = collections.OrderedDict()
         self._locks: dict[str, threading.Lock] = {}
@@ -203,19 +209,24 @@ class Catalogue:
         """
         if location.dataset is None:
             return
-        if location.query:
-            schema = self.schema(location.dataset)
-            schema.request(location.query)
-            is_known = not schema.is_open
-        else:
-            try:
-                self._dataset_if_told(location.dataset)
-                is_known = True
-            except UnavailableError:
-                is_known = not self.schema(location.dataset).is_open
-        if not is_known:
-            # Neither of the two has told that there is such a data set.
-            self.dataset(location.dataset)
+        try:
+            if location.query:
+                schema = self.schema(location.dataset)
+                schema.request(location.query)
+                is_known = not schema.is_open
+            else:
+                try:
+                    self._dataset_if_told(location.dataset)
+                    is_known = True
+                except UnavailableError:
+                    is_known = not self.schema(location.dataset).is_open
+            if not is_known:
+                # Neither of the two has told that there is such a data set.
+                self.dataset(location.dataset)
+        except OfflineError:
+            if not any(self._here(location.dataset)):
+                raise
+            self._schema_here(location.dataset).request(location.query)
 
     def search(self, location: Location, *, refresh: bool = False) -> ById:
         """Return the products of a query by id, in the service's order.
@@ -226,11 +237,17 @@ class Catalogue:
             There is no such data set.
         QueryError, TooManyProductsError, TermsNotAcceptedError
             The query, or the account, is refused.
+        OfflineError
+            Nobody may be asked, and what is here does not answer it.
         """
         directory = location.directory
-        found: ById = self._answer(
-            SEARCH, directory.path, lambda: self._search(directory), refresh=refresh
-        )
+        found: ById
+        try:
+            found = self._answer(
+                SEARCH, directory.path, lambda: self._search(directory), refresh=refresh
+            )
+        except OfflineError as err:
+            found = self._find_here(directory, err)
         limit = self._settings.max_products
         if len(found) > limit:
             # Kept by somebody with a larger limit.
@@ -240,6 +257,14 @@ class Catalogue:
             )
             raise TooManyProductsError(msg, found=len(found), limit=limit)
         return found
+
+    def origin(self, location: Location) -> str | None:
+        """Return where the answer to a query was found, if the service did not answer just it."""
+        return self._origins.get(location.path, self._origins.get(location.directory.path))
+
+    def note_origin(self, location: Location, origin: str) -> None:
+        """Note that the answer was found elsewhere than at the service."""
+        self._origins[location.path] = origin
 
     def recall(self, location: Location) -> Product | None:
         """Return a product from a listing that is still trusted, without asking the service."""
@@ -315,6 +340,42 @@ class Catalogue:
         # The service's filter is inclusive at both ends and answers neighbours.
         return {p.product_id: p for p in found if p.overlaps(start, end)}
 
+    def _find_here(self, location: Location, err: OfflineError) -> ById:
+        """Return what is here of a query while nobody may be asked; raises OfflineError."""
+        dataset_id = location.dataset or ""
+        kept, local = self._here(dataset_id)
+        found = offline.find(location, self._schema_here(dataset_id), kept, local)
+        if found is None:
+            raise OfflineError(offline.nothing_here(location, kept, local)) from err
+        if self._origins.get(location.path) != found.origin:
+            logger.warning(
+                "%s: offline, so %s answer it (%d products). The service may have others.",
+                location.path,
+                found.origin,
+                len(found.products),
+            )
+        self.note_origin(location, found.origin)
+        return found.products
+
+    def _schema_here(self, dataset_id: str) -> Schema:
+        try:
+            return self.schema(dataset_id)
+        except OfflineError:
+            return Schema(dataset_id, is_open=True)
+
+    def _here(self, dataset_id: str) -> tuple[list[offline.Kept], list[Product]]:
+        """Return the kept answers of a data set, and the records of its local products."""
+        kept = []
+        prefix = self._name(SEARCH, Location(dataset_id).path)
+        for note in self._notes.listings.values():
+            if not isinstance(note, dict) or not str(note.get("name")).startswith(prefix):
+                continue
+            location = Location.parse(str(note["name"]).removeprefix(self._name(SEARCH, "")))
+            products = SEARCH.unpack(note.get("value"))
+            if location.dataset == dataset_id and products is not None:
+                kept.append(offline.Kept(location, float(note.get("at", 0.0)), products))
+        return kept, [product for product in self._local() if product.dataset_id == dataset_id]
+
     def _search_by_name(self, location: Location, *, refresh: bool) -> ById:
         """Find a product without a query: by a name filter if there is one, else in the whole."""
         dataset_id, product_id = location.dataset or "", location.product or ""
@@ -377,7 +438,8 @@ class Catalogue:
                 raise OfflineError(msg) from err
             now = self._clock()
             self._remember(name, now, value)
-            self._notes.listings.put(name, {"at": now, "value": kind.pack(value)})
+            note = {"at": now, "name": name, "value": kind.pack(value)}
+            self._notes.listings.put(name, note)
             return value
 
     def _recall(self, kind: Kind, what: str) -> Any:

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import concurrent.futures
 import contextlib
+import contextvars
 import errno
 import hashlib
 import itertools
 import os
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from io import BufferedReader
 from typing import Any, TypeVar
 
@@ -34,20 +35,60 @@ from hda_fsspec.fetching.gathering import each
 from hda_fsspec.fetching.orders import Orders
 from hda_fsspec.fetching.pump import Pump
 from hda_fsspec.fetching.quota import Quota, QuotaView
+from hda_fsspec.fetching.reporting import Reporter, quietly, waiting_for
 from hda_fsspec.network.broker import Broker
 from hda_fsspec.network.session import Session
 from hda_fsspec.paths.locations import Location
 from hda_fsspec.records import Dataset, Product
 from hda_fsspec.settings import Settings
 from hda_fsspec.usecase.catalogue import Catalogue
+from hda_fsspec.usecase.offline import LOCAL
 
-__all__ = ["Entry", "Listener", "Products", "close_shared_products", "each", "shared_products"]
+__all__ = [
+    "Entry",
+    "Listener",
+    "OrderNeededError",
+    "Products",
+    "close_shared_products",
+    "each",
+    "quietly",
+    "shared_products",
+    "waiting_for",
+    "without_orders",
+]
 
 T = TypeVar("T")
 Listener = Callable[[int, int | None], None]
 
 _LOOKING_THREADS = 16
 _TRIES_TO_OPEN = 5
+
+
+#: Set while something only looks: what is not local is not fetched then.
+_orders_are_forbidden: contextvars.ContextVar[bool] = contextvars.ContextVar(
+    "orders are forbidden", default=False
+)
+
+
+class OrderNeededError(Exception):
+    """A product would have to be fetched, within :func:`without_orders`."""
+
+    def __init__(self, product: Product) -> None:
+        super().__init__(product)
+        self.product = product
+
+    def __str__(self) -> str:
+        return f"{self.product.product_id} is not local"
+
+
+@contextlib.contextmanager
+def without_orders() -> Iterator[None]:
+    """Let every fetch that this thread begins of what is not local end in OrderNeededError."""
+    token = _orders_are_forbidden.set(True)
+    try:
+        yield
+    finally:
+        _orders_are_forbidden.reset(token)
 
 
 class Products:
@@ -77,7 +118,7 @@ class Products:
         self.settings = settings
         self.account = account
         self.cache = Cache(settings.cache_dir, max_bytes=settings.cache_max_bytes)
-        self.catalogue = Catalogue(settings, broker, notes, account)
+        self.catalogue = Catalogue(settings, broker, notes, account, local=self._local_products)
         self._session = session
         self._notes = notes
         self._lengths = notes.lengths
@@ -85,6 +126,11 @@ class Products:
         self._flights: Flights[Entry] = Flights(settings.max_connections)
         self._looking: Flights[Any] = Flights(_LOOKING_THREADS)
         self._tickets = itertools.count()
+        self._reporter = Reporter(
+            self._quota.view,
+            is_shown=settings.progress,
+            begin=lambda steps: self._looking.submit(next(self._tickets), lambda _: steps),
+        )
         halves = Halves(
             broker=broker,
             cache=self.cache,
@@ -95,6 +141,7 @@ class Products:
             quota=self._quota,
             licences=self.catalogue.licences,
             learn=self._lengths.note,
+            report=self._reporter.tell,
             expected=self.size,
             abandon=self._flights.abandon,
         )
@@ -143,7 +190,17 @@ class Products:
         return [product for product in found.values() if location.matches(product.product_id)]
 
     def product(self, location: Location, *, refresh: bool = False) -> Product:
-        """Return the product that a location names; see :meth:`Catalogue.product`."""
+        """Return the product that a location names; see :meth:`Catalogue.product`.
+
+        A local one that no listing tells of is told by its own record: offline, and where no query
+        says what to ask for.
+        """
+        if not refresh and (self.settings.offline or not location.query):
+            known = self.catalogue.recall(location)
+            entry = None if known is not None else self._local_entry(location)
+            if entry is not None:
+                self.catalogue.note_origin(location, LOCAL)
+                return entry.product
         return self.catalogue.product(location, refresh=refresh)
 
     def product_to_open(self, location: Location) -> Product:
@@ -155,11 +212,24 @@ class Products:
         known = self.catalogue.recall(location)
         if known is not None:
             return known
+        entry = self._local_entry(location, touch=True)
+        return self.product(location) if entry is None else entry.product
+
+    def _local_entry(self, location: Location, *, touch: bool = False) -> Entry | None:
         named = Product(
             location.dataset or "", location.product or "", broker=self.settings.endpoint_url
         )
-        entry = self.cache.lookup(named)
-        return self.product(location) if entry is None else entry.product
+        return self.cache.lookup(named, touch=touch)
+
+    def _local_products(self) -> Iterator[Product]:
+        for entry in self.cache.entries():
+            if entry.product.broker != self.settings.endpoint_url:
+                continue
+            named = Location(entry.product.dataset_id, product=entry.product.product_id)
+            # Found by its name as well: the cache may hold what is of no use to these settings.
+            mine = self._local_entry(named)
+            if mine is not None:
+                yield mine.product
 
     def size(self, product: Product) -> int | None:
         """Return the length of a product's file in bytes, None where it is not known.
@@ -211,9 +281,13 @@ class Products:
                 "fetch it."
             )
             return _failed(OfflineError(msg))
-        return self._flights.submit(
+        if _orders_are_forbidden.get():
+            return _failed(OrderNeededError(product))
+        future = self._flights.submit(
             product, lambda flight: self._fetches.steps(product, flight), listener, wanted
         )
+        self._reporter.watch(product, future, wanted)
+        return future
 
     def open(
         self,
@@ -326,7 +400,7 @@ def _failed(error: BaseException) -> concurrent.futures.Future[Any]:
     return future
 
 
-_shared: dict[tuple[Settings, str | None], Products] = {}
+_shared: dict[tuple[Settings, str | None, bool], Products] = {}
 _of_the_parent: list[Products] = []
 _shared_lock = threading.Lock()
 
@@ -334,7 +408,7 @@ _shared_lock = threading.Lock()
 def shared_products(settings: Settings) -> Products:
     """Return the one :class:`Products` of this process for these settings."""
     # The password is no part of equality, but who corrects it must not get the refused login.
-    key = (settings, settings.password)
+    key = (settings, settings.password, settings.progress)
     with _shared_lock:
         found = _shared.get(key)
         if found is None:

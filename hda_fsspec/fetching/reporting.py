@@ -1,0 +1,364 @@
+"""What is said to somebody who waits: for what, since when, how many are left, and the quota.
+
+What to say is decided by a pure function. One reporter watches all fetches of its process with
+some settings, and says it on a terminal or in a notebook, else in the log. A worker, a child
+process or a test writes to the log alone.
+"""
+
+from __future__ import annotations
+
+import concurrent.futures
+import contextlib
+import contextvars
+import dataclasses
+import logging
+import multiprocessing
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from datetime import UTC, datetime
+from typing import Any, Protocol
+
+from hda_fsspec.fetching.flights import Steps
+from hda_fsspec.fetching.quota import QuotaView
+from hda_fsspec.records import Product
+
+logger = logging.getLogger("hda_fsspec")
+
+GRACE_SECONDS = 2.0
+_LOOK_EVERY_SECONDS = 1.0
+_LOG_EVERY_SECONDS = 60.0
+_LONGEST_NAME = 34
+_COLUMNS = 120
+
+_purpose: contextvars.ContextVar[str | None] = contextvars.ContextVar("purpose", default=None)
+_is_quiet: contextvars.ContextVar[bool] = contextvars.ContextVar("is quiet", default=False)
+
+
+@contextlib.contextmanager
+def waiting_for(purpose: str) -> Iterator[None]:
+    """Say of all fetches that this thread begins what they are for."""
+    token = _purpose.set(purpose)
+    try:
+        yield
+    finally:
+        _purpose.reset(token)
+
+
+@contextlib.contextmanager
+def quietly(*, is_so: bool = True) -> Iterator[None]:
+    """Show nothing of all fetches that this thread begins."""
+    token = _is_quiet.set(is_so or _is_quiet.get())
+    try:
+        yield
+    finally:
+        _is_quiet.reset(token)
+
+
+@dataclasses.dataclass
+class Wait:
+    """A product that is waited for.
+
+    Attributes
+    ----------
+    product : Product
+        Which.
+    since : float
+        Seconds since 1970.
+    purpose : str or None
+        What it is for, if that is not plain.
+    wishes : list of callable
+        Each says whether one who asked for it still waits; empty if somebody always does.
+    is_quiet : bool
+        Whether nothing shall be shown of it.
+    received, size : int or None
+        Bytes of its file: how many are here, and how many there are.
+    """
+
+    product: Product
+    since: float
+    purpose: str | None = None
+    wishes: list[Callable[[], bool]] = dataclasses.field(default_factory=list)
+    is_quiet: bool = False
+    received: int | None = None
+    size: int | None = None
+
+    @property
+    def is_wanted(self) -> bool:
+        """Whether anybody waits for it still."""
+        return not self.wishes or any(wish() for wish in self.wishes)
+
+
+def what_to_say(
+    waits: Sequence[Wait],
+    now: float,
+    quota: QuotaView,
+    *,
+    finished: int = 0,
+    longest_name: int | None = None,
+) -> str | None:
+    """Return one line about products that are waited for; None while it is too early for one.
+
+    Parameters
+    ----------
+    waits : sequence of Wait
+        What is waited for, in the order in which it was asked for.
+    now : float
+        Seconds since 1970.
+    quota : QuotaView
+        How the quota stands.
+    finished : int
+        How many products came since the waiting began.
+    longest_name : int, optional
+        To how many characters names are shortened, so that a line has room for the rest.
+    """
+    if not waits or now - waits[0].since < GRACE_SECONDS:
+        return None
+    first = waits[0]
+    what = f"waiting for {_shortened(first.product.product_id, longest_name)}"
+    if first.purpose is not None:
+        what += f" ({_shortened(first.purpose, longest_name)})"
+    if len(waits) > 1:
+        what += f" and {len(waits) - 1} more"
+    parts = [f"{what} since {_clock_time(first.since)} ({_duration(now - first.since)})"]
+    if len(waits) + finished > 1:
+        parts.append(f"{len(waits)} of {len(waits) + finished} left")
+    arriving = [wait for wait in waits if wait.received is not None]
+    if arriving:
+        received = sum(wait.received or 0 for wait in arriving)
+        sizes = [wait.size for wait in arriving]
+        total = "" if None in sizes else f" of {_megabytes(sum(filter(None, sizes)))}"
+        parts.append(f"downloading {len(arriving)}: {_megabytes(received)}{total} MB")
+    if quota.closed_until is not None and quota.closed_until > now:
+        parts.append(f"order quota used up until {_clock_time(quota.closed_until)}")
+    elif quota.left is not None and quota.limit is not None:
+        parts.append(f"{quota.left} of {quota.limit} orders an hour left")
+    return "hda: " + "; ".join(parts)
+
+
+def _shortened(text: str, longest: int | None) -> str:
+    """Return a text without its middle if it is too long: what differs is at both ends.
+
+    >>> _shortened("S3A_OL_2_WFR____20240501T095858.SEN3", 16)
+    'S3A_OL_2…58.SEN3'
+    """
+    if longest is None or len(text) <= longest:
+        return text
+    end = (longest - 1) // 2
+    return f"{text[: longest - 1 - end]}…{text[-end:]}"
+
+
+def _clock_time(seconds: float) -> str:
+    return f"{datetime.fromtimestamp(seconds, UTC).astimezone():%H:%M:%S}"
+
+
+def _duration(seconds: float) -> str:
+    minutes, left = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{left:02}"
+
+
+def _megabytes(count: int) -> str:
+    return f"{count / 1e6:.1f}"
+
+
+class Screen(Protocol):
+    """Where one line can be shown, changed and taken away."""
+
+    def show(self, text: str | None) -> None:
+        """Show a line in place of the one before; None for none."""
+
+
+class Line:
+    """The line on standard error, drawn by tqdm, so that it stands well beside other bars."""
+
+    def __init__(self) -> None:
+        self._bar: Any = None
+
+    def show(self, text: str | None) -> None:
+        """Show a line in place of the one before; None for none."""
+        if text is None:
+            if self._bar is not None:
+                self._bar.close()
+            self._bar = None
+            return
+        if self._bar is None:
+            from tqdm import tqdm
+
+            self._bar = tqdm(
+                bar_format="{desc}", leave=False, file=sys.stderr, ncols=_columns(), desc=text
+            )
+        self._bar.ncols = _columns()
+        self._bar.set_description_str(text)
+
+
+def _columns() -> int:
+    """Return how wide the terminal is now; some terminals, and notebooks, do not tell."""
+    try:
+        return os.get_terminal_size(sys.stderr.fileno()).columns or _COLUMNS
+    except (OSError, ValueError, AttributeError):
+        return _COLUMNS
+
+
+def somebody_looks() -> bool:
+    """Whether standard error of this process is a terminal or a notebook in front of somebody."""
+    if multiprocessing.parent_process() is not None or "pytest" in sys.modules or _is_worker():
+        return False
+    return _is_notebook() or (sys.stderr is not None and sys.stderr.isatty())
+
+
+def _is_worker() -> bool:
+    """Whether this process is a worker of Dask and nothing else; a client's process is not."""
+    distributed = sys.modules.get("distributed")
+    workers = getattr(getattr(distributed, "Worker", None), "_instances", ())
+    clients = getattr(getattr(distributed, "Client", None), "_instances", ())
+    return bool(workers) and not clients
+
+
+def _is_notebook() -> bool:
+    get_ipython = getattr(sys.modules.get("IPython"), "get_ipython", None)
+    shell = None if get_ipython is None else get_ipython()
+    return shell is not None and "IPKernelApp" in shell.config
+
+
+class Reporter:
+    """Watches fetches, and says what is waited for; for several threads.
+
+    Parameters
+    ----------
+    quota : callable
+        Returns how the quota stands.
+    is_shown : bool
+        Whether anything may be shown at all.
+    screen : Screen
+        Where to show it.
+    looks : callable
+        Says whether somebody looks there; else the log is told.
+    clock : callable
+        Seconds since 1970.
+    begin : callable
+        Has the steps that it is given run, when there is something to wait for.
+    """
+
+    def __init__(
+        self,
+        quota: Callable[[], QuotaView],
+        *,
+        is_shown: bool = True,
+        screen: Screen | None = None,
+        looks: Callable[[], bool] = somebody_looks,
+        clock: Callable[[], float] = time.time,
+        begin: Callable[[Steps[None]], object] = lambda _: None,
+    ) -> None:
+        self._quota = quota
+        self._is_shown = is_shown
+        self._screen = screen or Line()
+        self._looks = looks
+        self._clock = clock
+        self._begin = begin
+        # Of what is watched, and of what is said: a slow terminal must hold no fetch.
+        self._lock = threading.Lock()
+        self._saying = threading.Lock()
+        self._waits: dict[Product, Wait] = {}
+        self._finished = 0
+        self._has_begun = False
+        self._is_showing = False
+        self._logged_at: float | None = None
+
+    def watch(
+        self,
+        product: Product,
+        fetch: concurrent.futures.Future[Any],
+        wanted: Callable[[], bool] | None = None,
+    ) -> None:
+        """Watch a fetch until it ends, or until nobody waits for it any more."""
+        with self._lock:
+            wait = self._waits.get(product)
+            is_new = wait is None
+            if wait is None:
+                quiet = _is_quiet.get()
+                wait = Wait(product, self._clock(), _purpose.get(), is_quiet=quiet)
+                wait.wishes = [] if wanted is None else [wanted]
+                self._waits[product] = wait
+            else:
+                if not wait.is_wanted:  # any more: this is another wait
+                    wait.since = self._clock()
+                if wanted is None:
+                    wait.wishes = []
+                elif wait.wishes:
+                    wait.wishes.append(wanted)
+            begins, self._has_begun = not self._has_begun, True
+        if is_new:
+            fetch.add_done_callback(lambda _: self._end(product))
+        if begins:
+            self._begin(self._steps())
+
+    def tell(self, product: Product, received: int, size: int | None) -> None:
+        """Take note of how much of a file is here."""
+        wait = self._waits.get(product)
+        if wait is not None:
+            wait.received, wait.size = received, size
+
+    def look(self) -> float | None:
+        """Say what is to be said now; return in how many seconds to look again, None for never."""
+        with self._saying:
+            now = self._clock()
+            with self._lock:
+                waits = [wait for wait in self._waits.values() if wait.is_wanted]
+                finished = self._finished
+                if not waits:
+                    self._logged_at = None
+            is_early = not waits or now - waits[0].since < GRACE_SECONDS
+            loud = [wait for wait in waits if not wait.is_quiet] if self._is_shown else []
+            if not is_early and loud and self._looks():
+                self._show(
+                    what_to_say(
+                        loud, now, self._quota(), finished=finished, longest_name=_LONGEST_NAME
+                    )
+                )
+            else:
+                self._show(None)
+                if not is_early:
+                    self._log(waits, now, finished)
+            if not waits:
+                return None
+            early = GRACE_SECONDS - (now - waits[0].since)
+            return early if early > 0 else _LOOK_EVERY_SECONDS
+
+    def _show(self, text: str | None) -> None:
+        if text is None and not self._is_showing:
+            return
+        self._is_showing = text is not None
+        try:
+            self._screen.show(text)
+        except (OSError, ValueError) as err:
+            # The terminal is gone; what is fetched has nothing to do with it.
+            logger.debug("Cannot show what is waited for: %s", err)
+            self._is_shown = self._is_showing = False
+
+    def _log(self, waits: Sequence[Wait], now: float, finished: int) -> None:
+        if self._logged_at is not None and now - self._logged_at < _LOG_EVERY_SECONDS:
+            return
+        self._logged_at = now
+        logger.info("%s", what_to_say(waits, now, self._quota(), finished=finished))
+
+    def _end(self, product: Product) -> None:
+        with self._lock:
+            self._waits.pop(product, None)
+            self._finished = self._finished + 1 if self._waits else 0
+            is_over = not self._waits
+        if self._is_showing and is_over:
+            self.look()
+
+    def _steps(self) -> Steps[None]:
+        """Look now and then, as long as there is something to wait for."""
+        while True:
+            seconds = self.look()
+            with self._lock:
+                if not self._waits:
+                    self._has_begun = False
+                    return
+            # Nobody wants what is under way: it may be wanted again.
+            yield _LOOK_EVERY_SECONDS if seconds is None else seconds
