@@ -15,6 +15,7 @@ from hda_fsspec import HDAFileSystem
 from hda_fsspec.cli import main
 from hda_fsspec.disk.cache import Cache
 from hda_fsspec.disk.notes import Notes
+from hda_fsspec.errors import OfflineError
 from hda_fsspec.records import Product
 
 Run = Callable[..., tuple[int, list[str], str]]
@@ -23,8 +24,10 @@ Run = Callable[..., tuple[int, list[str], str]]
 @pytest.fixture
 def run(bench: Any, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Run:
     """Run ``cache`` with some words, in a cache that holds five products."""
-    fs = bench.filesystem(bench.start(5))
+    emulator = bench.start(5)
+    fs = bench.filesystem(emulator)
     fs.prefetch(bench.query)
+    monkeypatch.setenv("HDA_ENDPOINT_URL", emulator.url)
     monkeypatch.setenv("HDA_CACHE_DIR", str(bench.cache_dir))
 
     def call(*words: str) -> tuple[int, list[str], str]:
@@ -56,6 +59,23 @@ def test_ls_shows_the_last_used_first(bench: Any, run: Run) -> None:
     assert path == f"hda://{bench.dataset}/{bench.product_id(3)}"
     assert HDAFileSystem(offline=True).cat(path) == bench.body(3)
     assert main(["--offline", "info", path]) == 0
+
+
+def test_ls_shows_whose_products_are_of_another_broker(
+    bench: Any, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the settings as they are such a path does not open, so it is said what it takes."""
+    address = os.environ["HDA_ENDPOINT_URL"]
+    monkeypatch.delenv("HDA_ENDPOINT_URL")
+
+    _, lines, _ = run("ls")
+
+    assert lines[0].split()[-2:] == ["PATH", "HDA_ENDPOINT_URL"]
+    path, broker = lines[1].split()[-2:]
+    assert broker == address
+    with pytest.raises(OfflineError):
+        HDAFileSystem(offline=True).cat(path)
+    assert HDAFileSystem(offline=True, endpoint_url=broker).size(path) == 2000
 
 
 def test_ls_and_du_of_no_cache_make_none(bench: Any, run: Run) -> None:

@@ -25,21 +25,29 @@ def _cache(args: argparse.Namespace) -> Cache:
 
 
 def ls(args: argparse.Namespace) -> None:
-    """List the products in the cache, the one that was used last first."""
+    """List the products in the cache, the one that was used last first.
+
+    Paths open with the broker that their products are of; where that is another one than the
+    settings name, it is shown.
+    """
     cache = _cache(args)
+    mine = resolve_settings(args).endpoint_url
     entries = sorted(cache.entries(), key=lambda entry: entry.used_at, reverse=True)
     if not entries:
         remark(f"no products in {cache.root}")
         return
+    others = any(entry.product.broker != mine for entry in entries)
     rows = [
         (
             human_bytes(entry.size),
             local_time(entry.used_at),
             Location(entry.product.dataset_id, product=entry.product.product_id).path,
+            *([entry.product.broker] if others else []),
         )
         for entry in entries
     ]
-    say_table([("SIZE", "LAST USED", "PATH"), *rows], right=[0])
+    head = ("SIZE", "LAST USED", "PATH", *(["HDA_ENDPOINT_URL"] if others else []))
+    say_table([head, *rows], right=[0])
 
 
 def du(args: argparse.Namespace) -> None:

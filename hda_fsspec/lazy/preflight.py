@@ -5,7 +5,7 @@ from __future__ import annotations
 import collections
 from collections.abc import Callable, Sequence
 
-from hda_fsspec.errors import ConfigurationError, QueryError, note_once
+from hda_fsspec.errors import ConfigurationError, ProductMismatchError, QueryError, note_once
 from hda_fsspec.lazy.footprints import elsewhere
 from hda_fsspec.paths.locations import Location
 from hda_fsspec.reading.options import OpenOptions
@@ -13,6 +13,14 @@ from hda_fsspec.reading.requirements import check_installed
 from hda_fsspec.records import Product
 
 _SHOWN = 3
+
+
+class AmbiguousTimesError(QueryError, ProductMismatchError):
+    """The catalogue shows several products of a query at the same times.
+
+    They may be versions, bands or tiles, of which the query is to be narrowed to one; or products
+    whose own times differ, so that they do not fit what the catalogue shows of them.
+    """
 
 
 def check_before_ordering(
@@ -42,7 +50,7 @@ def check_before_ordering(
     ------
     ConfigurationError
         A package, or an engine of xarray, is not installed.
-    QueryError
+    AmbiguousTimesError
         The catalogue tells the same times of several products.
     """
     try:
@@ -87,4 +95,4 @@ def _refuse_twins(
             f"times inside the products differ, scan=True reads the headers of all {len(found)} "
             "first, and orders what is not local; or name a concat_dim that is no time."
         )
-        raise QueryError(msg, key="on_overlap")
+        raise AmbiguousTimesError(msg, key="on_overlap")
