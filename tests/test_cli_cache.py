@@ -75,7 +75,7 @@ def test_ls_shows_whose_products_are_of_another_broker(
     assert broker == address
     with pytest.raises(OfflineError):
         HDAFileSystem(offline=True).cat(path)
-    assert HDAFileSystem(offline=True, endpoint_url=broker).size(path) == 2000
+    assert HDAFileSystem(offline=True, endpoint_url=broker).size(path) == len(bench.body())
 
 
 def test_ls_and_du_of_no_cache_make_none(bench: Any, run: Run) -> None:
