@@ -8,6 +8,7 @@ anything is opened, so what takes time to import is imported when this engine is
 from __future__ import annotations
 
 import contextlib
+import numbers
 import os
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
@@ -152,7 +153,7 @@ concat_characters, decode_coords
             concat_variables=_names(concat_variables),
             on_missing=on_missing,
             on_overlap=on_overlap,
-            grid_tolerance=grid_tolerance,
+            grid_tolerance=None if grid_tolerance is None else float(grid_tolerance),
             product_coord=product_coord,
         )
         with _told("all headers of" if scan else "the template of", location):
@@ -241,9 +242,11 @@ def _check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
         raise QueryError(msg, key=name)
 
 
-def _check_tolerance(value: float | None) -> None:
-    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    if value is not None and not (is_number and 0 <= value < float("inf")):
+def _check_tolerance(value: object) -> None:
+    # numpy's numbers are numbers, too; Python's booleans would be.
+    is_number = isinstance(value, numbers.Real) and not isinstance(value, bool)
+    number = float(str(value)) if is_number else -1.0
+    if value is not None and not 0 <= number < float("inf"):
         msg = f"grid_tolerance is a number of 0 or more, in the units of the grid, not {value!r}."
         raise QueryError(msg, key="grid_tolerance")
 

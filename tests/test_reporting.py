@@ -221,32 +221,24 @@ def test_nobody_looks_at_a_test_nor_at_a_worker(monkeypatch: pytest.MonkeyPatch)
     terminal.isatty = lambda: True  # type: ignore[method-assign]
     monkeypatch.setattr(sys, "stderr", terminal)
     assert not somebody_looks()
+    assert somebody_looks({})
 
-    monkeypatch.delitem(sys.modules, "pytest")
-    monkeypatch.delitem(sys.modules, "distributed", raising=False)
-    assert somebody_looks()
+    worker, client = types.SimpleNamespace(_instances={1}), types.SimpleNamespace(_instances=set())
+    cluster = {"distributed": types.SimpleNamespace(Worker=worker, Client=client)}
+    assert not somebody_looks(cluster)
+    client._instances.add(2)
+    assert somebody_looks(cluster)
 
-    package = types.ModuleType("distributed")
-    package.Worker = types.SimpleNamespace(_instances={1})  # type: ignore[attr-defined]
-    package.Client = types.SimpleNamespace(_instances=set())  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "distributed", package)
-    assert not somebody_looks()
-    package.Client._instances.add(2)
-    assert somebody_looks()
-
-    monkeypatch.setattr("multiprocessing.parent_process", object)
-    assert not somebody_looks()
-    monkeypatch.undo()
-
-    monkeypatch.delitem(sys.modules, "pytest")
+    with monkeypatch.context() as child:
+        child.setattr("multiprocessing.parent_process", object)
+        assert not somebody_looks({})
     monkeypatch.setattr(sys, "stderr", io.StringIO())
-    assert not somebody_looks()
+    assert not somebody_looks({})
     monkeypatch.setattr(sys, "stderr", None)
-    assert not somebody_looks()
+    assert not somebody_looks({})
     shell = types.SimpleNamespace(config={"IPKernelApp": {}})
     notebook = types.SimpleNamespace(get_ipython=lambda: shell)
-    monkeypatch.setitem(sys.modules, "IPython", notebook)
-    assert somebody_looks()
+    assert somebody_looks({"IPython": notebook})
 
 
 def test_the_names_by_which_a_worker_is_known_exist() -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import xarray as xr
-from daily_products import name, product, serve
+from daily_products import HOUR, name, product, serve
 
 from hda_fsspec.errors import ProductMismatchError, QueryError
 
@@ -205,3 +205,73 @@ def test_nothing_advises_a_scan_that_was_given(stacks: Any) -> None:
     with pytest.raises(ProductMismatchError) as caught:
         stacks.open(scan=True)
     assert "scan=True" not in str(caught.value)
+
+
+@pytest.mark.parametrize("narrow", [1, 2])
+@pytest.mark.parametrize("scan", [False, True])
+def test_whichever_product_has_coordinates_of_four_bytes(
+    stacks: Any, narrow: int, scan: bool
+) -> None:
+    """The tolerance lets it pass, and the error tells by how much, as template or as another."""
+    made = {day: _grid(day, LAT.astype("f4") if day == narrow else LAT) for day in (1, 2, 3)}
+    serve(stacks, made)
+
+    with pytest.raises(ProductMismatchError, match=r"'lat' .*by up to .*noise of float"):
+        stacks.open(scan=scan).load()
+    found = stacks.open(scan=scan, grid_tolerance=np.float32(1e-6)).load()
+    assert found["v"][:, 0].to_numpy().tolist() == [1, 2, 3]
+
+
+@pytest.mark.parametrize("scan", [False, True])
+@pytest.mark.parametrize(("away", "told"), [(1e-8, "noise"), (1.0, "another grid")])
+def test_curved_coordinates_tell_by_how_much(
+    stacks: Any, away: float, told: str, scan: bool
+) -> None:
+    """Coordinates of two dimensions, and others that are no index, are judged like an index."""
+    lat = np.linspace(0.0, 1.0, 12).reshape(3, 4)
+
+    def curved(day: int) -> xr.Dataset:
+        ds = product(day).drop_dims("x").assign(v=(("time", "j", "i"), np.zeros((1, 3, 4)) + day))
+        return ds.assign_coords(lat=(("j", "i"), lat + away * (day == 2)))
+
+    serve(stacks, {day: curved(day) for day in (1, 2)})
+
+    with pytest.raises(ProductMismatchError, match=f"'lat' .*by up to .*{told}"):
+        stacks.open(scan=scan).load()
+
+
+def test_bounds_and_single_coordinates_have_the_tolerance_of_the_grid(stacks: Any) -> None:
+    """The bounds of a coordinate are as far apart as it is itself; a height is one, too."""
+
+    def bounded(day: int, noise: float) -> xr.Dataset:
+        ds = _grid(day, LAT + noise).assign_coords(height=2.0 + noise)
+        ds["lat"].attrs["bounds"] = "lat_bnds"
+        return ds.assign(lat_bnds=(("lat", "nv"), np.stack([LAT - 0.05, LAT + 0.05], 1) + noise))
+
+    serve(stacks, {1: bounded(1, 0), 2: bounded(2, 1e-9)})
+
+    for scan in (False, True):
+        assert stacks.open(scan=scan, grid_tolerance=1e-8).load().sizes["time"] == 2
+    with pytest.raises(ProductMismatchError, match="grid_tolerance"):
+        stacks.open().load()
+
+
+@pytest.mark.filterwarnings("ignore:.*use_cftime:FutureWarning")
+@pytest.mark.filterwarnings("ignore:.*use_cftime:DeprecationWarning")
+def test_calendars_of_other_names_are_the_same(stacks: Any) -> None:
+    """The Gregorian calendar is the standard one; others are told without what was given."""
+    made = {}
+    for day, calendar in ((1, "standard"), (2, "gregorian"), (3, "noleap")):
+        attrs = {"units": "hours since 2000-01-01", "calendar": calendar}
+        ds = product(day).drop_vars("time")
+        hours = (np.datetime64(f"2024-05-{day:02}T12") - np.datetime64("2000-01-01T00")) / HOUR
+        hours -= 24 * 7 * (calendar == "noleap")
+        made[day] = ds.assign_coords(time=("time", [int(hours)], attrs))
+    serve(stacks, made)
+    cftime = xr.coders.CFDatetimeCoder(use_cftime=True)
+
+    same = f"hda://{stacks.dataset}/p_2024050[12]*"
+    assert stacks.open(same, decode_times=cftime).load().sizes["time"] == 2
+    with pytest.raises(ProductMismatchError, match="calendar") as caught:
+        stacks.open(decode_times=cftime).load()
+    assert "use_cftime" not in str(caught.value)

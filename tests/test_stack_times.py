@@ -12,7 +12,8 @@ import pytest
 import xarray as xr
 from daily_products import DAY, HOUR, name, product, serve
 
-from hda_fsspec.errors import ProductMismatchError, QueryError
+from hda_fsspec.emulator import Fault
+from hda_fsspec.errors import OrderError, ProductMismatchError, QueryError
 
 
 def _whole_days(rounding: Callable[[np.ndarray], np.ndarray], month: int) -> xr.Dataset:
@@ -371,3 +372,62 @@ def test_grib_files_of_one_step(stacks: Any, cases: Path, given: Any, scan: bool
     np.testing.assert_array_equal(
         found["valid_time"], [part["valid_time"].values for part in parts]
     )
+
+
+def _steps(first: int, run: int) -> xr.Dataset:
+    """Return four steps of a run, whose valid times lie along the steps."""
+    time = np.datetime64(f"2024-05-{run:02}", "ns")
+    steps = (first + np.arange(4) * 6) * HOUR
+    ds = xr.Dataset(
+        {"v": ("step", 100.0 * run + first + np.arange(4) * 6)},
+        coords={"time": time, "step": steps, "valid_time": ("step", time + steps)},
+    )
+    ds["time"].attrs["standard_name"] = "forecast_reference_time"
+    ds["valid_time"].attrs["standard_name"] = "time"
+    ds["step"].encoding = {"units": "hours", "dtype": "i4"}
+    for key in ("time", "valid_time"):
+        ds[key].encoding = {"units": "seconds since 1970-01-01", "dtype": "i8"}
+    return ds
+
+
+@pytest.mark.parametrize("scan", [False, True])
+@pytest.mark.parametrize(
+    ("runs", "dim"),
+    [([(0, 1), (0, 2), (0, 3)], "time"), ([(0, 1), (24, 1), (48, 1)], "step")],
+    ids=["a run a file", "a run in parts"],
+)
+def test_runs_of_several_steps(
+    stacks: Any, runs: list[tuple[int, int]], dim: str, scan: bool
+) -> None:
+    """A run a file is stacked by its start, and the parts of one run along its steps."""
+    made = {f"m_{run}_{first:02}.nc": _steps(first, run) for first, run in runs}
+    stacks.serve(made, fields={"startdate": _at_valid_time, "enddate": _at_valid_time})
+
+    found = stacks.open(scan=scan, chunks={}, decode_timedelta=True)
+
+    assert stacks.emulator.orders <= (3 if scan else 2)
+    parts = [xr.load_dataset(stacks.folder / key, decode_timedelta=True) for key in made]
+    wanted = xr.concat(parts, dim, coords="different", compat="equals", join="outer")
+    xr.testing.assert_equal(found.load(), wanted.transpose(*found.sizes))
+    assert found["valid_time"].dims == ((dim, "step") if dim == "time" else ("step",))
+
+
+def test_two_of_three_runs_that_cannot_be_told_apart(stacks: Any) -> None:
+    """Also behind a longer product that covers both, it is not decided by chance."""
+    made = {"a_20240501.nc": _run(1, 6), "b_20240502.nc": _run(2, 2), "c_20240502.nc": _run(2, 2)}
+    stacks.serve(made)
+
+    with pytest.raises(QueryError, match=r"b_20240502.nc and c_20240502.nc .*does not tell which"):
+        stacks.open(on_overlap="latest", scan=True)
+
+
+def test_a_deciding_product_that_cannot_be_had(stacks: Any) -> None:
+    """Where the second product was to decide, it is said how to do without it."""
+    made = {f"m_2021{m:02}.nc": _whole_days(np.round, m) for m in range(1, 8)}
+    stacks.serve(made, profile="month")
+    for key in list(made)[1:]:
+        stacks.emulator.fault(Fault("order-failed", product_id=key, times=None))
+
+    with pytest.raises(OrderError) as caught:
+        stacks.open(on_missing="nan")
+    assert "scan=True" in " ".join(caught.value.__notes__)

@@ -290,3 +290,44 @@ def test_a_product_that_is_fetched_again_means_the_same(stacks: Any) -> None:
 
     with pytest.raises(ProductMismatchError, match="another one than when it was opened"):
         found["flag"].load()
+
+
+@pytest.mark.parametrize("scan", [False, True])
+@pytest.mark.parametrize("first", ["duration", "number"])
+def test_numbers_are_no_durations(stacks: Any, first: str, scan: bool) -> None:
+    """Six without a unit is not six nanoseconds, though numpy would say so."""
+    lag = {"duration": np.array([6], "m8[h]").astype("m8[ns]"), "number": np.array([6], "i8")}
+    second = "number" if first == "duration" else "duration"
+    made = {day: product(day, lag=("time", lag[second if day == 2 else first])) for day in (1, 2)}
+    serve(stacks, made)
+
+    with pytest.raises(ProductMismatchError, match=f"{name(2)} .*'lag' is of dtype"):
+        stacks.open(scan=scan, decode_timedelta=True).load()
+
+
+def test_names_tell_the_dtype(stacks: Any) -> None:
+    """What was opened with all headers known is another array where its dtype is another."""
+    import dask
+
+    made = {1: product(1, q=("time", np.array([0.5], "f4")))}
+    made |= {day: product(day, q=("time", np.array([day + 0.1], "f8"))) for day in (2, 3)}
+    serve(stacks, made)
+    narrow, wide = stacks.open(chunks={}), stacks.open(chunks={}, scan=True)
+
+    assert (narrow["q"].dtype, wide["q"].dtype) == (np.float32, np.float64)
+    assert narrow["q"].data.name != wide["q"].data.name
+    both = dask.compute(narrow["q"][0], wide["q"])  # type: ignore[attr-defined, no-untyped-call]
+    assert [array.dtype for array in both] == [np.float32, np.float64]
+    assert both[1].to_numpy().tolist() == [0.5, 2.1, 3.1]
+
+
+def test_a_static_variable_that_comes_late_is_told(stacks: Any) -> None:
+    """What does not lie along time is taken from those that have it, with the one warning."""
+    made = {day: product(day) for day in (1, 2, 3)}
+    made[2] = product(2, mask=("x", np.array([1, 0, 1], "i1")))
+    serve(stacks, made)
+
+    with pytest.warns(UserWarning, match=r"'mask' in 2 of 3 .*taken from the others") as told:
+        found = stacks.open(scan=True)
+    assert len(told) == 1
+    assert found["mask"].to_numpy().tolist() == [1, 0, 1]

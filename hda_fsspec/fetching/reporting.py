@@ -17,7 +17,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
@@ -202,23 +202,27 @@ def _columns() -> int:
         return _COLUMNS
 
 
-def somebody_looks() -> bool:
-    """Whether standard error of this process is a terminal or a notebook in front of somebody."""
-    if multiprocessing.parent_process() is not None or "pytest" in sys.modules or _is_worker():
+def somebody_looks(modules: Mapping[str, Any] = sys.modules) -> bool:
+    """Whether standard error of this process is a terminal or a notebook in front of somebody.
+
+    What runs here is told by which modules are loaded.
+    """
+    is_child = multiprocessing.parent_process() is not None
+    if is_child or "pytest" in modules or _is_worker(modules):
         return False
-    return _is_notebook() or (sys.stderr is not None and sys.stderr.isatty())
+    return _is_notebook(modules) or (sys.stderr is not None and sys.stderr.isatty())
 
 
-def _is_worker() -> bool:
+def _is_worker(modules: Mapping[str, Any]) -> bool:
     """Whether this process is a worker of Dask and nothing else; a client's process is not."""
-    distributed = sys.modules.get("distributed")
+    distributed = modules.get("distributed")
     workers = getattr(getattr(distributed, "Worker", None), "_instances", ())
     clients = getattr(getattr(distributed, "Client", None), "_instances", ())
     return bool(workers) and not clients
 
 
-def _is_notebook() -> bool:
-    get_ipython = getattr(sys.modules.get("IPython"), "get_ipython", None)
+def _is_notebook(modules: Mapping[str, Any]) -> bool:
+    get_ipython = getattr(modules.get("IPython"), "get_ipython", None)
     shell = None if get_ipython is None else get_ipython()
     return shell is not None and "IPKernelApp" in shell.config
 

@@ -6,6 +6,7 @@ Headers outlive their files in the cache, so that the second opening of a query 
 from __future__ import annotations
 
 import concurrent.futures
+import dataclasses
 import hashlib
 import logging
 from collections.abc import Callable, Collection, Sequence
@@ -17,7 +18,7 @@ from hda_fsspec.errors import CANNOT_BE_HAD
 from hda_fsspec.lazy import headers, opened
 from hda_fsspec.lazy.filemarks import FileMark, file_mark
 from hda_fsspec.lazy.headers import Header, KeptHeader
-from hda_fsspec.lazy.layouts import Layout, differing_times, find_layout
+from hda_fsspec.lazy.layouts import Layout, differing_times, find_layout, grid_names, loose_times
 from hda_fsspec.lazy.recipes import Source
 from hda_fsspec.lazy.unions import unite
 from hda_fsspec.reading.opening import OpenOptions
@@ -162,6 +163,13 @@ class KnownHeaders:
         if self.known:
             self.layout = self._find_layout(self.known[min(self.known)])
 
+    def with_grids(self, number: int, header: Header) -> Header:
+        """Return the header of a product with the values of its grid, if they are at hand."""
+        layout = self.layout
+        if layout is None:
+            return header
+        return with_grids(self._source, self.mark, layout, number, header)
+
     @property
     def is_complete(self) -> bool:
         """Whether the headers of all products are known that can be had."""
@@ -187,8 +195,32 @@ def filled_for(
     """Return the header of an open product with the values that a layout needs."""
     compared, keep = layout.compared(bare), layout.kept(bare)
     if keep_grids:
-        keep |= {name for name in compared if bare.variables[name].is_coordinate}
-    return bare.filled(dataset, keep=keep, digest=compared)
+        keep |= compared & grid_names(bare)
+    # Whether other times differ is looked at anew with each header, stacked or not.
+    return bare.filled(dataset, keep=keep, digest=compared | loose_times(bare))
+
+
+def with_grids(source: Source, mark: str, layout: Layout, number: int, header: Header) -> Header:
+    """Return the header of a product with the values of its grid, as far as they are at hand.
+
+    They are read of its file, if that is local, or are those that were kept; nothing is ordered.
+    """
+    entry = shared_products(source.settings).cache.lookup(source.pieces[number], touch=False)
+    kept = kept_header(source, mark, number)
+    full = None if kept is None else kept.header
+    if entry is not None:
+
+        def work(dataset: xr.Dataset, _: FileMark) -> Header:
+            return filled_for(layout, Header.of(dataset), dataset, keep_grids=True)
+
+        full = opened.use(source, number, work, entry=entry)
+    if full is None:
+        return header
+    variables = {
+        name: full.variables.get(name, mine) if mine.values is None else mine
+        for name, mine in header.variables.items()
+    }
+    return dataclasses.replace(header, variables=variables)
 
 
 def keep_header(source: Source, mark: str, number: int, kept: KeptHeader) -> None:

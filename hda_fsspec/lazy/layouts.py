@@ -107,11 +107,36 @@ def scalar_times(header: Header) -> set[str]:
     }
 
 
+def loose_times(header: Header) -> set[str]:
+    """Return the times and durations of a product that are coordinates, and no index."""
+    scalars = scalar_times(header)
+    return scalars | {
+        name
+        for name, v in header.variables.items()
+        if v.is_coordinate and v.dims and v.dims != (name,) and _is_time(v)
+    }
+
+
+def grid_names(header: Header) -> set[str]:
+    """Return the coordinates of a product, and the bounds of these."""
+    names = {name for name, v in header.variables.items() if v.is_coordinate}
+    for name in tuple(names):
+        variable = header.variables[name]
+        bounds = variable.attrs.get("bounds", variable.encoding.get("bounds"))
+        if isinstance(bounds, str) and bounds in header.variables:
+            names.add(bounds)
+    return names
+
+
 def differing_times(headers: Collection[Header]) -> set[str]:
-    """Return the times of products that are single values, and not the same in all of them."""
+    """Return the times of products that are known not to be the same in all of them.
+
+    Times and durations that are an index are among them, single values, and other coordinates.
+    """
     digests: dict[str, set[str]] = {}
     for header in headers:
-        for name in scalar_times(header):
+        indexes = {n for n, v in header.variables.items() if v.dims == (n,) and _is_time(v)}
+        for name in loose_times(header) | indexes:
             digest = header.variables[name].digest
             if digest is not None:
                 digests.setdefault(name, set()).add(digest)
@@ -136,8 +161,8 @@ def find_layout(
     concat_variables : collection of str
         Variables to stack although they lack the dimension.
     differing : collection of str
-        Times of single values that are known to differ between products: one of them is the
-        dimension if products have none, and all others are stacked too.
+        Times that are known to differ between products: one of them is the dimension if products
+        have no time dimension, and all others but indexes are stacked too.
 
     Raises
     ------
@@ -145,8 +170,8 @@ def find_layout(
         A name in ``concat_variables`` is no variable, or an index; or the dimension has the name
         of a variable that cannot be its coordinate.
     """
-    scalar = _scalar_time(header, differing)
-    dim = concat_dim or _time_dim(header) or scalar or _free_name(header)
+    known = (_time_dim(header), _duration_dim(header, differing), _scalar_time(header, differing))
+    dim = concat_dim or next(filter(None, known), None) or _free_name(header)
     _refuse(header, dim, concat_variables)
     is_new = dim not in header.sizes
     variable = header.variables.get(dim)
@@ -156,7 +181,8 @@ def find_layout(
         stacked = [n for n, v in header.variables.items() if not v.is_coordinate]
     else:
         stacked = [n for n, v in header.variables.items() if dim in v.dims and n != dim]
-    more = [*concat_variables, *sorted(set(differing) & header.variables.keys())]
+    loose = loose_times(header) & set(differing)
+    more = [*concat_variables, *sorted(loose)]
     stacked += [name for name in dict.fromkeys(more) if name not in stacked and name != dim]
     one_step = is_new or header.sizes[dim] == 1
     return Layout(
@@ -226,6 +252,18 @@ def _time_dim(header: Header) -> str | None:
     if found:
         return min(found, key=lambda item: _rank(*item))[0]
     return next((name for name in _TIME_NAMES if name in header.sizes), None)
+
+
+def _duration_dim(header: Header, differing: Collection[str]) -> str | None:
+    """Return the steps of a run that products share, each with a part of them."""
+    if any(name in differing for name in scalar_times(header)):
+        return None
+    steps = [
+        name
+        for name, v in header.variables.items()
+        if v.dims == (name,) and v.dtype.kind == "m" and name in differing
+    ]
+    return steps[0] if steps else None
 
 
 def _free_name(header: Header) -> str:

@@ -13,7 +13,7 @@ import numpy as np
 
 from hda_fsspec.errors import ProductMismatchError
 from hda_fsspec.lazy.headers import Header, VariableHeader
-from hda_fsspec.lazy.layouts import Layout
+from hda_fsspec.lazy.layouts import Layout, grid_names
 from hda_fsspec.reading.meaning import GRID_MAPPING, PACKING, different_meaning
 
 _KIND_STEP = "Narrow the query to products of one kind."
@@ -142,6 +142,7 @@ class _Checker:
         self.layout = layout
         self.grid_tolerance = grid_tolerance
         self.is_scanned = is_scanned
+        self._grid = layout.compared(template) & grid_names(template)
         self.scan_step = _ANEW_STEP if is_scanned else _SCAN_STEP
 
     def check(self, header: Header) -> frozenset[str]:
@@ -159,7 +160,7 @@ class _Checker:
             mine, theirs = template.variables[name], header.variables[name]
             if mine.digest is None or theirs.digest == mine.digest:
                 continue
-            if not self._is_close(mine, theirs):
+            if not self._is_close(name, mine, theirs):
                 raise self._value_differs(name, theirs)
         return lacking
 
@@ -184,14 +185,18 @@ class _Checker:
         raise self._differs(what, _DECODE_STEP if is_time else _KIND_STEP)
 
     def _check_dtype(self, name: str, mine: VariableHeader, theirs: VariableHeader) -> None:
-        calendars = [v.encoding.get("calendar") if v.is_date else None for v in (theirs, mine)]
-        if mine.is_date and theirs.is_date and calendars[0] != calendars[1]:
+        calendars = [v.encoding.get("calendar") for v in (theirs, mine)]
+        is_same = different_meaning(*({"calendar": calendar} for calendar in calendars)) is None
+        if mine.is_date and theirs.is_date and not is_same:
             what = f"the calendar of {name!r} is {calendars[0]!r}, not {calendars[1]!r}"
-            raise self._differs(what, _CALENDAR_STEP)
+            raise self._differs(what, "Narrow the query to products of one calendar.")
         if mine.is_date != theirs.is_date and {mine.dtype.kind, theirs.dtype.kind} == {"O", "M"}:
             what = f"{name!r} holds {_kind_of(theirs)}, not {_kind_of(mine)}"
             raise self._differs(what, _CALENDAR_STEP)
-        is_other = mine.is_date != theirs.is_date or mine.is_text != theirs.is_text
+        kinds = [_class_of(v) for v in (theirs, mine)]
+        is_other = kinds[0] != kinds[1] and kinds != ["b", "numbers"]
+        if name in self._grid and {mine.dtype.kind, theirs.dtype.kind} == {"f"}:
+            return  # by how much they differ is told of their values
         if is_other or not np.can_cast(theirs.dtype, mine.dtype, "safe"):
             what = f"{name!r} is of dtype {theirs.dtype}, not {mine.dtype}"
             is_wider = not is_other and is_promoted(theirs.dtype, mine.dtype)
@@ -204,8 +209,8 @@ class _Checker:
                 what = f"its dimension {dim!r} has {sizes.get(dim)} elements, not {size}"
                 raise self._differs(what, _GRID_STEP)
 
-    def _is_close(self, mine: VariableHeader, theirs: VariableHeader) -> bool:
-        if self.grid_tolerance is None or not (mine.is_coordinate and mine.dims):
+    def _is_close(self, name: str, mine: VariableHeader, theirs: VariableHeader) -> bool:
+        if self.grid_tolerance is None or name not in self._grid:
             return False
         away = largest_difference(mine, theirs)
         return away is not None and away <= self.grid_tolerance
@@ -216,9 +221,17 @@ class _Checker:
         values = ""
         if mine.values is not None and theirs.values is not None and mine.values.size == 1:
             values = f" ({_shown(theirs.values)}, not {_shown(mine.values)})"
-        if mine.dims and mine.is_coordinate:
+        is_odd_name = layout.is_new and mine.dims == (name,) and template.sizes[name] == 1
+        is_time = bool({mine.dtype.kind, theirs.dtype.kind} & set("mMO"))
+        if name in self._grid and mine.dims and is_time and not is_odd_name:
             what = f"its coordinate {name!r} has other values{values}"
-            if layout.is_new and mine.dims == (name,) and template.sizes[name] == 1:
+            way = f"concat_variables=[{name!r}] to stack it too"
+            if mine.dims == (name,):
+                way = f"concat_dim={name!r} to stack along it"
+            return self._differs(what, f"Open with {way}, or with drop_variables=[{name!r}].")
+        if mine.dims and name in self._grid:
+            what = f"its coordinate {name!r} has other values{values}"
+            if is_odd_name:
                 step = (
                     f"No product has the dimension {layout.dim!r} that they are stacked along: was "
                     f"concat_dim={name!r} meant?"
@@ -234,6 +247,15 @@ class _Checker:
 
     def _differs(self, what: str, step: str = _KIND_STEP) -> ProductMismatchError:
         return _differs(self.product_id, what, step)
+
+
+def _class_of(variable: VariableHeader) -> str:
+    """Return what kind of thing a variable holds: values of two kinds never stand for another."""
+    if variable.is_date:
+        return "dates"
+    if variable.is_text:
+        return "text"
+    return "numbers" if variable.dtype.kind in "iufc" else variable.dtype.kind
 
 
 def is_promoted(one: np.dtype[Any], other: np.dtype[Any]) -> bool:
@@ -252,8 +274,8 @@ def largest_difference(mine: VariableHeader, theirs: VariableHeader) -> float | 
         return None
     if not {here.dtype.kind, there.dtype.kind} <= set("iuf"):
         return None
-    away = np.abs(here.astype("f8") - there.astype("f8"))
-    away[np.isnan(here.astype("f8")) & np.isnan(there.astype("f8"))] = 0.0
+    wide, other = np.atleast_1d(here.astype("f8")), np.atleast_1d(there.astype("f8"))
+    away = np.where(np.isnan(wide) & np.isnan(other), 0.0, np.abs(wide - other))
     return None if np.isnan(away).any() else float(away.max())
 
 
@@ -261,10 +283,10 @@ def _about_grid(mine: VariableHeader, theirs: VariableHeader) -> tuple[str, str]
     """Say by how much two coordinates differ, and whether it is noise; and what to do."""
     away = largest_difference(mine, theirs)
     if away is None or mine.values is None:
-        if len(mine.dims) < 2 or mine.dtype.kind != "f":
+        if mine.dtype.kind != "f":
             return "", _GRID_STEP
         return "", f"{_GRID_STEP} If it is only noise, let it pass with grid_tolerance=…."
-    steps = np.abs(np.diff(mine.values.astype("f8"), axis=-1))
+    steps = np.abs(np.diff(np.atleast_1d(mine.values.astype("f8")), axis=-1))
     step = float(np.median(steps[steps > 0])) if (steps > 0).any() else 0.0
     size = max(float(np.nanmax(np.abs(mine.values.astype("f8")))), 1.0)
     if not (away <= _NOISE * step or away <= np.finfo("f4").eps * size):

@@ -93,6 +93,6 @@ def _refuse_twins(
             f"Cannot open {location.path} as one data set along time: the catalogue tells the same "
             f"times of {twins} of its {len(found)} products: {shown} (at {start}). {ways}Where the "
             f"times inside the products differ, scan=True reads the headers of all {len(found)} "
-            "first, and orders what is not local; or name a concat_dim that is no time."
+            "first, and orders what is not local."
         )
         raise AmbiguousTimesError(msg, key="on_overlap")

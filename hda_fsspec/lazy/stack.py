@@ -27,7 +27,7 @@ from hda_fsspec.interest import Interest
 from hda_fsspec.lazy import headers, opened, patience
 from hda_fsspec.lazy.filemarks import FileMark, file_mark
 from hda_fsspec.lazy.headers import Header, KeptHeader
-from hda_fsspec.lazy.keptheaders import filled_for, keep_header, kept_header
+from hda_fsspec.lazy.keptheaders import filled_for, keep_header, kept_header, with_grids
 from hda_fsspec.lazy.layouts import Layout
 from hda_fsspec.lazy.mismatches import Expected, lacks
 from hda_fsspec.lazy.recipes import Key, Source
@@ -338,10 +338,12 @@ class Stack:
         try:
             lacking = expected.check(header)
         except ProductMismatchError:
-            # By how much coordinates differ is told from values that do not travel.
-            kept = kept_header(self.source, self.mark, self.template_number)
-            if kept is not None:
-                self._with_values(expected, kept.header).check(header)
+            # By how much coordinates differ is told from values that are not at hand before.
+            template, theirs = (
+                with_grids(self.source, self.mark, self.layout, each, known)
+                for each, known in ((self.template_number, self.template), (number, header))
+            )
+            dataclasses.replace(expected, template=template).check(theirs)
             raise
         more = sorted(header.variables.keys() - self.template.variables.keys())
         if more and not self._has_told_more:
@@ -354,15 +356,6 @@ class Stack:
                 stacklevel=2,
             )
         return lacking
-
-    @staticmethod
-    def _with_values(expected: Expected, header: Header) -> Expected:
-        variables = {
-            name: header.variables.get(name, mine) if mine.values is None else mine
-            for name, mine in expected.template.variables.items()
-        }
-        template = dataclasses.replace(expected.template, variables=variables)
-        return dataclasses.replace(expected, template=template)
 
     def _tell_missing(self, number: int, err: Exception) -> None:
         if number in self._told:

@@ -36,6 +36,13 @@ class TemplateArray(RecipeArray):
         self.stack = stack
         self.number = number
 
+    def __dask_tokenize__(self) -> tuple[Any, ...]:
+        token = (*super().__dask_tokenize__(), str(self.dtype))
+        if self.stack.grid_tolerance is None:
+            return token
+        # Within a tolerance it does matter which product it is read from.
+        return (*token, self.stack.source.pieces[self.number].product_id)
+
     def read(self, key: Key) -> Any:
         """Return the values at a key; the file may be another than when the stack was opened."""
         values = self.stack.read_present(self.number, self.name, key)
@@ -77,7 +84,7 @@ class StackArray(RecipeArray):
         self._is_added = dim not in stack.template.variables[name].dims
 
     def __dask_tokenize__(self) -> tuple[Any, ...]:
-        return (type(self).__name__, self.stack.digest, self.name)
+        return (type(self).__name__, self.stack.digest, self.name, str(self.dtype))
 
     def pieces_at(self, key: Key) -> np.ndarray[Any, Any]:
         """Return the numbers of the products that reading a key would read, sorted, each once."""

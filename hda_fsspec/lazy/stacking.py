@@ -8,20 +8,21 @@ the prediction needs it.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import warnings
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 import xarray as xr
 from xarray.core import indexing  # xarray documents this module for writers of backends
 
-from hda_fsspec.errors import ProductMismatchError, QueryError, nothing_found
+from hda_fsspec.errors import ProductMismatchError, QueryError, note_once, nothing_found
 from hda_fsspec.lazy import orderahead
 from hda_fsspec.lazy.footprints import elsewhere
 from hda_fsspec.lazy.headers import Header
 from hda_fsspec.lazy.keptheaders import KnownHeaders
-from hda_fsspec.lazy.layouts import Layout, scalar_times
+from hda_fsspec.lazy.layouts import Layout, loose_times
 from hda_fsspec.lazy.mismatches import check_kind
 from hda_fsspec.lazy.pieces import Pieces
 from hda_fsspec.lazy.preflight import check_before_ordering
@@ -191,27 +192,32 @@ def _look(headers: KnownHeaders, found: Sequence[Product], how: StackOptions) ->
     template = headers.known[min(headers.known)]
     if headers.is_complete:
         template, _ = headers.unite()
+    check = functools.partial(
+        check_kind,
+        layout=_layout(headers),
+        grid_tolerance=how.grid_tolerance,
+        is_scanned=headers.is_complete,
+    )
     for number, header in headers.known.items():
-        check_kind(
-            headers.product_id(number),
-            header,
-            template,
-            _layout(headers),
-            grid_tolerance=how.grid_tolerance,
-            is_scanned=headers.is_complete,
-        )
+        try:
+            check(headers.product_id(number), header, template)
+        except ProductMismatchError:
+            # By how much coordinates differ is told from values that are not at hand before.
+            first = headers.with_grids(min(headers.known), template)
+            check(headers.product_id(number), headers.with_grids(number, header), first)
+            raise
     return asked
 
 
 def _another_time(headers: KnownHeaders, count: int) -> int | None:
     """Return the product that tells in which of several times the products differ.
 
-    Where products have no time dimension, but several times of single values, such as the start
-    of a run and its step, one product does not tell along which of them it is stacked.
+    Where products have no time dimension, but several other times, such as the start of a run and
+    its steps, one product does not tell along which of them it is stacked.
     """
     (number, header), *_ = headers.known.items()
     layout = _layout(headers)
-    if count == 1 or not layout.is_new or len(scalar_times(header)) < 2:
+    if count == 1 or not layout.is_new or len(loose_times(header)) < 2:
         return None
     return count - 1 if number < count // 2 else 0
 
@@ -268,7 +274,9 @@ def _predicted(headers: KnownHeaders, interval: tuple[_Array, _Array], asked: in
         headers.look_at(prediction.ask)
         for number in prediction.ask:
             if number in headers.missing:
-                raise headers.missing[number]
+                fault = headers.missing[number]
+                note_once(fault, f"Its times were to decide where the others stand. {_SCAN}")
+                raise fault
     index, lengths = prediction.values, prediction.lengths
     if index is None:
         raise AssertionError
@@ -331,17 +339,29 @@ def _segments(found: Sequence[Product], steps: _Steps, on_overlap: str) -> Segme
         (product.startdate or "", first, product.updated or "")
         for product, first in zip(found, firsts, strict=True)
     ]
-    for one, other in pairs:
-        if ranks[one] == ranks[other]:
-            msg = (
-                f"The products {found[one].product_id} and {found[other].product_id} cover the "
-                "same times, and the catalogue does not tell which is the later one: their starts "
-                f"are equal, and so are their dates of publication. {_NARROW}"
-            )
-            raise QueryError(msg, key="on_overlap")
+    for one, other in _undecided(steps, ranks):
+        msg = (
+            f"The products {found[one].product_id} and {found[other].product_id} cover the "
+            "same times, and the catalogue does not tell which is the later one: their starts "
+            f"are equal, and so are their dates of publication. {_NARROW}"
+        )
+        raise QueryError(msg, key="on_overlap")
     is_latest = on_overlap == "latest"
     preference = sorted(range(len(found)), key=ranks.__getitem__, reverse=is_latest)
     return without_overlaps(steps.index, steps.lengths, preference)
+
+
+def _undecided(steps: _Steps, ranks: Sequence[Any]) -> Iterator[tuple[int, int]]:
+    """Yield products of one rank that overlap."""
+    alike: dict[Any, list[int]] = {}
+    for number, rank in enumerate(ranks):
+        alike.setdefault(rank, []).append(number)
+    for numbers in alike.values():
+        if len(numbers) > 1:
+            part = steps.take(np.array(numbers))
+            if part.index is not None:
+                for one, other in overlapping(part.index, part.lengths):
+                    yield numbers[one], numbers[other]
 
 
 def _overlap(
@@ -434,13 +454,14 @@ def _holder(stack: Stack, name: str, template_number: int) -> int:
 
 def _tell_absent(stack: Stack, path: str) -> None:
     """Warn, once, of variables that some products lack."""
-    lacking = {n: stack.absent[n] for n in sorted(stack.absent) if n in stack.layout.stacked}
+    lacking = {name: stack.absent[name] for name in sorted(stack.absent)}
     if not lacking:
         return
     count = len(stack.source.pieces)
     told = "; ".join(
         f"{name!r} in {len(numbers)} of {count} products, the first of them "
         f"{stack.source.pieces[int(numbers[0])].product_id}"
+        + ("" if name in stack.layout.stacked else " (taken from the others)")
         for name, numbers in lacking.items()
     )
     warnings.warn(

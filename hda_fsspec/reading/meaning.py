@@ -74,6 +74,7 @@ def _is_same(name: str, here: Any, there: Any) -> bool:
             == 1
         )
     if isinstance(here, str) or isinstance(there, str):
+        here, there = (" ".join(map(str, v)) if isinstance(v, list) else v for v in (here, there))
         return bool(np.array_equal(here, there)) or _is_same_text(name, str(here), str(there))
     try:
         return bool(np.array_equal(np.asarray(here, "f8"), np.asarray(there, "f8"), equal_nan=True))
