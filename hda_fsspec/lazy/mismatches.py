@@ -243,6 +243,9 @@ class _Checker:
         step = (
             f"Open with concat_variables=[{name!r}] to stack it too, or drop_variables=[{name!r}]."
         )
+        how_much, other_step = _about_grid(mine, theirs) if name in self._grid else ("", "")
+        if "grid_tolerance" in other_step:
+            return self._differs(what + how_much, f"{other_step} {step}")
         return self._differs(what, step)
 
     def _differs(self, what: str, step: str = _KIND_STEP) -> ProductMismatchError:
