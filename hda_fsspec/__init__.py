@@ -8,10 +8,12 @@ Importing the package loads neither xarray, netCDF4, dask nor requests.
 from __future__ import annotations
 
 import importlib
+import logging
 from typing import TYPE_CHECKING, Any
 
 from hda_fsspec import errors
 from hda_fsspec.paths.locations import Location
+from hda_fsspec.printable import PrintableRecords
 from hda_fsspec.records import Product
 
 if TYPE_CHECKING:
@@ -20,6 +22,9 @@ if TYPE_CHECKING:
     from hda_fsspec.settings import Settings
 
 __version__ = "0.1.0"
+
+# On the logger, before all handlers of whoever listens.
+logging.getLogger("hda_fsspec").addFilter(PrintableRecords())
 
 __all__ = [
     "HDAFileSystem",

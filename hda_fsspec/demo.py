@@ -11,6 +11,7 @@ import dataclasses
 import hashlib
 import importlib
 import os
+import shlex
 import socket
 import tempfile
 import time
@@ -77,7 +78,7 @@ def run(out: TextIO, *, keep: Path | None = None) -> None:
         if keep is not None:
             stage.tell(
                 f"Kept in {work}. To serve the products again:",
-                f"  hda-fsspec emulator --profile month {products}",
+                f"  hda-fsspec emulator --profile month {shlex.quote(str(products))}",
             )
 
 

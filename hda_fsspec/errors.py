@@ -16,8 +16,7 @@ HDAError
 ├── OfflineError            (OSError)          the network is needed, and ``offline`` is set
 └── BrokerError             (OSError)          any other answer of the service, or none
 
-A path that is not there is a plain :class:`FileNotFoundError`. The module does no I/O and
-imports nothing of the package.
+A path that is not there is a plain :class:`FileNotFoundError`. The module does no I/O.
 """
 
 from __future__ import annotations
@@ -25,6 +24,8 @@ from __future__ import annotations
 import errno
 from collections.abc import Sequence
 from typing import Any
+
+from hda_fsspec.printable import flat, printable, printable_lines
 
 #: More faults than these are counted, and not told.
 _SHOWN_OTHERS = 20
@@ -39,10 +40,14 @@ def _restore(cls: type[HDAError], args: tuple[Any, ...], state: dict[str, Any]) 
 
 
 class HDAError(Exception):
-    """Base of all errors of this package: a message, and attributes that survive pickling."""
+    """Base of all errors of this package: a message, and attributes that survive pickling.
+
+    The message is printable, whatever it quotes; its line breaks are those of whoever wrote it.
+    The attributes are as they were given.
+    """
 
     def __init__(self, message: str) -> None:
-        super().__init__(message)
+        super().__init__(printable_lines(message))
 
     def __str__(self) -> str:
         return str(self.args[0]) if self.args else ""
@@ -215,10 +220,17 @@ def note_others(first: BaseException, others: Sequence[str], what: str) -> None:
     """
     if not others:
         return
-    shown = "\n".join(f"  {other}" for other in others[:_SHOWN_OTHERS])
+    shown = "\n".join(f"  {printable(flat(other))}" for other in others[:_SHOWN_OTHERS])
     left = len(others) - _SHOWN_OTHERS
     more = f"\n  and {left} more" if left > 0 else ""
     note_once(first, f"{len(others)} other {what} failed too:\n{shown}{more}")
+
+
+def not_there(message: str) -> FileNotFoundError:
+    """Return the error of something that is not there, with a printable message."""
+    error = FileNotFoundError(printable(message))
+    error.errno = errno.ENOENT
+    return error
 
 
 def nothing_found(purpose: str, path: str) -> FileNotFoundError:
@@ -227,12 +239,11 @@ def nothing_found(purpose: str, path: str) -> FileNotFoundError:
         f"Nothing to {purpose}: {path} finds no product. Compare dates, box and keys with the data "
         "set's page, or list a wider query with fs.ls."
     )
-    error = FileNotFoundError(msg)
-    error.errno = errno.ENOENT
-    return error
+    return not_there(msg)
 
 
 def note_once(error: BaseException, note: str) -> None:
     """Add a note to a fault, unless it is there."""
+    note = printable_lines(note)
     if note not in getattr(error, "__notes__", ()):
         error.add_note(note)

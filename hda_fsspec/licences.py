@@ -17,6 +17,8 @@ from hda_fsspec.network.answers import is_about_licences
 from hda_fsspec.network.broker import Broker
 from hda_fsspec.network.conveniences import UnavailableError
 from hda_fsspec.network.failures import RETRIES_OF_CONVENIENCES
+from hda_fsspec.paths.percent import shell_word
+from hda_fsspec.printable import lines, python_text
 from hda_fsspec.records import Term
 
 logger = logging.getLogger("hda_fsspec")
@@ -210,20 +212,22 @@ class Licences:
             )
         except UnavailableError:
             logger.debug("The licences of %s are named by their ids.", dataset_id)
-        shown = "".join(f"\n  - {_describe(known.get(term, Term(term)))}" for term in missing)
-        said = f"The data set {dataset_id} has licences that this account has not accepted:{shown}"
+        shown = [f"  - {_describe(known.get(term, Term(term)))}" for term in missing]
+        said = f"The data set {dataset_id} has licences that this account has not accepted:"
         if refusal is not None:
             said = (
                 f"The service refused the data set {dataset_id} ({str(refusal).rstrip('.')}), as "
                 "it does while a licence is not accepted. Which ones this account has accepted "
-                f"could not be found out.{' The data set has:' if shown else ''}{shown}"
+                f"could not be found out.{' The data set has:' if shown else ''}"
             )
-        msg = (
-            f"{said}\n"
-            f'Read them, then accept them once and for ever: fs.accept_terms("{dataset_id}"), or '
-            f'on the command line: hda-fsspec terms accept "{dataset_id}"'
+        step = (
+            "Read them, then accept them once and for ever: "
+            f"fs.accept_terms({python_text(dataset_id)}), or on "
+            f"the command line: hda-fsspec terms accept {shell_word(dataset_id)}"
         )
-        return TermsNotAcceptedError(msg, dataset_id=dataset_id, terms=missing)
+        return TermsNotAcceptedError(
+            lines(said, *shown, step), dataset_id=dataset_id, terms=missing
+        )
 
 
 def _describe(term: Term) -> str:

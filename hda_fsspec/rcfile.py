@@ -36,7 +36,10 @@ def read_rc(path: Path) -> dict[str, str]:
     except (FileNotFoundError, NotADirectoryError):
         return {}
     except (OSError, UnicodeDecodeError) as err:
-        msg = f"Cannot read user and password from {path}: {err}. Correct the file or its mode."
+        msg = (
+            f"Cannot read user and password from {path}: {err}. Correct the file or its mode, or "
+            "name another one in HDA_RC."
+        )
         raise ConfigurationError(msg) from err
     found: dict[str, str] = {}
     for line in text.splitlines():

@@ -11,9 +11,10 @@ import math
 import re
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, TypeGuard
 
 from hda_fsspec.errors import BrokerError
+from hda_fsspec.printable import printable
 
 Scalar = str | int | float | bool
 
@@ -42,6 +43,13 @@ _UPDATED_KEYS = (
     "ingestionDate",
     "processingDate",
 )
+
+
+def is_name(value: object) -> TypeGuard[str]:
+    """Whether a value can be an id: text that is not empty, and that can be encoded."""
+    if not isinstance(value, str) or not value:
+        return False
+    return value.isascii() or not any("\ud800" <= char <= "\udfff" for char in value)
 
 
 def parse_time(text: str) -> datetime:
@@ -191,7 +199,7 @@ class Product:
         product_id = _id_or_none(feature.get("id")) if isinstance(feature, Mapping) else None
         if not isinstance(feature, Mapping) or product_id is None:
             msg = (
-                f"The search of {dataset_id} answered a product without an id "
+                f"The search of {printable(dataset_id)} answered a product without an id "
                 f"({str(feature)[:80]}): the service may have changed; please report it."
             )
             raise BrokerError(msg)
@@ -221,6 +229,10 @@ class Product:
             bbox=_bbox_or_none(feature.get("bbox")) or _bbox_around(feature.get("geometry")),
             broker=broker,
         )
+
+    def __str__(self) -> str:
+        # As messages name a product; what a broker calls it may hold anything.
+        return f"{printable(self.product_id)} ({printable(self.dataset_id)})"
 
     @property
     def start(self) -> datetime | None:
@@ -270,7 +282,11 @@ class Product:
         names = {field.name for field in dataclasses.fields(cls)}
         given = {key: value[key] for key in value if key in names}
         given["properties"] = tuple((str(k), v) for k, v in given.get("properties", ()))
-        return cls(**given)
+        made = cls(**given)
+        if not (is_name(made.dataset_id) and is_name(made.product_id)):
+            msg = f"no ids of a product: {made}"
+            raise ValueError(msg)
+        return made
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

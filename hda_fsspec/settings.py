@@ -86,13 +86,41 @@ def _on_quota(value: object) -> Literal["wait", "raise"]:
     raise ValueError('give "wait" or "raise"')
 
 
+def _text(value: object) -> str:
+    text = str(value)
+    # Bytes of the environment that are not UTF-8 come as halves of surrogate pairs.
+    if any("\ud800" <= char <= "\udfff" for char in text):
+        raise ValueError("it holds bytes that are not UTF-8; give it as UTF-8 text")
+    return text
+
+
+def _path_text(value: object) -> str:
+    text = os.fsdecode(value) if isinstance(value, (bytes, os.PathLike)) else str(value)
+    if "\0" in text or not _can_be_path(text):
+        raise ValueError("no path can hold its characters")
+    return text
+
+
+def _can_be_path(text: str) -> bool:
+    try:
+        os.fsencode(text)
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def _verify(value: object) -> bool | str:
     try:
         return _boolean(value)
     except ValueError:
-        path = Path(os.fspath(value) if isinstance(value, os.PathLike) else str(value)).expanduser()
-    if not path.exists():
-        raise ValueError("give true, false, or the path of a CA bundle that exists")
+        path = Path(os.path.expanduser(_path_text(value)))  # noqa: PTH111  (raises for no home)
+    try:
+        path.stat()
+    except OSError as err:
+        msg = f"give true, false, or the path of a CA bundle that is there ({err.strerror})"
+        raise ValueError(msg) from err
+    if not os.access(path, os.R_OK):
+        raise ValueError("give a CA bundle that this process may read")
     return str(path)
 
 
@@ -103,7 +131,7 @@ def _address(value: object) -> str:
     Scheme and host are in lower case, the scheme's own port and ``api/v1`` are left out, and it
     ends in a slash.
     """
-    text = str(value).strip()
+    text = _text(value).strip()
     parts = urlsplit(text)
     if parts.scheme not in {"http", "https"} or not parts.hostname:
         msg = f"give an address such as {DEFAULT_URL}"
@@ -120,7 +148,7 @@ def _address(value: object) -> str:
 
 
 def _folder(value: object) -> Path:
-    text = os.fspath(value) if isinstance(value, os.PathLike) else str(value)
+    text = _path_text(value)
     if text.startswith("/"):
         return _absolute(text)
     if remote_scheme(value) is not None:
@@ -135,8 +163,8 @@ def _absolute(text: str) -> Path:
 
 _CONVERTERS: Mapping[str, Callable[[object], Any]] = {
     "endpoint_url": _address,
-    "user": str,
-    "password": str,
+    "user": _text,
+    "password": _text,
     "accept_terms": _boolean,
     "cache_dir": _folder,
     "cache_max_bytes": _bytes,

@@ -16,7 +16,7 @@ import cloudpickle
 
 from hda_fsspec import __version__
 from hda_fsspec.daskworkers import dask_worker
-from hda_fsspec.errors import ConfigurationError
+from hda_fsspec.errors import ConfigurationError, note_once
 
 #: Counted up whenever what lazy data pickles as means something else to the code that reads it.
 STATE = 1
@@ -139,8 +139,9 @@ def tell_where(err: BaseException, *, user: str | None, cache_dir: Path) -> None
     Elsewhere nothing is noted: who sees the error is where it was raised.
     """
     if dask_worker() is not None:
-        err.add_note(
+        note_once(
+            err,
             f"Raised {whereabouts()}: hda_fsspec {__version__}, user {user!r}, cache folder "
             f"{cache_dir}. A worker takes its password, and each setting that was not given as an "
-            "argument, from its own environment or rc file."
+            "argument, from its own environment or rc file.",
         )

@@ -163,6 +163,7 @@ class Bench:
         size: int = 2000,
         products: Sequence[ProductEntry] | None = None,
         entry: Mapping[str, Any] | None = None,
+        dataset: str = DATASET,
         **options: Any,
     ) -> Emulator:
         """Start an emulator; it stops when the test ends."""
@@ -171,7 +172,7 @@ class Bench:
                 dated_product(self.product_id(day), self.body(day, size))
                 for day in range(1, days + 1)
             ]
-        datasets = [DatasetEntry(self.dataset, list(products), **dict(entry or {}))]
+        datasets = [DatasetEntry(dataset, list(products), **dict(entry or {}))]
         emulator = Emulator(Catalogue(datasets), **options)
         self._stack.enter_context(emulator)
         return emulator

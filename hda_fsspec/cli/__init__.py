@@ -15,6 +15,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from hda_fsspec.cli.parser import build_parser
+from hda_fsspec.cli.terminal import tell
 from hda_fsspec.errors import HDAError
 
 __all__ = ["main"]
@@ -37,17 +38,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
         command: Any = pkgutil.resolve_name(args.command)
         with _log_on_stderr(is_debug):
             code: int | None = command(args)
-            sys.stdout.flush()
+            if sys.stdout is not None:
+                sys.stdout.flush()
     except KeyboardInterrupt:
-        sys.stderr.write("\nhda-fsspec: interrupted\n")
+        tell("", "hda-fsspec: interrupted")
         return _INTERRUPTED
     except BrokenPipeError:
         _close_stdout()
         return _PIPE_CLOSED
-    except (HDAError, OSError) as err:
+    except Exception as err:
         if is_debug:
             raise
-        sys.stderr.write(f"hda-fsspec: error: {_explain(err)}\n")
+        _leave_stdout()
+        first, *more = _explain(err)
+        tell(f"hda-fsspec: error: {first}", *more)
         return 1
     return code or 0
 
@@ -71,13 +75,29 @@ def _log_on_stderr(is_debug: bool) -> Iterator[None]:
         logger.setLevel(before)
 
 
-def _explain(err: BaseException) -> str:
+def _explain(err: Exception) -> list[str]:
+    """Return what an error says, in lines."""
+    text = str(err) or type(err).__name__
     if isinstance(err, OSError) and not isinstance(err, HDAError) and err.strerror:
         # Not str(err), which begins with a number in brackets.
         text = f"{err.strerror}: {err.filename}" if err.filename is not None else err.strerror
-    else:
-        text = str(err) or type(err).__name__
-    return "\n".join([text, *getattr(err, "__notes__", [])])
+    elif not isinstance(err, (HDAError, OSError)):
+        text = f"{type(err).__name__}: {text} (--debug shows where it comes from)"
+    first, *more = text.split("\n")
+    if not isinstance(err, HDAError):
+        # Not ours: whatever it quotes, no line of it looks like one of this program.
+        more = [f"  {line}" for line in more]
+    notes = "\n".join(getattr(err, "__notes__", []))
+    return [first, *more, *(notes.split("\n") if notes else [])]
+
+
+def _leave_stdout() -> None:
+    """Write what is still to be written to standard output, or drop it if that is what failed."""
+    try:
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except OSError:
+        _close_stdout()
 
 
 def _close_stdout() -> None:

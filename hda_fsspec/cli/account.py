@@ -10,12 +10,12 @@ import contextlib
 import getpass
 import os
 import secrets
-import sys
 import warnings
 from pathlib import Path
 
-from hda_fsspec.cli.terminal import given_settings, remark, say
-from hda_fsspec.errors import ConfigurationError, HDAError
+from hda_fsspec.cli.terminal import ask, given_settings, remark, say
+from hda_fsspec.errors import ConfigurationError, HDAError, note_once
+from hda_fsspec.printable import printable
 from hda_fsspec.rcfile import read_rc
 from hda_fsspec.settings import Settings, rc_path
 
@@ -45,9 +45,7 @@ def login(args: argparse.Namespace) -> None:
 
 
 def _ask_user(known: str | None) -> str:
-    sys.stderr.write(f"User name [{known}]: " if known else "User name: ")
-    sys.stderr.flush()
-    return sys.stdin.readline().strip() or known or ""
+    return ask(f"User name [{known}]: " if known else "User name: ") or known or ""
 
 
 def _ask_password(user: str) -> str:
@@ -55,7 +53,7 @@ def _ask_password(user: str) -> str:
         # Where it cannot hide what is typed, getpass warns and reads on.
         warnings.simplefilter("error", getpass.GetPassWarning)
         try:
-            return getpass.getpass(f"Password of {user}: ")
+            return getpass.getpass(f"Password of {printable(user)}: ")
         except (getpass.GetPassWarning, EOFError) as err:
             msg = (
                 "Cannot ask for a password: there is no terminal that can hide it. Write "
@@ -72,7 +70,7 @@ def _check(args: argparse.Namespace, user: str, password: str) -> None:
     try:
         products.catalogue.licences.states()
     except HDAError as err:
-        err.add_note("Nothing was written.")
+        note_once(err, "Nothing was written.")
         raise
     finally:
         products.close()

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import sys
 
 from hda_fsspec.cli.terminal import (
+    ask,
     human_bytes,
     local_time,
+    location_word,
     plural,
     remark,
     resolve_settings,
@@ -41,13 +42,15 @@ def ls(args: argparse.Namespace) -> None:
         (
             human_bytes(entry.size),
             local_time(entry.used_at),
-            Location(entry.product.dataset_id, product=entry.product.product_id).path,
+            location_word(
+                Location(entry.product.dataset_id, product=entry.product.product_id).path
+            ),
             *([entry.product.broker] if others else []),
         )
         for entry in entries
     ]
     head = ("SIZE", "LAST USED", "PATH", *(["HDA_ENDPOINT_URL"] if others else []))
-    say_table([head, *rows], right=[0])
+    say_table([head, *rows], right=[0], whole=[2])
 
 
 def du(args: argparse.Namespace) -> None:
@@ -81,7 +84,7 @@ def verify(args: argparse.Namespace) -> int:
             sound += 1
             continue
         damaged += 1
-        say(f"DAMAGED {entry.product.product_id} ({entry.product.dataset_id}): {fault}")
+        say(f"DAMAGED {entry.product}: {fault}")
         if args.remove:
             cache.remove(entry.key)
             say(f"  removed {entry.path}")
@@ -104,6 +107,4 @@ def clear(args: argparse.Namespace) -> int:
 
 
 def _confirm(question: str) -> bool:
-    sys.stderr.write(question)
-    sys.stderr.flush()
-    return sys.stdin.readline().strip().lower() in {"y", "yes"}
+    return ask(question).lower() in {"y", "yes"}

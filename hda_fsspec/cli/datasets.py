@@ -8,9 +8,10 @@ import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from hda_fsspec.cli.terminal import given_settings, human_bytes, plural, resolve_settings, say
+from hda_fsspec.cli.terminal import given_settings, human_bytes, plural, resolve_settings, say_block
 from hda_fsspec.errors import QueryError
 from hda_fsspec.paths.locations import Location
+from hda_fsspec.printable import printable
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -25,7 +26,7 @@ _SELECTION = re.compile(rf"(?P<dim>[^=]+)=(?P<first>{_VALUE})(?P<is_range>:(?P<l
 
 def open_(args: argparse.Namespace) -> None:
     """Open a product, or a query as one lazy data set, and print what it is."""
-    say(repr(_open(args)))
+    say_block(repr(_open(args)))
 
 
 def plan(args: argparse.Namespace) -> None:
@@ -38,7 +39,7 @@ def plan(args: argparse.Namespace) -> None:
     products = shared_products(resolve_settings(args))
     found = products_of(products, args.path)
     if not selections:
-        say(repr(plan_of(products, found)))
+        say_block(repr(plan_of(products, found)))
         return
     try:
         with contextlib.nullcontext() if args.order_template else without_orders():
@@ -47,17 +48,17 @@ def plan(args: argparse.Namespace) -> None:
         raise _needs_template(args.path, found, err) from err
     for selection in selections:
         ds = _select(ds, selection)
-    say(repr(ds.hda.plan()))
+    say_block(repr(ds.hda.plan()))
 
 
 def _needs_template(path: str, found: Sequence[Product], err: OrderNeededError) -> QueryError:
-    product = err.product
+    product, wanted = err.product, printable(err.product.product_id)
     size = "" if product.size is None else f" (about {human_bytes(product.size)})"
     location = Location.parse(path)
     without = "" if location.product else ", or narrow startdate and enddate in the path"
     msg = (
         f"Cannot tell what --sel selects of {location.path}: its {plural(len(found), 'product')} "
-        f"can be selected from by what stands in one of them, and {product.product_id}{size}, "
+        f"can be selected from by what stands in one of them, and {wanted}{size}, "
         f"which is needed for that, is not local. Nothing was ordered. Leave --sel out{without}: "
         "that is planned from the listing. Or add --order-template, which orders it, and seldom "
         "one or two others where the times of the products cannot be told by one."

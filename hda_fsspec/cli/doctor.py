@@ -6,6 +6,7 @@ import argparse
 import dataclasses
 import importlib.metadata
 import platform
+import shlex
 import shutil
 import stat
 from collections.abc import Iterator
@@ -97,7 +98,7 @@ def _check_rc_file(path: Path) -> Finding:
     except FileNotFoundError:
         return Finding("-", f"rc file {path}: not there")
     if mode & 0o077:
-        step = f"others may read your password; run: chmod 600 {path}"
+        step = f"others may read your password; run: chmod 600 {shlex.quote(str(path))}"
         return Finding("FAIL", f"rc file {path}: mode {mode:04o}", step)
     return Finding("ok", f"rc file {path}: mode {mode:04o}")
 

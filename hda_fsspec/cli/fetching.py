@@ -7,8 +7,9 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hda_fsspec.cli.terminal import given_settings, open_filesystem, plural, say
-from hda_fsspec.errors import LocationError, nothing_found
+from hda_fsspec.cli.terminal import given_settings, open_filesystem, plural, say_paths
+from hda_fsspec.errors import LocationError, note_once, nothing_found
+from hda_fsspec.fs.writing import explained
 from hda_fsspec.paths.locations import PROTOCOL, Location
 
 if TYPE_CHECKING:
@@ -20,16 +21,17 @@ def get(args: argparse.Namespace) -> None:
     fs = open_filesystem(args)
     locations, folder = _split(args.paths, given_settings(args))
     if args.delivered_names:
-        say(*fs.download(locations, folder))
+        say_paths(*fs.download(locations, folder))
         return
     targets = _targets(fs, locations, folder)
     if len(targets) == 1:
         [(path, target)] = targets.items()
-        folder.mkdir(parents=True, exist_ok=True)
+        with explained(folder):
+            folder.mkdir(parents=True, exist_ok=True)
         fs.get_file(path, target)
     else:
         fs.get(list(targets), list(targets.values()))
-    say(*targets.values())
+    say_paths(*targets.values())
 
 
 def _split(given: list[str], settings: dict[str, Any]) -> tuple[list[Location], Path]:
@@ -44,7 +46,7 @@ def _split(given: list[str], settings: dict[str, Any]) -> tuple[list[Location], 
         return locations, Path(local_target(locations, last, settings=settings))
     except LocationError as err:
         options = "".join(f", {name}={value!r}" for name, value in settings.items())
-        err.add_note(f"where fs is fsspec.filesystem('hda'{options}).")
+        note_once(err, f"where fs is fsspec.filesystem('hda'{options}).")
         raise
 
 

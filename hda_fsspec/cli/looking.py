@@ -3,10 +3,19 @@
 from __future__ import annotations
 
 import argparse
-import json
+import shlex
 from typing import Any
 
-from hda_fsspec.cli.terminal import human_bytes, open_filesystem, remark, say, say_table
+from hda_fsspec.cli.terminal import (
+    human_bytes,
+    open_filesystem,
+    remark,
+    say,
+    say_json,
+    say_locations,
+    say_table,
+)
+from hda_fsspec.errors import not_there
 from hda_fsspec.paths.locations import PROTOCOL, Location
 
 
@@ -15,15 +24,13 @@ def ls(args: argparse.Namespace) -> None:
     location = Location.parse(args.path)
     found: list[dict[str, Any]] = open_filesystem(args).ls(location)
     if not found and location.pattern is not None:
-        msg = (
-            f"Nothing matches {location.path}. hda-fsspec ls '{location.directory.path}' lists "
-            "what there is."
-        )
-        raise FileNotFoundError(msg)
+        wider = shlex.quote(location.directory.path)
+        msg = f"Nothing matches {location.path}. hda-fsspec ls {wider} lists what there is."
+        raise not_there(msg)
     if not found:
         remark(f"no products in {location.path}")
     elif not args.is_long:
-        say(*(f"{PROTOCOL}://{info['name']}" for info in found))
+        say_locations(*(f"{PROTOCOL}://{info['name']}" for info in found))
     elif found[0]["type"] == "directory":
         say_table([(info["dataset_id"], info.get("title", "")) for info in found])
     else:
@@ -35,11 +42,11 @@ def info(args: argparse.Namespace) -> None:
     """Show what is known of one path."""
     facts = open_filesystem(args).info(Location.parse(args.path))
     if args.json:
-        say(json.dumps(facts, indent=2))
+        say_json(facts)
         return
     for key, value in facts.items():
         if key == "name":
-            say(f"path: {PROTOCOL}://{value}")
+            say_locations(f"path: {PROTOCOL}://{value}")
         elif key == "properties":
             say(*(f"{name}: {one}" for name, one in value.items()))
         else:

@@ -8,10 +8,11 @@ from __future__ import annotations
 import argparse
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from hda_fsspec import __version__
 from hda_fsspec.localpaths import local_path
+from hda_fsspec.printable import printable
 
 _DESCRIPTION = """\
 Copernicus data of WEkEO as files. A query is a path:
@@ -24,7 +25,7 @@ _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 7 * 86_400}
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser; what it parses has ``command``, the name of the function to call."""
     common = _common_options()
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="hda-fsspec",
         description=_DESCRIPTION,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -39,6 +40,14 @@ def build_parser() -> argparse.ArgumentParser:
     _add_account(commands)
     _add_serving(commands)
     return parser
+
+
+class _Parser(argparse.ArgumentParser):
+    """Repeats nothing raw of what was pasted into a command."""
+
+    def error(self, message: str) -> NoReturn:
+        """Print a usage error, and exit."""
+        super().error(printable(message))
 
 
 class _Commands:

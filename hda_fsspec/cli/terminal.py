@@ -1,12 +1,21 @@
-"""What all commands share: settings from options, lines and tables, numbers for people."""
+"""What all commands share: settings from options, lines and tables, numbers for people.
+
+All that commands print goes through here, so that nothing raw reaches the terminal, and that no
+encoding of it ends a listing. JSON and paths come out so that they can be read back.
+"""
 
 from __future__ import annotations
 
 import argparse
+import errno
+import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
+
+from hda_fsspec.paths.percent import escape
+from hda_fsspec.printable import escaped, printable
 
 if TYPE_CHECKING:
     from hda_fsspec.fs.filesystem import HDAFileSystem
@@ -35,17 +44,95 @@ def open_filesystem(args: argparse.Namespace) -> HDAFileSystem:
 
 
 def say(*lines: str) -> None:
-    """Write lines to standard output."""
-    sys.stdout.writelines(f"{line}\n" for line in lines)
+    """Write lines to standard output, each as one line, and long ones without their middle."""
+    _write(sys.stdout, map(printable, lines))
+
+
+def say_block(text: str) -> None:
+    """Write a text of several lines to standard output."""
+    _write(sys.stdout, map(escaped, text.split("\n")))
+
+
+def say_paths(*paths: str) -> None:
+    """Write local paths to standard output, whole."""
+    _write(sys.stdout, map(escaped, paths))
+
+
+def say_json(value: Any) -> None:
+    """Write a value as JSON, which loses nothing of it and is plain ASCII."""
+    text = json.dumps(value, indent=2).replace("\x7f", "\\u007f")
+    _write(sys.stdout, [text])
+
+
+def say_locations(*paths: str) -> None:
+    """Write ``hda://`` paths to standard output so that they open, whatever its encoding."""
+    _write(sys.stdout, map(location_word, paths))
+
+
+def location_word(path: str) -> str:
+    """Return an ``hda://`` path with what standard output cannot encode percent-encoded."""
+    return _fitting(path, sys.stdout, escape)
 
 
 def remark(line: str) -> None:
     """Write a line that is no result, and does not belong into a pipe."""
-    sys.stderr.write(f"hda-fsspec: {line}\n")
+    tell(f"hda-fsspec: {line}")
 
 
-def say_table(rows: Sequence[Sequence[str]], *, right: Sequence[int] = ()) -> None:
-    """Write rows in columns; the columns whose numbers are in ``right`` end on one line."""
+def tell(*lines: str) -> None:
+    """Write lines to standard error, each as one line."""
+    if sys.stderr is not None:  # where it is closed there is nobody to tell
+        _write(sys.stderr, map(printable, lines))
+
+
+def ask(question: str) -> str:
+    """Ask on standard error, and return the line that comes from standard input."""
+    if sys.stderr is not None:
+        sys.stderr.write(_fitting(printable(question), sys.stderr, _backslashed))
+        sys.stderr.flush()
+    return "" if sys.stdin is None else sys.stdin.readline().strip()
+
+
+def _write(stream: TextIO | None, lines: Iterable[str]) -> None:
+    if stream is None:
+        raise OSError(errno.EBADF, "Standard output is closed, and there is something to print")
+    stream.writelines(f"{_fitting(line, stream, _backslashed)}\n" for line in lines)
+
+
+def _fitting(text: str, stream: TextIO | None, spell: Callable[[str], str]) -> str:
+    """Return a text in which what a stream cannot encode is spelled in ASCII."""
+    encoding = getattr(stream, "encoding", None) or "utf-8"
+    if _fits(text, encoding):
+        return text
+    return "".join(char if _fits(char, encoding) else spell(char) for char in text)
+
+
+def _fits(text: str, encoding: str) -> bool:
+    """Whether an encoding has all of a text: some write one sign for another."""
+    try:
+        return text.encode(encoding).decode(encoding) == text
+    except UnicodeError:
+        return False
+
+
+def _backslashed(char: str) -> str:
+    return char.encode("ascii", "backslashreplace").decode("ascii")
+
+
+def say_table(
+    rows: Sequence[Sequence[str]], *, right: Sequence[int] = (), whole: Sequence[int] = ()
+) -> None:
+    """Write rows in columns.
+
+    The columns whose numbers are in ``right`` end on one line; in those of ``whole`` long cells
+    keep their middle.
+    """
+
+    def shown(number: int, cell: str) -> str:
+        text = escaped(cell) if number in whole else printable(cell)
+        return _fitting(text, sys.stdout, _backslashed)
+
+    rows = [[shown(*numbered) for numbered in enumerate(row)] for row in rows]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
         cells = [

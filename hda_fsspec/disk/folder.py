@@ -8,6 +8,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import shlex
 import shutil
 import stat
 import uuid
@@ -187,8 +188,8 @@ class Folder:
             msg = (
                 f"The cache folder {self.root} may be written to by everybody on this machine"
                 f" (mode {stat.S_IMODE(facts.st_mode):04o}), so its files cannot be trusted. Run"
-                f" `chmod o-w {self.root}`, or set cache_dir (HDA_CACHE_DIR) to a folder of your"
-                " own."
+                f" `chmod o-w {shlex.quote(str(self.root))}`, or set cache_dir (HDA_CACHE_DIR) to"
+                " a folder of your own."
             )
             raise ConfigurationError(msg)
         return facts
@@ -240,4 +241,6 @@ def read_json(path: Path) -> Any:
 
 def dump_json(value: Any) -> bytes:
     """Return a JSON value as compact bytes."""
-    return json.dumps(value, separators=(",", ":"), ensure_ascii=False).encode()
+    return json.dumps(value, separators=(",", ":"), ensure_ascii=False).encode(
+        errors="surrogatepass"
+    )

@@ -213,7 +213,7 @@ class Staging:
         if size > expected_bytes:
             self.discard()
         msg = (
-            f"The download of {self.product.product_id} ({self.product.dataset_id}) ended with"
+            f"The download of {self.product} ended with"
             f" {size} bytes of {expected_bytes}. Open it again: "
             + (
                 "it goes on from there."
@@ -270,7 +270,7 @@ class Staging:
 
     def _private(self) -> Path:
         if self._place is None:
-            msg = f"The staging of {self.product.product_id} is over; stage it again."
+            msg = f"The staging of {self.product} is over; stage it again."
             raise ValueError(msg)
         return self._place
 
@@ -281,7 +281,7 @@ class Staging:
         except FileNotFoundError as err:
             # Not FileNotFoundError: a caller would take it for "there is no such product".
             msg = (
-                f"The folder in which {self.product.product_id} was being written disappeared from"
+                f"The folder in which {self.product} was being written disappeared from"
                 f" the cache {self._folder.root}: it was cleared by someone else, or this process"
                 " was suspended for long. Open the product again."
             )

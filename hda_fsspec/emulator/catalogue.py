@@ -87,7 +87,9 @@ class ProductEntry:
         """The opaque locator that an order must repeat."""
         if self.location is not None:
             return self.location
-        unique = uuid.UUID(bytes=hashlib.sha256(self.product_id.encode()).digest()[:16])
+        unique = uuid.UUID(
+            bytes=hashlib.sha256(self.product_id.encode(errors="surrogatepass")).digest()[:16]
+        )
         return f"https://download.upstream.example/odata/v1/Products({unique})/$value"
 
     @functools.cached_property

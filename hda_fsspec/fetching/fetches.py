@@ -34,6 +34,7 @@ from hda_fsspec.fetching.transfer import NotReadyError, Received, transfer
 from hda_fsspec.fileformats.formats import check_complete, extension, is_contradicted, sniff
 from hda_fsspec.licences import Licences
 from hda_fsspec.network.broker import Broker, OrderState
+from hda_fsspec.printable import printable
 from hda_fsspec.records import Product
 from hda_fsspec.settings import Settings
 
@@ -274,7 +275,7 @@ class Fetches:
 
     def _too_many(self, product: Product) -> OrderTimeoutError:
         msg = (
-            f"{product.product_id} ({product.dataset_id}) could not be ordered within "
+            f"{product} could not be ordered within "
             f"{self._settings.max_wait:g} s: other processes on this cache have all "
             f"{self._settings.max_orders} orders (max_orders) in preparation. Open it again later."
         )
@@ -282,9 +283,9 @@ class Fetches:
 
     def _too_late(self, product: Product, download_id: str) -> OrderTimeoutError:
         msg = (
-            f"{product.product_id} ({product.dataset_id}) was not ready "
-            f"{self._settings.max_wait:g} s after it was ordered ({download_id}). The order is "
-            "kept: open it again later, or raise max_wait."
+            f"{product} was not ready {self._settings.max_wait:g} s after it was ordered "
+            f"({printable(download_id)}). The order is kept: open it again later, or raise "
+            "max_wait."
         )
         return OrderTimeoutError(msg, product_id=product.product_id, download_id=download_id)
 
@@ -338,11 +339,11 @@ def _publish(product: Product, staging: Staging, received: Received, terms: Sequ
     except ProductFormatError as err:
         # Not by the path of what is gone in a moment.
         why = err.__cause__ or err
-        msg = f"What arrived for {product.product_id} ({product.dataset_id}) is damaged: {why}."
+        msg = f"What arrived for {product} is damaged: {why}."
         raise ProductFormatError(msg) from err
     except FileNotFoundError as err:
         # Not for our caller, who would take it for "there is no such product".
-        msg = f"The file of {product.product_id} disappeared from the cache while it was checked."
+        msg = f"The file of {product} disappeared from the cache while it was checked."
         raise OSError(errno.ESTALE, msg) from err
 
 

@@ -15,6 +15,7 @@ from fsspec.callbacks import DEFAULT_CALLBACK
 
 from hda_fsspec.errors import note_once, note_others
 from hda_fsspec.interest import Interest
+from hda_fsspec.printable import printable
 from hda_fsspec.records import Product
 
 T = TypeVar("T")
@@ -83,7 +84,7 @@ def each(
 def _first(faults: dict[Product, BaseException], order: Sequence[Product]) -> BaseException:
     first, *others = sorted(faults, key=list(order).index)
     error = faults[first]
-    if first.product_id not in str(error):
-        note_once(error, f"This was while {first.product_id} ({first.dataset_id}) was fetched.")
+    if printable(first.product_id) not in str(error):
+        note_once(error, f"This was while {first} was fetched.")
     note_others(error, [f"{other.product_id}: {faults[other]}" for other in others], "products")
     return error

@@ -16,6 +16,7 @@ from hda_fsspec.fetching.quota import Closed, Quota
 from hda_fsspec.licences import Licences
 from hda_fsspec.network.answers import is_about_licences
 from hda_fsspec.network.broker import Broker
+from hda_fsspec.printable import printable
 from hda_fsspec.records import Product
 from hda_fsspec.settings import Settings
 
@@ -152,6 +153,6 @@ class Ordering:
 def order_failed(product: Product, why: str) -> str:
     """Return the message for an order that the service did not carry out."""
     return (
-        f"The service could not prepare {product.product_id} ({product.dataset_id}): "
-        f"{why.rstrip('.')}. Try again later, or narrow the query."
+        f"The service could not prepare {product}: "
+        f"{printable(why).rstrip('.')}. Try again later, or narrow the query."
     )

@@ -23,6 +23,7 @@ from typing import Any, Protocol
 
 from hda_fsspec.fetching.flights import Steps
 from hda_fsspec.fetching.quota import QuotaView
+from hda_fsspec.printable import printable
 from hda_fsspec.records import Product
 
 logger = logging.getLogger("hda_fsspec")
@@ -144,6 +145,7 @@ def _shortened(text: str, longest: int | None) -> str:
     >>> _shortened("S3A_OL_2_WFR____20240501T095858.SEN3", 16)
     'S3A_OL_2…58.SEN3'
     """
+    text = printable(text)
     if longest is None or len(text) <= longest:
         return text
     end = (longest - 1) // 2

@@ -15,6 +15,7 @@ from typing import Any, Protocol
 from hda_fsspec.errors import BrokerError, DownloadError
 from hda_fsspec.network.answers import Answer, content_length, content_range, delivered_name
 from hda_fsspec.network.broker import Broker
+from hda_fsspec.printable import printable
 
 logger = logging.getLogger("hda_fsspec")
 
@@ -174,9 +175,9 @@ def transfer(
             if fruitless >= _FRUITLESS_TRIES:
                 of = "" if err.total is None else f" of {err.total}"
                 msg = (
-                    f"The download {download_id} broke off {fruitless + 1} times without getting "
-                    f"further than {best} bytes{of}: {err.cause} Open it again later; what is "
-                    "held is kept."
+                    f"The download {printable(download_id)} broke off {fruitless + 1} times "
+                    f"without getting further than {best} bytes{of}: {err.cause} Open it again "
+                    "later; what is held is kept."
                 )
                 raise DownloadError(msg, expected=err.total, received=best) from err.cause
             logger.info("download %s broke off at %d bytes; going on", download_id, held)
@@ -211,7 +212,8 @@ def _once(
         if action is Action.WAIT:
             raise NotReadyError(download_id)
         if action is Action.REFUSE:
-            msg = f"The whole file of {download_id} was asked for, and {answer.status} answered."
+            whose = printable(download_id)
+            msg = f"The whole file of {whose} was asked for, and {answer.status} answered."
             raise BrokerError(msg, status=answer.status)
         if action is Action.DONE:
             return Received(facts.get("name"), total, resumed=True)

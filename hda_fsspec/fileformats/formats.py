@@ -31,6 +31,7 @@ from hda_fsspec.fileformats.containers import (
 )
 from hda_fsspec.fileformats.filebytes import DamageError, FileBytes
 from hda_fsspec.fileformats.rasters import check_jp2, check_tiff
+from hda_fsspec.printable import printable
 
 _HEAD_BYTES = 512
 #: Pages and error bodies are small; a product that happens to be HTML or JSON seldom is.
@@ -221,7 +222,7 @@ def check_complete(path: Path, *, deep: bool = False) -> Format:
         except DamageError as damage:
             kind = "file" if format_ is Format.OTHER else f"{format_} file"
             msg = f"The {kind} {path} is not complete: {damage}. Fetch it again."
-            raise ProductFormatError(msg) from damage
+            raise ProductFormatError(printable(msg)) from damage
     return format_
 
 

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from hda_fsspec.fs.writing import explained
 from hda_fsspec.paths.locations import Location
 from hda_fsspec.records import Product
 
@@ -93,16 +94,17 @@ def copy_out(source: BinaryIO, target: Any) -> int:
             shutil.copyfileobj(source, target, _COPY_BYTES)
             return source.tell()
         path = Path(target)
-        path.parent.mkdir(parents=True, exist_ok=True)
         part = path.with_name(f".{uuid.uuid4().hex}.part")
-        try:
-            with part.open("xb") as handle:
-                shutil.copyfileobj(source, handle, _COPY_BYTES)
-            part.replace(path)
-        except BaseException:
-            with contextlib.suppress(FileNotFoundError):
-                part.unlink()
-            raise
+        with explained(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                with part.open("xb") as handle:
+                    shutil.copyfileobj(source, handle, _COPY_BYTES)
+                part.replace(path)
+            except BaseException:
+                with contextlib.suppress(FileNotFoundError):
+                    part.unlink()
+                raise
         return source.tell()
 
 

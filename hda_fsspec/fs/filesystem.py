@@ -37,6 +37,7 @@ from hda_fsspec.fs.looking import LookingFileSystem
 from hda_fsspec.fs.readonly import ReadOnly, refuse
 from hda_fsspec.fs.targets import local_target
 from hda_fsspec.fs.waiting import blocking, first_of
+from hda_fsspec.fs.writing import explained
 from hda_fsspec.interest import Interest, result_of
 from hda_fsspec.paths.locations import AnyPath
 from hda_fsspec.records import Product
@@ -136,7 +137,7 @@ class HDAFileSystem(ReadOnly, LookingFileSystem):
         faults: list[Exception] = []
         _faults_of_get.set(faults)
         try:
-            with quietly(is_so=not progress):
+            with quietly(is_so=not progress), explained():
                 done = await super()._get(plain(rpath), lpath, *args, **kwargs)
         finally:
             _faults_of_get.set(None)
@@ -215,7 +216,8 @@ class HDAFileSystem(ReadOnly, LookingFileSystem):
     ) -> None:
         lpath = self._local_target(rpath, lpath)
         if located(rpath).product is None and await self._isdir(rpath):
-            await self._run(lambda: Path(lpath).mkdir(parents=True, exist_ok=True))
+            with explained(lpath):
+                await self._run(lambda: Path(lpath).mkdir(parents=True, exist_ok=True))
             return
 
         def listener(done: int, total: int | None) -> None:
@@ -378,7 +380,8 @@ class HDAFileSystem(ReadOnly, LookingFileSystem):
             here = copies.find(found, target) if skip_existing else {}
         for product, path in here.items():
             deliveries.keep(product, path)
-        deliveries.folder.mkdir(parents=True, exist_ok=True)
+        with explained(deliveries.folder):
+            deliveries.folder.mkdir(parents=True, exist_ok=True)
 
         def deliver(product: Product, opened: tuple[Entry, BufferedReader]) -> None:
             entry, handle = opened

@@ -6,7 +6,6 @@ Blocking work goes to threads of its own, so that a wait never blocks fsspec's e
 from __future__ import annotations
 
 import asyncio
-import warnings
 from collections.abc import AsyncIterator, Callable
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -28,6 +27,7 @@ from hda_fsspec.fs.listing import (
     refuse_root,
 )
 from hda_fsspec.paths.locations import PROTOCOL, Location
+from hda_fsspec.printable import warn
 
 if TYPE_CHECKING:
     from hda_fsspec.usecase.products import Products
@@ -243,7 +243,7 @@ def _warn_of_estimates(location: Location, found: list[dict[str, Any]]) -> None:
     if unknown:
         counted = f"{len(unknown) - nothing} count as the catalogue's size, which is an estimate"
         rest = f", and {nothing} as 0 bytes" if nothing else ""
-        warnings.warn(
+        warn(
             f"du of {location.path}: {len(unknown)} of {len(found)} products have no known length "
             f"before they are local; {counted}{rest}.",
             stacklevel=3,

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 from collections.abc import Mapping
 from typing import Any
 
 from hda_fsspec.errors import LocationError
 from hda_fsspec.fs.listing import Paths, located, refuse_root
+from hda_fsspec.fs.writing import explained
 from hda_fsspec.localpaths import local_path, remote_scheme, shown
+from hda_fsspec.printable import lines
 
 
 def local_target(source: Paths, target: Any, *, settings: Mapping[str, Any] | None = None) -> Any:
@@ -36,13 +40,28 @@ def local_target(source: Paths, target: Any, *, settings: Mapping[str, Any] | No
         return target
     scheme = remote_scheme(target)
     if scheme is None:
-        return local_path(target)
-    lines = "\n".join(f"  {line}" for line in _lines(source, target, settings or {}))
+        return _checked(local_path(target))
     msg = (
         f"Cannot copy to {shown(target)}: get and download write local files, and {scheme}:// is "
-        f"another filesystem. Nothing was ordered. This copies there, in Python:\n{lines}"
+        "another filesystem. Nothing was ordered. This copies there, in Python:"
     )
-    raise LocationError(msg)
+    raise LocationError(
+        lines(msg, *(f"  {line}" for line in _lines(source, target, settings or {})))
+    )
+
+
+def _checked(path: str) -> str:
+    """Return a local path that can be one, before anything is ordered for it."""
+    try:
+        is_path = b"\0" not in os.fsencode(path)
+    except UnicodeEncodeError:
+        is_path = False
+    if not is_path:
+        msg = f"Cannot copy to {path!r}: no local path can hold its characters. Give another one."
+        raise LocationError(msg)
+    with explained(path), contextlib.suppress(FileNotFoundError, NotADirectoryError):
+        os.lstat(path)  # knows which names are too long there
+    return path
 
 
 def _lines(source: Paths, target: Any, settings: Mapping[str, Any]) -> list[str]:

@@ -14,6 +14,7 @@ import numpy as np
 from hda_fsspec.errors import ProductMismatchError
 from hda_fsspec.lazy.headers import Header, VariableHeader
 from hda_fsspec.lazy.layouts import Layout, grid_names
+from hda_fsspec.printable import printable
 from hda_fsspec.reading.meaning import GRID_MAPPING, PACKING, different_meaning
 
 _KIND_STEP = "Narrow the query to products of one kind."
@@ -319,7 +320,7 @@ def _brief(value: Any) -> str:
 
 def _differs(product_id: str, what: str, step: str = _KIND_STEP) -> ProductMismatchError:
     msg = f"The product {product_id} does not fit the others: {what}. {step}"
-    return ProductMismatchError(msg)
+    return ProductMismatchError(printable(msg))
 
 
 def _shown(values: np.ndarray[Any, Any]) -> str:

@@ -28,6 +28,7 @@ from hda_fsspec.lazy import computes, patience
 from hda_fsspec.lazy.closing import close_nothing, close_unused, close_when_unused
 from hda_fsspec.lazy.filemarks import FileMark, file_mark, is_of_mark
 from hda_fsspec.lazy.pools import Pool
+from hda_fsspec.printable import printable
 from hda_fsspec.reading.opening import OpenOptions, open_local
 from hda_fsspec.reading.singly import SingleVariables, open_singly
 from hda_fsspec.reading.trees import open_tree
@@ -307,7 +308,7 @@ def _is_whole(key: tuple[Any, ...], shape: tuple[int, ...]) -> bool:
 
 def _open(source: Source, entry: Entry) -> _Tree:
     scratch = entry.folder / ".scratch"
-    name = entry.product.product_id
+    name = printable(entry.product.product_id)
     if source.node is not None:
         tree = _Tree(open_tree(entry.path, source.options, name=name, scratch=scratch))
     else:

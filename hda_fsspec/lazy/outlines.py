@@ -11,6 +11,7 @@ import xarray as xr
 from hda_fsspec.errors import ProductMismatchError
 from hda_fsspec.lazy.filemarks import FileMark
 from hda_fsspec.lazy.headers import digest_of
+from hda_fsspec.printable import printable
 from hda_fsspec.reading.meaning import meaning_of
 
 
@@ -41,8 +42,9 @@ class Outline:
         """Raise ProductMismatchError if a file differs from the one that was opened."""
         if _digest(dataset.variables) != self._digest:
             msg = (
-                f"The product {product_id} is another one than when it was opened: its file was "
-                "fetched again, and its variables, shapes or coordinates differ. Open it anew."
+                f"The product {printable(product_id)} is another one than when it was opened: its "
+                "file was fetched again, and its variables, shapes or coordinates differ. Open it "
+                "anew."
             )
             raise ProductMismatchError(msg)
         self.mark = mark

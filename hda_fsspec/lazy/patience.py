@@ -62,7 +62,7 @@ def _wait_long(fetch: concurrent.futures.Future[Entry], product: Product, slot: 
     began = told = time.monotonic()
     while not _is_done(fetch, slot.look_seconds()):
         if is_cancelled():
-            msg = f"The computation that {product.product_id} was fetched for was cancelled."
+            msg = f"The computation that {product} was fetched for was cancelled."
             raise concurrent.futures.CancelledError(msg)
         now = time.monotonic()
         if now - told >= _LOG_EVERY_SECONDS:

@@ -46,7 +46,7 @@ class Pieces(Sequence[Product]):
             if len(set(columns[name])) == 1:
                 columns[name] = columns[name][:1]
         text = json.dumps(list(columns.values()), separators=(",", ":"), ensure_ascii=False)
-        self._packed = zlib.compress(text.encode(), 6)
+        self._packed = zlib.compress(text.encode(errors="surrogatepass"), 6)
 
     @staticmethod
     def _restore(packed: bytes) -> Pieces:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from hda_fsspec.errors import ConfigurationError, ProductMismatchError, QueryError, note_once
 from hda_fsspec.lazy.footprints import elsewhere
 from hda_fsspec.paths.locations import Location
+from hda_fsspec.printable import printable
 from hda_fsspec.reading.options import OpenOptions
 from hda_fsspec.reading.requirements import check_installed
 from hda_fsspec.records import Product
@@ -54,7 +55,9 @@ def check_before_ordering(
         The catalogue tells the same times of several products.
     """
     try:
-        check_installed(options, [product.product_id for product in found], location.query)
+        check_installed(
+            options, [printable(product.product_id) for product in found], location.query
+        )
         if is_stacked_by_time:
             _refuse_twins(location, found, is_known)
     except (QueryError, ConfigurationError) as err:
@@ -74,7 +77,7 @@ def _refuse_twins(
         if len(group) < 2 or all(map(is_known, group)):
             continue
         twins = sum(len(each) for each in groups.values() if len(each) > 1)
-        ids = [product.product_id for product in group]
+        ids = [printable(product.product_id) for product in group]
         more = f", and {len(ids) - _SHOWN} more" if len(ids) > _SHOWN else ""
         shown = " and ".join(ids) if len(ids) == 2 else ", ".join(ids[:_SHOWN]) + more
         if elsewhere([product.bbox for product in group], [0]) is not None:

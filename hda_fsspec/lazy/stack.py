@@ -12,7 +12,6 @@ import dataclasses
 import functools
 import hashlib
 import json
-import warnings
 import weakref
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
@@ -31,6 +30,7 @@ from hda_fsspec.lazy.keptheaders import filled_for, keep_header, kept_header, wi
 from hda_fsspec.lazy.layouts import Layout
 from hda_fsspec.lazy.mismatches import Expected, lacks
 from hda_fsspec.lazy.recipes import Key, Source
+from hda_fsspec.printable import warn
 from hda_fsspec.reading.singly import are_numbers
 from hda_fsspec.timing.overlaps import Segments
 from hda_fsspec.usecase.products import Entry, shared_products
@@ -349,7 +349,7 @@ class Stack:
         if more and not self._has_told_more:
             self._has_told_more = True
             names = ", ".join(map(repr, more))
-            warnings.warn(
+            warn(
                 f"The product {self.source.pieces[number].product_id} has variables that the data "
                 f"set was opened without: {names}. Open with scan=True to have them, which reads "
                 f"the header of every product first; or with drop_variables={more}.",
@@ -361,7 +361,7 @@ class Stack:
         if number in self._told:
             return
         self._told.add(number)
-        warnings.warn(
+        warn(
             f"The values of {self.source.pieces[number].product_id} are missing, since it cannot "
             f"be had: {err}",
             stacklevel=2,

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import warnings
 from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
@@ -30,6 +29,7 @@ from hda_fsspec.lazy.recipes import Closer, RecipeVariable, Source
 from hda_fsspec.lazy.stack import Stack
 from hda_fsspec.lazy.stackarrays import StackArray, TemplateArray
 from hda_fsspec.paths.locations import Location
+from hda_fsspec.printable import printable, warn
 from hda_fsspec.reading.opening import OpenOptions
 from hda_fsspec.records import Product
 from hda_fsspec.timing import timeline
@@ -381,7 +381,7 @@ def _overlap(
             f"cover the same times{more}, and steps of two products are never mixed. If they are "
             f"runs of a forecast, or versions: {_LATEST} {_NARROW}"
         )
-    msg = f"The products {first.product_id} and {second.product_id} {what}"
+    msg = f"The products {printable(first.product_id)} and {printable(second.product_id)} {what}"
     return QueryError(msg, key="on_overlap")
 
 
@@ -395,8 +395,8 @@ def _catalogue_index(pieces: Pieces, starts: _Array) -> _Array:
         product = pieces[int(np.flatnonzero(np.isnat(starts))[0])]
         msg = (
             f"The products have no time coordinate, and the catalogue tells no start of "
-            f"{product.product_id} either. Open products one by one, or name a concat_dim that "
-            "they have."
+            f"{printable(product.product_id)} either. Open products one by one, or name a "
+            "concat_dim that they have."
         )
         raise QueryError(msg)
     return starts.astype("datetime64[ns]")
@@ -464,7 +464,7 @@ def _tell_absent(stack: Stack, path: str) -> None:
         + ("" if name in stack.layout.stacked else " (taken from the others)")
         for name, numbers in lacking.items()
     )
-    warnings.warn(
+    warn(
         f"Some products of {path} lack variables, whose values are missing there: {told}. Open "
         f"with drop_variables={list(lacking)} to do without them.",
         stacklevel=2,

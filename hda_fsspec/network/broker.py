@@ -20,13 +20,15 @@ from hda_fsspec.errors import (
     HDAError,
     QueryError,
     QuotaError,
+    not_there,
 )
 from hda_fsspec.network.answers import Answer, delivered_name
 from hda_fsspec.network.conveniences import Conveniences
 from hda_fsspec.network.failures import RETRIES_OF_CONVENIENCES
 from hda_fsspec.network.paging import collect
 from hda_fsspec.network.session import Session
-from hda_fsspec.records import Dataset, Product, Term
+from hda_fsspec.printable import printable
+from hda_fsspec.records import Dataset, Product, Term, is_name
 
 logger = logging.getLogger("hda_fsspec")
 
@@ -102,7 +104,7 @@ class Broker:
 
         what = "the list of data sets"
         features = self._collect(page, what, page_size=_DATASETS_PAGE, is_lenient=True)
-        named = [f for f in features if isinstance(f.get("dataset_id"), str) and f["dataset_id"]]
+        named = [f for f in features if is_name(f.get("dataset_id"))]
         if len(named) < len(features):
             lost = len(features) - len(named)
             logger.warning("%s holds entries without a dataset_id, left out: %d", what, lost)
@@ -139,7 +141,7 @@ class Broker:
             There are more than ``max_products``: told at the first page where the service gives
             a total, else as soon as the count passes it.
         """
-        what = f"the search of {dataset_id}"
+        what = f"the search of {printable(dataset_id)}"
 
         def page(start: int) -> Any:
             body = {
@@ -162,7 +164,17 @@ class Broker:
                 )
                 raise QueryError(msg) from err
             raise
-        return [Product.from_feature(dataset_id, f, broker=self._session.address) for f in features]
+        products = [
+            Product.from_feature(dataset_id, f, broker=self._session.address) for f in features
+        ]
+        named = [product for product in products if is_name(product.product_id)]
+        if len(named) < len(products):
+            lost = next(p.product_id for p in products if not is_name(p.product_id))
+            logger.warning(
+                "%s found products whose ids are no text, such as %r, left out: %d",
+                *(what, lost, len(products) - len(named)),
+            )
+        return named
 
     def terms(self) -> dict[str, Term]:
         """Return all licences of the service, by id."""
@@ -202,9 +214,9 @@ class Broker:
             body["location"] = product.location
         answer = self._session.order("dataaccess/download", body)
         download_id = answer.get("download_id") if isinstance(answer, Mapping) else None
-        if not isinstance(download_id, str) or not download_id:
+        if not is_name(download_id):
             msg = (
-                f"The order of {product.product_id} ({product.dataset_id}) was answered without a "
+                f"The order of {product} was answered without a "
                 f"download_id: {str(answer)[:200]}. Try again later."
             )
             raise BrokerError(msg)
@@ -303,9 +315,10 @@ class Broker:
             if err.status not in {404, 410}:
                 raise
             msg = f"There is no data set {dataset_id!r} at the service ({err})"
-            raise FileNotFoundError(msg) from err
+            raise not_there(msg) from err
         if not isinstance(answer, Mapping):
-            msg = f"GET {path}/{dataset_id} answered {str(answer)[:80]!r} instead of an object."
+            asked = f"GET {path}/{printable(dataset_id)}"
+            msg = f"{asked} answered {str(answer)[:80]!r} instead of an object."
             raise BrokerError(msg, status=200)
         return answer
 
@@ -357,5 +370,8 @@ def _segment(name: str) -> str:
     """Write an id as one segment of an address, whatever a user or the network calls it."""
     if name in {".", ".."}:
         msg = f"{name!r} is no id that the service can be asked for."
+        raise BrokerError(msg, status=404)
+    if not is_name(name):
+        msg = f"{name!r} is no id that the service can be asked for: it is no text."
         raise BrokerError(msg, status=404)
     return quote(name, safe=":")

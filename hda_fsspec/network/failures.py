@@ -7,7 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from hda_fsspec.errors import AuthenticationError, BrokerError, HDAError, QuotaError
+from hda_fsspec.errors import (
+    AuthenticationError,
+    BrokerError,
+    ConfigurationError,
+    HDAError,
+    QuotaError,
+)
 from hda_fsspec.network.answers import Problem, quota_state, retry_after
 
 #: How often each status, or other kind of fault, is asked again; what is not here, never. 500 is
@@ -114,6 +120,15 @@ def error_of(
     return BrokerError(told + step, status=problem.status)
 
 
+def cannot_send(asked: str, said: str) -> ConfigurationError:
+    """Return the error of a request that this machine cannot send; what is said has no secrets."""
+    return ConfigurationError(
+        f"{asked} cannot be sent: {said.rstrip('.')}. Set verify (HDA_VERIFY), or "
+        "REQUESTS_CA_BUNDLE and CURL_CA_BUNDLE in the environment, to a CA bundle that is there "
+        "and can be read, or unset them."
+    )
+
+
 def no_answer(asked: str, kind: str, tries: int, said: str) -> BrokerError:
     """Return the error of a request that got no answer at all.
 
@@ -129,7 +144,10 @@ def no_answer(asked: str, kind: str, tries: int, said: str) -> BrokerError:
         What the fault says, without secrets.
     """
     if kind == "TLS":
-        step = "If your site has its own certificates, set verify (HDA_VERIFY) to their bundle"
+        step = (
+            "If your site has its own certificates, set verify (HDA_VERIFY) to their bundle. If it "
+            "is set, or REQUESTS_CA_BUNDLE is, look whether that file is a bundle in PEM form"
+        )
     else:
         step = (
             "Check the network, the proxies, and the broker's address (endpoint_url, or HDA_URL "

@@ -13,7 +13,6 @@ import random
 import socket
 import ssl
 import time
-import warnings
 from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any
 from urllib.parse import quote
@@ -27,9 +26,17 @@ import urllib3.exceptions
 from hda_fsspec import __version__
 from hda_fsspec.errors import BrokerError, OfflineError
 from hda_fsspec.network.answers import Answer, Problem, explain, read_json, redact, retry_after
-from hda_fsspec.network.failures import RETRIES, Failures, delay_seconds, error_of, no_answer
+from hda_fsspec.network.failures import (
+    RETRIES,
+    Failures,
+    cannot_send,
+    delay_seconds,
+    error_of,
+    no_answer,
+)
 from hda_fsspec.network.proxies import proxies_for
 from hda_fsspec.network.tokens import Tokens
+from hda_fsspec.printable import warn
 from hda_fsspec.settings import Settings
 
 logger = logging.getLogger("hda_fsspec")
@@ -119,7 +126,7 @@ def _notice(endpoint_url: str) -> None:
             "not verified, and whoever is on the way can read the password. If your site has its "
             "own certificates, set verify (HDA_VERIFY) to their bundle."
         )
-        warnings.warn(msg, urllib3.exceptions.InsecureRequestWarning, stacklevel=3)
+        warn(msg, urllib3.exceptions.InsecureRequestWarning, stacklevel=3)
 
 
 # Not the numbers of the module: who seeds those wants the same ones again, whatever is retried.
@@ -335,6 +342,13 @@ class Session:
             except requests.exceptions.RequestException as err:
                 self._retry_or_raise(method, address, err, failures)
                 continue
+            except OSError as err:  # what requests says of this machine's own files
+                raise cannot_send(f"{method} {address}", self._redact(str(err))) from err
+            except (ValueError, urllib3.exceptions.HTTPError) as err:
+                # An address that requests takes, and what it is made of does not.
+                raise no_answer(
+                    f"{method} {address}", "address", 1, self._redact(str(err))
+                ) from err
             status = response.status_code
             if status < 400 or status in accept:
                 return response

@@ -5,6 +5,7 @@ It knows the two forms of such a request and nothing of paths.
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import os
@@ -68,7 +69,11 @@ def _read_json(request: str | os.PathLike[str]) -> Mapping[str, Any]:
             .read_text(encoding="utf-8-sig")
         )
         body = json.loads(text)
-    except (ValueError, RecursionError, IsADirectoryError) as err:
+    except (ValueError, RuntimeError, OSError) as err:
+        # RuntimeError: JSON without end, or the home of nobody.
+        is_path = isinstance(err, OSError) and err.errno not in {errno.EISDIR, errno.ENAMETOOLONG}
+        if is_path:
+            raise
         msg = (
             f"Cannot read the request {shown!r}: it is not JSON ({err}). Give the text that "
             '"Show API request" shows, or the path of a file that holds it.'

@@ -7,17 +7,19 @@ of what the segments say.
 from __future__ import annotations
 
 import re
+import shlex
 
 from hda_fsspec.errors import LocationError
+from hda_fsspec.printable import is_shown
 
-_ESCAPED = re.compile(r"[%/?*\[\]#=,\\]|\s|[\x00-\x1f\x7f]|::+")
+_ESCAPED = re.compile(r"[%/?*\[\]#=,\\]|\s|[\x00-\x1f\x7f]|::+|[^\x00-\x7f]+")
 #: What nearly every id is made of, and what has no meaning anywhere.
 _PLAIN = re.compile(r"[\w.+-]+", re.ASCII)
 _HEXADECIMAL = re.compile(r"[0-9A-Fa-f]{2}")
 
 
 def quote(text: str) -> str:
-    """Percent-encode what has a meaning in paths, patterns or chained URLs.
+    """Percent-encode what has a meaning in paths, patterns or chained URLs, and what does not show.
 
     Raises
     ------
@@ -33,7 +35,28 @@ def quote(text: str) -> str:
     except UnicodeEncodeError as err:
         msg = f"Cannot write {text!r} into a path: it is not valid Unicode text."
         raise LocationError(msg) from err
-    return _ESCAPED.sub(lambda match: escape(match.group(0)), text)
+    return _ESCAPED.sub(_escape_match, text)
+
+
+def _escape_match(match: re.Match[str]) -> str:
+    found = match.group()
+    if found.isascii():
+        return escape(found)
+    # Letters of all scripts stand as they are; spaces, marks of direction and such do not.
+    return "".join(c if is_shown(c) and not c.isspace() else escape(c) for c in found)
+
+
+def shell_word(text: str) -> str:
+    """Return an id as a word of a shell, which the command line takes for that id.
+
+    >>> print(shell_word("EO:X:DAT:SST"), shell_word("-$(id)"))
+    "EO:X:DAT:SST" 'hda://-$(id)'
+    """
+    word = quote(text)
+    word = f"hda://{word}" if word.startswith("-") else word
+    quoted = shlex.quote(word)
+    # What needs no quotes has some all the same, as a hint for whoever puts in another id.
+    return f'"{word}"' if quoted == word else quoted
 
 
 def escape(text: str) -> str:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from hda_fsspec.disk import room
 from hda_fsspec.planning.weights import Weights, weigh
+from hda_fsspec.printable import printable
 from hda_fsspec.records import Product
 from hda_fsspec.usecase.products import Products
 
@@ -98,7 +99,7 @@ class Plan:
         return f"<table><caption>Plan: {html.escape(self._title())}</caption>{rows}</table>"
 
     def _title(self) -> str:
-        datasets = list(dict.fromkeys(product.dataset_id for product in self.products))
+        datasets = list(dict.fromkeys(printable(p.dataset_id) for p in self.products))
         if not datasets:
             return "no products are read"
         left = len(datasets) - _SHOWN_DATASETS

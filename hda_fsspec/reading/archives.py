@@ -21,6 +21,7 @@ from typing import IO, Any
 
 from hda_fsspec.errors import ProductFormatError
 from hda_fsspec.fileformats.formats import Format, sniff
+from hda_fsspec.printable import printable
 
 #: Streams hold one file, whose name and length only they themselves know.
 STREAMS = frozenset({Format.GZIP, Format.BZIP2, Format.XZ})
@@ -165,7 +166,7 @@ def damaged(path: Path, member: str, problem: str) -> ProductFormatError:
     """Return the error for an archive, or a member of one, that cannot be read."""
     where = f"{member} in {path}" if member else f"the archive {path}"
     msg = f"Reading {where} failed: {problem}. Fetch the product again."
-    return ProductFormatError(msg)
+    return ProductFormatError(printable(msg))
 
 
 def _open(path: Path, stack: contextlib.ExitStack) -> Reader:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import dataclasses
 import functools
 import itertools
-import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -19,6 +18,7 @@ from xarray.backends import BackendArray
 from xarray.core import indexing  # xarray documents this module for writers of backends
 
 from hda_fsspec.errors import ProductFormatError
+from hda_fsspec.printable import warn
 from hda_fsspec.reading.meaning import PACKING, different_meaning
 from hda_fsspec.reading.merging import close_all, conflict, difference, merge_files
 
@@ -204,7 +204,7 @@ class _Concatenation:
             return self._equal(name, parts)
         if len(parts) < len(self.files):
             lacking = next(file for file in self.files if file not in parts)
-            warnings.warn(
+            warn(
                 f"{name} is not in {lacking} of {self.name}, where its values are missing. "
                 f"drop_variables={name!r} leaves it out.",
                 stacklevel=2,

@@ -17,6 +17,7 @@ import xarray as xr
 
 from hda_fsspec.errors import ConfigurationError, HDAError, ProductFormatError
 from hda_fsspec.fileformats.formats import Format
+from hda_fsspec.printable import flat, printable
 from hda_fsspec.reading.filelocks import HDF5_GUARD
 from hda_fsspec.reading.gribs import grib_parts, open_grib
 from hda_fsspec.reading.groups import list_groups, no_such_group, only_groups
@@ -248,10 +249,11 @@ def _explained(file: DataFile, engine: str) -> Iterator[None]:
         raise
     except ImportError as err:
         msg = f"xarray's engine {engine!r}, asked for to open {file.name}, is not complete: {err}"
-        raise ConfigurationError(msg) from err
+        raise ConfigurationError(printable(msg)) from err
     except TypeError as err:
-        msg = f"xarray's engine {engine!r} could not open {file.name} with these options: {err}."
-        raise ConfigurationError(msg) from err
+        why = flat(err)
+        msg = f"xarray's engine {engine!r} could not open {file.name} with these options: {why}."
+        raise ConfigurationError(printable(msg)) from err
     except (OSError, EOFError, RuntimeError, ValueError, LookupError) as err:
         if not file.path.exists():
             msg = f"{file.name} is not at {file.path} any more"
@@ -262,10 +264,10 @@ def _explained(file: DataFile, engine: str) -> Iterator[None]:
             raise
         msg = (
             f"xarray's engine {engine!r} could not open the {file.format} file of {file.name}: "
-            f"{err or type(err).__name__}. If xarray's own message names an option, give it; "
+            f"{flat(err) or type(err).__name__}. If xarray's own message names an option, give it; "
             "otherwise choose another engine with product_engine."
         )
-        raise ProductFormatError(msg) from err
+        raise ProductFormatError(printable(msg)) from err
 
 
 def _unknown(file: DataFile) -> ProductFormatError:

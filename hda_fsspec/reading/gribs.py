@@ -20,6 +20,7 @@ from typing import Any
 import xarray as xr
 
 from hda_fsspec.errors import ConfigurationError, ProductFormatError
+from hda_fsspec.printable import flat, lines, printable
 from hda_fsspec.reading.filelocks import ReentrantLock
 from hda_fsspec.reading.unpacking import content_key, make_folder
 
@@ -79,7 +80,7 @@ def open_grib(path: Path, arguments: Mapping[str, Any], *, name: str, scratch: P
         raise _not_one_dataset(path, arguments, name, err) from err
     except (EOFError, eccodes.CodesInternalError) as err:
         msg = f"cfgrib could not read the GRIB file of {name}: {err}. Fetch the product again."
-        raise ProductFormatError(msg) from err
+        raise ProductFormatError(printable(msg)) from err
     if not ds.variables:
         ds.close()
         raise _nothing_found(path, arguments, name)
@@ -136,7 +137,7 @@ def _not_one_dataset(
 ) -> ProductFormatError:
     named = re.search(r"key='(\w+)'", str(err.args[0]))
     key = err.args[1] if len(err.args) > 1 else named[1] if named else ""
-    reason = f"they differ in {key}" if key else str(err.args[0])
+    reason = f"they differ in {key}" if key else flat(err.args[0])
     parts = grib_parts(path, arguments)
     if not parts:
         advice = "open it with cfgrib.open_datasets, which tries every part by itself"
@@ -147,11 +148,14 @@ def _not_one_dataset(
     shown = [f'  product_engine_kwargs={{"filter_by_keys": {each}}}' for each in parts]
     if len(shown) > _MAX_SHOWN:
         shown[_MAX_SHOWN:] = [f"  … and {len(shown) - _MAX_SHOWN} more"]
-    lines = "\n".join(shown)
     return ProductFormatError(
-        f"The GRIB messages of {name} do not form one dataset ({reason}). Open one part of it "
-        f"with one of\n{lines}\nor all of them with xr.open_datatree. "
-        'product_engine_kwargs={"errors": "ignore"} opens what fits together and drops the rest.'
+        lines(
+            f"The GRIB messages of {name} do not form one dataset ({reason}). Open one part of it "
+            "with one of",
+            *shown,
+            'or all of them with xr.open_datatree. product_engine_kwargs={"errors": "ignore"} '
+            "opens what fits together and drops the rest.",
+        )
     )
 
 

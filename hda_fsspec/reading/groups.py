@@ -10,6 +10,7 @@ from typing import Any
 import xarray as xr
 
 from hda_fsspec.errors import ProductFormatError
+from hda_fsspec.printable import printable
 from hda_fsspec.reading.filelocks import HDF5_GUARD
 
 _MAX_SHOWN = 20
@@ -71,6 +72,6 @@ def _shown(groups: Mapping[str, int]) -> str:
     """Return groups as a list for a message: those with variables, and the outermost."""
     count = {group.strip("/"): groups[group] for group in groups}
     names = [each for each in _fullest(groups) if count[each] or "/" not in each]
-    shown = [f"{each} ({count[each]} variables)" for each in names[:_MAX_SHOWN]]
+    shown = [f"{printable(each)} ({count[each]} variables)" for each in names[:_MAX_SHOWN]]
     more = len(groups) - len(shown)
     return ", ".join(shown) + (f", and {more} more" if more else "")

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 import xarray as xr
 
 from hda_fsspec.errors import ProductFormatError
+from hda_fsspec.printable import printable
 from hda_fsspec.reading.meaning import different_meaning
 
 
@@ -81,4 +82,4 @@ def conflict(name: str, one: str, other: str, why: str, *, more: str = "") -> Pr
         f"The files {one} and {other} of {name} do not fit into one dataset: {why}. {more}Open "
         "fewer files with a narrower member=…, or all of them as a tree with xr.open_datatree."
     )
-    return ProductFormatError(msg)
+    return ProductFormatError(printable(msg))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import fnmatch
+import glob
 import itertools
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
@@ -17,6 +18,7 @@ import xarray as xr
 
 from hda_fsspec.errors import ProductFormatError
 from hda_fsspec.fileformats.formats import Format, check_complete, sniff
+from hda_fsspec.printable import lines, printable, python_text
 from hda_fsspec.reading.archives import (
     ARCHIVES,
     STREAMS,
@@ -84,9 +86,8 @@ class Contents:
         """Unpack a member, and look into it."""
         path = unpack(self.path, member, self.scratch)
         scratch = self.scratch.joinpath("inside", *PurePosixPath(member.name).parts)
-        return look_into(
-            path, name=f"{member.name} of {self.name}", scratch=scratch, depth=self.depth + 1
-        )
+        name = f"{printable(member.name)} of {self.name}"
+        return look_into(path, name=name, scratch=scratch, depth=self.depth + 1)
 
     def choose(self, pattern: str | None) -> list[Member]:
         """Return the data files that match a glob; all of them if it is None.
@@ -231,13 +232,14 @@ def _open_member(
 
 def _several(contents: Contents) -> ProductFormatError:
     first, second, *_ = (PurePosixPath(member.name).name for member in contents.members)
-    return ProductFormatError(
+    pattern = f"*{glob.escape(_common_end(first, second))}"
+    msg = (
         f"{contents.name} is an archive with {len(contents.members)} data files. Choose with "
-        f'member="{first}", or with a glob such as member="*{_common_end(first, second)}" for '
+        f"member={python_text(first)}, or with a glob such as member={python_text(pattern)} for "
         'files that share a grid, and with concat_dim="time" for files of one kind at several '
         "times; or open all of them with xr.open_datatree. They are:"
-        f"{_listed(contents.members)}"
     )
+    return ProductFormatError(lines(msg, *_listed(contents.members)))
 
 
 def _common_end(one: str, other: str) -> str:
@@ -249,17 +251,19 @@ def _common_end(one: str, other: str) -> str:
 
 
 def _no_data(contents: Contents) -> ProductFormatError:
-    return ProductFormatError(
+    msg = (
         f"{contents.name} is an archive without a data file: none of its {len(contents.others)} "
         "files is of a format that xarray opens here. Make it local with fsspec.open_local and "
-        f"read it with other tools. It holds:{_listed(contents.others, _FEW)}"
+        "read it with other tools. It holds:"
     )
+    return ProductFormatError(lines(msg, *_listed(contents.others, _FEW)))
 
 
 def _is_zarr(contents: Contents) -> ProductFormatError:
     root = contents.zarr_roots[0]
     chain = f"{contents.format}://{root}" if root else str(contents.format)
-    line = f'xr.open_zarr("{chain}::hda://…/{contents.name}")'
+    url = f"{chain}::hda://…/{contents.name}"
+    line = f"xr.open_zarr({python_text(url)})"
     if contents.depth or contents.format not in {Format.ZIP, Format.TAR}:
         line = "xr.open_zarr, after it was made local with fsspec.open_local and unpacked"
     return ProductFormatError(
@@ -274,24 +278,22 @@ def _no_match(contents: Contents, pattern: str) -> ProductFormatError:
         contents.short_name(each) for each in contents.others if contents.is_meant(each, pattern)
     ]
     if useless:
-        return ProductFormatError(
+        msg = (
             f"No data file of {contents.name} matches member={pattern!r}, which fits only files "
             f"that hold no data, such as {useless[0]}. Its data files are:"
-            f"{_listed(contents.members)}"
         )
+        return ProductFormatError(lines(msg, *_listed(contents.members)))
     names = {PurePosixPath(member.name).name: member for member in contents.members}
     near = difflib.get_close_matches(pattern.strip("*"), names, n=3, cutoff=0.3)
     hint = f" Did you mean {' or '.join(map(repr, near))}?" if near else ""
-    return ProductFormatError(
-        f"No data file of {contents.name} matches member={pattern!r}.{hint} It has:"
-        f"{_listed(contents.members)}"
-    )
+    msg = f"No data file of {contents.name} matches member={pattern!r}.{hint} It has:"
+    return ProductFormatError(lines(msg, *_listed(contents.members)))
 
 
-def _listed(members: Sequence[Member], most: int = _MAX_SHOWN) -> str:
-    """Return names as lines for a message; what is no plain text in them is shown escaped."""
+def _listed(members: Sequence[Member], most: int = _MAX_SHOWN) -> list[str]:
+    """Return names as lines for a message; what is no plain text in them is shown as Python."""
     shared = shared_folder(members)
     names = [member.name.removeprefix(shared) for member in members[:most]]
-    lines = [name if name.isprintable() else repr(name) for name in names]
-    more = len(members) - len(lines)
-    return "".join(f"\n  {line}" for line in lines) + (f"\n  … and {more} more" if more else "")
+    shown = [f"  {name if name.isprintable() else repr(name)}" for name in names]
+    more = len(members) - len(names)
+    return [*shown, f"  … and {more} more"] if more else shown

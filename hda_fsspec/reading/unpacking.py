@@ -21,6 +21,7 @@ from pathlib import Path, PurePosixPath
 from hda_fsspec.errors import ProductFormatError
 from hda_fsspec.fileformats.formats import check_complete, sniff
 from hda_fsspec.forks import ForkLock
+from hda_fsspec.printable import printable
 from hda_fsspec.reading.archives import STREAMS, Member, damaged, opened
 
 #: deflate reaches 1032:1 on zeros; data never come near it in files of this size.
@@ -115,8 +116,8 @@ def _unpack(path: Path, member: Member, target: Path) -> None:
     room = shutil.disk_usage(target.parent).free
     if member.size is not None and member.size > room:
         msg = (
-            f"Unpacking {member.name} of {path} needs {member.size} bytes, and the disk of "
-            f"{target.parent} has {room} left. Make room, or choose another cache_dir."
+            f"Unpacking {printable(member.name)} of {path} needs {member.size} bytes, and the disk "
+            f"of {target.parent} has {room} left. Make room, or choose another cache_dir."
         )
         raise OSError(errno.ENOSPC, msg)
     temporary = target.with_name(f".{uuid.uuid4().hex}.part")
@@ -145,8 +146,9 @@ def _unpack(path: Path, member: Member, target: Path) -> None:
 def _refuse_bomb(path: Path, member: Member, size: int) -> None:
     if size > BOMB_BYTES and size > BOMB_RATIO * max(member.packed, 1):
         msg = (
-            f"Unpacking {member.name} of {path} was refused: {member.packed} packed bytes become "
-            f"more than {BOMB_RATIO} times as many, as in an archive made to fill a disk."
+            f"Unpacking {printable(member.name)} of {path} was refused: {member.packed} packed "
+            f"bytes become more than {BOMB_RATIO} times as many, as in an archive made to fill a "
+            "disk."
         )
         raise ProductFormatError(msg)
 

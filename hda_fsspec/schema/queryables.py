@@ -15,6 +15,7 @@ from functools import cached_property
 from typing import Any
 
 from hda_fsspec.errors import BrokerError, QueryError
+from hda_fsspec.printable import printable
 from hda_fsspec.records import format_time
 from hda_fsspec.schema.daylists import DayLists
 from hda_fsspec.schema.parameters import Parameter, hint, nearest
@@ -91,8 +92,9 @@ class Schema:
         told: object = document
         if not isinstance(told, Mapping) or not _is_schema(told):
             msg = (
-                f"The service was asked which parameters {dataset_id} takes and answered no JSON "
-                f"schema ({str(told)[:80]}). Try again later; if it stays so, please report it."
+                f"The service was asked which parameters {printable(dataset_id)} takes and "
+                f"answered no JSON schema ({str(told)[:80]!r}). Try again later; if it stays so, "
+                "please report it."
             )
             raise BrokerError(msg, status=200)
         properties = told.get("properties")
@@ -278,7 +280,7 @@ class Schema:
     def _refused(self, query: Query, err: QueryError) -> QueryError:
         key = err.key or ""
         asked = f"{key}={shown(query[key])}" if key in query else "a query"
-        msg = f"Did not ask {self.dataset_id} for {asked}: {err}"
+        msg = printable(f"Did not ask {self.dataset_id} for {asked}: {err}")
         return QueryError(msg, key=err.key, suggestions=err.suggestions)
 
 

@@ -25,6 +25,8 @@ from hda_fsspec.errors import (
     OfflineError,
     QueryError,
     TooManyProductsError,
+    not_there,
+    note_once,
 )
 from hda_fsspec.licences import Licences
 from hda_fsspec.network.answers import is_about_licences
@@ -294,7 +296,7 @@ class Catalogue:
                 f"There is no product {product_id!r} in {location.directory.path}, which finds "
                 f"{len(found)}. {hint}"
             )
-            raise FileNotFoundError(msg)
+            raise not_there(msg)
         return product
 
     def forget(self, location: Location | None) -> None:
@@ -322,9 +324,10 @@ class Catalogue:
             found = self._broker.search(dataset_id, request)
         except (AuthenticationError, BrokerError, QueryError) as err:
             if schema.is_open and isinstance(err, QueryError):
-                err.add_note(
+                note_once(
+                    err,
                     f"The service told no schema of {dataset_id}, so that keys and values were "
-                    "neither checked nor typed before they went out."
+                    "neither checked nor typed before they went out.",
                 )
             # An unaccepted licence looks like an unknown data set, or like a lack of rights.
             is_likely = isinstance(err, AuthenticationError) or (
@@ -411,7 +414,7 @@ class Catalogue:
         hint = f" The nearest: {', '.join(near)}." if near else ""
         hint = f" Since version 2 of the service it is {renamed}." if renamed else hint
         msg = f"There is no data set {dataset_id!r} at {self._settings.endpoint_url}.{hint}"
-        return FileNotFoundError(msg)
+        return not_there(msg)
 
     def _answer(
         self, kind: Kind, what: str, ask: Callable[[], Any], *, refresh: bool = False

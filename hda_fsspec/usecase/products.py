@@ -78,7 +78,7 @@ class OrderNeededError(Exception):
         self.product = product
 
     def __str__(self) -> str:
-        return f"{self.product.product_id} is not local"
+        return f"{self.product} is not local"
 
 
 @contextlib.contextmanager
@@ -276,7 +276,7 @@ class Products:
             return _done(entry)
         if self.settings.offline:
             msg = (
-                f"{product.product_id} ({product.dataset_id}) is not in the cache "
+                f"{product} is not in the cache "
                 f"{self.settings.cache_dir}, and offline is set. Unset offline (or HDA_OFFLINE) to "
                 "fetch it."
             )

@@ -7,17 +7,22 @@ takes long or much memory.
 
 from __future__ import annotations
 
+import ast
 import contextlib
 import dataclasses
+import io
 import json
 import pickle
+import shlex
 import tempfile
 import unicodedata
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from hda_fsspec.cli import terminal
 from hda_fsspec.disk.entries import RECORD_NAME, read_entry, safe_name
+from hda_fsspec.disk.folder import dump_json
 from hda_fsspec.disk.lengths import Lengths
 from hda_fsspec.disk.notes import pack_products, unpack_products
 from hda_fsspec.errors import HDAError, LocationError, ProductFormatError, QueryError
@@ -29,9 +34,11 @@ from hda_fsspec.network import answers
 from hda_fsspec.network.answers import Answer
 from hda_fsspec.network.broker import Broker
 from hda_fsspec.paths.locations import Location
+from hda_fsspec.paths.percent import shell_word
+from hda_fsspec.printable import LONGEST_TEXT, printable, python_text
 from hda_fsspec.reading.archives import list_members
 from hda_fsspec.reading.unpacking import unpack
-from hda_fsspec.records import Product
+from hda_fsspec.records import Product, is_name
 from hda_fsspec.schema.queryables import Schema
 
 CORPUS = Path(__file__).parent / "corpus"
@@ -55,6 +62,48 @@ def expect(holds: object, what: str) -> None:
         raise Broken(what)
 
 
+@contextlib.contextmanager
+def tells(*kinds: type[Exception]) -> Iterator[None]:
+    """Let errors of some kinds through, if what they say can be shown."""
+    try:
+        yield
+    except kinds as err:
+        notes = getattr(err, "__notes__", [])
+        for line in "\n".join([str(err), *notes]).split("\n"):
+            expect(line.isprintable(), "an error says what does not show")
+            expect(len(line) <= LONGEST_TEXT, "an error is overlong")
+
+
+def shown(data: bytes) -> None:
+    """Show any text in each way that there is: printable, bounded, and plain where it was."""
+    given = data.decode("utf-8", "surrogateescape")
+    if data[:1] == b"\xff":  # halves of pairs in all places
+        given = data[1 : len(data) - (len(data) + 1) % 2].decode("utf-16-le", "surrogatepass")
+    text = printable(given)
+    expect(text.isprintable() and len(text) <= LONGEST_TEXT, "it does not show")
+    expect(printable(text) == text, "what is shown is shown in another way")
+    expect(ast.literal_eval(python_text(given)) == given, "Python reads another text")
+    expect(not is_name(given) or given.encode(), "a name cannot be encoded")
+    expect(pickle.loads(pickle.dumps(HDAError(given))).args == HDAError(given).args, "it travels")
+    product = Product("EO:X", given)
+    expect(str(product).isprintable(), "a product does not show")
+    record = product.to_json()
+    expect(json.loads(dump_json(record)) == json.loads(json.dumps(record)), "it is kept as another")
+    with tells(LocationError):
+        words = shlex.split(shell_word(given))
+        expect(
+            [Location.parse(w).dataset for w in words] == [given or None], "a shell reads another"
+        )
+    out = io.StringIO()
+    with contextlib.redirect_stdout(out):
+        terminal.say(given)
+        terminal.say_table([(given, given)])
+        terminal.say_json({given: given})
+    lines = out.getvalue().split("\n")
+    expect(all(line.isprintable() for line in lines) and len(lines) == 6, "it does not print")
+    expect(json.loads("\n".join(lines[2:])) == {given: given}, "JSON loses something")
+
+
 def location(data: bytes) -> None:
     """Read a path: a LocationError, or a location that is written and read back as itself."""
     text = data.decode("utf-8", "surrogateescape")
@@ -65,6 +114,7 @@ def location(data: bytes) -> None:
     expect(Location.parse(str(found)) == found, "a location is read back as another one")
     expect(pickle.loads(pickle.dumps(found)) == found, "a pickled location is another one")
     expect(repr(found) and hash(found) is not None, "a location has no repr or hash")
+    expect(found.path.isprintable(), "a path holds what does not show")
     if found.pattern is not None:
         found.matches("sst_20240501.nc")
 
@@ -81,15 +131,15 @@ def queryable(data: bytes) -> None:
     value = _json(data)
     if not isinstance(value, Mapping):
         return
-    with contextlib.suppress(HDAError):
+    with tells(HDAError):
         schema = Schema.from_queryable(_DATASET, value)
         keys = schema.keys
         asked = [*_QUERIES, dict.fromkeys(keys[:20], ("1",)), {keys[0] if keys else "x": ("",)}]
         expect(schema.name_keys is not None, "no names")
         for query in asked:
-            with contextlib.suppress(QueryError):
+            with tells(QueryError):
                 json.dumps(schema.request(query), allow_nan=False)
-            with contextlib.suppress(QueryError):
+            with tells(QueryError):
                 schema.interval(query)
 
 
@@ -128,7 +178,7 @@ def broker(data: bytes) -> None:
 
     for ask in asks():
         asked = Broker(_Answering(value), max_products=1000, workers=2)  # type: ignore[arg-type]
-        with contextlib.suppress(HDAError):
+        with tells(HDAError):
             _keep(ask(asked))
 
 
@@ -141,6 +191,9 @@ def _keep(found: Any) -> None:
         hash(product)
         product.overlaps(product.end, product.start)
         expect(safe_name(product.product_id, ""), "no name is left")
+        expect(str(product).isprintable(), "a product does not show")
+        dump_json(product.to_json())
+    Location(_DATASET).paths_of(product.product_id for product in products)
     packed = json.loads(json.dumps(pack_products(products), allow_nan=False))
     expect(unpack_products(packed) == products, "products are kept as other ones")
 
@@ -258,6 +311,7 @@ class Target:
 TARGETS = {
     target.name: target
     for target in (
+        Target(shown),
         Target(location),
         Target(request, is_json=True),
         Target(queryable, is_json=True),
