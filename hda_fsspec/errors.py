@@ -27,6 +27,10 @@ from typing import Any
 
 from hda_fsspec.printable import flat, printable, printable_lines
 
+#: What the refusals of the service may be about: see :class:`HDAError`.
+LICENCES = "licences"
+NO_DATA = "no data"
+
 #: More faults than these are counted, and not told.
 _SHOWN_OTHERS = 20
 
@@ -44,7 +48,15 @@ class HDAError(Exception):
 
     The message is printable, whatever it quotes; its line breaks are those of whoever wrote it.
     The attributes are as they were given.
+
+    Attributes
+    ----------
+    subject : str or None
+        What a refusal of the service is about, where its own words tell it: "licences" that are
+        not accepted, or "no data" for a query.
     """
+
+    subject: str | None = None
 
     def __init__(self, message: str) -> None:
         super().__init__(printable_lines(message))

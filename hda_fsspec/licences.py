@@ -108,7 +108,7 @@ class Licences:
         TermsNotAcceptedError
             It is, and ``accept_terms`` is not set or did not help.
         """
-        says_so = is_about_licences(str(refusal.__cause__ or refusal))
+        says_so = is_about_licences(refusal)
         with self._lock:
             terms = self._terms_if_told(dataset_id)
             try:

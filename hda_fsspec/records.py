@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeGuard
 
@@ -188,8 +188,17 @@ class Product:
     broker: str = dataclasses.field(default="", repr=False)
 
     @classmethod
-    def from_feature(cls, dataset_id: str, feature: object, *, broker: str = "") -> Product:
+    def from_feature(
+        cls,
+        dataset_id: str,
+        feature: object,
+        *,
+        broker: str = "",
+        show: Callable[[object, int], str] = lambda value, length: str(value)[:length],
+    ) -> Product:
         """Read one feature of a search answer of a broker.
+
+        ``show`` tells what may be quoted of it in an error.
 
         Raises
         ------
@@ -200,7 +209,7 @@ class Product:
         if not isinstance(feature, Mapping) or product_id is None:
             msg = (
                 f"The search of {printable(dataset_id)} answered a product without an id "
-                f"({str(feature)[:80]}): the service may have changed; please report it."
+                f"({show(feature, 80)}): the service may have changed; please report it."
             )
             raise BrokerError(msg)
         given = feature.get("properties")

@@ -328,14 +328,12 @@ def test_secrets_are_replaced_however_they_are_written(secret: str) -> None:
     assert text.count("***") >= 3
 
 
-def test_json_is_read_without_the_secrets_that_it_quotes() -> None:
-    """What an answer repeats of password and token is gone before anything else sees it."""
-    sent = json.dumps({"message": 'no rights for to"ken', "features": ["p%40ss", 1.5, None]})
+def test_json_is_read_as_it_is() -> None:
+    """In whatever encoding of Unicode; what is none is told as the library does."""
+    sent = json.dumps({"message": "é", "features": ["p%40ss", 1.5, None]})
 
-    assert read_json(sent.encode("utf-16"), ['to"ken', "p@ss"]) == {
-        "message": "no rights for ***",
-        "features": ["***", 1.5, None],
-    }
+    for encoding in ("utf-8", "utf-16", "utf-32"):
+        assert read_json(sent.encode(encoding)) == json.loads(sent)
     for broken in (b"", b"{", b"\xff\xfe{", b"[" * 100_000):
         with pytest.raises((ValueError, RecursionError)):
-            read_json(broken, ["x"])
+            read_json(broken)

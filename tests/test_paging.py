@@ -191,6 +191,50 @@ def test_a_next_index_without_end_is_left() -> None:
     assert starts == [0, 1]
 
 
+@pytest.mark.parametrize("style", ["total", "next", "neither", "growing"])
+@pytest.mark.parametrize("new", [1, 3])
+def test_a_listing_that_grows_without_end_is_left(style: str, new: int) -> None:
+    """Pages that bring a few new items each are followed for long, and not for ever."""
+    starts: list[int] = []
+
+    def answer(start: int) -> Any:
+        starts.append(start)
+        told = {
+            "total": {"totalResults": 10**12},
+            "growing": {"totalResults": 10**6 + len(starts)},
+            "next": {"nextIndex": start + new},
+            "neither": {},
+        }[style]
+        return {"features": [{"id": f"p{start + n}"} for n in range(new)], "properties": told}
+
+    with pytest.raises(BrokerError, match="has no end: 1001 pages"):
+        collect(answer, WHAT, page_size=new, workers=1)
+    assert len(starts) <= 1001 + 2 * 1  # those that were under way
+
+
+def test_a_listing_of_all_there_could_be_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Full pages have an end too, where no limit is set."""
+    monkeypatch.setattr("hda_fsspec.network.paging._MOST_ITEMS", 1000)
+
+    def answer(start: int) -> Any:
+        page = [{"id": f"p{start + n}"} for n in range(200)]
+        return {"features": page, "properties": {"nextIndex": start + 200}}
+
+    with pytest.raises(BrokerError, match="6 pages brought 1200 items"):
+        collect(answer, WHAT, page_size=200, workers=1)
+
+
+def test_pages_of_few_that_have_an_end() -> None:
+    """A service that gives one item a page is followed to its end, if that is near enough."""
+    assert Pages(900, cap=1, style="next").collect() == ids(900)
+
+
+def test_what_is_no_page_is_quoted_as_it_may_be() -> None:
+    """What is told of it goes through the caller's hands."""
+    with pytest.raises(BrokerError, match="holds no list of features: 'hidden'"):
+        collect(lambda _: "secret", WHAT, page_size=1, workers=1, show=lambda *_: "hidden")
+
+
 def test_too_many_by_total_is_told_at_the_first_page() -> None:
     """Where the total is told one request is enough, and the error says how many there are."""
     pages = Pages(10_001)

@@ -157,7 +157,13 @@ class Cache:
             Keys that are in use and must not be evicted.
         """
         staging = Staging(
-            self._folder, product, clock=self._clock, on_publish=self._count_published
+            self._folder,
+            product,
+            clock=self._clock,
+            on_publish=self._count_published,
+            admit=lambda held, more, total: self._room.admit(
+                held, more, total, {*keep, *self._in_use(), product_key(product)}
+            ),
         )
         try:
             missing = 0 if expected_bytes is None else max(0, expected_bytes - staging.offset)

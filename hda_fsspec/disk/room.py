@@ -15,11 +15,12 @@ import shutil
 import threading
 from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NoReturn
 
 from hda_fsspec.disk import partials
 from hda_fsspec.disk.entries import RECORD_NAME, Entry, read_record
 from hda_fsspec.disk.folder import Folder, dump_json, read_json
+from hda_fsspec.errors import DownloadError
 
 logger = logging.getLogger("hda_fsspec")
 
@@ -39,6 +40,8 @@ LONGEST_PROTECTION_SECONDS = 86_400.0
 # a clock that is or was off.
 _PROTECTED_SECONDS = 60.0
 _TELL_EVERY_SECONDS = 60.0
+# So much is written before the disk is looked at again.
+_LOOK_EVERY_BYTES = 8 << 20
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -150,13 +153,54 @@ class Room:
             evicted = self._evict(needed_bytes, keep)
         free = self._free(needed_bytes)
         if free is not None and free < needed_bytes:
-            msg = (
-                f"The disk of the cache folder {self._folder.root} has {free:,} bytes free, and"
-                f" {needed_bytes:,} are needed. Free some space, or set cache_dir (HDA_CACHE_DIR)"
-                " to a larger disk."
-            )
-            raise OSError(errno.ENOSPC, msg)
+            self._refuse(needed_bytes, free)
         return evicted
+
+    def admit(self, size: int, more: int, total: int | None, keep: Collection[str]) -> None:
+        """Refuse what would let a file that is being written become larger than may be.
+
+        Parameters
+        ----------
+        size, more : int
+            How many bytes it has, and how many are about to be written.
+        total : int or None
+            How many it will have. A length that was told is taken at its word as long as the disk
+            has the room; a body of which nobody knows the end may have none.
+        keep : collection of str
+            Keys that must not be evicted for it.
+
+        Raises
+        ------
+        DownloadError
+            It is larger than the bound, and nobody knows by how much.
+        OSError
+            ``ENOSPC``: the disk has not as much room.
+        """
+        bound = self.bound() if total is None else None
+        if bound is not None and size + more > bound:
+            msg = (
+                f"What arrives has no end that is told, and after {size:,} bytes it is about to be"
+                f" larger than the cache may be ({bound:,} bytes): it was given up. If it is no"
+                " fault of the service, raise cache_max_bytes (HDA_CACHE_MAX_BYTES)."
+            )
+            raise DownloadError(msg, received=size)
+        if size and size // _LOOK_EVERY_BYTES == (size + more) // _LOOK_EVERY_BYTES:
+            return
+        needed = max(more, total - size if total is not None else _LOOK_EVERY_BYTES * bool(size))
+        free = self._free(needed)
+        if free is None or free >= needed:
+            return
+        # What can never fit drives nothing out.
+        can_fit = total is not None and free + self.usage().total_bytes >= needed
+        self.make(needed, keep) if can_fit else self._refuse(needed, free)
+
+    def _refuse(self, needed_bytes: int, free: int) -> NoReturn:
+        msg = (
+            f"The disk of the cache folder {self._folder.root} has {free:,} bytes free, and"
+            f" {needed_bytes:,} are needed. Free some space, or set cache_dir (HDA_CACHE_DIR)"
+            " to a larger disk."
+        )
+        raise OSError(errno.ENOSPC, msg)
 
     def _evict(self, needed_bytes: int, keep: Collection[str]) -> list[Entry]:
         evicted: list[Entry] = []

@@ -51,12 +51,16 @@ class Staging:
         *,
         clock: Callable[[], float],
         on_publish: Callable[[Entry], None],
+        admit: Callable[[int, int, int | None], None],
     ) -> None:
         self.product = product
         self.key = product_key(product)
         self._folder = folder
         self._clock = clock
         self._on_publish = on_publish
+        #: Called before more is written, with the bytes held, how many more, and how many in all if
+        #: that is known; it raises where there is no room for them.
+        self.admit = admit
         self._stem = f"{self.key}.{version_tag(product)}"
         self._place: Path | None = None
         self._facts: dict[str, Any] = {}
@@ -188,7 +192,9 @@ class Staging:
         traceback: TracebackType | None,
     ) -> None:
         self.release()
-        if isinstance(error, OSError) and error.errno in NO_ROOM_ERRNOS:
+        # What says more than the system does comes from here.
+        is_told = isinstance(error, OSError) and error.strerror != os.strerror(error.errno or 0)
+        if isinstance(error, OSError) and error.errno in NO_ROOM_ERRNOS and not is_told:
             explained = self._folder.explained(error)
             if str(explained) != str(error):
                 raise explained from error

@@ -118,7 +118,7 @@ class Ordering:
             return self._broker.order(product)
         except (AuthenticationError, BrokerError) as err:
             is_refusal = isinstance(err, AuthenticationError) or (
-                err.status is not None and (err.status == 404 or is_about_licences(str(err)))
+                err.status is not None and (err.status == 404 or is_about_licences(err))
             )
             if not is_refusal:
                 raise

@@ -12,10 +12,12 @@ import logging
 from collections.abc import Callable, Generator, Iterator, Mapping
 from typing import Any, Protocol
 
+from hda_fsspec.disk.folder import NO_ROOM_ERRNOS
 from hda_fsspec.errors import BrokerError, DownloadError
-from hda_fsspec.network.answers import Answer, content_length, content_range, delivered_name
+from hda_fsspec.network.answers import Answer, content_length, content_range, is_encoded
 from hda_fsspec.network.broker import Broker
 from hda_fsspec.printable import printable
+from hda_fsspec.records import Product
 
 logger = logging.getLogger("hda_fsspec")
 
@@ -25,12 +27,19 @@ _REMEMBER_FROM_BYTES = 1 << 20
 # So much is written before the disk is told to begin with it.
 _SETTLED_BYTES = 8 << 20
 _FRUITLESS_TRIES = 5
+# A try that brings less than this is progress, but not so often: a service could go on for ever.
+_WORTHWHILE_BYTES = 64 * 1024
+_THIN_TRIES = 100
+# Answers that bring a file; others may have a body as well.
+_WHOLE = frozenset({200, 203})
 _FIRST_DELAY_SECONDS = 0.05
 
 
 class Place(Protocol):
     """Where the bytes go: a staging of the cache."""
 
+    @property
+    def product(self) -> Product: ...  # noqa: D102
     @property
     def path(self) -> Any: ...  # noqa: D102
     @property
@@ -41,6 +50,7 @@ class Place(Protocol):
     def restart(self) -> None: ...  # noqa: D102
     def open(self) -> Any: ...  # noqa: D102
     def settle(self, handle: Any, start: int, stop: int) -> None: ...  # noqa: D102
+    def admit(self, held: int, more: int, total: int | None) -> None: ...  # noqa: D102
 
 
 class NotReadyError(Exception):
@@ -97,19 +107,20 @@ def plan(  # noqa: PLR0911  (one return for each kind of answer)
         return Action.WAIT, None
     if first_byte == 0:
         length = content_length(answer.headers)
-        is_part = answer.status == 206 and content_range(answer.headers) != (0, length)
-        if is_part or answer.status == 416:
+        is_whole = answer.status == 206 and content_range(answer.headers) == (0, length)
+        if answer.status not in _WHOLE and not is_whole:
             return Action.REFUSE, None
         return Action.WRITE, length
     if answer.status == 416:
         is_whole = facts.get("total") == held
         return (Action.DONE, held) if is_whole else (Action.RESTART, None)
     if answer.status != 206:
+        if answer.status not in _WHOLE:
+            return Action.REFUSE, None
         # The range was ignored, as the protocol allows: this is the whole file. Never append it.
         return Action.WRITE, content_length(answer.headers)
     told = content_range(answer.headers)
-    encoded = answer.headers.get("Content-Encoding", "identity").lower() != "identity"
-    if told is None or told[0] != first_byte or encoded:
+    if told is None or told[0] != first_byte or is_encoded(answer.headers):
         return Action.RESTART, None
     total = told[1]
     if total is None or total < held or facts.get("total") not in {None, total}:
@@ -158,19 +169,22 @@ def transfer(
     Raises
     ------
     DownloadError
-        Several tries in a row brought nothing new.
+        Several tries in a row brought nothing new, or there is no end and no room for it.
     NotReadyError
         The file is not there yet after all.
     BrokerError
         The service refuses; a ``status`` of 404 or 410 means that it forgot the order.
     """
-    best, fruitless = -1, 0
+    best, fruitless, thin = -1, 0, 0
     while True:
         try:
             received = _once(broker, download_id, place, tell)
         except _BrokenOff as err:
             held = place.offset
-            fruitless = 0 if held > best else fruitless + 1
+            is_worthwhile = best < 0 or held - best >= _WORTHWHILE_BYTES
+            if not is_worthwhile and held > best and not err.is_stalled and thin < _THIN_TRIES:
+                is_worthwhile, thin = True, thin + 1
+            fruitless = 0 if is_worthwhile else fruitless + 1
             best = max(best, held)
             if fruitless >= _FRUITLESS_TRIES:
                 of = "" if err.total is None else f" of {err.total}"
@@ -194,6 +208,14 @@ class _BrokenOff(Exception):
         super().__init__(str(cause))
         self.cause = cause
         self.total = total
+
+    @property
+    def is_stalled(self) -> bool:
+        """Whether too little arrived for too long."""
+        why: BaseException | None = self.cause
+        while why is not None and not isinstance(why, TimeoutError):
+            why = why.__cause__
+        return why is not None
 
 
 def _once(
@@ -225,7 +247,7 @@ def _once(
             return None
         if not is_resumed and held:
             place.restart()
-        name = delivered_name(answer.headers) or facts.get("name")
+        name = broker.file_name(answer, place.product.product_id) or facts.get("name")
         told = {"total": total, "name": name, "resumed": is_resumed, **validators(answer.headers)}
         is_remembered = total is None or total >= _REMEMBER_FROM_BYTES or is_resumed
         if is_remembered:
@@ -235,6 +257,11 @@ def _once(
         except _BrokenOff:
             if not is_remembered:
                 place.remember(**told)
+            raise
+        except OSError as err:
+            if total is None and (isinstance(err, DownloadError) or err.errno in NO_ROOM_ERRNOS):
+                # What has no end must not go on from here next time, nor fill the disk till then.
+                place.restart()
             raise
     return Received(name, total, resumed=is_resumed)
 
@@ -294,12 +321,21 @@ def _write(
         tell(done, total)
         with _broken_is_told(total):
             for piece in pieces:
+                if total is not None and done + len(piece) > total:
+                    done += len(piece)
+                    break
+                place.admit(done, len(piece), total)
                 handle.write(piece)
                 done += len(piece)
                 tell(done, total)
                 if done - settled >= _SETTLED_BYTES:
                     place.settle(handle, settled, done)
                     settled = done
+    if total is not None and done > total:
+        # Of another file than the one that was told of: nothing of it can be used.
+        place.restart()
+        msg = f"the body goes on after the {total} bytes that it was to have."
+        raise _BrokenOff(BrokerError(msg), total)
     if total is not None and done < total:
         raise _BrokenOff(BrokerError(f"the body ended after {done} of {total} bytes."), total)
 

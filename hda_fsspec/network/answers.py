@@ -6,19 +6,36 @@ they never raise (but one). Sources of the shapes: ``docs/service.md``.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import email.utils
+import html
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Mapping
 from datetime import UTC
 from typing import Any
 from urllib.parse import quote, unquote
 
+from hda_fsspec.errors import LICENCES, NO_DATA, HDAError
+
+#: So much is read of the body of an error.
+ERROR_BODY_BYTES = 64 * 1024
 _SHOWN_CHARACTERS = 300
 _SKEW_SECONDS = 60.0  # less may be the way of an answer
 _LICENCE_WORDS = re.compile(r"(?i)\b(terms|conditions|licen[cs]es?)\b")
 _ACCEPTANCE_WORDS = re.compile(r"(?i)accept|agree")
+_NO_DATA = "there is no data matching your request"  # how EO:ECMWF says "empty" (CS-SI/eodag#1228)
+#: What stands in the place of a secret.
+MASK = "***"
+#: Shorter secrets are masked only where they are a value of their own.
+SHORT_CHARACTERS = 4
+# What stands before and after a value: neither a part of a word nor one of a time.
+_ALONE = (
+    r"(?<![^\s\"'`=:&,;()\[\]{}<>|])(?<!\d:)",
+    r"(?=[\s\"'`&,;()\[\]{}<>|@]|:(?!\d)|[.!?]?(?:\s|$))",
+)
+_LOOKED_AT_PER_SHOWN = 100
 _MILLISECONDS_FROM = 1e11  # hda 2.35-2.39 read X-Quota-Reset as seconds, 2.40 as milliseconds
 
 
@@ -39,41 +56,60 @@ class Problem:
     status : int
         The HTTP status that counts: the innermost one, where an error is wrapped in another.
     text : str
-        Title and detail, or the text of a page, in at most 300 characters.
+        Title and detail, or the text of a page, in at most 300 characters, without secrets.
     is_page : bool
         Whether the body was HTML, which the broker itself never sends.
+    subject : str or None
+        What the text is about, as the service wrote it; see :class:`~hda_fsspec.errors.HDAError`.
     """
 
     status: int
     text: str
     is_page: bool = False
+    subject: str | None = None
 
 
-def explain(status: int, body: bytes) -> Problem:
-    """Say what an error answer says.
+def explain(status: int, body: bytes, secrets: Collection[str] = ()) -> Problem:
+    """Say what an error answer says, and not the secrets that it may quote.
 
     ``detail`` may be text, a list of FastAPI's validation errors, or a text that holds the JSON of
     another error, whose status is then the one that counts: a quota error of the service behind
     the broker comes as a 500 with a 429 inside.
     """
-    text = body.decode("utf-8", "replace")
+    text, inner = body.decode("utf-8", "replace"), None
     value = _json_or_none(text)
     if isinstance(value, Mapping):
-        try:
-            inner, told = _unwrap(value, depth=0)
-        except RecursionError:
-            return Problem(status, _shorten(text))
-        return Problem(inner or status, _shorten(told))
+        with contextlib.suppress(RecursionError):
+            inner, text = _unwrap(value, depth=0)
+        return _problem(inner or status, text, redact(text, secrets))
+    shown = redact(text, secrets)
+    if len(body) >= ERROR_BODY_BYTES:
+        shown = shown[: len(shown) - _longest(secrets)]  # it may end with the half of one
     is_page = text.lstrip()[:200].lower().startswith(("<!doctype", "<html", "<?xml", "<head"))
     if is_page:
         # An element or tag that never ends is taken to the end, so that the time is linear.
-        text = re.sub(r"(?is)<(script|style)\b.*?(?:</\1>|\Z)|<[^<>]*>?", " ", text)
-    return Problem(status, _shorten(text), is_page)
+        text, shown = (
+            re.sub(r"(?is)<(script|style)\b.*?(?:</\1>|\Z)|<[^<>]*>?", " ", each)
+            for each in (text, shown)
+        )
+    return _problem(status, text, shown, is_page=is_page)
 
 
-def is_about_licences(text: str) -> bool:
+def _problem(status: int, text: str, shown: str, *, is_page: bool = False) -> Problem:
+    # Its subject is decided by what the service wrote, and not by what may be shown of it.
+    return Problem(status, _shorten(shown), is_page, _subject(_shorten(text)))
+
+
+def _subject(text: str) -> str | None:
+    if _NO_DATA in text.lower():
+        return NO_DATA
+    return LICENCES if _LICENCE_WORDS.search(text) and _ACCEPTANCE_WORDS.search(text) else None
+
+
+def is_about_licences(refusal: BaseException) -> bool:
     """Whether a refusal says that licences ("terms and conditions") are not accepted."""
-    return bool(_LICENCE_WORDS.search(text) and _ACCEPTANCE_WORDS.search(text))
+    said_by = refusal.__cause__ or refusal
+    return isinstance(said_by, HDAError) and said_by.subject == LICENCES
 
 
 def _unwrap(value: Mapping[str, Any], *, depth: int) -> tuple[int | None, str]:
@@ -187,11 +223,20 @@ def _number(value: object) -> float | None:
     return float(value)
 
 
+def is_encoded(headers: Mapping[str, str]) -> bool:
+    """Whether the body is not sent as it is stored."""
+    named = headers.get("Content-Encoding", "").lower().split(",")
+    return any(name.strip() not in {"", "identity"} for name in named)
+
+
 def content_length(headers: Mapping[str, str]) -> int | None:
-    """Read the length of the body as stored, None where it is missing, malformed or encoded."""
+    """Read the length of the body as stored, None where it is missing, malformed or encoded.
+
+    Where chunks tell the end it is not this header that does.
+    """
     value = headers.get("Content-Length", "")
-    encoded = headers.get("Content-Encoding", "identity").strip().lower() not in {"", "identity"}
-    return int(value) if not encoded and re.fullmatch(r"(?a)\s*\d{1,18}\s*", value) else None
+    is_length = not is_encoded(headers) and not headers.get("Transfer-Encoding")
+    return int(value) if is_length and re.fullmatch(r"(?a)\s*\d{1,18}\s*", value) else None
 
 
 def content_range(headers: Mapping[str, str]) -> tuple[int, int | None] | None:
@@ -218,20 +263,50 @@ def delivered_name(headers: Mapping[str, str]) -> str | None:
     return (plain.group(1).strip().strip('"') or None) if plain is not None else None
 
 
-def read_json(body: bytes, secrets: Iterable[str]) -> Any:
-    """Read the JSON of an answer, without the secrets that it may quote.
+def read_json(body: bytes) -> Any:
+    """Read the JSON of an answer, as it is: what is shown or kept of it is another's affair.
 
-    What a service says is repeated in errors and kept on disk; its tokens must not be. The one
-    function here that raises: ValueError and RecursionError, as :func:`json.loads` does.
+    The one function here that raises: ValueError and RecursionError, as :func:`json.loads` does.
     """
-    text = body.decode(json.detect_encoding(body), "surrogatepass")
-    return json.loads(redact(text, secrets))
+    return json.loads(body.decode(json.detect_encoding(body), "surrogatepass"))
 
 
-def redact(text: str, secrets: Iterable[str]) -> str:
-    """Replace secrets by asterisks, also as JSON, Python and percent-encoding write them."""
+def redact(text: str, secrets: Collection[str]) -> str:
+    """Replace secrets by asterisks, also as JSON, Python and percent-encoding write them.
+
+    Those of less than four characters stand in half of all words, and are replaced only where they
+    are a value of their own. This is for what is shown: what is parsed must not go through here.
+    """
     for secret in secrets:
-        forms = (secret, json.dumps(secret)[1:-1], repr(secret)[1:-1], quote(secret, safe=""))
-        for form in sorted(set(forms), key=len, reverse=True):
-            text = text.replace(form, "***")
+        for form in forms(secret):
+            if len(secret) >= SHORT_CHARACTERS:
+                text = text.replace(form, MASK)
+            elif form in text:
+                text = re.sub(_ALONE[0] + re.escape(form) + _ALONE[1], MASK, text)
     return text
+
+
+def excerpt(text: str, secrets: Collection[str], length: int) -> str:
+    """Return the beginning of a text, without secrets, and without the half of one at its end."""
+    looked_at = _LOOKED_AT_PER_SHOWN * length
+    shown = redact(text[:looked_at], secrets)
+    if len(text) > looked_at:
+        shown = shown[: max(0, len(shown) - _longest(secrets))]
+    return shown[:length]
+
+
+def _longest(secrets: Collection[str]) -> int:
+    return max((len(form) for secret in secrets for form in forms(secret)), default=0)
+
+
+def forms(secret: str) -> list[str]:
+    """Return the ways in which a secret is written, longest first."""
+    written = {
+        secret,
+        json.dumps(secret)[1:-1],
+        json.dumps(secret, ensure_ascii=False)[1:-1],
+        repr(secret)[1:-1],
+        quote(secret, safe="", errors="replace"),
+        html.escape(secret),
+    }
+    return sorted(filter(None, written), key=len, reverse=True)

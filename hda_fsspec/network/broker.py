@@ -15,6 +15,7 @@ from typing import Any
 from urllib.parse import quote
 
 from hda_fsspec.errors import (
+    NO_DATA,
     AuthenticationError,
     BrokerError,
     HDAError,
@@ -34,7 +35,7 @@ logger = logging.getLogger("hda_fsspec")
 
 _PAGE = 200  # the viewer of WEkEO and EODAG ask for no more
 _DATASETS_PAGE = 1400  # EODAG asks for all data sets at once; accepted
-_NO_DATA = "there is no data matching your request"  # how EO:ECMWF says "empty" (CS-SI/eodag#1228)
+_LONGEST_ORDER_ID = 1000
 _DONE = frozenset({"done", "completed", "complete", "ready", "success", "successful", "finished"})
 _FAILED = frozenset({"error", "failed", "failure", "rejected", "cancelled", "canceled", "aborted"})
 
@@ -108,7 +109,8 @@ class Broker:
         if len(named) < len(features):
             lost = len(features) - len(named)
             logger.warning("%s holds entries without a dataset_id, left out: %d", what, lost)
-        return [Dataset.from_json(feature) for feature in named]
+        secrets = self._session.secrets
+        return [secrets.dataset(Dataset.from_json(feature)) for feature in named]
 
     def dataset(self, dataset_id: str, *, is_convenience: bool = False) -> Dataset:
         """Return one data set; raises FileNotFoundError where the catalogue has none of that id.
@@ -117,11 +119,13 @@ class Broker:
         """
         most = RETRIES_OF_CONVENIENCES if is_convenience else None
         answer = self._get_of_dataset("datasets", dataset_id, most_retries=most)
-        return Dataset.from_json({**answer, "dataset_id": dataset_id})
+        found = Dataset.from_json({**answer, "dataset_id": dataset_id})
+        return self._session.secrets.dataset(found)
 
     def queryable(self, dataset_id: str) -> Mapping[str, Any]:
         """Return the schema of a data set's queries; raises FileNotFoundError likewise."""
-        return self._get_of_dataset("dataaccess/queryable", dataset_id)
+        document = self._get_of_dataset("dataaccess/queryable", dataset_id)
+        return self._session.secrets.schema(dataset_id, document)
 
     def search(self, dataset_id: str, request: Mapping[str, Any]) -> list[Product]:
         """Return the products of a search, in the service's order, each once.
@@ -155,7 +159,7 @@ class Broker:
         try:
             features = self._collect(page, what, limit=self._max_products)
         except BrokerError as err:
-            if _NO_DATA in str(err).lower():
+            if err.subject == NO_DATA:
                 return []
             if err.status in {400, 422}:
                 msg = (
@@ -164,22 +168,29 @@ class Broker:
                 )
                 raise QueryError(msg) from err
             raise
+        secrets = self._session.secrets
         products = [
-            Product.from_feature(dataset_id, f, broker=self._session.address) for f in features
+            Product.from_feature(
+                dataset_id, feature, broker=self._session.address, show=secrets.shown
+            )
+            for feature in features
         ]
-        named = [product for product in products if is_name(product.product_id)]
+        named = [secrets.product(product) for product in products if is_name(product.product_id)]
         if len(named) < len(products):
             lost = next(p.product_id for p in products if not is_name(p.product_id))
             logger.warning(
                 "%s found products whose ids are no text, such as %r, left out: %d",
-                *(what, lost, len(products) - len(named)),
+                *(what, secrets.shown(lost), len(products) - len(named)),
             )
         return named
 
     def terms(self) -> dict[str, Term]:
         """Return all licences of the service, by id."""
         features = self._all_terms("terms", "the list of licences", is_lenient=True)
-        terms = (Term.from_json(f) for f in features if isinstance(f.get("term_id"), str))
+        secrets = self._session.secrets
+        terms = (
+            secrets.term(Term.from_json(f)) for f in features if isinstance(f.get("term_id"), str)
+        )
         return {term.term_id: term for term in terms}
 
     def accepted_terms(self) -> frozenset[str]:
@@ -193,10 +204,10 @@ class Broker:
         for feature in self._all_terms("termsaccepted", what):
             term, state = feature.get("term_id"), feature.get("accepted")
             if not isinstance(term, str) or not isinstance(state, bool):
-                msg = f"{what} holds {str(dict(feature))[:80]!r}, which cannot be read."
+                msg = f"{what} holds {self._shown(dict(feature), 80)!r}, which cannot be read."
                 raise BrokerError(msg, status=200)
             if state:
-                accepted.add(term)
+                accepted.add(self._session.secrets.term(Term(term)).term_id)
         return frozenset(accepted)
 
     def accept_term(self, term_id: str, *, most_retries: int | None = None) -> None:
@@ -211,16 +222,16 @@ class Broker:
         """
         body = {"dataset_id": product.dataset_id, "product_id": product.product_id}
         if product.location:  # else the search told none, and null or "" would be refused
-            body["location"] = product.location
+            body["location"] = self._session.secrets.revealed(product.location)
         answer = self._session.order("dataaccess/download", body)
         download_id = answer.get("download_id") if isinstance(answer, Mapping) else None
-        if not is_name(download_id):
+        if not is_name(download_id) or len(download_id) > _LONGEST_ORDER_ID:
             msg = (
                 f"The order of {product} was answered without a "
-                f"download_id: {str(answer)[:200]}. Try again later."
+                f"download_id: {self._shown(answer)}. Try again later."
             )
             raise BrokerError(msg)
-        return download_id
+        return self._session.secrets.order_id(download_id)
 
     def status(self, download_id: str) -> OrderStatus:
         """Return how an order stands; no order, no download, no waiting.
@@ -273,12 +284,12 @@ class Broker:
             return self._do_without_lists(err)
         features = page.get("features") if isinstance(page, Mapping) else page
         if not isinstance(features, list):
-            return self._do_without_lists(f"{str(page)[:80]!r} is no list of orders")
+            return self._do_without_lists(f"{self._shown(page, 80)!r} is no list of orders")
         self._lists_work = True
         listed = [f for f in features if isinstance(f, Mapping)]
         # A service that does not filter answers the orders of the whole account.
         told = next((f for f in listed if f.get("_id", download_id) == download_id), None)
-        return OrderStatus(OrderState.GONE) if told is None else _status_of(told)
+        return OrderStatus(OrderState.GONE) if told is None else self._status_of(told)
 
     def _do_without_lists(self, why: HDAError | str) -> OrderStatus:
         self._lists_work = False
@@ -304,6 +315,23 @@ class Broker:
         ) as answered:
             yield answered
 
+    def file_name(self, answer: Answer, product_id: str) -> str | None:
+        """Return the name under which an answer delivers a product's file, just as sent."""
+        return self._session.secrets.file_name(delivered_name(answer.headers), product_id)
+
+    def _shown(self, answer: object, length: int = 200) -> str:
+        return self._session.secrets.shown(answer, length)
+
+    def _status_of(self, listed: Mapping[str, Any]) -> OrderStatus:
+        """Return how an order stands by its entry in the list."""
+        word = str(listed.get("status", "")).strip().lower()
+        if word in _DONE:
+            return OrderStatus(OrderState.READY)
+        if word in _FAILED:
+            said = self._shown(listed.get("message") or word, 300)
+            return OrderStatus(OrderState.FAILED, said)
+        return OrderStatus(OrderState.WAITING)
+
     def _get_of_dataset(
         self, path: str, dataset_id: str, *, most_retries: int | None = None
     ) -> Mapping[str, Any]:
@@ -318,7 +346,7 @@ class Broker:
             raise not_there(msg) from err
         if not isinstance(answer, Mapping):
             asked = f"GET {path}/{printable(dataset_id)}"
-            msg = f"{asked} answered {str(answer)[:80]!r} instead of an object."
+            msg = f"{asked} answered {self._shown(answer, 80)!r} instead of an object."
             raise BrokerError(msg, status=200)
         return answer
 
@@ -338,6 +366,7 @@ class Broker:
             workers=self._workers,
             limit=limit,
             is_lenient=is_lenient,
+            show=self._session.secrets.shown,
         )
 
     def _all_terms(
@@ -350,16 +379,6 @@ class Broker:
             )
 
         return self._collect(page, what, is_lenient=is_lenient)
-
-
-def _status_of(listed: Mapping[str, Any]) -> OrderStatus:
-    """Return how an order stands by its entry in the list."""
-    word = str(listed.get("status", "")).strip().lower()
-    if word in _DONE:
-        return OrderStatus(OrderState.READY)
-    if word in _FAILED:
-        return OrderStatus(OrderState.FAILED, str(listed.get("message") or word))
-    return OrderStatus(OrderState.WAITING)
 
 
 def _download_path(download_id: str) -> str:

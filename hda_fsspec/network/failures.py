@@ -84,7 +84,7 @@ def delay_seconds(failures: int, factor: float, told: float | None = None) -> fl
 
 def error_of(
     asked: str,
-    status: int,
+    status: int | None,
     problem: Problem,
     headers: Mapping[str, str],
     *,
@@ -98,20 +98,29 @@ def error_of(
     asked : str
         Method and address.
     status, problem, headers
-        The HTTP status of the answer, what it says, and its headers.
+        The HTTP status of the answer, what it says, and its headers. None for the status of another
+        server to which the answer led, and which knows nothing of the account.
     user : str or None
         Whose request it was.
     now : float
         Seconds since 1970.
     """
+    error = _error_of(asked, status, problem, user)
+    error.subject = problem.subject
+    if isinstance(error, QuotaError):
+        error.reset_at = quota_state(headers, now).reset_at
+        if error.reset_at is None and (seconds := retry_after(headers, now)) is not None:
+            error.reset_at = now + seconds
+    return error
+
+
+def _error_of(asked: str, status: int | None, problem: Problem, user: str | None) -> HDAError:
     said = f": {problem.text}" if problem.text else ""
     told = f"{asked} answered {problem.status}{said}."
     if problem.status == 429:
-        reset_at = quota_state(headers, now).reset_at
-        if reset_at is None and (seconds := retry_after(headers, now)) is not None:
-            reset_at = now + seconds
-        msg = f"{told} The account's quota, or that of the service behind the broker, is used up."
-        return QuotaError(msg, reset_at=reset_at)
+        return QuotaError(
+            f"{told} The account's quota, or that of the service behind the broker, is used up."
+        )
     # One that is wrapped in another status is about an account at the service behind the broker.
     if status in {401, 403} and problem.status in {401, 403}:
         msg = f"{told} A new login did not help: has the account {user!r} access?"
@@ -155,4 +164,13 @@ def no_answer(asked: str, kind: str, tries: int, said: str) -> BrokerError:
         )
     return BrokerError(
         f"{asked} got no answer in {tries} {'tries' if tries > 1 else 'try'}: {said}. {step}."
+    )
+
+
+def no_broker(asked: str, said: str, address: str, status: int) -> BrokerError:
+    """Return the error of an answer that no broker gives; ``said`` goes on after what was asked."""
+    return BrokerError(
+        f"{asked} {said}. Is {address} the address of a broker? If it is, try again later; else "
+        "set endpoint_url, or HDA_URL in the environment.",
+        status=status,
     )

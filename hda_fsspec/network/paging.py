@@ -19,6 +19,10 @@ logger = logging.getLogger("hda_fsspec")
 
 _SHORTEST_SPAN = 50  # of what is fetched by one of the threads
 _MOST_EMPTY_SPANS = 20  # in a row, after which a total is not believed
+# No listing is longer, and none comes in so many pages of so few items: more is one without end.
+_MOST_ITEMS = 1_000_000
+_MOST_PAGES = 1000
+_LEAST_PER_PAGE = 10
 _ID_KEYS = ("id", "dataset_id", "term_id")
 
 
@@ -30,6 +34,7 @@ def collect(
     workers: int,
     limit: int | None = None,
     is_lenient: bool = False,
+    show: Callable[[object, int], str] = lambda value, length: str(value)[:length],
 ) -> list[Mapping[str, Any]]:
     """Collect all pages, in either style of paging; each id once.
 
@@ -45,6 +50,8 @@ def collect(
         How many pages are fetched at a time, where that can be.
     limit : int, optional
         The longest listing.
+    show : callable
+        Returns the beginning of what came back, as it may be quoted.
     is_lenient : bool
         Leave out what is no object, and say so in the log; also read a list without its page.
         Without it, either is an error: nothing that could be ordered is left out.
@@ -54,11 +61,12 @@ def collect(
     TooManyProductsError
         There are more than `limit`.
     BrokerError
-        What came back is no page.
+        What came back is no page, or the pages have no end.
     """
     if is_lenient:
         fetch = _leniently(fetch, what)
-    features, properties = _read_page(fetch(0), what)
+    read = _Reader(fetch, what, show)
+    features, properties = read(0)
     total, following = (_whole(properties.get(k)) for k in ("totalResults", "nextIndex"))
     found = _Found(features)
     if total is None or (total < len(found) and following is not None):
@@ -67,7 +75,7 @@ def collect(
         while following is not None and following > start:
             _refuse_too_many(what, len(found), limit, at_least=True)
             start = following
-            page, properties = _read_page(fetch(start), what)
+            page, properties = read(start)
             if not found.add(page):
                 break
             following = _whole(properties.get("nextIndex"))
@@ -76,12 +84,12 @@ def collect(
             while page and len(found) > start:
                 _refuse_too_many(what, len(found), limit, at_least=True)
                 start = len(found)
-                page = _page_or_end(fetch, start, what)
+                page = read.page_or_end(start)
                 found.add(page)
     else:
         _refuse_too_many(what, total, limit)
         first = min(len(found), page_size)
-        for page in _rest(fetch, what, range(first, total), page_size, workers):
+        for page in _rest(read, range(first, total), page_size, workers):
             found.add(page)
         if len(found) < total:
             logger.warning("%s announced %d items and gave %d", what, total, len(found))
@@ -90,7 +98,7 @@ def collect(
 
 
 def _rest(
-    fetch: Callable[[int], Any], what: str, items: range, page_size: int, workers: int
+    read: _Reader, items: range, page_size: int, workers: int
 ) -> Iterator[list[Mapping[str, Any]]]:
     """Fetch the pages after the first in parallel; ``startIndex`` counts items, not pages."""
     if not items or not items.start:
@@ -99,7 +107,7 @@ def _rest(
     def span(start: int, stop: int) -> list[Mapping[str, Any]]:
         found = _Found()
         while start < stop:
-            page, _ = _read_page(fetch(start), what)
+            page, _ = read(start)
             # A page may repeat items; only new ones lead on.
             new = min(found.add(page), page_size)
             if not new:
@@ -156,23 +164,46 @@ class _Found:
         return len(self) - before
 
 
-def _read_page(page: Any, what: str) -> tuple[list[Mapping[str, Any]], Mapping[str, Any]]:
-    features = page.get("features") if isinstance(page, Mapping) else None
-    if not isinstance(features, list) or not all(isinstance(f, Mapping) for f in features):
-        msg = f"A page of {what} holds no list of features: {str(page)[:200]!r}. Try again later."
-        raise BrokerError(msg, status=200)
-    properties = page.get("properties")
-    return list(features), properties if isinstance(properties, Mapping) else {}
+class _Reader:
+    """Fetches and reads pages, and counts them, if not to the last: several threads do."""
 
+    def __init__(
+        self, fetch: Callable[[int], Any], what: str, show: Callable[[object, int], str]
+    ) -> None:
+        self._fetch = fetch
+        self._what = what
+        self._show = show
+        self._pages = 0
+        self._items = 0
 
-def _page_or_end(fetch: Callable[[int], Any], start: int, what: str) -> list[Mapping[str, Any]]:
-    """Fetch a page that need not be there: a refusal of it is the end of the listing."""
-    try:
-        return _read_page(fetch(start), what)[0]
-    except BrokerError as err:
-        if err.status not in {400, 404, 410, 416, 422}:
-            raise
-        return []
+    def __call__(self, start: int) -> tuple[list[Mapping[str, Any]], Mapping[str, Any]]:
+        page = self._fetch(start)
+        features = page.get("features") if isinstance(page, Mapping) else None
+        if not isinstance(features, list) or not all(isinstance(f, Mapping) for f in features):
+            said = self._show(page, 200)
+            msg = f"A page of {self._what} holds no list of features: {said!r}. Try again later."
+            raise BrokerError(msg, status=200)
+        self._pages += 1
+        self._items += len(features)
+        is_thin = self._pages > _MOST_PAGES and self._items < _LEAST_PER_PAGE * self._pages
+        if is_thin or self._items > _MOST_ITEMS:
+            msg = (
+                f"{self._what[0].upper()}{self._what[1:]} has no end: {self._pages} pages brought "
+                f"{self._items} items, and there are said to be more. Try again later; if it stays "
+                "so, report it to the service."
+            )
+            raise BrokerError(msg, status=200)
+        properties = page.get("properties")
+        return list(features), properties if isinstance(properties, Mapping) else {}
+
+    def page_or_end(self, start: int) -> list[Mapping[str, Any]]:
+        """Fetch a page that need not be there: a refusal of it is the end of the listing."""
+        try:
+            return self(start)[0]
+        except BrokerError as err:
+            if err.status not in {400, 404, 410, 416, 422}:
+                raise
+            return []
 
 
 def _leniently(fetch: Callable[[int], Any], what: str) -> Callable[[int], Any]:

@@ -7,11 +7,9 @@ again helps; what is asked for is its caller's affair.
 from __future__ import annotations
 
 import contextlib
-import errno
+import itertools
 import logging
 import random
-import socket
-import ssl
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any
@@ -19,13 +17,20 @@ from urllib.parse import quote
 
 import requests
 import requests.adapters
-import urllib3
-import urllib3.connection
 import urllib3.exceptions
 
 from hda_fsspec import __version__
-from hda_fsspec.errors import BrokerError, OfflineError
-from hda_fsspec.network.answers import Answer, Problem, explain, read_json, redact, retry_after
+from hda_fsspec.errors import BrokerError, HDAError, OfflineError
+from hda_fsspec.network.answers import (
+    ERROR_BODY_BYTES,
+    Answer,
+    Problem,
+    explain,
+    is_encoded,
+    read_json,
+    retry_after,
+)
+from hda_fsspec.network.credentials import Bearer, no_auth, stranger
 from hda_fsspec.network.failures import (
     RETRIES,
     Failures,
@@ -33,8 +38,25 @@ from hda_fsspec.network.failures import (
     delay_seconds,
     error_of,
     no_answer,
+    no_broker,
+)
+from hda_fsspec.network.faults import causes_of, is_handshake_cut, is_nobody_there, words_of
+from hda_fsspec.network.metering import (
+    MOST_BYTES,
+    Allowance,
+    Reply,
+    TooLongError,
+    allowing,
+    meter,
 )
 from hda_fsspec.network.proxies import proxies_for
+from hda_fsspec.network.quoting import Secrets
+from hda_fsspec.network.redirects import (
+    REDIRECTS,
+    RedirectError,
+    next_address,
+    shown,
+)
 from hda_fsspec.network.tokens import Tokens
 from hda_fsspec.printable import warn
 from hda_fsspec.settings import Settings
@@ -42,75 +64,31 @@ from hda_fsspec.settings import Settings
 logger = logging.getLogger("hda_fsspec")
 
 _PIECE_BYTES = 1 << 20
-_ERROR_BODY_BYTES = 64 * 1024
 _CONNECT_SECONDS = 10.0
-_UNREACHABLE = frozenset(
-    {errno.ECONNREFUSED, errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EHOSTDOWN, errno.ENETDOWN}
-)
-
-
-class _Bearer(requests.auth.AuthBase):
-    """Sets the token as requests' own auth, so that a line of ~/.netrc cannot replace it."""
-
-    def __init__(self, token: str) -> None:
-        self._token = token
-
-    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
-        request.headers["Authorization"] = f"Bearer {self._token}"
-        return request
-
-
-class _NoAuth(requests.auth.AuthBase):
-    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
-        return request
 
 
 class _Http(requests.Session):
-    def rebuild_auth(
-        self, prepared_request: requests.PreparedRequest, response: requests.Response
-    ) -> None:
-        """Drop the token where a redirect leaves the host, and take no other from ~/.netrc."""
-        if self.should_strip_auth(response.request.url, prepared_request.url):  # type: ignore[no-untyped-call]
-            prepared_request.headers.pop("Authorization", None)
+    def get_redirect_target(self, resp: requests.Response) -> None:
+        """Follow nothing: where an answer leads is looked at here, before anything goes there."""
 
 
-class _UnverifiedConnection(urllib3.connection.HTTPSConnection):
-    @property
-    def is_verified(self) -> bool:
-        return True  # urllib3 reads it for its warning alone
+class _Adapter(requests.adapters.HTTPAdapter):
+    """Connections whose answers are counted, and which urllib3 does not warn of at each request."""
 
-    @is_verified.setter
-    def is_verified(self, value: bool) -> None:
-        pass
-
-
-class _UnverifiedPool(urllib3.HTTPSConnectionPool):
-    ConnectionCls = _UnverifiedConnection
-
-
-class _UnverifiedAdapter(requests.adapters.HTTPAdapter):
-    """Has none of urllib3's warnings at each request, in place of which there is one notice.
-
-    They could only be filtered for the whole process, and for others too.
-    """
+    def __init__(self, *, is_verified: bool, **kwargs: Any) -> None:
+        self._is_verified = is_verified
+        super().__init__(**kwargs)
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
         """Make the pools of direct connections."""
         super().init_poolmanager(*args, **kwargs)
-        _make_quiet(self.poolmanager)
+        meter(self.poolmanager, is_verified=self._is_verified)
 
-    def proxy_manager_for(self, *args: Any, **kwargs: Any) -> Any:
+    def proxy_manager_for(self, proxy: str, **kwargs: Any) -> Any:
         """Return the pools of connections through a proxy."""
-        manager = super().proxy_manager_for(*args, **kwargs)
-        _make_quiet(manager)
-        return manager
-
-
-def _make_quiet(manager: Any) -> None:
-    manager.pool_classes_by_scheme = {
-        **manager.pool_classes_by_scheme,
-        "https": _UnverifiedPool,
-    }
+        if proxy not in self.proxy_manager:
+            meter(super().proxy_manager_for(proxy, **kwargs), is_verified=self._is_verified)
+        return self.proxy_manager[proxy]
 
 
 _unverified: dict[str, object] = {}
@@ -144,8 +122,9 @@ class Session:
         Told the headers of each answer, and when its request went out (seconds since 1970).
     calls : callable
         Returns a context in which one short call may go out; whoever streams sees to it himself.
-    sleep, clock, jitter : callable
-        For tests: how to wait (seconds), the time since 1970, a factor for each delay.
+    sleep, clock, jitter, monotonic : callable
+        For tests: how to wait (seconds), the time since 1970, a factor for each delay, and seconds
+        on a clock that never goes back.
     """
 
     def __init__(
@@ -157,6 +136,7 @@ class Session:
         sleep: Callable[[float], None] = time.sleep,
         clock: Callable[[], float] = time.time,
         jitter: Callable[[], float] = lambda: _random.uniform(0.8, 1.2),
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._settings = settings
         self._heard = heard
@@ -164,6 +144,7 @@ class Session:
         self._sleep = sleep
         self._clock = clock
         self._jitter = jitter
+        self._monotonic = monotonic
         self._base = f"{settings.endpoint_url}api/v1/"
         self._tokens = Tokens(
             settings.endpoint_url, settings.user, settings.password, self._post_plain
@@ -172,14 +153,17 @@ class Session:
         self._http = _Http()
         self._http.headers.update(
             {
-                # On-the-fly compression would hide the true length of a product.
+                # Compression on the fly would hide the true length of a product, and a few bytes of
+                # it can stand for all the memory that there is.
                 "Accept-Encoding": "identity",
                 "User-Agent": f"hda_fsspec/{__version__}",
             }
         )
-        is_verified = settings.verify is not False
-        adapter = (requests.adapters.HTTPAdapter if is_verified else _UnverifiedAdapter)(
-            pool_connections=4, pool_maxsize=settings.max_connections, pool_block=True
+        adapter = _Adapter(
+            is_verified=settings.verify is not False,
+            pool_connections=4,
+            pool_maxsize=settings.max_connections,
+            pool_block=True,
         )
         self._http.mount("http://", adapter)
         self._http.mount("https://", adapter)
@@ -188,6 +172,11 @@ class Session:
     def address(self) -> str:
         """The canonical address of the broker, by which its products are told from others'."""
         return self._settings.endpoint_url
+
+    @property
+    def secrets(self) -> Secrets:
+        """What no error, log or record may quote."""
+        return self._tokens.known()
 
     def close(self) -> None:
         """Close all idle connections."""
@@ -219,7 +208,7 @@ class Session:
         address = self._address(path)
         failures = Failures(most_retries)
         while True:
-            response = self._send(
+            reply = self._send(
                 method,
                 address,
                 params=params,
@@ -228,28 +217,18 @@ class Session:
                 most_retries=most_retries,
             )
             try:
-                return read_json(response.content, self._tokens.secrets())
+                return read_json(reply.body)
             # A number of thousands of digits, or nesting without end, is no JSONDecodeError.
             except (ValueError, RecursionError):
-                kind = "connection" if _is_cut(response) else "not JSON"
+                kind = "connection" if reply.is_cut else "not JSON"
             count = failures.count(kind)
             if failures.are_enough(kind):
                 break
             self._wait(count, f"{method} {path}", "an answer that is no JSON")
-        problem = self._explain(response)
+        problem = self._explain(reply)
         what = "a web page" if problem.is_page else "something that is no JSON"
-        msg = (
-            f"{method} {address} answered {what} with status {problem.status}: {problem.text!r}. "
-            f"{self._is_it_a_broker}"
-        )
-        raise BrokerError(msg, status=problem.status)
-
-    @property
-    def _is_it_a_broker(self) -> str:
-        return (
-            f"Is {self._settings.endpoint_url} the address of a broker? If it is, try "
-            "again later; else set endpoint_url, or HDA_URL in the environment."
-        )
+        said = f"answered {what} with status {problem.status}: {problem.text!r}"
+        raise no_broker(f"{method} {address}", said, self.address, problem.status)
 
     def head(self, path: str, *, accept: Collection[int] = ()) -> Answer:
         """Ask for the head of a resource; redirects are not followed.
@@ -273,8 +252,8 @@ class Session:
             The setting ``offline`` forbids it.
         """
         address = self._address(path)
-        response = self._send("HEAD", address, accept=accept, allow_redirects=False)
-        return Answer(response.status_code, response.headers)
+        reply = self._send("HEAD", address, accept={*REDIRECTS, *accept})
+        return Answer(reply.status, self.secrets.headers(reply.headers))
 
     def put(self, path: str, body: Any, *, most_retries: int | None = None) -> None:
         """Put a body, and leave the answer's unread; raises what :meth:`head` raises."""
@@ -284,17 +263,19 @@ class Session:
     def stream(
         self, path: str, *, headers: Mapping[str, str], accept: Collection[int] = ()
     ) -> Iterator[tuple[Answer, Iterator[bytes]]]:
-        """Get a resource as its head and an iterator over its body, in pieces of up to 1 MiB.
+        """Get a file as its head and an iterator over its body, in pieces of up to 1 MiB.
 
-        A fault in the middle of the body is raised by the iterator as BrokerError; nothing is
-        retried there, since only the caller knows what it holds already.
+        Where the answer leads to another host the file is fetched there, without the token. A fault
+        in the middle of the body is raised by the iterator as BrokerError; nothing is retried
+        there, since only the caller knows what it holds already.
         """
         address = self._address(path)
-        response = self._send("GET", address, headers=headers, accept=accept, stream=True)
+        reply = self._send("GET", address, headers=headers, accept=accept, stream=True)
         try:
-            yield Answer(response.status_code, response.headers), self._pieces(response, path)
+            head = Answer(reply.status, self.secrets.headers(reply.headers))
+            yield head, self._pieces(reply, path)
         finally:
-            response.close()
+            reply.response.close()
 
     def order(self, path: str, body: Any) -> Any:
         """Post an order and return the JSON of its answer; a 429 is not retried here.
@@ -309,16 +290,16 @@ class Session:
         # A percent sign stays: it is for the caller to encode an id that holds a slash.
         return self._base + quote(path, safe="/:%")
 
-    def _pieces(self, response: requests.Response, path: str) -> Iterator[bytes]:
+    def _pieces(self, reply: Reply, path: str) -> Iterator[bytes]:
+        reply.allowance.begin_stream()
         try:
-            # iter_content would collect a whole piece first, and lose what it has of it when the
-            # body breaks off: over a slow, shaky line nothing would ever be kept.
-            while piece := response.raw.read1(_PIECE_BYTES, decode_content=True):
+            while piece := _read(reply.response):
+                reply.allowance.arrived(len(piece))
                 yield piece
         except (urllib3.exceptions.HTTPError, OSError) as err:
             address = self._settings.endpoint_url
-            msg = f"GET {path} from {address} broke off: {self._redact(str(err))}."
-            raise BrokerError(msg) from err
+            said = self.secrets.shown(words_of(err))
+            raise BrokerError(f"GET {path} from {address} broke off: {said}.") from err
 
     def _send(
         self,
@@ -330,48 +311,50 @@ class Session:
         is_login: bool = False,
         most_retries: int | None = None,
         **options: Any,
-    ) -> requests.Response:
+    ) -> Reply:
         self._refuse_if_offline(f"{method} {address}")
         failures = Failures(most_retries)
         renewed = False
         while True:
             token = "" if is_login else self._tokens.current()
-            auth = _NoAuth() if is_login else _Bearer(token)
+            options["auth"] = no_auth if is_login else Bearer(token)
             try:
-                response = self._exchange(method, address, auth=auth, **options)
+                reply = self._follow(method, address, accept, is_login=is_login, **options)
             except requests.exceptions.RequestException as err:
                 self._retry_or_raise(method, address, err, failures)
                 continue
+            except HDAError:
+                raise
             except OSError as err:  # what requests says of this machine's own files
-                raise cannot_send(f"{method} {address}", self._redact(str(err))) from err
+                raise cannot_send(f"{method} {address}", self.secrets.shown(err)) from err
             except (ValueError, urllib3.exceptions.HTTPError) as err:
                 # An address that requests takes, and what it is made of does not.
-                raise no_answer(
-                    f"{method} {address}", "address", 1, self._redact(str(err))
-                ) from err
-            status = response.status_code
-            if status < 400 or status in accept:
-                return response
-            if is_login and status not in RETRIES:
-                return response
-            problem = self._explain(response)
+                said = self.secrets.shown(words_of(err))
+                raise no_answer(f"{method} {address}", "address", 1, said) from err
+            status = reply.status
+            if status < 400 or status in accept or (is_login and status not in RETRIES):
+                return reply
+            problem = self._explain(reply)
             # What another request has replaced meanwhile is not this one's only renewal.
             if status in {401, 403} and (not renewed or self._tokens.is_replaced(token)):
                 renewed = True
-                self._tokens.renew(token)
+                # Elsewhere the address that led there has expired, and not the token.
+                if not reply.is_elsewhere:
+                    self._tokens.renew(token)
                 continue
             is_final = problem.status == 429 and not retry_quota
             count = failures.count(problem.status)
             if is_final or failures.are_enough(problem.status):
+                where = f", which leads to {shown(reply.response.url)}," * reply.is_elsewhere
                 raise error_of(
-                    f"{method} {address}",
-                    status,
+                    f"{method} {address}{where}",
+                    None if reply.is_elsewhere else status,
                     problem,
-                    response.headers,
+                    reply.headers,
                     user=self._settings.user,
                     now=self._clock(),
                 )
-            told = retry_after(response.headers, self._clock())
+            told = retry_after(reply.headers, self._clock())
             self._wait(count, f"{method} {address}", f"status {problem.status}", told)
 
     def _refuse_if_offline(self, what: str) -> None:
@@ -382,20 +365,97 @@ class Session:
             )
             raise OfflineError(msg)
 
-    def _exchange(self, method: str, address: str, **options: Any) -> requests.Response:
-        timeout = (min(_CONNECT_SECONDS, self._settings.timeout), self._settings.timeout)
+    def _follow(
+        self,
+        method: str,
+        address: str,
+        accept: Collection[int],
+        *,
+        is_login: bool,
+        **options: Any,
+    ) -> Reply:
+        """Send a request, and again to where the answer leads if it may go there."""
+        asked, target, is_elsewhere = f"{method} {address}", address, False
+        for hops in itertools.count():
+            reply = self._exchange(method, target, is_elsewhere=is_elsewhere, **options)
+            # A login's is not followed: the password would be posted again, wherever that leads.
+            if reply.status // 100 != 3 or is_login or reply.status in accept:
+                return reply
+            reply.response.close()
+            location = reply.headers.get("Location", "")
+            is_file = bool(options.get("stream"))
+            try:
+                target, is_new = next_address(
+                    target, reply.status, location, hops=hops, method=method, is_file=is_file
+                )
+            except RedirectError as err:
+                where = self.secrets.shown(shown(location))
+                said = f"answered {reply.status}, a redirect to {where}, which {err}"
+                raise no_broker(asked, said, self.address, reply.status) from err
+            options.pop("params", None)
+            if is_new:
+                # And not with it either if that leads back here.
+                is_elsewhere, options["auth"] = True, stranger
+                where = shown(target)
+                logger.info("%s leads to %s: it is fetched there, without the token", asked, where)
+        raise AssertionError  # the count has no end
+
+    def _exchange(self, method: str, address: str, *, is_elsewhere: bool, **options: Any) -> Reply:
+        timeout = self._settings.timeout
         self._notice_if_unverified(address)
+        is_stream = bool(options.pop("stream", False))
         options |= {"verify": self._settings.verify, "proxies": proxies_for(address)}
-        with contextlib.nullcontext() if options.get("stream") else self._calls():
+        allowance = Allowance(timeout, clock=self._monotonic)
+        with contextlib.nullcontext() if is_stream else self._calls():
             started, sent_at = time.monotonic(), self._clock()
-            response = self._http.request(method, address, timeout=timeout, **options)
-        self._notice_if_unverified(response.url)
-        self._is_expected_there = True
-        self._heard(response.headers, sent_at)
+            with allowing(allowance):
+                response = self._http.request(
+                    method,
+                    address,
+                    timeout=(min(_CONNECT_SECONDS, timeout), timeout),
+                    stream=True,
+                    allow_redirects=False,
+                    **options,
+                )
+            self._is_expected_there = True
+            if not is_elsewhere:
+                self._heard(response.headers, sent_at)
+            status, headers = response.status_code, response.headers
+            if status < 300 and method != "HEAD" and is_encoded(headers):
+                response.close()
+                encoding = self.secrets.shown(headers["Content-Encoding"], 80)
+                said = f"answered in the encoding {encoding!r}, which was not asked for"
+                raise no_broker(f"{method} {address}", said, self.address, status)
+            body = b"" if is_stream or status // 100 == 3 else self._body(response)
         logger.debug(
-            "%s %s: %d in %.3f s", method, address, response.status_code, time.monotonic() - started
+            "%s %s: %d in %.3f s",
+            method,
+            shown(address) if is_elsewhere else address,
+            status,
+            time.monotonic() - started,
         )
-        return response
+        return Reply(status, headers, body, response, allowance, is_elsewhere)
+
+    def _body(self, response: requests.Response) -> bytes:
+        """Read the body of an answer, or as much of that of a refusal as is worth telling."""
+        is_refusal = response.status_code >= 400
+        most = ERROR_BODY_BYTES if is_refusal else MOST_BYTES
+        body = bytearray()
+        try:
+            while len(body) <= most and (piece := _read(response)):
+                body += piece
+        except (urllib3.exceptions.HTTPError, OSError) as err:
+            if not is_refusal:
+                is_late = any(isinstance(cause, TimeoutError) for cause in causes_of(err))
+                late, lost = requests.exceptions.ReadTimeout, requests.exceptions.ConnectionError
+                raise (late if is_late else lost)(words_of(err)) from err
+            # The status alone tells enough, and it is what the caller acts on.
+        finally:
+            response.close()
+        if len(body) > most and not is_refusal:
+            msg = f"{response.request.method} {response.url} goes on for more than {most >> 20} MiB"
+            raise requests.exceptions.ConnectionError(msg) from TooLongError(msg)
+        return bytes(body[:most])
 
     def _notice_if_unverified(self, address: str) -> None:
         if self._settings.verify is False and address.startswith("https:"):
@@ -416,7 +476,7 @@ class Session:
         if not failures.are_enough(kind):
             self._wait(count, f"{method} {address}", type(err).__name__)
             return
-        said = self._redact(str(err))[:300]
+        said = self.secrets.shown(words_of(err))
         raise no_answer(f"{method} {address}", kind, count, said) from err
 
     def _wait(self, failures: int, what: str, why: str, told: float | None = None) -> None:
@@ -424,17 +484,11 @@ class Session:
         logger.info("%s: %s; trying again in %.1f s", what, why, delay)
         self._sleep(delay)
 
-    def _explain(self, response: requests.Response) -> Problem:
+    def _explain(self, reply: Reply) -> Problem:
         """Say what an answer says, without the secrets that it may quote, and close it."""
-        try:
-            body = next(response.iter_content(_ERROR_BODY_BYTES), b"")
-        except (requests.exceptions.RequestException, OSError):
-            # The status alone tells enough, and it is what the caller acts on.
-            body = b""
-        finally:
-            response.close()
-        text = self._redact(body.decode("utf-8", "replace"))
-        return explain(response.status_code, text.encode())
+        body = b"" if is_encoded(reply.headers) else reply.body or self._body(reply.response)
+        reply.response.close()
+        return explain(reply.status, body[:ERROR_BODY_BYTES], self.secrets.all)
 
     def _post_plain(
         self,
@@ -445,29 +499,22 @@ class Session:
     ) -> tuple[int, Mapping[str, Any]]:
         failures = Failures()
         while True:
-            # Not redirected: requests would post the password again, wherever the answer points.
-            response = self._send(
-                "POST", url, json=body, data=form, is_login=True, allow_redirects=False
-            )
+            reply = self._send("POST", url, json=body, data=form, is_login=True)
             try:
-                payload = response.json()
+                payload = read_json(reply.body)
             except (ValueError, RecursionError) as err:
-                if response.status_code != 200:
-                    return response.status_code, {}
-                kind = "connection" if _is_cut(response) else "not JSON"
-                problem = self._explain(response)
+                if reply.status != 200:
+                    return reply.status, {}
+                kind = "connection" if reply.is_cut else "not JSON"
+                problem = self._explain(reply)
                 count = failures.count(kind)
                 if problem.is_page or failures.are_enough(kind):
                     # Half of an answer may hold a whole token, so only a page is quoted.
                     said = f"a web page ({problem.text!r})" if problem.is_page else "broken JSON"
-                    msg = f"POST {url} answered {said}. {self._is_it_a_broker}"
-                    raise BrokerError(msg, status=200) from err
+                    raise no_broker(f"POST {url}", f"answered {said}", self.address, 200) from err
                 self._wait(count, f"POST {url}", "an answer that is no JSON")
                 continue
-            return response.status_code, payload if isinstance(payload, Mapping) else {}
-
-    def _redact(self, text: str) -> str:
-        return redact(text, self._tokens.secrets())
+            return reply.status, payload if isinstance(payload, Mapping) else {}
 
 
 def kind_of_fault(err: requests.exceptions.RequestException) -> str:
@@ -476,37 +523,20 @@ def kind_of_fault(err: requests.exceptions.RequestException) -> str:
     "nobody there" is an address where no broker is: the connection was refused, or the host is not
     known. Whatever was lost on the way or in the middle is a "connection".
     """
-    causes = list(_causes(err))
     if isinstance(err, requests.exceptions.SSLError):
         # The other side hung up in the middle of the handshake: nothing is wrong with it.
-        is_lost = any(isinstance(e, (ssl.SSLEOFError, ssl.SSLZeroReturnError)) for e in causes)
-        return "connection" if is_lost else "TLS"
+        return "connection" if is_handshake_cut(err) else "TLS"
+    if any(isinstance(cause, TooLongError) for cause in causes_of(err)):
+        return "too long"
     if isinstance(err, requests.exceptions.Timeout):
         return "timeout"
     lost = (requests.exceptions.ConnectionError, requests.exceptions.ChunkedEncodingError)
     if not isinstance(err, lost):
-        return "address"  # one that cannot be used, or that leads in a circle
-    is_nobody = any(
-        isinstance(e, socket.gaierror) or (isinstance(e, OSError) and e.errno in _UNREACHABLE)
-        for e in causes
-    )
-    return "nobody there" if is_nobody else "connection"
+        return "address"  # one that cannot be used
+    return "nobody there" if is_nobody_there(err) else "connection"
 
 
-def _causes(err: BaseException) -> Iterator[BaseException]:
-    """Walk through what an error of requests was made of, by all the ways in which it is told."""
-    left, seen = [err], set[int]()
-    while left:
-        one = left.pop()
-        if id(one) in seen:
-            continue
-        seen.add(id(one))
-        yield one
-        told = (*one.args, one.__cause__, getattr(one, "reason", None))
-        left.extend(other for other in told if isinstance(other, BaseException))
-
-
-def _is_cut(response: requests.Response) -> bool:
-    """Whether an answer ended in its head: it has no body, nor a word of how long that is."""
-    framed = {"Content-Length", "Transfer-Encoding"} & {name.title() for name in response.headers}
-    return not response.content and not framed
+def _read(response: requests.Response) -> bytes:
+    # iter_content would collect a whole piece first, and lose what it has of it when the body
+    # breaks off: over a slow, shaky line nothing would ever be kept.
+    return response.raw.read1(_PIECE_BYTES, decode_content=False) or b""

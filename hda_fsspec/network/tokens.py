@@ -17,7 +17,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 from hda_fsspec.errors import AuthenticationError, BrokerError, ConfigurationError, HDAError
-from hda_fsspec.network.answers import redact
+from hda_fsspec.network.quoting import Secrets
 from hda_fsspec.settings import rc_path
 
 logger = logging.getLogger("hda_fsspec")
@@ -133,7 +133,12 @@ class Tokens:
 
     def secrets(self) -> tuple[str, ...]:
         """Return what must never appear in a message: the password and the tokens so far."""
-        return (*((self._password,) if self._password else ()), *self._issued.copy())
+        return self.known().all
+
+    def known(self) -> Secrets:
+        """Return the same, by its kinds."""
+        access = None if self._token is None else self._token.access
+        return Secrets(self._password, tuple(self._issued.copy()), access)
 
     def _refresh(self, token: _Token) -> _Token | None:
         if token.refresh is None:
@@ -217,7 +222,7 @@ class Tokens:
     def _said(self, status: int, payload: Mapping[str, Any]) -> str:
         reason = payload.get("error_description") or payload.get("detail") or ""
         # A service may quote in its refusal what it was sent.
-        return redact(f"status {status} {reason}".strip(), self.secrets())[:300]
+        return f"status {status} {self.known().shown(reason)}".strip()
 
     def _read(self, payload: Mapping[str, Any]) -> _Token | None:
         """Read an answer; a 200 may still carry ``error`` and no token (seen since hda 2.38)."""

@@ -333,7 +333,7 @@ class Catalogue:
             is_likely = isinstance(err, AuthenticationError) or (
                 isinstance(err, BrokerError) and err.status in {403, 404}
             )
-            if not is_likely and not is_about_licences(str(err.__cause__ or err)):
+            if not is_likely and not is_about_licences(err):
                 raise
             with contextlib.suppress(UnavailableError):
                 self._dataset_if_told(dataset_id, refresh=True)

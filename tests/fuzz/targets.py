@@ -10,11 +10,14 @@ from __future__ import annotations
 import ast
 import contextlib
 import dataclasses
+import functools
 import io
 import json
 import pickle
 import shlex
+import socket
 import tempfile
+import threading
 import unicodedata
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -33,6 +36,10 @@ from hda_fsspec.lazy.headers import load
 from hda_fsspec.network import answers
 from hda_fsspec.network.answers import Answer
 from hda_fsspec.network.broker import Broker
+from hda_fsspec.network.quoting import Secrets
+from hda_fsspec.network.redirects import RedirectError, is_same_origin, next_address
+from hda_fsspec.network.redirects import shown as redirect_shown
+from hda_fsspec.network.session import Session
 from hda_fsspec.paths.locations import Location
 from hda_fsspec.paths.percent import shell_word
 from hda_fsspec.printable import LONGEST_TEXT, printable, python_text
@@ -40,6 +47,7 @@ from hda_fsspec.reading.archives import list_members
 from hda_fsspec.reading.unpacking import unpack
 from hda_fsspec.records import Product, is_name
 from hda_fsspec.schema.queryables import Schema
+from hda_fsspec.settings import Settings
 
 CORPUS = Path(__file__).parent / "corpus"
 
@@ -147,6 +155,7 @@ class _Answering:
     """A session whose every answer is the same JSON value."""
 
     address = "https://broker.invalid/"
+    secrets = Secrets("secret", ("a token of this session",))
 
     def __init__(self, value: Any) -> None:
         self._value = value
@@ -224,10 +233,100 @@ def headers(data: bytes) -> None:
 def body(data: bytes) -> None:
     """Read any body of an error: a short line."""
     with contextlib.suppress(ValueError, RecursionError):
-        answers.read_json(data, ["detail", data[:9].decode("latin-1") or "x"])
+        answers.read_json(data)
     for status in (401, 404, 429, 500):
         problem = answers.explain(status, data)
         expect(len(problem.text) <= 300 and "\n" not in problem.text, "a problem is told at length")
+
+
+def redirects(data: bytes) -> None:
+    """Read any text as the address where an answer leads: refused, or one that may be gone to."""
+    text = data.decode("latin-1")
+    expect(len(redirect_shown(text)) <= 102, "an address is told at length")
+    for address, is_file in (("https://a.invalid/b/c", True), ("http://a.invalid:80/", False)):
+        for status in (300, 302, 308):
+            with contextlib.suppress(RedirectError):
+                target, is_elsewhere = next_address(
+                    address, status, text, hops=0, method="GET", is_file=is_file
+                )
+                expect(target.startswith(("http://", "https://")), "no address of the web")
+                expect(target.isascii() and target.isprintable(), "an address of odd characters")
+                expect(address[:5] != "https" or target[:5] == "https", "encryption ended")
+                expect(is_elsewhere is not is_same_origin(address, target), "a stranger is trusted")
+                expect(is_file or not is_elsewhere, "JSON is asked for elsewhere")
+
+
+_TOKEN = "0c2f4e0a-4b0e-8f0e-1234567890ab"
+
+
+def echoes(data: bytes) -> None:
+    """Read JSON that quotes a token anywhere: what is kept or shown of it does not."""
+    text = data.decode("utf-8", "replace").replace("TOKEN", _TOKEN)
+    value = _json(text.encode())
+    secrets = Secrets(text[-9:-2] or None, (_TOKEN,), _TOKEN)
+    kept: list[Any] = []
+    with contextlib.suppress(HDAError):
+        found = Product.from_feature(_DATASET, value, show=secrets.shown)
+        kept.append(secrets.product(found))
+        expect(secrets.revealed(kept[0].location) == found.location, "a locator is sent otherwise")
+        expect(kept[0].version == found.version, "a version became another one")
+        expect(secrets.product(kept[0]) == kept[0], "what can be kept cannot be kept")
+    with contextlib.suppress(HDAError):
+        kept.append(secrets.schema(_DATASET, value) if isinstance(value, Mapping) else {})
+    shown_of_all = secrets.shown(value)
+    expect(len(shown_of_all) <= 300, "a value is told at length")
+    for form in (json.dumps([_fields_of(each) for each in kept]), shown_of_all):
+        expect(_TOKEN not in form, "a token is left")
+
+
+def _fields_of(value: Any) -> Any:
+    return value.to_json() if isinstance(value, Product) else value
+
+
+class _Wire:
+    """A server on this machine that answers a login, and then the same bytes to everybody."""
+
+    def __init__(self) -> None:
+        self.data = b""
+        self._server = socket.create_server(("127.0.0.1", 0))
+        threading.Thread(target=self._serve, daemon=True).start()
+        self.session = Session(
+            Settings.resolve(
+                endpoint_url=f"http://127.0.0.1:{self._server.getsockname()[1]}/",
+                user="user",
+                password="secret",
+                timeout=5,
+            ),
+            sleep=lambda _: None,
+        )
+
+    def _serve(self) -> None:
+        token = json.dumps({"access_token": _TOKEN, "expires_in": 10**9}).encode()
+        login = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(token) + token
+        while True:
+            connection, _ = self._server.accept()
+            with connection, contextlib.suppress(OSError):
+                asked = connection.recv(65_536)
+                connection.sendall(login if b"gettoken" in asked[:200] else self.data)
+
+
+@functools.cache
+def _wire() -> _Wire:
+    return _Wire()
+
+
+def wire(data: bytes) -> None:
+    """Send any bytes as the whole of an answer, head and all: a value, or a typed error."""
+    server = _wire()
+    server.data = data
+    with contextlib.suppress(HDAError):
+        server.session.json("GET", "datasets", most_retries=0)
+    with (
+        contextlib.suppress(HDAError),
+        server.session.stream("dataaccess/download/5", headers={}) as (head, pieces),
+    ):
+        transfer.plan(head, held=0, first_byte=0, facts={})
+        expect(sum(map(len, pieces)) <= len(data), "a body is longer than all that was sent")
 
 
 def notes(data: bytes) -> None:
@@ -317,6 +416,9 @@ TARGETS = {
         Target(queryable, is_json=True),
         Target(broker, is_json=True),
         Target(headers),
+        Target(redirects),
+        Target(echoes, is_json=True),
+        Target(wire),
         Target(body, is_json=True),
         Target(notes, is_json=True),
         Target(formats),

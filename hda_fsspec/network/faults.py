@@ -1,0 +1,51 @@
+"""What a fault of the network was made of, by what libraries wrap round it."""
+
+from __future__ import annotations
+
+import errno
+import re
+import socket
+import ssl
+from collections.abc import Iterator
+
+from hda_fsspec.network.metering import TooLongError
+
+_UNREACHABLE = frozenset(
+    {errno.ECONNREFUSED, errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EHOSTDOWN, errno.ENETDOWN}
+)
+
+
+def causes_of(err: BaseException) -> Iterator[BaseException]:
+    """Walk through what an error of requests was made of, by all the ways in which it is told."""
+    left, seen = [err], set[int]()
+    while left:
+        one = left.pop()
+        if id(one) in seen:
+            continue
+        seen.add(id(one))
+        yield one
+        told = (*one.args, one.__cause__, getattr(one, "reason", None))
+        left.extend(other for other in told if isinstance(other, BaseException))
+
+
+def words_of(err: BaseException) -> str:
+    """Return what a fault says, or what it was made of: that of a library may say less."""
+    ours = (cause for cause in causes_of(err) if type(cause) in {TimeoutError, TooLongError})
+    said = str(next((cause for cause in ours if cause.args), err))
+    # The query of an address may hold a key to the file that is there.
+    return re.sub(r"\?[^\s'\")]+", "?…", said)
+
+
+def is_nobody_there(err: BaseException) -> bool:
+    """Whether a connection was refused, or the host is not known."""
+    return any(
+        isinstance(cause, socket.gaierror)
+        or (isinstance(cause, OSError) and cause.errno in _UNREACHABLE)
+        for cause in causes_of(err)
+    )
+
+
+def is_handshake_cut(err: BaseException) -> bool:
+    """Whether the other side hung up in the middle of a handshake."""
+    cut = (ssl.SSLEOFError, ssl.SSLZeroReturnError)
+    return any(isinstance(cause, cut) for cause in causes_of(err))
