@@ -41,22 +41,10 @@ from hda_fsspec.network.failures import (
     no_broker,
 )
 from hda_fsspec.network.faults import causes_of, is_handshake_cut, is_nobody_there, words_of
-from hda_fsspec.network.metering import (
-    MOST_BYTES,
-    Allowance,
-    Reply,
-    TooLongError,
-    allowing,
-    meter,
-)
+from hda_fsspec.network.metering import MOST_BYTES, Allowance, Reply, TooLongError, allowing, meter
 from hda_fsspec.network.proxies import proxies_for
 from hda_fsspec.network.quoting import Secrets
-from hda_fsspec.network.redirects import (
-    REDIRECTS,
-    RedirectError,
-    next_address,
-    shown,
-)
+from hda_fsspec.network.redirects import REDIRECTS, RedirectError, next_address, shown
 from hda_fsspec.network.tokens import Tokens
 from hda_fsspec.printable import warn
 from hda_fsspec.settings import Settings
