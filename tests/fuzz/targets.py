@@ -22,7 +22,7 @@ from typing import Any
 
 from hda_fsspec.cli import terminal
 from hda_fsspec.disk.entries import RECORD_NAME, read_entry, safe_name
-from hda_fsspec.disk.folder import dump_json
+from hda_fsspec.disk.folder import Folder, dump_json
 from hda_fsspec.disk.lengths import Lengths
 from hda_fsspec.disk.notes import pack_products, unpack_products
 from hda_fsspec.errors import HDAError, LocationError, ProductFormatError, QueryError
@@ -238,11 +238,11 @@ def notes(data: bytes) -> None:
     mark = value.get("mark") if isinstance(value, Mapping) else ""
     load(data, mark if isinstance(mark, str) else "")
     with tempfile.TemporaryDirectory() as scratch:
-        folder = Path(scratch) / "key" / "version"
-        folder.mkdir(parents=True)
-        (folder / RECORD_NAME).write_bytes(data)
-        found = read_entry(folder)
-        expect(found is None or found.path.parent == folder, "a record leads elsewhere")
+        place = Path(scratch) / "key" / "version"
+        place.mkdir(parents=True)
+        (place / RECORD_NAME).write_bytes(data)
+        found = read_entry(Folder(Path(scratch)), place)
+        expect(found is None or found.path.parent == place, "a record leads elsewhere")
         lengths = Lengths(Path(scratch))
         lengths.note(Product(_DATASET, "a", size=5), 5)
         (kept,) = [path for path in Path(scratch).rglob("*") if _is_of_lengths(path)]
