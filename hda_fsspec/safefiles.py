@@ -18,7 +18,7 @@ import uuid
 from collections.abc import Iterator
 from io import BufferedReader
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Self
 
 from hda_fsspec.errors import ConfigurationError
 
@@ -63,6 +63,10 @@ class UntrustedFileError(ConfigurationError, OSError):
     path : str
         Where it lies.
     """
+
+    def __new__(cls, *args: object, **_: object) -> Self:
+        # That of ValueError, which comes first, makes no OSError.
+        return OSError.__new__(cls, *args)
 
     def __init__(self, message: str, *, path: str = "") -> None:
         super().__init__(message)
@@ -124,6 +128,16 @@ class SafeFolder:
         """Rename whatever lies there; a file takes the place of what is no folder."""
         with self.folder(path.parent) as source, self.folder(target.parent) as folder:
             os.rename(path.name, target.name, src_dir_fd=source, dst_dir_fd=folder)
+
+    def replace(self, path: Path, target: Path) -> None:
+        """Put a file in the place of whatever lies there, a folder with all that is in it too."""
+        try:
+            self.rename(path, target)
+        except IsADirectoryError:
+            aside = target.with_name(f".{uuid.uuid4().hex}.tmp")
+            self.rename(target, aside)
+            self.remove(aside)
+            self.rename(path, target)
 
     def link(self, path: Path, target: Path) -> None:
         """Give a file a second name, unless the name is taken."""

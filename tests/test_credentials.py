@@ -20,9 +20,10 @@ SECRET = "s3cret:with:colons"
 
 
 def rc(text: str, path: str = "~/.hdarc") -> Path:
-    """Write an rc file."""
+    """Write an rc file, which only its owner reads."""
     file = Path(path).expanduser()
     file.write_text(text, encoding="utf-8")
+    file.chmod(0o600)
     return file
 
 

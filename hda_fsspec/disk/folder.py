@@ -128,7 +128,7 @@ class Folder:
                 handle.write(data)
                 handle.flush()
                 self._give(handle.fileno(), self.file_mode())
-            self._put_in_place(temporary, path)
+            self._safe.replace(temporary, path)
         except OSError as err:
             self._safe.remove(temporary)
             raise self.explained(err) from err
@@ -332,13 +332,6 @@ class Folder:
                 # Only the set-group-id bit goes along: with a sticky bit colleagues could not
                 # evict.
                 self._give(made, 0o700 | (self._mode() & 0o2777))
-
-    def _put_in_place(self, temporary: Path, path: Path) -> None:
-        try:
-            self._safe.rename(temporary, path)
-        except IsADirectoryError:
-            self.discard(path)
-            self._safe.rename(temporary, path)
 
     def _give(self, handle: int, mode: int) -> None:
         facts = os.fstat(handle)

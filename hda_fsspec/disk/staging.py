@@ -62,8 +62,8 @@ class Staging:
         self._on_publish = on_publish
         self._stem = f"{self.key}.{version_tag(product)}"
         self._place: Path | None = None
-        #: Device and number of the folder: another one may lie at its path later.
-        self._id: tuple[int, int] | None = None
+        #: Which folder it is, and whose: another one may lie at its path later.
+        self._id: tuple[int, int, int] | None = None
         self._facts: dict[str, Any] = {}
         self._begin()
 
@@ -205,14 +205,14 @@ class Staging:
         facts = read_json(self._folder, self._place / FACTS_NAME)
         self._facts = facts if isinstance(facts, dict) else {}
 
-    def _new_place(self) -> tuple[Path, tuple[int, int]]:
+    def _new_place(self) -> tuple[Path, tuple[int, int, int]]:
         for _ in range(_BEGIN_ATTEMPTS):
             self._folder.prepare()
             # Somebody may remove the whole folder between any two steps.
             with contextlib.suppress(FileNotFoundError):
                 place = partials.begin(self._folder, self._stem, now=self._clock())
                 with self._folder.inside(place) as inside:
-                    return place, _id_of(os.fstat(inside))
+                    return place, _id_and_owner(os.fstat(inside))
         msg = f"The cache folder {self._folder.path} disappears again and again. Set cache_dir."
         raise OSError(errno.ESTALE, msg)
 
@@ -264,7 +264,7 @@ class Staging:
             os.fsync(handle.fileno())
             os.utime(handle.fileno(), (entry.used_at, entry.used_at))
         self._folder.unlink(self._private() / FACTS_NAME)
-        return dataclasses.replace(entry, file_id=_id_of(facts))
+        return dataclasses.replace(entry, file_id=(facts.st_dev, facts.st_ino))
 
     def _move_into_place(self, entry: Entry) -> Entry:
         place = self._private()
@@ -302,7 +302,7 @@ class Staging:
     def _check_folder(self) -> None:
         """Raise FileNotFoundError if the folder is gone, or another one lies at its path."""
         with self._folder.inside(self._private()) as inside:
-            if _id_of(os.fstat(inside)) != self._id:
+            if _id_and_owner(os.fstat(inside)) != self._id:
                 raise FileNotFoundError(errno.ENOENT, "The folder was replaced")
 
     def _private(self) -> Path:
@@ -327,5 +327,6 @@ class Staging:
             raise self._folder.explained(err) from err
 
 
-def _id_of(facts: os.stat_result) -> tuple[int, int]:
-    return facts.st_dev, facts.st_ino
+def _id_and_owner(facts: os.stat_result) -> tuple[int, int, int]:
+    # Numbers of what was deleted are used again.
+    return facts.st_dev, facts.st_ino, facts.st_uid

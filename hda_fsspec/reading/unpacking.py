@@ -148,7 +148,7 @@ def _unpack(path: Path, member: Member, folder: SafeFolder, target: Path) -> Non
         if member.size not in (None, written):
             msg = f"it holds {written} bytes instead of {member.size}"
             raise damaged(path, member.name, msg)
-        folder.rename(temporary, target)
+        folder.replace(temporary, target)
     finally:
         folder.remove(temporary)
 
