@@ -65,7 +65,7 @@ class UntrustedFileError(ConfigurationError, OSError):
     """
 
     def __new__(cls, *args: object, **_: object) -> Self:
-        # That of ValueError, which comes first, makes no OSError.
+        """Make an OSError: ValueError, which comes first, cannot."""
         return OSError.__new__(cls, *args)
 
     def __init__(self, message: str, *, path: str = "") -> None:

@@ -19,7 +19,7 @@ from hda_fsspec.settings import Settings, rc_path
 def login(args: argparse.Namespace) -> None:
     """Ask for user and password, and write them into the rc file."""
     path = rc_path()
-    tell_exposure(path, say=lambda message: remark(f"note: {message} (login does it, too)"))
+    tell_exposure(path, say=lambda message: remark(f"note: {message}"))
     known = read_rc(path).get("user")
     user = getattr(args, "user", None) or _ask_user(known)
     password = _ask_password(user)
