@@ -30,6 +30,7 @@ from hda_fsspec.emulator import dated_product
 from hda_fsspec.errors import HDAError
 from hda_fsspec.fs.filesystem import HDAFileSystem
 from hda_fsspec.lazy.opened import clear_pool
+from hda_fsspec.paths.locations import Location
 from hda_fsspec.records import Product
 from hda_fsspec.safefiles import UntrustedFileError
 from hda_fsspec.usecase.products import close_shared_products
@@ -43,7 +44,7 @@ class Team:
 
     def __init__(self, bench: Any, folder: Path) -> None:
         self.bench = bench
-        self.root = bench.cache_dir
+        self.root: Path = bench.cache_dir
         self.victim = Victim(folder / "victim")
         self.outside = folder / "out"
         inside = folder / "inside.nc"
@@ -71,7 +72,8 @@ class Team:
         clear_pool()
         close_shared_products()
         HDAFileSystem.clear_instance_cache()
-        return self.bench.filesystem(self.emulator, cache_dir=self.root)
+        fs: HDAFileSystem = self.bench.filesystem(self.emulator, cache_dir=self.root)
+        return fs
 
     @property
     def paths(self) -> tuple[str, str]:
@@ -100,8 +102,7 @@ class Team:
             with staging.open() as handle:
                 handle.write(b"half")
             staging.remember(total=8)
-        (place,) = (self.root / "v1" / "partial").iterdir()
-        return place
+        return next((self.root / "v1" / "partial").iterdir())
 
     unfinished = Product("EO:TEST:DAT:DAILY", "unfinished.nc")
 
@@ -202,7 +203,7 @@ def test_what_is_planted_under_a_partials_name(plant: str, bench: Any, tmp_path:
     bench.cache_dir.chmod(0o2770)
     emulator = bench.start(1)
     fs = bench.filesystem(emulator)
-    (product,) = fs._products.search(_location(bench.query)).__iter__()
+    (product,) = fs._products.search(Location.parse(bench.query))
     stem = f"{product_key(product)}.{version_tag(product)}"
     partial = bench.cache_dir / "v1" / "partial"
     partial.mkdir(exist_ok=True)
@@ -211,12 +212,6 @@ def test_what_is_planted_under_a_partials_name(plant: str, bench: Any, tmp_path:
     assert fs.cat(bench.path(1)) == bench.body(1)
 
     victim.check()
-
-
-def _location(path: str) -> Any:
-    from hda_fsspec.paths.locations import Location
-
-    return Location.parse(path)
 
 
 def test_a_hard_link_is_never_written_to(team: Team) -> None:

@@ -47,6 +47,8 @@ def plant_and_use(data: bytes) -> None:
         names = _names()
         for where, what in acts:
             path = root / names[where % len(names)]
+            if path.parent.resolve() != root.resolve() / path.parent.relative_to(root):
+                continue  # a link was planted above it: this would be outside
             with contextlib.suppress(FileNotFoundError, NotADirectoryError):
                 _remove(path)
                 _PLANTS[what % len(_PLANTS)](path, outside, content)
