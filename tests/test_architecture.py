@@ -242,7 +242,7 @@ def test_the_emulator_is_independent() -> None:
     def check(source: Source) -> Iterator[str]:
         if source.unit != "emulator":
             return
-        client = (*HTTP_CLIENTS, "fsspec", "dask", "filelock", "platformdirs")
+        client = (*HTTP_CLIENTS, "fsspec", "dask", "platformdirs")
         yield from _imports_of(source, client)
 
     assert _violations(check) == []

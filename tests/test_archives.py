@@ -17,6 +17,7 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
 
+import plants
 import pytest
 
 from hda_fsspec.errors import ProductFormatError
@@ -138,6 +139,60 @@ def test_a_member_of_wrong_length_is_replaced(tmp_path: Path) -> None:
     unpack(path, member, tmp_path / "scratch").write_bytes(b"")
 
     assert unpack(path, member, tmp_path / "scratch").read_bytes() == NETCDF
+
+
+@pytest.mark.parametrize("name", ["scratch", "scratch/members", "scratch/members/key", "a.nc"])
+@pytest.mark.parametrize("plant", [each for each in plants.PLANTS if each != "file"])
+def test_what_is_planted_where_members_are_unpacked(
+    plant: str, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A member is never read through a link, nor written through one; it is unpacked elsewhere."""
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    monkeypatch.setattr(unpacking, "_temporary", {})
+    monkeypatch.setattr(atexit, "register", lambda *_: None)
+    victim = plants.Victim(tmp_path / "victim")
+    path = _zip(tmp_path / "a.zip", {"a.nc": NETCDF})
+    (member,) = list_members(path)
+    local = unpack(path, member, tmp_path / "scratch")
+    above = {"scratch": 2, "scratch/members": 1, "scratch/members/key": 0}
+    plants.put(plant, local.parents[above[name]] if name in above else local, victim)
+
+    again = unpack(path, member, tmp_path / "scratch")
+
+    assert again.read_bytes() == NETCDF
+    assert again.is_file()
+    assert not again.is_symlink()
+    assert (again == local) == (plant == "folder" or name == "a.nc")
+    victim.check()
+
+
+def test_a_member_with_a_second_name_is_unpacked_again(tmp_path: Path) -> None:
+    """A private file of the same length that was given the name of a member is not read."""
+    path = _zip(tmp_path / "a.zip", {"a.nc": NETCDF})
+    (member,) = list_members(path)
+    local = unpack(path, member, tmp_path / "scratch")
+    private = tmp_path / "private"
+    private.write_bytes(NETCDF[::-1])
+    local.unlink()
+    os.link(private, local)
+
+    assert unpack(path, member, tmp_path / "scratch").read_bytes() == NETCDF
+    assert private.read_bytes() == NETCDF[::-1]
+
+
+def test_a_temporary_folder_that_was_tidied_away(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What has the name of ours later, and may be anybody's, is not used."""
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    monkeypatch.setattr(unpacking, "_temporary", {})
+    monkeypatch.setattr(atexit, "register", lambda *_: None)
+    folder = unpacking.temporary_folder()
+    assert unpacking.temporary_folder() == folder
+    folder.rename(tmp_path / "away")
+    folder.mkdir(mode=0o755)
+
+    assert unpacking.temporary_folder() not in {folder, tmp_path / "away"}
 
 
 def test_many_threads_unpack_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

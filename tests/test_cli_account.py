@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import plants
 import pytest
 
 from hda_fsspec.cli import main
@@ -101,6 +102,70 @@ def test_login_follows_hda_rc_and_a_link(
 
     assert link.is_symlink()
     assert target.read_text() == f"note: here\nuser: ann\npassword: {PASSWORD}\n"
+
+
+@pytest.mark.parametrize("plant", [each for each in plants.PLANTS if each != "file"])
+def test_login_writes_through_nothing(plant: str, run: Run, tmp_path: Path) -> None:
+    """What is no list of lines is neither waited for, nor overwritten, nor written through."""
+    victim = plants.Victim(tmp_path / "victim")
+    victim.file.chmod(0o600)
+    plants.put(plant, rc_path(), victim)
+    before = rc_path().lstat()
+
+    code, _, err = run("login", user="ann")
+
+    if plant == "link to nothing":
+        # One's own link, perhaps to a file that is not there yet.
+        assert code == 0
+        assert (victim.folder / "new").read_text() == f"user: ann\npassword: {PASSWORD}\n"
+    else:
+        assert code == 1
+        assert str(rc_path()) in err
+        victim.check()
+    assert rc_path().lstat().st_ino == before.st_ino
+    assert list(Path.home().iterdir()) == [rc_path()]
+
+
+def test_login_never_writes_into_another_kind_of_file(run: Run, tmp_path: Path) -> None:
+    """A link to something that is no rc file was not meant for a password."""
+    other = tmp_path / "notes.txt"
+    other.write_text("export A=1\n")
+    rc_path().symlink_to(other)
+
+    code, _, err = run("login", user="ann")
+
+    assert code == 1
+    assert "Nothing was written" in err
+    assert f"rm {rc_path()}" in err
+    assert other.read_text() == "export A=1\n"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root makes links of another user")
+def test_login_follows_no_link_of_another_user(run: Run, tmp_path: Path) -> None:
+    """Who can put a link there would decide which file gets the password."""
+    (tmp_path / "rc").write_text("user: eve\n")
+    (tmp_path / "rc").chmod(0o600)
+    rc_path().symlink_to(tmp_path / "rc")
+    os.chown(rc_path(), plants.ANN, plants.TEAM, follow_symlinks=False)
+
+    code, _, err = run("login", user="ann")
+
+    assert code == 1
+    assert "belongs to another user" in err
+    assert (tmp_path / "rc").read_text() == "user: eve\n"
+
+
+def test_login_says_that_others_could_read_the_file(run: Run) -> None:
+    """Before it asks, with the line to paste; once, although the file is read several times."""
+    rc_path().write_text("user: bob\npassword: x\n")
+    rc_path().chmod(0o644)
+
+    code, _, err = run("login", user="ann")
+
+    assert code == 0
+    assert err.count("others on this machine can read or change it (mode 0644)") == 1
+    assert f"Run: chmod 600 {rc_path()}" in err
+    assert _mode(rc_path()) == 0o600
 
 
 @pytest.mark.parametrize("password", ["", " lead", "trail ", "a\nuser: eve", "tab\there"])
@@ -202,6 +267,17 @@ def test_doctor_tells_each_fault_with_its_next_step(
     assert f"chmod 600 {rc_path()}" in out
     assert "hda-fsspec login" in out
     assert out.splitlines()[-1] == "2 checks failed."
+
+
+@pytest.mark.parametrize("plant", ["FIFO", "folder", "link to itself"])
+def test_doctor_tells_what_is_no_rc_file(plant: str, run: Run, tmp_path: Path) -> None:
+    """It is a finding like others: named, and not waited for."""
+    plants.put(plant, rc_path(), plants.Victim(tmp_path / "victim"))
+
+    code, out, _ = run("doctor", "--offline", "--cache-dir", str(tmp_path / "cache"))
+
+    assert code == 1
+    assert [line for line in out.splitlines() if "FAIL" in line and str(rc_path()) in line]
 
 
 def test_doctor_without_account_or_folder(bench: Any, run: Run) -> None:

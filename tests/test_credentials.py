@@ -11,8 +11,10 @@ import sys
 from pathlib import Path
 
 import cloudpickle
+import plants
 import pytest
 
+from hda_fsspec import rcfile
 from hda_fsspec.errors import ConfigurationError
 from hda_fsspec.settings import Settings
 
@@ -20,9 +22,10 @@ SECRET = "s3cret:with:colons"
 
 
 def rc(text: str, path: str = "~/.hdarc") -> Path:
-    """Write an rc file."""
+    """Write an rc file, which only its owner reads."""
     file = Path(path).expanduser()
     file.write_text(text, encoding="utf-8")
+    file.chmod(0o600)
     return file
 
 
@@ -93,6 +96,57 @@ def test_an_unreadable_file_is_told() -> None:
     file.mkdir()
     with pytest.raises(ConfigurationError, match=r"\.hdarc"):
         Settings.resolve(user="a")
+
+
+def test_a_file_that_others_can_read_is_told_once(caplog: pytest.LogCaptureFixture) -> None:
+    """At its first use the log says so, with the line that makes it private; then no more."""
+    file = rc(f"user: me\npassword: {SECRET}\n", "~/it's mine.rc")
+    for mode in (0o640, 0o604, 0o620, 0o602):
+        file.chmod(mode)
+        rcfile._told.clear()
+        rcfile._known.clear()
+        caplog.clear()
+        for _ in range(3):
+            assert rcfile.read_rc(file)["password"] == SECRET
+        (told,) = caplog.records
+        assert told.levelname == "WARNING"
+        assert f"mode {mode:04o}" in told.getMessage()
+        command = told.getMessage().partition("Run: ")[2]
+        subprocess.run(command, shell=True, check=True)
+        assert file.stat().st_mode & 0o777 == 0o600
+    assert SECRET not in caplog.text
+
+
+def test_a_private_file_or_one_without_a_password_is_not_told(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """What is private, or holds nothing that is secret, is no reason for a word."""
+    rc(f"user: me\npassword: {SECRET}\n")
+    assert Settings.resolve().password == SECRET
+    file = rc("user: me\n", "~/user.rc")
+    file.chmod(0o644)
+    assert rcfile.read_rc(file) == {"user": "me"}
+
+    assert caplog.records == []
+
+
+@pytest.mark.parametrize("plant", ["FIFO", "socket", "device", "folder", "link to itself"])
+def test_what_is_no_file_is_told_and_not_waited_for(plant: str, tmp_path: Path) -> None:
+    """A FIFO under the name of the rc file holds nothing up."""
+    plants.put(plant, Path("~/.hdarc").expanduser(), plants.Victim(tmp_path / "victim"))
+
+    with pytest.raises(ConfigurationError, match=r"Cannot read user and password from .*\.hdarc"):
+        Settings.resolve()
+    assert Settings.resolve(user="a", password="b").user == "a"
+
+
+def test_a_link_to_a_file_is_read(tmp_path: Path) -> None:
+    """Many keep their rc files elsewhere."""
+    (tmp_path / "rc").write_text(f"user: me\npassword: {SECRET}\n")
+    (tmp_path / "rc").chmod(0o600)
+    Path("~/.hdarc").expanduser().symlink_to(tmp_path / "rc")
+
+    assert Settings.resolve().password == SECRET
 
 
 def test_a_password_of_another_user_is_never_taken(monkeypatch: pytest.MonkeyPatch) -> None:

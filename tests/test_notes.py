@@ -137,10 +137,10 @@ def test_torn_write_keeps_the_old_note(root: Path, monkeypatch: pytest.MonkeyPat
     shelf = Shelf(root, "listings")
     shelf.put("query", "old")
 
-    def die(*_: object) -> None:
+    def die(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(Path, "replace", die)
+    monkeypatch.setattr(os, "rename", die)
     with pytest.raises(KeyboardInterrupt):
         shelf.put("query", "new")
 
@@ -170,10 +170,10 @@ def test_full_or_read_only_disk_loses_a_note_and_says_so_once(
     notes = Notes(root)
     Folder(root).prepare()
 
-    def refuse(*_: object) -> None:
+    def refuse(*_: object, **__: object) -> None:
         raise OSError(30, "Read-only file system")
 
-    monkeypatch.setattr(Path, "replace", refuse)
+    monkeypatch.setattr(os, "rename", refuse)
     monkeypatch.setattr(os, "write", refuse)
     with caplog.at_level(logging.WARNING, "hda_fsspec"):
         for _ in range(2):

@@ -6,6 +6,7 @@ import importlib.util
 import json
 import logging
 import os
+import pickle
 import shutil
 import subprocess
 import sys
@@ -142,6 +143,62 @@ def test_an_index_others_may_write_to_is_not_used(product: Path, tmp_path: Path)
     _open(product, scratch).close()
 
     assert list(folder.iterdir()) == []
+
+
+class _Trap:
+    """A pickle that does something when it is loaded."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return os.mkdir, (str(self.path),)
+
+
+@pytest.mark.parametrize("where", ["scratch", "grib"])
+@pytest.mark.parametrize("is_kept", [True, False])
+def test_an_index_that_is_planted_at_the_last_moment(
+    where: str, is_kept: bool, product: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who puts a folder of theirs in place of ours before cfgrib opens it has nothing loaded."""
+    scratch = tmp_path / "scratch"
+    _open(product, scratch).close()
+    (index,) = scratch.rglob("*.idx")
+    if not is_kept:
+        index.unlink()
+    sizes = []
+    opened = xr.open_dataset
+
+    def swap_and_open(*args: Any, **kwargs: Any) -> xr.Dataset:
+        replaced = scratch if where == "scratch" else index.parent
+        replaced.rename(replaced.with_name("away"))
+        index.parent.mkdir(parents=True, mode=0o700)
+        index.write_bytes(pickle.dumps(_Trap(tmp_path / "executed")))
+        sizes.append(len(kwargs["indexpath"]))
+        return opened(*args, **kwargs)
+
+    monkeypatch.setattr("hda_fsspec.reading.gribs.xr.open_dataset", swap_and_open)
+    with _open(product, scratch) as ds:
+        assert set(ds.data_vars) == {"t", "z"}
+
+    assert len(sizes) == 1
+    assert not (tmp_path / "executed").exists()
+
+
+def test_a_link_in_place_of_the_folder_of_indexes(product: Path, tmp_path: Path) -> None:
+    """A link is not followed, to write an index or to load one, be it to a private folder."""
+    scratch, elsewhere = tmp_path / "scratch", tmp_path / "elsewhere"
+    _open(product, scratch).close()
+    (index,) = scratch.rglob("*.idx")
+    index.write_bytes(pickle.dumps(_Trap(tmp_path / "executed")))
+    index.parent.rename(elsewhere)
+    index.parent.symlink_to(elsewhere)
+
+    with _open(product, scratch) as ds:
+        assert set(ds.data_vars) == {"t", "z"}
+
+    assert not (tmp_path / "executed").exists()
+    assert [path.name for path in elsewhere.iterdir()] == [index.name]
 
 
 def test_no_index_where_nothing_can_be_written(product: Path, tmp_path: Path) -> None:

@@ -27,7 +27,7 @@ from hda_fsspec.errors import HDAError
 
 _DAYS = 8
 #: Whatever logs somewhere below a job.
-_LOGGERS = ("hda_fsspec", "urllib3", "requests", "filelock", "fsspec", "asyncio", "dask")
+_LOGGERS = ("hda_fsspec", "urllib3", "requests", "fsspec", "asyncio", "dask")
 
 
 @pytest.fixture(autouse=True)

@@ -6,25 +6,20 @@ The password is asked for without echo, is no option, and is never printed.
 from __future__ import annotations
 
 import argparse
-import contextlib
 import getpass
-import os
-import secrets
 import warnings
-from pathlib import Path
 
 from hda_fsspec.cli.terminal import ask, given_settings, remark, say
 from hda_fsspec.errors import ConfigurationError, HDAError, note_once
 from hda_fsspec.printable import printable
-from hda_fsspec.rcfile import read_rc
+from hda_fsspec.rcfile import read_rc, tell_exposure, write_rc
 from hda_fsspec.settings import Settings, rc_path
-
-_PRIVATE_MODE = 0o600
 
 
 def login(args: argparse.Namespace) -> None:
     """Ask for user and password, and write them into the rc file."""
     path = rc_path()
+    tell_exposure(path, say=lambda message: remark(f"note: {message}"))
     known = read_rc(path).get("user")
     user = getattr(args, "user", None) or _ask_user(known)
     password = _ask_password(user)
@@ -37,7 +32,7 @@ def login(args: argparse.Namespace) -> None:
             raise ConfigurationError(msg)
     if args.check:
         _check(args, user, password)
-    _write(path, {"user": user, "password": password})
+    write_rc(path, {"user": user, "password": password})
     say(f"Wrote user and password of {user} to {path} (mode 0600).")
     for name, source in Settings.sources(**given_settings(args)).items():
         if name in {"user", "password"} and source.startswith(("environment", "fsspec")):
@@ -75,40 +70,3 @@ def _check(args: argparse.Namespace, user: str, password: str) -> None:
     finally:
         products.close()
     say(f"The service at {products.settings.endpoint_url} accepts them.")
-
-
-def _write(path: Path, values: dict[str, str]) -> None:
-    """Set keys of a ``key: value`` file, keep its other lines, and make it private."""
-    # The file behind a link is replaced, not the link: many keep their rc files elsewhere.
-    path = Path(os.path.realpath(path))
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except FileNotFoundError:
-        lines = []
-    text = "".join(f"{line}\n" for line in _with_values(lines, values))
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
-    # Private from its first byte on, whatever the umask.
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, _PRIVATE_MODE)
-    try:
-        with open(descriptor, "w", encoding="utf-8") as handle:  # noqa: PTH123  (a descriptor)
-            os.fchmod(descriptor, _PRIVATE_MODE)
-            handle.write(text)
-            handle.flush()
-            os.fsync(descriptor)
-        temporary.replace(path)
-    except BaseException:
-        with contextlib.suppress(FileNotFoundError):
-            temporary.unlink()
-        raise
-
-
-def _with_values(lines: list[str], values: dict[str, str]) -> list[str]:
-    left = dict(values)
-    result = []
-    for line in lines:
-        key = line.partition(":")[0].strip()
-        if ":" not in line or key not in values:
-            result.append(line)
-        elif key in left:
-            result.append(f"{key}: {left.pop(key)}")
-    return result + [f"{key}: {value}" for key, value in left.items()]

@@ -6,7 +6,6 @@ import argparse
 import dataclasses
 import importlib.metadata
 import platform
-import shlex
 import shutil
 import stat
 from collections.abc import Iterator
@@ -22,6 +21,7 @@ from hda_fsspec.errors import (
     HDAError,
     OfflineError,
 )
+from hda_fsspec.rcfile import chmod_line, exposure
 from hda_fsspec.settings import Settings, rc_path
 
 _LIBRARIES = ("fsspec", "xarray", "netCDF4", "dask")
@@ -94,11 +94,18 @@ def _show_settings(settings: Settings, sources: dict[str, str]) -> Iterator[Find
 
 def _check_rc_file(path: Path) -> Finding:
     try:
-        mode = stat.S_IMODE(path.stat().st_mode)
+        facts = path.stat()
+        message = exposure(path)
     except FileNotFoundError:
         return Finding("-", f"rc file {path}: not there")
-    if mode & 0o077:
-        step = f"others may read your password; run: chmod 600 {shlex.quote(str(path))}"
+    except OSError as err:
+        return Finding("FAIL", f"rc file {path}: {err.strerror}", "hda-fsspec login writes another")
+    mode = stat.S_IMODE(facts.st_mode)
+    if not stat.S_ISREG(facts.st_mode):
+        step = "remove it; hda-fsspec login writes another"
+        return Finding("FAIL", f"rc file {path}: it is no file", step)
+    if message is not None:
+        step = f"others may read your password; run: {chmod_line(path)}"
         return Finding("FAIL", f"rc file {path}: mode {mode:04o}", step)
     return Finding("ok", f"rc file {path}: mode {mode:04o}")
 

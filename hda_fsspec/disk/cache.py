@@ -1,7 +1,9 @@
 """The cache: products on disk, complete or not there, shared by any number of processes.
 
 It knows keys, bytes and records; it has never heard of HTTP, of brokers or of file formats. The
-files are the truth: there is no index, and nothing here needs a lock.
+files are the truth: there is no index, and nothing here needs a lock. What another member of a team
+has published is read like one's own; nothing else of theirs is (see
+:mod:`hda_fsspec.disk.folder`).
 """
 
 from __future__ import annotations
@@ -105,12 +107,15 @@ class Cache:
         """
         self._folder.prepare()
 
-    def check_writable(self) -> None:
-        """Raise OSError, with the next step, if nothing can be added: to be asked before an order.
+    def check_writable(self, product: Product) -> None:
+        """Raise OSError, with the next step, if a product cannot be added: ask before an order.
 
         The folder must have been prepared.
         """
         self._folder.check_writable()
+        versions = versions_folder(self._folder.path, product_key(product))
+        for path in (self._folder.path / "partial", versions):
+            self._folder.check_passable(path)
 
     def key(self, product: Product) -> str:
         """Return the key of a product, the same for all its versions."""
@@ -188,7 +193,7 @@ class Cache:
     def entries(self) -> Iterator[Entry]:
         """Go through all complete products, in no particular order."""
         for folder in self._places():
-            entry = read_entry(folder)
+            entry = read_entry(self._folder, folder)
             if entry is not None:
                 yield entry
 
@@ -222,13 +227,13 @@ class Cache:
         ``check(path)``. Nothing is removed.
         """
         for folder in self._places():
-            entry = read_record(folder)
+            entry = read_record(self._folder, folder)
             if entry is None:
                 continue
             try:
                 verified = verify_entry(self._folder, entry, check)
             except FileNotFoundError:
-                if not folder.exists():
+                if self._folder.look(folder) is None:
                     continue  # evicted while we looked
                 msg = f"{entry.path} is missing. Remove the entry, and it is fetched again."
                 yield entry, ProductFormatError(msg)
@@ -241,7 +246,7 @@ class Cache:
         """Remove a product in all its versions; return the bytes that were freed."""
         given = product_or_key
         key = product_key(given) if isinstance(given, Product) else given
-        return self._discard_all(room.subfolders(versions_folder(self._folder.path, key)))
+        return self._discard_all(self._versions(key))
 
     def clear(self) -> int:
         """Remove all products, and partials that nobody writes; return the bytes freed."""
@@ -261,16 +266,16 @@ class Cache:
         now = self._clock()
         useless = [
             path
-            for path in room.subfolders(self._folder.path / "partial")
-            if partials.is_abandoned(path, now=now)
+            for path, _ in self._folder.subfolders(self._folder.path / "partial")
+            if partials.is_abandoned(self._folder, path, now=now)
             and (
                 path.name.startswith(TRASH_PREFIX)
-                or partials.held_bytes(path) == 0
-                or now - partials.last_touched(path) >= partials_after_seconds
+                or partials.held_bytes(self._folder, path) == 0
+                or now - partials.last_touched(self._folder, path) >= partials_after_seconds
             )
         ]
         for folder in self._places():
-            entry = read_entry(folder)
+            entry = read_entry(self._folder, folder)
             if entry is None or (
                 older_than_seconds is not None and now - entry.used_at > older_than_seconds
             ):
@@ -287,14 +292,20 @@ class Cache:
         versions = versions_folder(self._folder.path, product_key(product))
         if not os.path.isdir(versions):  # noqa: PTH112  # thousands are looked up in a row
             return None
-        exact = read_entry(versions / version_tag(product))
+        exact = read_entry(self._folder, versions / version_tag(product))
         if exact is not None and exact.product.is_same_version(product):
             return exact
         # What the catalogue does not tell matches anything, so another tag may be the same version.
-        folders = room.subfolders(versions)
-        found = [entry for folder in folders if (entry := read_entry(folder)) is not None]
+        folders = self._versions(product_key(product))
+        read = (read_entry(self._folder, folder) for folder in folders)
+        found = [entry for entry in read if entry is not None]
         matching = [entry for entry in found if entry.product.is_same_version(product)]
         return max(matching, key=lambda entry: entry.fetched_at, default=None)
+
+    def _versions(self, key: str) -> list[Path]:
+        """Return the folders of all versions of a product, read before any of them is removed."""
+        above = versions_folder(self._folder.path, key)
+        return [folder for folder, _ in self._folder.subfolders(above)]
 
     def _remember(self, product: Product, entry: Entry) -> None:
         if len(self._remembered) >= _MAX_REMEMBERED:
@@ -306,7 +317,7 @@ class Cache:
     def _mark_used(self, entry: Entry, time_of_use: float) -> Entry:
         record = entry.folder / RECORD_NAME
         try:
-            os.utime(record, (time_of_use, time_of_use))
+            self._folder.utime(record, time_of_use)
         except FileNotFoundError:
             pass  # evicted just now: the caller finds out when it opens the file
         except OSError as err:
@@ -315,18 +326,18 @@ class Cache:
             # In a read-only cache nothing is evicted from here; in a colleague's file only the
             # present may be noted as time of use.
             with contextlib.suppress(OSError):
-                os.utime(record)
+                self._folder.utime(record)
         return dataclasses.replace(entry, used_at=time_of_use)
 
     def _places(self) -> list[Path]:
         if not self._folder.is_present():
             return []
-        return list(room.places(self._folder.path))
+        return [place for place, _ in room.places(self._folder)]
 
     def _discard_all(self, folders: list[Path]) -> int:
         freed = 0
         for folder in folders:
-            size = room.bytes_in(folder)
+            size = room.bytes_in(self._folder, folder)
             if self._folder.discard(folder):
                 freed += size
         return freed
@@ -341,7 +352,9 @@ class Cache:
 def _state(entry: Entry) -> _State | None:
     """Return what tells an entry's file from one that another process may put in its place."""
     try:
-        found = os.stat(entry.path)  # noqa: PTH116  # this is the hot path
+        found = os.lstat(entry.path)  # this is the hot path
     except OSError:
         return None
+    if (found.st_dev, found.st_ino) != entry.file_id:
+        return None  # another one than the file that was found here without following a link
     return found.st_size, found.st_mtime_ns, found.st_ino

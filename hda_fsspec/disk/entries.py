@@ -1,21 +1,25 @@
 """A product on disk: its keys, its folder with the file and a record beside it, and safe names.
 
 A folder is an entry if its record can be read and its file has the length that the record tells;
-anything else is not there.
+anything else is not there. Whoever may write to the cache may have put it there: it is data.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import errno
 import hashlib
 import json
 import os
+import stat
 import unicodedata
 from collections.abc import Mapping
+from io import BufferedReader
 from pathlib import Path
 from typing import Any
 
-from hda_fsspec.disk.folder import dump_json, read_json
+from hda_fsspec import safefiles
+from hda_fsspec.disk.folder import Folder, dump_json
 from hda_fsspec.records import Product
 
 #: The name of the record beside a product's file.
@@ -48,6 +52,8 @@ class Entry:
         The name under which the service delivered the file, made safe.
     extra : Mapping
         What else the publisher wanted to be kept (licence, …), as JSON values.
+    file_id : tuple of int
+        Device and number of the file on its disk: what lies at the path later may be another one.
     """
 
     key: str
@@ -59,6 +65,16 @@ class Entry:
     sha256: str | None
     delivered_name: str
     extra: Mapping[str, Any] = dataclasses.field(default_factory=dict, compare=False)
+    file_id: tuple[int, int] = dataclasses.field(default=(0, 0), compare=False, repr=False)
+
+    def open(self) -> BufferedReader:
+        """Open the file; FileNotFoundError if it was evicted, or another lies at its path."""
+        handle = safefiles.reader_of(self.path, is_given=False)
+        facts = os.fstat(handle.fileno())
+        if (facts.st_dev, facts.st_ino) != self.file_id:
+            handle.close()
+            raise FileNotFoundError(errno.ENOENT, "The file was replaced", os.fspath(self.path))
+        return handle
 
     @property
     def folder(self) -> Path:
@@ -111,25 +127,45 @@ def _digest(value: list[Any]) -> str:
     return hashlib.sha256(json.dumps(value).encode()).hexdigest()
 
 
-def read_entry(folder: Path) -> Entry | None:
-    """Return the entry in a folder, or None if there is none; neither network nor checksum."""
-    found = read_record(folder)
-    if found is None:
-        return None
-    try:
-        length = os.stat(found.path).st_size  # noqa: PTH116  # this is the hot path
-    except OSError:
+def read_entry(folder: Folder, place: Path) -> Entry | None:
+    """Return the entry in a place, or None if there is none; neither network nor checksum."""
+    found, facts = _read(folder, place)
+    if found is None or facts is None or not stat.S_ISREG(facts.st_mode):
         return None
     # After a power cut a disk may hold the record but not all of the file.
-    return found if length == found.size else None
+    return found if facts.st_size == found.size else None
 
 
-def read_record(folder: Path) -> Entry | None:
-    """Return the entry that the record in a folder describes, whatever became of the file."""
-    record = folder / RECORD_NAME
-    value = read_json(record)
+def read_record(folder: Folder, place: Path) -> Entry | None:
+    """Return the entry that the record in a place describes, whatever became of the file."""
+    return _read(folder, place)[0]
+
+
+def _read(folder: Folder, place: Path) -> tuple[Entry | None, os.stat_result | None]:
+    """Return the entry that a record describes, and the facts of what lies there as its file."""
     try:
-        if value["format"] != _FORMAT or value["key"] != folder.parent.name:
+        with folder.inside(place) as inside:
+            record = safefiles.open_regular(RECORD_NAME, dir_fd=inside, shown=place / RECORD_NAME)
+            with os.fdopen(record, "rb") as handle:
+                used_at = os.fstat(record).st_mtime
+                data = safefiles.read_all(handle, place / RECORD_NAME)
+            entry = _parse(data, place, used_at)
+            if entry is None:
+                return None, None
+            try:
+                facts = os.stat(entry.path.name, dir_fd=inside, follow_symlinks=False)
+            except OSError:
+                return entry, None
+    except OSError as err:
+        safefiles.tell_once(err)
+        return None, None
+    return dataclasses.replace(entry, file_id=(facts.st_dev, facts.st_ino)), facts
+
+
+def _parse(data: bytes, place: Path, used_at: float) -> Entry | None:
+    try:
+        value = json.loads(data)
+        if value["format"] != _FORMAT or value["key"] != place.parent.name:
             return None
         name, size = value["name"], value["size"]
         # Somebody may have written the record by hand: its name must not lead elsewhere.
@@ -138,16 +174,16 @@ def read_record(folder: Path) -> Entry | None:
         sha256, extra = value["sha256"], value["extra"]
         return Entry(
             key=value["key"],
-            path=folder / name,
+            path=place / name,
             product=Product.from_json(value["product"]),
             size=size,
             fetched_at=float(value["fetched_at"]),
-            used_at=record.stat().st_mtime,
+            used_at=used_at,
             sha256=sha256 if isinstance(sha256, str) else None,
             delivered_name=name,
             extra=extra if isinstance(extra, dict) else {},
         )
-    except (OSError, TypeError, ValueError, KeyError, AttributeError):
+    except (TypeError, ValueError, KeyError, AttributeError, RecursionError, OverflowError):
         return None
 
 

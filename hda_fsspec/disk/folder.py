@@ -5,23 +5,29 @@ It knows permissions and atomic renames; what the files mean is no concern of th
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
 import os
 import shlex
-import shutil
 import stat
 import uuid
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
+from hda_fsspec import safefiles
 from hda_fsspec.errors import ConfigurationError
+from hda_fsspec.safefiles import SafeFolder, UntrustedFileError
 
 #: The answers of a file system that may be read but not written.
 READ_ONLY_ERRNOS = frozenset({errno.EROFS, errno.EACCES, errno.EPERM})
 
 #: The answers of a file system that has no room left; EFBIG is a file size limit of the process.
 NO_ROOM_ERRNOS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+
+#: The answers where something untrusted lies in the way, or an end of room: notes do without then.
+CANNOT_KEEP_ERRNOS = READ_ONLY_ERRNOS | NO_ROOM_ERRNOS | {errno.ELOOP}
 
 #: Begins the name of a folder in ``v1/partial`` that is being deleted.
 TRASH_PREFIX = "trash-"
@@ -37,6 +43,10 @@ class Folder:
     group, and what is made inside follows them, so that a team can share it. One that everybody
     may write to is refused, since anybody could have put the files there.
 
+    Who may write to it can put a link, a FIFO or anything else under any name, at any moment. Below
+    the folder no link is followed, regular files alone are opened, and modes are changed of what
+    this object made and still holds open.
+
     Parameters
     ----------
     root : Path
@@ -48,6 +58,7 @@ class Folder:
         #: The sub-folder that holds this version of the layout.
         self.path = self.root / "v1"
         self._facts: os.stat_result | None = None
+        self._safe = SafeFolder(self.root)
 
     def is_present(self) -> bool:
         """Whether the folder exists; makes nothing, asks the disk until the answer is yes.
@@ -87,6 +98,11 @@ class Folder:
         is_mounted_so = os.statvfs(self.path).f_flag & os.ST_RDONLY
         raise self.explained(OSError(errno.EROFS if is_mounted_so else errno.EACCES, ""))
 
+    def check_passable(self, path: Path) -> None:
+        """Raise UntrustedFileError if a part of this path is there and no folder of the cache."""
+        with contextlib.suppress(FileNotFoundError), self._safe.folder(path):
+            pass
+
     def make(self, path: Path) -> Path:
         """Make a sub-folder with the permissions of the root, and return it."""
         try:
@@ -104,16 +120,17 @@ class Folder:
         temporary = path.with_name(f".{uuid.uuid4().hex}.tmp")
         try:
             try:
-                handle = temporary.open("xb")
+                handle = self.create(temporary)
             except FileNotFoundError:
                 self._make(path.parent)
-                handle = temporary.open("xb")
+                handle = self.create(temporary)
             with handle:
                 handle.write(data)
-            self.adopt(temporary)
-            temporary.replace(path)
+                handle.flush()
+                self._give(handle.fileno(), self.file_mode())
+            self._safe.replace(temporary, path)
         except OSError as err:
-            temporary.unlink(missing_ok=True)
+            self._safe.remove(temporary)
             raise self.explained(err) from err
 
     def write_first(self, path: Path, data: bytes) -> None:
@@ -121,18 +138,113 @@ class Folder:
         mine = path.with_name(f".{uuid.uuid4().hex}.tmp")
         self.write(mine, data)
         try:
-            os.link(mine, path)
+            self._safe.link(mine, path)
         except FileExistsError:
             pass
         except OSError:
             # A disk without hard links: of two that write at the same time, the last one decides.
-            if not path.exists():
-                mine.replace(path)
+            if self.look(path) is None:
+                self._safe.rename(mine, path)
         finally:
-            mine.unlink(missing_ok=True)
+            self._safe.remove(mine)
+
+    def create(self, path: Path) -> BinaryIO:
+        """Make a file that is not there, for this user alone, and open it to be written."""
+        return os.fdopen(self._safe.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL), "wb")
+
+    def open(self, path: Path, flags: int = os.O_RDONLY) -> int:
+        """Return a descriptor of a regular file, whoever owns it."""
+        return self._safe.open(path, flags)
+
+    def open_own(self, path: Path, flags: int) -> int:
+        """Return a descriptor of a file to be written in place: of this user, with no other name.
+
+        Raises UntrustedFileError for any other.
+        """
+        found = self._safe.open(path, flags)
+        if not self.is_own(os.fstat(found), path.parent):
+            os.close(found)
+            msg = (
+                f"{path} is not a file of this user alone, and was not written to. Remove it:"
+                " it is made anew."
+            )
+            raise UntrustedFileError(msg, path=os.fspath(path))
+        return found
+
+    def open_shared(self, path: Path) -> int:
+        """Return a descriptor of a file that processes lock, made if it is not there."""
+        try:
+            return self._safe.open(path, os.O_RDWR)
+        except FileNotFoundError:
+            # With its permissions from the first moment on: others come at any time.
+            self.write_first(path, b"")
+            return self._safe.open(path, os.O_RDWR)
+
+    def read(self, path: Path) -> bytes:
+        """Return what is in a small file, whoever owns it."""
+        return self._safe.read(path)
+
+    def look(self, path: Path) -> os.stat_result | None:
+        """Return the facts of what lies there, be it a link; None if nothing does."""
+        try:
+            return self._safe.stat(path)
+        except FileNotFoundError:
+            return None
+
+    def rename(self, path: Path, target: Path) -> None:
+        """Rename what lies there, be it a link."""
+        self._safe.rename(path, target)
+
+    def unlink(self, path: Path) -> None:
+        """Remove what is under a name of ours, be it a folder; nothing if it is gone."""
+        try:
+            self._safe.unlink(path)
+        except FileNotFoundError:
+            return
+        except OSError as err:
+            found = self.look(path)
+            if found is None or not stat.S_ISDIR(found.st_mode):
+                raise self.explained(err) from err
+            self.discard(path)
+
+    def utime(self, path: Path, time_of_use: float | None = None) -> None:
+        """Set the time of change of what lies there; to the present without one."""
+        self._safe.utime(path, None if time_of_use is None else (time_of_use, time_of_use))
+
+    def inside(self, path: Path) -> contextlib.AbstractContextManager[int]:
+        """Give a descriptor of a folder, for reading files in it by their names."""
+        return self._safe.folder(path)
+
+    def files(self, path: Path) -> list[tuple[str, os.stat_result]]:
+        """Return name and facts of the regular files in a folder; none if it is gone."""
+        try:
+            return self._safe.files(path)
+        except (FileNotFoundError, PermissionError, UntrustedFileError) as err:
+            safefiles.tell_once(err)
+            return []
+
+    def names(self, path: Path) -> list[str]:
+        """Return all names in a folder, whatever they stand for."""
+        with self._safe.folder(path, is_listed=True) as folder:
+            return os.listdir(folder)  # noqa: PTH208  # a descriptor
+
+    def subfolders(self, path: Path, depth: int = 1) -> Iterator[tuple[Path, int]]:
+        """Go through the folders so many levels below one; see :meth:`SafeFolder.subfolders`."""
+        try:
+            yield from self._safe.subfolders(path, depth)
+        except UntrustedFileError as err:
+            safefiles.tell_once(err)
+
+    def owns(self, facts: os.stat_result, where: Path) -> bool:
+        """Whether what lies in a folder is of the user of this process."""
+        return self._safe.owns(facts, where)
+
+    def is_own(self, facts: os.stat_result, where: Path) -> bool:
+        """Whether what lies in a folder is a file of this user alone."""
+        return self._safe.is_own(facts, where)
 
     def discard(self, path: Path) -> bool:
-        """Take a folder out of the cache in one step, then delete it; False if it was not there.
+        """Take what lies there out of the cache in one step, then delete it; False if it is gone.
 
         Who has a file of it open can go on reading. What cannot be deleted now (network disks keep
         open files under another name) stays in ``v1/partial`` and is tried again by each eviction.
@@ -140,20 +252,20 @@ class Folder:
         trash = self.path / "partial" / f"{TRASH_PREFIX}{uuid.uuid4().hex}"
         try:
             try:
-                path.rename(trash)
+                self._safe.rename(path, trash)
             except FileNotFoundError:
                 self._make(trash.parent)
-                path.rename(trash)
+                self._safe.rename(path, trash)
         except FileNotFoundError:
             return False
         except OSError as err:
             raise self.explained(err) from err
-        shutil.rmtree(trash, ignore_errors=True)
+        self._safe.remove(trash)
         return True
 
-    def adopt(self, path: Path) -> None:
-        """Give a file that we made the permissions and group which the root calls for."""
-        self._give(path, self.file_mode())
+    def adopt(self, handle: int) -> None:
+        """Give an open file that this user made the permissions and group of the root."""
+        self._give(handle, self.file_mode())
 
     def explained(self, err: OSError) -> OSError:
         """Return the error with the folder's name and the next step, where one is known."""
@@ -199,9 +311,10 @@ class Folder:
 
     def _make(self, path: Path) -> None:
         try:
-            path.mkdir(mode=_PRIVATE_MODE)
+            self._safe.make(path)
         except FileExistsError:
-            return
+            with self._safe.folder(path):
+                return
         except FileNotFoundError:
             # A running job may lose the whole tree to a colleague's `rm -r`: start it again.
             if path == self.root:
@@ -212,30 +325,39 @@ class Folder:
                 self._make(path.parent)
             self._make(path)
             return
-        # Only the set-group-id bit goes along: with a sticky bit colleagues could not evict.
-        self._give(path, 0o700 | (self._mode() & 0o2777))
+        with self._safe.folder(path, is_listed=True) as made:
+            facts = os.fstat(made)
+            # A colleague may have put another one in its place: theirs is not ours to change.
+            if self.owns(facts, path.parent):
+                # Only the set-group-id bit goes along: with a sticky bit colleagues could not
+                # evict.
+                self._give(made, 0o700 | (self._mode() & 0o2777))
 
-    def _give(self, path: Path, mode: int) -> None:
-        facts = path.stat()
+    def _give(self, handle: int, mode: int) -> None:
+        facts = os.fstat(handle)
         if self._facts is not None and facts.st_gid != self._facts.st_gid:
             try:
-                os.chown(path, -1, self._facts.st_gid)
+                os.fchown(handle, -1, self._facts.st_gid)
             except PermissionError:
                 # Not a member of the team's group; the permission bits still serve the others.
                 mode &= ~stat.S_ISGID
         if stat.S_IMODE(facts.st_mode) != mode:
-            path.chmod(mode)
+            os.fchmod(handle, mode)
 
 
-def read_json(path: Path) -> Any:
+def read_json(folder: Folder, path: Path) -> Any:
     """Return the JSON value in a file; None where it is missing, unreadable or garbled.
 
     Files of ours appear whole, but a disk may still lose them in a power cut, and colleagues may
-    keep theirs to themselves: in a cache all of that means "not there".
+    keep theirs to themselves: in a cache all of that means "not there". So does what is no file,
+    and the log says so once.
     """
     try:
-        return json.loads(path.read_bytes())
-    except (OSError, ValueError, RecursionError):
+        return json.loads(folder.read(path))
+    except OSError as err:
+        safefiles.tell_once(err)
+        return None
+    except (ValueError, RecursionError):
         return None
 
 

@@ -7,16 +7,15 @@ knows products, files and times; what the service grants is no concern of this m
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import json
 import logging
-import os
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from hda_fsspec import safefiles
 from hda_fsspec.disk.entries import product_key
 from hda_fsspec.disk.folder import Folder, dump_json
 from hda_fsspec.records import Product
@@ -129,26 +128,23 @@ class Ledger:
         """Return what another process kept since this was last asked, None if there is no news."""
         path = self._place / _TOLD_NAME
         try:
-            facts = path.stat()
-            seen = (facts.st_mtime_ns, facts.st_ino)
-            if seen == self._told_seen:
+            facts = self._folder.look(path)
+            seen = None if facts is None else (facts.st_mtime_ns, facts.st_ino)
+            if seen is None or seen == self._told_seen:
                 return None
-            value = json.loads(path.read_bytes())
-        except (OSError, ValueError, RecursionError):
+            value = json.loads(self._folder.read(path))
+        except OSError as err:
+            safefiles.tell_once(err)
+            return None
+        except (ValueError, RecursionError):
             return None
         self._told_seen = seen
         return value
 
     def _files(self) -> Iterator[tuple[str, float]]:
-        try:
-            with os.scandir(self._place) as entries:
-                for entry in entries:
-                    if not entry.name.endswith((f".{_ASKED}", f".{_GRANTED}")):
-                        continue
-                    with contextlib.suppress(FileNotFoundError):  # taken back in this moment
-                        yield entry.name, entry.stat().st_mtime
-        except FileNotFoundError:
-            return
+        for name, facts in self._folder.files(self._place):
+            if name.endswith((f".{_ASKED}", f".{_GRANTED}")):
+                yield name, facts.st_mtime
 
     def _path(self, product: Product, state: str) -> Path:
         return self._place / f"{product_key(product)}.{state}"
@@ -157,12 +153,12 @@ class Ledger:
         def write() -> None:
             self._folder.prepare()
             self._folder.write(path, b"")
-            os.utime(path, (moment, moment))
+            self._folder.utime(path, moment)
 
         self._tolerantly(write)
 
     def _unlink(self, path: Path) -> None:
-        self._tolerantly(lambda: path.unlink(missing_ok=True))
+        self._tolerantly(lambda: self._folder.unlink(path))
 
     def _tolerantly(self, work: Callable[[], object]) -> None:
         """Do something that a read-only, full or just deleted folder may prevent.

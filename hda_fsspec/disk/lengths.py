@@ -1,8 +1,8 @@
 """True lengths of products, remembered after their files are gone.
 
-One text file per data set of a broker, to which every process appends whole lines: no lock, no
-rewriting, and a line that is damaged is skipped. From the same lines it is known whether the
-catalogue's sizes of the data set are exact.
+One folder per data set of a broker, and in it one text file for each user, to which the processes
+of that user append whole lines: no lock, no rewriting, and a line that is damaged is skipped. From
+the same lines it is known whether the catalogue's sizes of the data set are exact.
 """
 
 from __future__ import annotations
@@ -17,19 +17,21 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from hda_fsspec.disk.entries import product_key, version_tag
-from hda_fsspec.disk.folder import NO_ROOM_ERRNOS, READ_ONLY_ERRNOS, Folder
+from hda_fsspec.disk.folder import CANNOT_KEEP_ERRNOS, Folder
 from hda_fsspec.records import Product
+from hda_fsspec.safefiles import read_all, tell_once
 
 logger = logging.getLogger("hda_fsspec")
 
 _UNKNOWN = "ND"
+_SUFFIX = ".tsv"
 
 
 @dataclasses.dataclass(slots=True)
 class _Known:
-    """What was read of one data set, and up to where."""
+    """What was read of one data set, and up to where in each file: its number, and the offset."""
 
-    offset: int = 0
+    read: dict[str, tuple[int, int]] = dataclasses.field(default_factory=dict)
     #: By key of the product, then by tag of its version.
     lengths: dict[str, dict[str, int]] = dataclasses.field(default_factory=dict)
     right: int = 0
@@ -91,61 +93,82 @@ class Lengths:
         size = _UNKNOWN if product.size is None else str(product.size)
         line = f"{product_key(product)}\t{version_tag(product)}\t{length}\t{size}"
         try:
-            path = self._path(product.broker, product.dataset_id)
-            self._append(path, f"\n{line}\t{_checksum(line)}".encode())
+            folder = self._place(product.broker, product.dataset_id)
+            self._append(folder, f"\n{line}\t{_checksum(line)}".encode())
         except OSError as err:
             # The file at hand is complete, whether or not its length is remembered.
-            if err.errno not in READ_ONLY_ERRNOS | NO_ROOM_ERRNOS:
+            if err.errno not in CANNOT_KEEP_ERRNOS:
                 raise
             if not self._has_warned:
                 self._has_warned = True
                 logger.warning("Lengths of products are not kept: %s", err)
 
-    def _append(self, path: Path, data: bytes) -> None:
+    def _append(self, place: Path, data: bytes) -> None:
         self._folder.prepare()
-        self._folder.make(path.parent)
-        is_new = not path.exists()
-        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
-        descriptor = os.open(path, flags, self._folder.file_mode())
+        path = place / f"{os.geteuid()}{_SUFFIX}"
+        flags = os.O_WRONLY | os.O_APPEND
+        try:
+            descriptor = self._folder.open_own(path, flags)
+        except FileNotFoundError:
+            self._folder.write_first(path, b"")
+            descriptor = self._folder.open_own(path, flags)
         try:
             # A line begins with its line break: what a full disk cut off spoils no later line.
             os.write(descriptor, data)
         finally:
             os.close(descriptor)
-        if is_new:
-            self._folder.adopt(path)
 
     def _read(self, broker: str, dataset_id: str) -> _Known:
-        whose, path = (broker, dataset_id), self._path(broker, dataset_id)
+        whose, place = (broker, dataset_id), self._place(broker, dataset_id)
         with self._guard:
             known = self._known.setdefault(whose, _Known())
-            try:
-                size = path.stat().st_size if self._folder.is_present() else 0
-                if size < known.offset:
-                    known = self._known[whose] = _Known()
-                if size > known.offset:
-                    with path.open("rb") as handle:
-                        handle.seek(known.offset)
-                        _take_in(known, handle.read())
-            except OSError:
-                # Missing, or a colleague's private one: in both cases nothing is known.
-                self._known[whose] = known = _Known()
+            found = self._files(place) if self._folder.is_present() else {}
+            if any(not _goes_on(found.get(name), seen) for name, seen in known.read.items()):
+                known = self._known[whose] = _Known()
+            for name, facts in found.items():
+                _, offset = known.read.get(name, (facts.st_ino, 0))
+                if facts.st_size > offset:
+                    self._take_in(known, place / name, offset)
             return known
 
-    def _path(self, broker: str, dataset_id: str) -> Path:
+    def _files(self, place: Path) -> dict[str, os.stat_result]:
+        # Most data sets have no lengths yet, and thousands of products are asked for in a row.
+        if not os.path.isdir(place):  # noqa: PTH112
+            return {}
+        return {name: f for name, f in self._folder.files(place) if name.endswith(_SUFFIX)}
+
+    def _take_in(self, known: _Known, path: Path, offset: int) -> None:
+        try:
+            with os.fdopen(self._folder.open(path), "rb") as handle:
+                number = os.fstat(handle.fileno()).st_ino
+                handle.seek(offset)
+                read = _take_in(known, read_all(handle, path))
+        except OSError as err:
+            # Gone, or a colleague's private one: then nothing is known of it.
+            tell_once(err)
+            return
+        known.read[path.name] = (number, offset + read)
+
+    def _place(self, broker: str, dataset_id: str) -> Path:
         name = f"{broker} {dataset_id}".encode(errors="surrogatepass")
         digest = hashlib.sha256(name).hexdigest()
-        return self._folder.path / "lengths" / f"{digest}.tsv"
+        return self._folder.path / "lengths" / digest
 
 
-def _take_in(known: _Known, data: bytes) -> None:
+def _goes_on(facts: os.stat_result | None, seen: tuple[int, int]) -> bool:
+    """Whether a file is still the one that was read, with perhaps more at its end."""
+    number, offset = seen
+    return facts is not None and facts.st_ino == number and facts.st_size >= offset
+
+
+def _take_in(known: _Known, data: bytes) -> int:
+    """Read lines, and return how many bytes of them need not be looked at again."""
     *whole, last = data.split(b"\n")
     for line in whole:
         _take_in_line(known, line)
-    known.offset += len(data)
-    if last and not _take_in_line(known, last):
-        # Perhaps another process is writing it: look at it again next time.
-        known.offset -= len(last)
+    # Perhaps another process is writing the last one: it is looked at again next time.
+    is_whole = not last or _take_in_line(known, last)
+    return len(data) - (0 if is_whole else len(last))
 
 
 def _take_in_line(known: _Known, line: bytes) -> bool:

@@ -6,8 +6,8 @@ module must therefore be right even if another holds it too.
 
 from __future__ import annotations
 
-import contextlib
 import errno
+import fcntl
 import hashlib
 import logging
 import os
@@ -15,8 +15,6 @@ import threading
 from pathlib import Path
 from types import TracebackType
 from typing import Self
-
-import filelock
 
 from hda_fsspec.disk.folder import READ_ONLY_ERRNOS, Folder
 
@@ -32,20 +30,26 @@ CANNOT_LOCK_ERRNOS = READ_ONLY_ERRNOS | {
     errno.EIO,
     errno.ENOSPC,
     errno.EDQUOT,
+    # Something lies there that is no lock file, and is left alone.
+    errno.ELOOP,
 }
 
 #: What tells that the folder was removed, or made by another, in the middle of making a lock in it.
 _CHANGING_ERRNOS = {errno.ENOENT, errno.EEXIST}
 _TRIES = 4
 
-# The locks that this process holds: where the disk cannot lock, its threads still exclude each
-# other.
-_held: set[Path] = set()
+# The locks that this process holds, with the descriptor of their file: where the disk cannot lock,
+# its threads still exclude each other.
+_held: dict[Path, int | None] = {}
 _held_guard = threading.Lock()
 
 
 def _forget_after_fork() -> None:
     global _held_guard  # noqa: PLW0603  # another thread may have held it when the process forked
+    # Closed, not given back: the parent holds them on.
+    for file in _held.values():
+        if file is not None:
+            os.close(file)
     _held.clear()
     _held_guard = threading.Lock()
 
@@ -56,31 +60,35 @@ os.register_at_fork(after_in_child=_forget_after_fork)
 class Lock:
     """A lock that is held until :meth:`release`, or until its process ends; a context manager.
 
-    Any thread may release it. Releasing it twice is harmless.
+    Any thread may release it. Releasing it twice is harmless, and so is releasing in a forked child
+    what the parent holds.
     """
 
-    def __init__(self, path: Path, lock: filelock.BaseFileLock | None) -> None:
+    def __init__(self, path: Path, file: int | None) -> None:
         self.path = path
-        self._lock = lock
+        self._file = file
+        self._holder = os.getpid()
         self._is_held = True
 
     @property
     def is_shared(self) -> bool:
         """Whether other processes see the lock; False where the disk cannot lock."""
-        return self._lock is not None
+        return self._file is not None
 
     def release(self) -> None:
         """Give the lock back."""
-        if not self._is_held:
+        if not self._is_held or os.getpid() != self._holder:
             return
         self._is_held = False
         # Given back on disk first: another thread that sees the name free must find it so there.
         try:
-            if self._lock is not None:
-                self._lock.release()
+            if self._file is not None:
+                fcntl.flock(self._file, fcntl.LOCK_UN)
         finally:
             with _held_guard:
-                _held.discard(self.path)
+                _held.pop(self.path, None)
+            if self._file is not None:
+                os.close(self._file)
 
     def __enter__(self) -> Self:
         return self
@@ -92,6 +100,11 @@ class Lock:
         traceback: TracebackType | None,
     ) -> None:
         self.release()
+
+
+def reason(err: OSError) -> str:
+    """Return why a file cannot be locked, for a message."""
+    return str(err) if err.errno == errno.ELOOP else os.strerror(err.errno or 0)
 
 
 class FileLocks:
@@ -115,14 +128,14 @@ class FileLocks:
         with _held_guard:
             if path in _held:
                 return None
-            _held.add(path)
+            _held[path] = None
         lock: Lock | None = None
         try:
             lock = self._lock(path)
         finally:
             if lock is None:
                 with _held_guard:
-                    _held.discard(path)
+                    _held.pop(path, None)
         return lock
 
     def _lock(self, path: Path) -> Lock | None:
@@ -130,8 +143,8 @@ class FileLocks:
         while True:
             left -= 1
             try:
-                lock = self._acquired(path)
-            except filelock.Timeout:
+                file = self._acquired(path)
+            except BlockingIOError:
                 return None
             except OSError as err:
                 if left and err.errno in _CHANGING_ERRNOS:
@@ -140,23 +153,24 @@ class FileLocks:
                     raise
                 self._warn(err)
                 return Lock(path, None)
-            with contextlib.suppress(OSError):
-                self._folder.adopt(path)
-            return Lock(path, lock)
+            with _held_guard:
+                _held[path] = file
+            return Lock(path, file)
 
-    def _acquired(self, path: Path) -> filelock.BaseFileLock:
+    def _acquired(self, path: Path) -> int:
         self._folder.prepare()
         self._folder.make(path.parent)
-        lock = filelock.FileLock(
-            path,
-            thread_local=False,
-            mode=self._folder.file_mode(),
-            # Without it a disk that cannot lock would get a marker file, which outlives a
-            # process that is killed.
-            preserve_lock_file=True,
-        )
-        lock.acquire(blocking=False)
-        return lock
+        file = self._folder.open_shared(path)
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            is_there = os.fstat(file).st_nlink > 0
+        except BaseException:
+            os.close(file)
+            raise
+        if not is_there:
+            os.close(file)
+            raise FileNotFoundError(errno.ENOENT, "The lock file was removed", os.fspath(path))
+        return file
 
     def _warn(self, err: OSError) -> None:
         if not self._has_warned:
@@ -165,5 +179,5 @@ class FileLocks:
                 "The cache folder %s cannot lock files (%s). Results stay right, but several"
                 " processes may order or download the same product.",
                 self._folder.root,
-                os.strerror(err.errno or 0),
+                reason(err),
             )

@@ -18,9 +18,10 @@ from pathlib import Path
 from typing import Any
 
 from hda_fsspec.disk.entries import product_key, version_tag
-from hda_fsspec.disk.folder import NO_ROOM_ERRNOS, READ_ONLY_ERRNOS, Folder, dump_json
+from hda_fsspec.disk.folder import CANNOT_KEEP_ERRNOS, Folder, dump_json
 from hda_fsspec.disk.lengths import Lengths
 from hda_fsspec.records import Product
+from hda_fsspec.safefiles import files_in, read_all, tell_once
 
 logger = logging.getLogger("hda_fsspec")
 
@@ -40,10 +41,20 @@ class Shelf:
         The sub-folder of ``v1`` that holds them.
     clock : callable
         The time in seconds since 1970.
+    is_own : bool
+        Whether only what this user wrote is believed, for what concerns files outside of the cache.
     """
 
-    def __init__(self, root: Path, kind: str, *, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        root: Path,
+        kind: str,
+        *,
+        clock: Callable[[], float] = time.time,
+        is_own: bool = False,
+    ) -> None:
         self._folder = Folder(Path(root))
+        self._is_own = is_own
         self._kind = kind
         self._clock = clock
         self._has_warned = False
@@ -59,14 +70,17 @@ class Shelf:
             return None
         path = self._path(name)
         try:
-            if max_age_seconds is not None:
-                age_seconds = self._clock() - path.stat().st_mtime
+            with os.fdopen(self._folder.open(path), "rb") as handle:
+                facts = os.fstat(handle.fileno())
                 # One from the future is no younger: a clock was wrong, now or then.
-                if abs(age_seconds) > max_age_seconds:
+                age_seconds = abs(self._clock() - facts.st_mtime)
+                is_old = max_age_seconds is not None and age_seconds > max_age_seconds
+                if is_old or (self._is_own and not self._folder.is_own(facts, path.parent)):
                     return None
-            return path.read_bytes()
-        except OSError:
-            # Missing, or a colleague's private one: in both cases not known here.
+                return read_all(handle, path)
+        except OSError as err:
+            # Missing, a colleague's private one, or no file: in all cases not known here.
+            tell_once(err)
             return None
 
     def values(self) -> Iterator[Any]:
@@ -74,7 +88,7 @@ class Shelf:
         if self._folder.is_present():
             for path in self._all():
                 with contextlib.suppress(OSError):  # forgotten just now, or a colleague's own
-                    yield _json_or_none(path.read_bytes())
+                    yield _json_or_none(self._folder.read(path))
 
     def put(self, name: str, value: Any) -> None:
         """Keep a JSON value under a name, in place of what was there."""
@@ -89,14 +103,13 @@ class Shelf:
         try:
             self._folder.prepare()
             self._folder.write(path, data)
-            now = self._clock()
-            os.utime(path, (now, now))
+            self._folder.utime(path, self._clock())
         except FileNotFoundError:
             # The folder was removed at this very moment: the note is gone with it.
             return
         except OSError as err:
             # A note saves a request later on; the work at hand can go on without it.
-            if err.errno not in READ_ONLY_ERRNOS | NO_ROOM_ERRNOS:
+            if err.errno not in CANNOT_KEEP_ERRNOS:
                 raise
             if not self._has_warned:
                 self._has_warned = True
@@ -105,9 +118,9 @@ class Shelf:
     def drop(self, name: str) -> None:
         """Forget a note; nothing happens if there is none."""
         try:
-            self._path(name).unlink(missing_ok=True)
+            self._folder.unlink(self._path(name))
         except OSError as err:
-            if err.errno not in READ_ONLY_ERRNOS:
+            if err.errno not in CANNOT_KEEP_ERRNOS:
                 raise
             # It will be outdated when it is next read, as it would be without a cache folder.
             logger.debug("The note %s cannot be removed: %s", name, err)
@@ -115,17 +128,19 @@ class Shelf:
     def clear(self) -> None:
         """Forget all notes."""
         for path in self._all():
-            try:
-                path.unlink(missing_ok=True)
-            except OSError as err:
-                raise self._folder.explained(err) from err
+            self._folder.unlink(path)
 
     def _path(self, name: str) -> Path:
         digest = hashlib.sha256(name.encode(errors="surrogatepass")).hexdigest()
         return self._folder.path / f"{self._kind}/{digest[:2]}/{digest}.note"
 
-    def _all(self) -> Iterable[Path]:
-        return (self._folder.path / self._kind).glob("??/*.note")
+    def _all(self) -> list[Path]:
+        return [
+            folder / name
+            for folder, inside in self._folder.subfolders(self._folder.path / self._kind)
+            for name, _ in files_in(inside)
+            if name.endswith(".note")
+        ]
 
 
 class Notes:

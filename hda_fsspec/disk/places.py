@@ -17,7 +17,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from hda_fsspec.disk.folder import Folder
-from hda_fsspec.disk.locks import CANNOT_LOCK_ERRNOS
+from hda_fsspec.disk.locks import CANNOT_LOCK_ERRNOS, reason
 
 logger = logging.getLogger("hda_fsspec")
 
@@ -91,11 +91,9 @@ class Places:
         if file is None:
             self._folder.prepare()
         self._folder.make(path.parent)
-        new = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, self._folder.file_mode())
+        new = self._folder.open_shared(path)
         self._files[number] = new
-        if file is None:
-            self._folder.adopt(path)
-        else:
+        if file is not None:
             os.close(file)
         return new
 
@@ -106,7 +104,7 @@ class Places:
                 "The cache folder %s cannot lock files (%s). Results stay right, but several"
                 " processes may send more requests at one time than the service wants.",
                 self._folder.root,
-                os.strerror(err.errno or 0),
+                reason(err),
             )
 
 

@@ -17,6 +17,7 @@ from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import Literal, NoReturn
 
+from hda_fsspec import safefiles
 from hda_fsspec.disk import partials
 from hda_fsspec.disk.entries import RECORD_NAME, Entry, read_record
 from hda_fsspec.disk.folder import Folder, dump_json, read_json
@@ -120,7 +121,7 @@ class Room:
         """Walk the cache, and return what it holds."""
         with self._lock:
             start = self._clock()
-            self._items = list(walk(self._folder.path))
+            self._items = list(walk(self._folder))
             self._walked_at = self._clock()
             took = max(self._walked_at - start, 0.0)
             self._good_for_seconds = min(_WALK_MAX_AGE_SECONDS, took / _WALK_SHARE)
@@ -236,7 +237,7 @@ class Room:
             if not self._is_still_due(item, now):
                 was_outdated = True
                 continue
-            entry = None if item.is_partial else read_record(item.path)
+            entry = None if item.is_partial else read_record(self._folder, item.path)
             if self._discard(item.path):
                 shortage -= item.size
                 self._items.remove(item)
@@ -267,10 +268,13 @@ class Room:
     def _is_still_due(self, item: Item, now: float) -> bool:
         """Whether nobody used or took over the folder since the walk."""
         if item.is_partial:
-            return partials.is_abandoned(item.path, now=now)
+            return partials.is_abandoned(self._folder, item.path, now=now)
         with contextlib.suppress(OSError):
-            return (item.path / RECORD_NAME).stat().st_mtime <= item.used_at
-        return item.path.exists()
+            record = self._folder.look(item.path / RECORD_NAME)
+            if record is not None:
+                return record.st_mtime <= item.used_at
+            return self._folder.look(item.path) is not None
+        return False
 
     def _discard(self, path: Path) -> bool:
         try:
@@ -291,7 +295,7 @@ class Room:
 
     def _settle(self) -> int:
         path = self._folder.path / "bound.json"
-        told = _bound_in(path)
+        told = _bound_in(self._folder, path)
         if told is not None:
             return told
         nearest = next(p for p in (self._folder.root, *self._folder.root.parents) if p.exists())
@@ -301,7 +305,7 @@ class Room:
         with contextlib.suppress(OSError):
             # Without a folder to write to, each process goes by its own measure.
             self._folder.write_first(path, dump_json({"max_bytes": mine}))
-        return _bound_in(path) or mine
+        return _bound_in(self._folder, path) or mine
 
 
 def free_bytes(folder: Path) -> int:
@@ -309,34 +313,27 @@ def free_bytes(folder: Path) -> int:
     return shutil.disk_usage(folder).free
 
 
-def places(layout: Path) -> Iterator[Path]:
-    """Go through the folders of all products and versions, whatever is in them."""
-    for first in subfolders(layout / "products"):
-        for versions in subfolders(first):
-            yield from subfolders(versions)
+def places(folder: Folder) -> Iterator[tuple[Path, int]]:
+    """Go through the folders of all products and versions, whatever is in them.
+
+    Each is given with a descriptor, which is good until the next one is asked for.
+    """
+    return folder.subfolders(folder.path / "products", 3)
 
 
-def subfolders(path: Path) -> list[Path]:
-    """Return the folders in a folder; others evict while we walk, so what is gone is empty."""
-    try:
-        with os.scandir(path) as found:
-            return [Path(item.path) for item in found if item.is_dir(follow_symlinks=False)]
-    except (FileNotFoundError, NotADirectoryError, PermissionError):
-        return []
+def bytes_in(folder: Folder, place: Path) -> int:
+    """Return what the files of a place weigh."""
+    return sum(facts.st_size for _, facts in folder.files(place))
 
 
-def bytes_in(place: Path) -> int:
-    """Return what the files of a folder weigh."""
-    return sum(facts.st_size for _, facts in _files(place))
-
-
-def walk(layout: Path) -> Iterator[Item]:
+def walk(folder: Folder) -> Iterator[Item]:
     """Go through all folders that weigh something, entries and partials, in no order."""
-    for place in places(layout):
-        yield _weigh(place)
-    for place in subfolders(layout / "partial"):
-        size = partials.held_bytes(place)
-        yield Item(partials.last_touched(place), place, size, is_partial=True)
+    for place, inside in places(folder):
+        yield _weigh(place, safefiles.files_in(inside))
+    for place, inside in folder.subfolders(folder.path / "partial"):
+        held = [facts for name, facts in safefiles.files_in(inside) if partials.is_held(name)]
+        size = sum(facts.st_size for facts in held)
+        yield Item(partials.last_touched(folder, place), place, size, is_partial=True)
 
 
 def _sum(items: list[Item]) -> Usage:
@@ -345,9 +342,9 @@ def _sum(items: list[Item]) -> Usage:
     return Usage(bytes=sum(whole), files=len(whole), partial_bytes=unfinished)
 
 
-def _weigh(place: Path) -> Item:
+def _weigh(place: Path, files: list[tuple[str, os.stat_result]]) -> Item:
     size, used_at = 0, 0.0
-    for name, facts in _files(place):
+    for name, facts in files:
         if name == RECORD_NAME:
             used_at = facts.st_mtime
         else:
@@ -355,18 +352,7 @@ def _weigh(place: Path) -> Item:
     return Item(used_at, place, size, is_partial=False)
 
 
-def _files(path: Path) -> list[tuple[str, os.stat_result]]:
-    result: list[tuple[str, os.stat_result]] = []
-    with contextlib.suppress(FileNotFoundError, NotADirectoryError, PermissionError):
-        with os.scandir(path) as found:
-            names = [item for item in found if item.is_file(follow_symlinks=False)]
-        for item in names:
-            with contextlib.suppress(FileNotFoundError):
-                result.append((item.name, item.stat(follow_symlinks=False)))
-    return result
-
-
-def _bound_in(path: Path) -> int | None:
-    value = read_json(path)
+def _bound_in(folder: Folder, path: Path) -> int | None:
+    value = read_json(folder, path)
     told = value.get("max_bytes") if isinstance(value, dict) else None
     return told if type(told) is int and told > 0 else None

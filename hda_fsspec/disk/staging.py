@@ -2,7 +2,9 @@
 
 No lock is needed. Nobody writes into a folder that another may be writing to; an abandoned one
 changes hands by a rename, which one claimant wins; and file and record appear in the cache by one
-rename of the whole folder. What the bytes mean is told by a callable.
+rename of the whole folder. Who else may write to the cache can take the folder away, or put another
+in its place: what is written to is the file that was made here, or the staging is over. What the
+bytes mean is told by a callable.
 """
 
 from __future__ import annotations
@@ -30,6 +32,7 @@ from hda_fsspec.disk.folder import NO_ROOM_ERRNOS, Folder, dump_json, read_json
 from hda_fsspec.disk.partials import DATA_NAME, FACTS_NAME
 from hda_fsspec.errors import DownloadError, ProductFormatError
 from hda_fsspec.records import Product
+from hda_fsspec.safefiles import UntrustedFileError
 
 _PUBLISH_ATTEMPTS = 8
 _BEGIN_ATTEMPTS = 4
@@ -63,6 +66,8 @@ class Staging:
         self.admit = admit
         self._stem = f"{self.key}.{version_tag(product)}"
         self._place: Path | None = None
+        #: Which folder it is, and whose: another one may lie at its path later.
+        self._id: tuple[int, int, int] | None = None
         self._facts: dict[str, Any] = {}
         self._begin()
 
@@ -73,9 +78,9 @@ class Staging:
 
     @property
     def offset(self) -> int:
-        """How many bytes are held already, by one stat."""
-        with self._explained():
-            return self.path.stat().st_size
+        """How many bytes are held already; the disk is asked."""
+        with self._explained(), os.fdopen(self._open_own(os.O_RDONLY), "rb") as handle:
+            return os.fstat(handle.fileno()).st_size
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -86,22 +91,23 @@ class Staging:
         """Keep facts (ETag, total, …) with the bytes for who resumes; JSON values, no secrets."""
         self._facts.update(facts)
         with self._explained():
-            (self._private() / FACTS_NAME).stat()  # a vanished folder must not come back
+            self._check_folder()  # a vanished one must not come back
             self._folder.write(self._private() / FACTS_NAME, dump_json(self._facts))
 
     def restart(self) -> None:
         """Drop the bytes, and what was remembered of them."""
         with self._explained():
             # In this order: bytes without their facts would be worse than facts without bytes.
-            os.truncate(self.path, 0)
+            with os.fdopen(self._open_own(os.O_RDWR), "r+b") as handle:
+                handle.truncate(0)
             self._facts = {}
             self.remember()
 
     def open(self) -> BinaryIO:
         """Open the file to write after the bytes that are held."""
         with self._explained():
-            # "ab" would make a new file where another process took the old one away.
-            handle = self.path.open("r+b")
+            # Not to append: that would make a new file where another process took this one away.
+            handle = os.fdopen(self._open_own(os.O_RDWR), "r+b")
             handle.seek(0, os.SEEK_END)
             return handle
 
@@ -139,11 +145,12 @@ class Staging:
             Or whatever else ``check`` raises.
         """
         with self._explained():
-            size = self.path.stat().st_size
+            size = self.offset
             self._check_length(size, expected_bytes)
             name = safe_name(delivered_name, self.product.product_id)
             # Under its readable name, since a check may go by the suffix.
-            named = self.path.rename(self._private() / name)
+            named = self._private() / name
+            self._folder.rename(self.path, named)
         if check is not None:
             self._check(named, check)
         now = self._clock()
@@ -159,8 +166,7 @@ class Staging:
             extra=dict(extra or {}),
         )
         with self._explained():
-            self._complete(entry)
-            published = self._move_into_place(entry)
+            published = self._move_into_place(self._complete(entry))
         self._on_publish(published)
         return published
 
@@ -177,8 +183,9 @@ class Staging:
         place, self._place = self._place, None
         # What cannot be handed over now keeps this process's name, and is free once it ends.
         with contextlib.suppress(OSError):
-            if partials.held_bytes(place):
-                place.rename(place.with_name(f"{self._stem}.{writers.new_released()}"))
+            if partials.held_bytes(self._folder, place):
+                released = place.with_name(f"{self._stem}.{writers.new_released()}")
+                self._folder.rename(place, released)
             else:
                 self._folder.discard(place)
 
@@ -200,16 +207,18 @@ class Staging:
                 raise explained from error
 
     def _begin(self) -> None:
-        self._place = self._new_place()
-        facts = read_json(self._place / FACTS_NAME)
+        self._place, self._id = self._new_place()
+        facts = read_json(self._folder, self._place / FACTS_NAME)
         self._facts = facts if isinstance(facts, dict) else {}
 
-    def _new_place(self) -> Path:
+    def _new_place(self) -> tuple[Path, tuple[int, int, int]]:
         for _ in range(_BEGIN_ATTEMPTS):
             self._folder.prepare()
             # Somebody may remove the whole folder between any two steps.
             with contextlib.suppress(FileNotFoundError):
-                return partials.begin(self._folder, self._stem, now=self._clock())
+                place = partials.begin(self._folder, self._stem, now=self._clock())
+                with self._folder.inside(place) as inside:
+                    return place, _id_and_owner(os.fstat(inside))
         msg = f"The cache folder {self._folder.path} disappears again and again. Set cache_dir."
         raise OSError(errno.ESTALE, msg)
 
@@ -240,16 +249,28 @@ class Staging:
                 self.discard()
             raise
 
-    def _complete(self, entry: Entry) -> None:
-        record = self._private() / RECORD_NAME
-        record.write_bytes(entry.record())
-        for path in (entry.path, record):
-            self._folder.adopt(path)
+    def _complete(self, entry: Entry) -> Entry:
+        """Write the record, and wait until all is on the disk."""
+        record = entry.folder / RECORD_NAME
+        data = self._open_own(os.O_RDWR, entry.path.name)
+        try:
+            facts = os.fstat(data)
+            if facts.st_size != entry.size:
+                raise FileNotFoundError(entry.path)
+            self._folder.adopt(data)
             # Network disks and delayed allocation report a full disk only here.
-            with path.open("rb") as handle:
-                os.fsync(handle.fileno())
-        os.utime(record, (entry.used_at, entry.used_at))
-        (self._private() / FACTS_NAME).unlink(missing_ok=True)
+            os.fsync(data)
+        finally:
+            os.close(data)
+        self._folder.unlink(record)
+        with self._folder.create(record) as handle:
+            handle.write(entry.record())
+            handle.flush()
+            self._folder.adopt(handle.fileno())
+            os.fsync(handle.fileno())
+            os.utime(handle.fileno(), (entry.used_at, entry.used_at))
+        self._folder.unlink(self._private() / FACTS_NAME)
+        return dataclasses.replace(entry, file_id=(facts.st_dev, facts.st_ino))
 
     def _move_into_place(self, entry: Entry) -> Entry:
         place = self._private()
@@ -257,22 +278,38 @@ class Staging:
         for _ in range(_PUBLISH_ATTEMPTS):
             self._folder.make(target.parent)
             try:
-                place.rename(target)
+                self._check_folder()
+                self._folder.rename(place, target)
             except OSError as err:
-                if err.errno in {errno.ENOTEMPTY, errno.EEXIST}:
-                    theirs = read_entry(target)
+                if err.errno in {errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR}:
+                    theirs = read_entry(self._folder, target)
                     if theirs is not None:
                         self.discard()
                         return theirs
-                    # Left by a power cut, or damaged since: what is complete takes its place.
+                    # Left by a power cut, damaged since, or no folder: what is complete takes its
+                    # place.
                     self._folder.discard(target)
-                elif err.errno != errno.ENOENT or not place.exists():
+                elif err.errno != errno.ENOENT or self._folder.look(place) is None:
                     raise
             else:
                 self._place = None
                 return dataclasses.replace(entry, path=target / entry.path.name)
         msg = f"Publishing {entry.path.name} in {target} failed: others replace it all the time."
         raise OSError(errno.EBUSY, msg)
+
+    def _open_own(self, flags: int, name: str = DATA_NAME) -> int:
+        """Return a descriptor of the file, which nobody else made or has under another name."""
+        self._check_folder()
+        try:
+            return self._folder.open_own(self._private() / name, flags)
+        except UntrustedFileError as err:
+            raise FileNotFoundError(errno.ENOENT, str(err)) from err
+
+    def _check_folder(self) -> None:
+        """Raise FileNotFoundError if the folder is gone, or another one lies at its path."""
+        with self._folder.inside(self._private()) as inside:
+            if _id_and_owner(os.fstat(inside)) != self._id:
+                raise FileNotFoundError(errno.ENOENT, "The folder was replaced")
 
     def _private(self) -> Path:
         if self._place is None:
@@ -294,3 +331,8 @@ class Staging:
             raise OSError(errno.ESTALE, msg) from err
         except OSError as err:
             raise self._folder.explained(err) from err
+
+
+def _id_and_owner(facts: os.stat_result) -> tuple[int, int, int]:
+    # Numbers of what was deleted are used again.
+    return facts.st_dev, facts.st_ino, facts.st_uid

@@ -27,14 +27,15 @@ def verify_entry(folder: Folder, entry: Entry, check: Callable[[Path], object]) 
     ProductFormatError
         The length or the checksum differs; or whatever ``check`` raises.
     """
-    size = entry.path.stat().st_size
+    with os.fdopen(folder.open(entry.path), "rb") as handle:
+        size = os.fstat(handle.fileno()).st_size
+        checksum = hashlib.file_digest(handle, "sha256").hexdigest() if size == entry.size else ""
     if size != entry.size:
         msg = (
             f"{entry.path} has {size} bytes, and had {entry.size} when it was fetched. Remove it,"
             " and it is fetched again."
         )
         raise ProductFormatError(msg)
-    checksum = _sha256(entry.path)
     if entry.sha256 is not None and checksum != entry.sha256:
         msg = (
             f"{entry.path} has other bytes than when it was last verified. Remove it, and it is"
@@ -53,11 +54,7 @@ def _record_checksum(folder: Folder, entry: Entry) -> None:
     # The folder may be read-only, or the entry evicted meanwhile: then the next verification
     # computes the checksum again.
     with contextlib.suppress(OSError):
-        used_at = record.stat().st_mtime
-        folder.write(record, entry.record())
-        os.utime(record, (used_at, used_at))
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as handle:
-        return hashlib.file_digest(handle, "sha256").hexdigest()
+        found = folder.look(record)
+        if found is not None:
+            folder.write(record, entry.record())
+            folder.utime(record, found.st_mtime)

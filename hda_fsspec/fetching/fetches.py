@@ -36,6 +36,7 @@ from hda_fsspec.licences import Licences
 from hda_fsspec.network.broker import Broker, OrderState
 from hda_fsspec.printable import printable
 from hda_fsspec.records import Product
+from hda_fsspec.safefiles import reader_of
 from hda_fsspec.settings import Settings
 
 logger = logging.getLogger("hda_fsspec")
@@ -184,7 +185,7 @@ class Fetches:
         return entry if entry is not None else (yield from self._fetch(product, flight, began))
 
     def _fetch(self, product: Product, flight: Flight[Entry], began: float) -> Steps[Entry]:
-        self._halves.cache.check_writable()  # an order would be wasted
+        self._halves.cache.check_writable(product)  # an order would be wasted
         terms = list(self._halves.licences.allow(product.dataset_id))
         for attempt in range(1, _TRIES + 1):
             try:
@@ -349,7 +350,7 @@ def _publish(product: Product, staging: Staging, received: Received, terms: Sequ
 
 def _check(path: Path, *, names: Sequence[str], deep: bool) -> None:
     if is_contradicted(check_complete(path, deep=deep), *names):
-        with path.open("rb") as stream:
+        with reader_of(path) as stream:
             head = stream.read(_SHOWN_BYTES)
         msg = f"it begins with {head!r}, not as a file of its name does"
         raise ProductFormatError(msg)

@@ -32,6 +32,8 @@ _WORTHWHILE_BYTES = 64 * 1024
 _THIN_TRIES = 100
 # Answers that bring a file; others may have a body as well.
 _WHOLE = frozenset({200, 203})
+#: What is remembered of bytes, and as what.
+_FACTS = {"total": int, "name": str, "resumed": bool, "etag": str, "last_modified": str}
 _FIRST_DELAY_SECONDS = 0.05
 
 
@@ -225,7 +227,7 @@ def _once(
     tell: Callable[[int, int | None], None],
 ) -> Received | None:
     """Ask once for what is missing; None if what is held must be dropped first."""
-    held, facts = place.offset, place.facts
+    held, facts = place.offset, believed(place.facts)
     if held and facts.get("total") == held:
         return Received(facts.get("name"), held, resumed=bool(facts.get("resumed")))
     first_byte = range_start(held, facts)
@@ -276,6 +278,15 @@ def range_start(held: int, facts: Mapping[str, Any]) -> int:
         return 0
     has_validator = facts.get("etag") is not None or facts.get("last_modified") is not None
     return held if has_validator else max(0, held - OVERLAP_BYTES)
+
+
+def believed(facts: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what was remembered of bytes, without what is of no use: others may have written it.
+
+    >>> believed({"total": 5, "name": ["x"], "etag": None, "resumed": 1})
+    {'total': 5}
+    """
+    return {name: facts[name] for name, kind in _FACTS.items() if type(facts.get(name)) is kind}
 
 
 class _Pieces:

@@ -32,6 +32,7 @@ from hda_fsspec.fileformats.containers import (
 from hda_fsspec.fileformats.filebytes import DamageError, FileBytes
 from hda_fsspec.fileformats.rasters import check_jp2, check_tiff
 from hda_fsspec.printable import printable
+from hda_fsspec.safefiles import reader_of
 
 _HEAD_BYTES = 512
 #: Pages and error bodies are small; a product that happens to be HTML or JSON seldom is.
@@ -108,7 +109,7 @@ def sniff(source: Path | bytes) -> Format:
     """
     if isinstance(source, bytes):
         return _sniff(lambda offset, count: source[offset : offset + count], len(source))
-    with source.open("rb") as stream:
+    with reader_of(source) as stream:
         data = FileBytes(stream)
         return _sniff(data.peek, data.size)
 
@@ -213,7 +214,7 @@ def check_complete(path: Path, *, deep: bool = False) -> Format:
     OSError
         The file system could not read it.
     """
-    with path.open("rb") as stream:
+    with reader_of(path) as stream:
         data = FileBytes(stream)
         format_ = _sniff(data.peek, data.size)
         check = partial(check_zip, deep=deep) if format_ is Format.ZIP else _CHECKS[format_]

@@ -271,7 +271,7 @@ class HDAFileSystem(ReadOnly, LookingFileSystem):
         handle = None
         if entry is not None:
             with contextlib.suppress(FileNotFoundError):  # evicted in this moment
-                handle = entry.path.open("rb")
+                handle = entry.open()
         if handle is None:
             with Interest() as interest:
                 _, handle = result_of(products.open(product, wanted=interest.is_alive))

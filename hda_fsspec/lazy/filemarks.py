@@ -6,7 +6,9 @@ same, the file is not.
 
 from __future__ import annotations
 
+import errno
 import os
+import stat
 from pathlib import Path
 
 import xarray as xr
@@ -20,8 +22,13 @@ FileMark = tuple[float, int, int, str]
 
 
 def file_mark(entry: Entry) -> FileMark:
-    """Return what tells a file from what may lie there later, and how it is decoded."""
-    found = os.stat(entry.path)  # noqa: PTH116  # this is the hot path
+    """Return what tells a file from what may lie there later, and how it is decoded.
+
+    FileNotFoundError if another one lies there now, a link or a FIFO for instance.
+    """
+    found = os.lstat(entry.path)  # this is the hot path
+    if (found.st_dev, found.st_ino) != entry.file_id:
+        raise FileNotFoundError(errno.ENOENT, "The file was replaced", os.fspath(entry.path))
     return entry.fetched_at, found.st_size, found.st_mtime_ns, _DECODED_BY
 
 
@@ -31,7 +38,7 @@ def is_of_mark(path: str | Path, mark: FileMark) -> bool:
     One that is gone is not: it may have been replaced before it was evicted.
     """
     try:
-        found = os.stat(path)  # noqa: PTH116  # this is the hot path
+        found = os.lstat(path)  # this is the hot path
     except FileNotFoundError:
         return False
-    return (found.st_size, found.st_mtime_ns) == mark[1:3]
+    return (found.st_size, found.st_mtime_ns) == mark[1:3] and stat.S_ISREG(found.st_mode)

@@ -23,6 +23,7 @@ from hda_fsspec.reading.gribs import grib_parts, open_grib
 from hda_fsspec.reading.groups import list_groups, no_such_group, only_groups
 from hda_fsspec.reading.options import OpenOptions
 from hda_fsspec.reading.requirements import check_engine, check_raster_engine, is_installed
+from hda_fsspec.safefiles import reader_of
 
 _Opened = TypeVar("_Opened")
 
@@ -271,7 +272,7 @@ def _explained(file: DataFile, engine: str) -> Iterator[None]:
 
 
 def _unknown(file: DataFile) -> ProductFormatError:
-    with file.path.open("rb") as stream:
+    with reader_of(file.path) as stream:
         head = stream.read(_HEAD_BYTES)
     bare = head.removeprefix(b"\xef\xbb\xbf").lstrip().lower()
     known = [

@@ -22,12 +22,20 @@ import xarray as xr
 from hda_fsspec.errors import ConfigurationError, ProductFormatError
 from hda_fsspec.printable import flat, lines, printable
 from hda_fsspec.reading.filelocks import ReentrantLock
-from hda_fsspec.reading.unpacking import content_key, make_folder
+from hda_fsspec.reading.unpacking import (
+    content_key,
+    folder_above,
+    make_folder,
+    temporary_folder,
+)
+from hda_fsspec.safefiles import SafeFolder, tell_once
 
 #: What to tell the parts of a file apart by, the most telling first.
 _SPLIT_KEYS = ("typeOfLevel", "stepType", "dataType", "numberOfPoints", "edition", "shortName")
 _SPLIT_KEYS_LAST = ("level", "number", "dataDate", "dataTime", "endStep")
 _MAX_SHOWN = 12
+#: Where Linux shows what descriptors stand for; a path through one leads to that very folder.
+_BY_DESCRIPTOR = "/proc/self/fd"
 
 #: cfgrib's options that shape the hypercubes, and those that shape its index.
 _CUBE_OPTIONS = ("encode_cf", "squeeze", "read_keys", "time_dims", "extra_coords", "values_dtype")
@@ -185,44 +193,74 @@ def _index(
     if "indexpath" in arguments:
         yield {}
         return
-    folder = _private_folder(scratch / f"grib-{os.geteuid()}")
-    if folder is None:
-        yield {"indexpath": ""}
-        return
-    # cfgrib takes an index only for the very path, error handling and keys it was made with.
-    shaping = [(key, str(arguments[key])) for key in _INDEX_OPTIONS if key in arguments]
-    facts = (str(path), content_key(path), version, shaping)
-    index = folder / f"{hashlib.blake2b(repr(facts).encode(), digest_size=12).hexdigest()}.idx"
-    if index.exists():
-        yield {"indexpath": _escaped(index)}
-        return
-    # cfgrib writes under the final name while it reads the file, so others would see a part.
-    new = folder / f".{uuid.uuid4().hex}.part"
-    try:
-        yield {"indexpath": _escaped(new)}
-        with contextlib.suppress(OSError):
-            new.replace(index)
-    finally:
-        with contextlib.suppress(OSError):
-            new.unlink(missing_ok=True)
+    with _private_folder(scratch) as (folder, where):
+        # cfgrib takes an index only for the very path, error handling and keys it was made with.
+        shaping = [(key, str(arguments[key])) for key in _INDEX_OPTIONS if key in arguments]
+        facts = (str(path), content_key(path), version, shaping)
+        index = f"{hashlib.blake2b(repr(facts).encode(), digest_size=12).hexdigest()}.idx"
+        if _is_file(index, folder):
+            yield {"indexpath": _escaped(f"{where}/{index}")}
+            return
+        # cfgrib writes under the final name while it reads the file, so others would see a part.
+        new = f".{uuid.uuid4().hex}.part"
+        try:
+            yield {"indexpath": _escaped(f"{where}/{new}")}
+            with contextlib.suppress(OSError):
+                os.replace(new, index, src_dir_fd=folder, dst_dir_fd=folder)
+        finally:
+            with contextlib.suppress(OSError):
+                os.unlink(new, dir_fd=folder)
 
 
-def _escaped(path: Path) -> str:
-    return str(path).replace("{", "{{").replace("}", "}}")
+def _escaped(path: str) -> str:
+    return path.replace("{", "{{").replace("}", "}}")
 
 
-def _private_folder(folder: Path) -> Path | None:
-    """Return a folder that only this user can write to, None where that cannot be had.
+@contextlib.contextmanager
+def _private_folder(scratch: Path) -> Iterator[tuple[int, str]]:
+    """Give a folder that only this user can write to: a descriptor, and a path that leads to it.
 
-    An index is a pickle: what others may write is not loaded, even in a shared cache.
+    An index is a pickle: what others could have written is never loaded. In a shared cache they
+    could put another folder in the place of ours in the moment before cfgrib opens it. So the path
+    is one that goes by the descriptor; where the system has no such paths, or the folder is not
+    ours, a temporary one takes its place.
     """
+    folder = _own_folder(scratch)
+    if folder is not None:
+        try:
+            yield folder, f"{_BY_DESCRIPTOR}/{folder}"
+        finally:
+            os.close(folder)
+        return
+    base = temporary_folder()
+    make_folder(SafeFolder(base), base / "grib")
+    with SafeFolder(base).folder(base / "grib") as temporary:
+        yield temporary, os.fspath(base / "grib")
+
+
+def _own_folder(scratch: Path) -> int | None:
+    """Return a descriptor of the user's own folder in the scratch folder; None if it is not."""
+    path = scratch / f"grib-{os.geteuid()}"
     try:
-        make_folder(folder.parent)
+        safe = folder_above(scratch)
+        make_folder(safe, scratch)
         with contextlib.suppress(FileExistsError):
-            folder.mkdir(mode=0o700)
-        facts = folder.lstat()
-    except OSError:
+            safe.make(path)
+        with safe.folder(path) as found:
+            facts = os.fstat(found)
+            is_private = safe.owns(facts, scratch) and not facts.st_mode & 0o022
+            here = f"{_BY_DESCRIPTOR}/{found}"
+            is_ours_by_path = os.path.samestat(facts, os.stat(here))  # noqa: PTH116
+            is_usable = is_ours_by_path and os.access(path, os.W_OK)
+            return os.dup(found) if is_private and is_usable else None
+    except OSError as err:
+        tell_once(err)
         return None
-    is_ours = facts.st_uid == os.geteuid() and not facts.st_mode & 0o022
-    is_usable = stat.S_ISDIR(facts.st_mode) and os.access(folder, os.W_OK)
-    return folder if is_ours and is_usable else None
+
+
+def _is_file(name: str, folder: int) -> bool:
+    try:
+        facts = os.stat(name, dir_fd=folder, follow_symlinks=False)
+    except FileNotFoundError:
+        return False
+    return stat.S_ISREG(facts.st_mode)

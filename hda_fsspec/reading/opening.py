@@ -10,6 +10,7 @@ import dataclasses
 import difflib
 import fnmatch
 import glob
+import hashlib
 import itertools
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
@@ -85,7 +86,9 @@ class Contents:
     def inside(self, member: Member) -> Contents:
         """Unpack a member, and look into it."""
         path = unpack(self.path, member, self.scratch)
-        scratch = self.scratch.joinpath("inside", *PurePosixPath(member.name).parts)
+        # Beside the scratch folder and not in it: nothing lies between that others could replace.
+        mark = hashlib.sha256(member.name.encode(errors="surrogateescape")).hexdigest()[:16]
+        scratch = self.scratch.with_name(f"{self.scratch.name}-{mark}")
         name = f"{printable(member.name)} of {self.name}"
         return look_into(path, name=name, scratch=scratch, depth=self.depth + 1)
 

@@ -1,6 +1,7 @@
 """Members of an archive as local files: each unpacked when it is needed, once, and whole.
 
-Sizes in an archive come from the network: nothing is written without a bound. The module knows
+Sizes in an archive come from the network: nothing is written without a bound. Others may write to
+the folder that members are unpacked in: only what this user unpacked is read. The module knows
 nothing of xarray, and of the cache only a folder in which it may write.
 """
 
@@ -23,6 +24,7 @@ from hda_fsspec.fileformats.formats import check_complete, sniff
 from hda_fsspec.forks import ForkLock
 from hda_fsspec.printable import printable
 from hda_fsspec.reading.archives import STREAMS, Member, damaged, opened
+from hda_fsspec.safefiles import SafeFolder, UntrustedFileError, reader_of, tell_once
 
 #: deflate reaches 1032:1 on zeros; data never come near it in files of this size.
 BOMB_RATIO = 1000
@@ -34,14 +36,14 @@ _CANNOT_WRITE = frozenset({errno.EROFS, errno.EACCES, errno.EPERM})
 
 _guard = ForkLock()
 _locks: weakref.WeakValueDictionary[Path, ForkLock] = weakref.WeakValueDictionary()
-_temporary: dict[int, Path] = {}
+_temporary: dict[int, tuple[Path, os.stat_result]] = {}
 
 
 def unpack(path: Path, member: Member, scratch: Path) -> Path:
     """Return a local file with the content of a member, unpacked unless it already is.
 
     The file appears under its name only when it is complete. Where ``scratch`` cannot be written,
-    a temporary folder of this process takes its place.
+    or is no folder, a temporary folder of this process takes its place.
 
     Raises
     ------
@@ -52,23 +54,27 @@ def unpack(path: Path, member: Member, scratch: Path) -> Path:
     """
     key = content_key(path)
     target = _target(scratch, key, member)
-    if _is_unpacked(target, member):
-        return target
+    is_writable = False
     try:
-        make_folder(target.parent)
+        folder = folder_above(scratch)
+        if _is_unpacked(folder, target, member):
+            return target
+        make_folder(folder, target.parent)
         is_writable = os.access(target.parent, os.W_OK)
+    except UntrustedFileError as err:
+        tell_once(err)
     except OSError as err:
         if err.errno not in _CANNOT_WRITE:
             raise
-        is_writable = False
     if not is_writable:
-        target = _target(_temporary_folder() / _name_of_file(path), key, member)
-        make_folder(target.parent)
+        base = temporary_folder()
+        folder, target = SafeFolder(base), _target(base / _name_of_file(path), key, member)
+        make_folder(folder, target.parent)
     with _guard:
         lock = _locks.setdefault(target, ForkLock())
     with lock:
-        if not _is_unpacked(target, member):
-            _unpack(path, member, target)
+        if not _is_unpacked(folder, target, member):
+            _unpack(path, member, folder, target)
     return target
 
 
@@ -77,7 +83,7 @@ def content_key(path: Path) -> str:
 
     It tells apart two versions of a product, and follows a file that is moved.
     """
-    with path.open("rb") as stream:
+    with reader_of(path) as stream:
         size = os.fstat(stream.fileno()).st_size
         digest = hashlib.blake2b(size.to_bytes(8, "big"), digest_size=8)
         digest.update(stream.read(_KEY_BYTES))
@@ -97,18 +103,20 @@ def _name_of_file(path: Path) -> str:
 
 
 def _target(folder: Path, key: str, member: Member) -> Path:
-    return folder.joinpath("members", key, *PurePosixPath(member.name).parts)
+    # Of each user by themselves: what others unpacked could hold anything.
+    mine = f"members-{os.geteuid()}"
+    return folder.joinpath(mine, key, *PurePosixPath(member.name).parts)
 
 
-def _is_unpacked(target: Path, member: Member) -> bool:
+def _is_unpacked(folder: SafeFolder, target: Path, member: Member) -> bool:
     try:
-        facts = target.lstat()
-    except (FileNotFoundError, NotADirectoryError):
+        facts = folder.stat(target)
+    except FileNotFoundError:
         return False
-    return stat.S_ISREG(facts.st_mode) and member.size in (None, facts.st_size)
+    return member.size in (None, facts.st_size) and folder.is_own(facts, target.parent)
 
 
-def _unpack(path: Path, member: Member, target: Path) -> None:
+def _unpack(path: Path, member: Member, folder: SafeFolder, target: Path) -> None:
     if sniff(path) in STREAMS:
         # Bounds the memory that the stream asks for, which Python's own readers do not.
         check_complete(path)
@@ -121,11 +129,12 @@ def _unpack(path: Path, member: Member, target: Path) -> None:
         )
         raise OSError(errno.ENOSPC, msg)
     temporary = target.with_name(f".{uuid.uuid4().hex}.part")
+    made = folder.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
     try:
         with (
+            os.fdopen(made, "wb") as copy,
             opened(path) as archive,
             archive.open(member.name) as source,
-            temporary.open("xb") as copy,
         ):
             written = 0
             while block := source.read(_BLOCK_BYTES):
@@ -133,14 +142,15 @@ def _unpack(path: Path, member: Member, target: Path) -> None:
                 _refuse_bomb(path, member, written)
                 copy.write(block)
             copy.flush()
+            with folder.folder(target.parent) as inside:
+                os.fchmod(copy.fileno(), 0o600 | (os.fstat(inside).st_mode & 0o666))
             os.fsync(copy.fileno())
         if member.size not in (None, written):
             msg = f"it holds {written} bytes instead of {member.size}"
             raise damaged(path, member.name, msg)
-        temporary.chmod(0o600 | (target.parent.stat().st_mode & 0o666))
-        temporary.replace(target)
+        folder.replace(temporary, target)
     finally:
-        temporary.unlink(missing_ok=True)
+        folder.remove(temporary)
 
 
 def _refuse_bomb(path: Path, member: Member, size: int) -> None:
@@ -153,24 +163,47 @@ def _refuse_bomb(path: Path, member: Member, size: int) -> None:
         raise ProductFormatError(msg)
 
 
-def make_folder(folder: Path) -> None:
+def folder_above(scratch: Path) -> SafeFolder:
+    """Return the folder that a scratch folder lies in, made if it is not there."""
+    scratch.parent.mkdir(parents=True, exist_ok=True)
+    return SafeFolder(scratch.parent, is_given=False)
+
+
+def make_folder(folder: SafeFolder, path: Path) -> None:
     """Make a folder and those above it, each with the permissions of the one that holds it."""
-    if folder.is_dir():
-        return
-    make_folder(folder.parent)
+    try:
+        with folder.folder(path):
+            return
+    except FileNotFoundError:
+        make_folder(folder, path.parent)
     with contextlib.suppress(FileExistsError):
-        folder.mkdir()
-        folder.chmod(stat.S_IMODE(folder.parent.stat().st_mode) | stat.S_IRWXU)
+        folder.make(path)
+        with folder.folder(path.parent) as above, folder.folder(path, is_listed=True) as made:
+            facts = os.fstat(made)
+            # Others may have put one of theirs in its place: that is not ours to change.
+            if folder.owns(facts, path.parent):
+                os.fchmod(made, stat.S_IMODE(os.fstat(above).st_mode) | stat.S_IRWXU)
 
 
-def _temporary_folder() -> Path:
+def temporary_folder() -> Path:
     """Return a private folder that this process deletes when it ends."""
     with _guard:
         pid = os.getpid()
-        if pid not in _temporary:
-            folder = _temporary[pid] = Path(tempfile.mkdtemp(prefix="hda-fsspec-"))
+        if pid not in _temporary or not _is_there(*_temporary[pid]):
+            folder = Path(tempfile.mkdtemp(prefix="hda-fsspec-"))
+            _temporary[pid] = (folder, folder.lstat())
             atexit.register(_remove, folder, pid)
-        return _temporary[pid]
+        return _temporary[pid][0]
+
+
+def _is_there(folder: Path, made: os.stat_result) -> bool:
+    """Whether a folder is the one that was made: one that was tidied away may be another's now."""
+    try:
+        facts = folder.lstat()
+    except FileNotFoundError:
+        return False
+    told = (facts.st_mode, facts.st_uid, facts.st_dev, facts.st_ino)
+    return told == (made.st_mode, made.st_uid, made.st_dev, made.st_ino)
 
 
 def _remove(folder: Path, pid: int) -> None:

@@ -122,7 +122,7 @@ class Products:
         self._session = session
         self._notes = notes
         self._lengths = notes.lengths
-        self.copies = Copies(Shelf(settings.cache_dir, "copies"), self.size)
+        self.copies = Copies(Shelf(settings.cache_dir, "copies", is_own=True), self.size)
         self._flights: Flights[Entry] = Flights(settings.max_connections)
         self._looking: Flights[Any] = Flights(_LOOKING_THREADS)
         self._tickets = itertools.count()
@@ -381,7 +381,7 @@ class Products:
 def _open_or_none(entry: Entry, *, is_last: bool) -> BufferedReader | None:
     """Open an entry; None if it was evicted in this moment, by another process or for room."""
     try:
-        return entry.path.open("rb")
+        return entry.open()
     except FileNotFoundError:
         if is_last:
             raise

@@ -25,10 +25,16 @@ from typing import Any
 
 from hda_fsspec.cli import terminal
 from hda_fsspec.disk.entries import RECORD_NAME, read_entry, safe_name
-from hda_fsspec.disk.folder import dump_json
+from hda_fsspec.disk.folder import Folder, dump_json
 from hda_fsspec.disk.lengths import Lengths
 from hda_fsspec.disk.notes import pack_products, unpack_products
-from hda_fsspec.errors import HDAError, LocationError, ProductFormatError, QueryError
+from hda_fsspec.errors import (
+    ConfigurationError,
+    HDAError,
+    LocationError,
+    ProductFormatError,
+    QueryError,
+)
 from hda_fsspec.fetching import transfer
 from hda_fsspec.fetching.quota import Told
 from hda_fsspec.fileformats.formats import check_complete, extension, sniff
@@ -43,11 +49,14 @@ from hda_fsspec.network.session import Session
 from hda_fsspec.paths.locations import Location
 from hda_fsspec.paths.percent import shell_word
 from hda_fsspec.printable import LONGEST_TEXT, printable, python_text
+from hda_fsspec.rcfile import read_rc, write_rc
 from hda_fsspec.reading.archives import list_members
 from hda_fsspec.reading.unpacking import unpack
 from hda_fsspec.records import Product, is_name
 from hda_fsspec.schema.queryables import Schema
 from hda_fsspec.settings import Settings
+
+from .neighbours import plant_and_use
 
 CORPUS = Path(__file__).parent / "corpus"
 
@@ -334,14 +343,21 @@ def notes(data: bytes) -> None:
     value = _json(data)
     unpack_products(value)
     Told.from_json(value)
+    facts = transfer.believed(value if isinstance(value, Mapping) else {})
+    for held in (0, 5, 1 << 20):
+        first_byte = transfer.range_start(held, facts)
+        for answer in (Answer(200, {}), Answer(206, {"Content-Range": "bytes 5-9/10"})):
+            transfer.plan(answer, held=held, first_byte=first_byte, facts=facts)
+    name = facts.get("name")
+    expect(safe_name(name or "", "x"), "no name")
     mark = value.get("mark") if isinstance(value, Mapping) else ""
     load(data, mark if isinstance(mark, str) else "")
     with tempfile.TemporaryDirectory() as scratch:
-        folder = Path(scratch) / "key" / "version"
-        folder.mkdir(parents=True)
-        (folder / RECORD_NAME).write_bytes(data)
-        found = read_entry(folder)
-        expect(found is None or found.path.parent == folder, "a record leads elsewhere")
+        place = Path(scratch) / "key" / "version"
+        place.mkdir(parents=True)
+        (place / RECORD_NAME).write_bytes(data)
+        found = read_entry(Folder(Path(scratch)), place)
+        expect(found is None or found.path.parent == place, "a record leads elsewhere")
         lengths = Lengths(Path(scratch))
         lengths.note(Product(_DATASET, "a", size=5), 5)
         (kept,) = [path for path in Path(scratch).rglob("*") if _is_of_lengths(path)]
@@ -354,6 +370,25 @@ def notes(data: bytes) -> None:
 
 def _is_of_lengths(path: Path) -> bool:
     return path.is_file() and "lengths" in path.parts
+
+
+def rc(data: bytes) -> None:
+    """Read any bytes as an rc file, and write a password into it, or refuse to."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "rc"
+        path.write_bytes(data)
+        path.chmod(0o600)
+        with contextlib.suppress(ConfigurationError):
+            found = read_rc(path)
+            expect(set(found) <= {"user", "password"}, "more was read than user and password")
+            write_rc(path, {"user": "me", "password": "p:w"})
+            expect(read_rc(path) == {"user": "me", "password": "p:w"}, "it reads differently")
+            expect(path.stat().st_mode & 0o777 == 0o600, "others can read it")
+
+
+def neighbours(data: bytes) -> None:
+    """Plant links, FIFOs and such in a cache, and use it."""
+    plant_and_use(data)
 
 
 def formats(data: bytes) -> None:
@@ -421,6 +456,8 @@ TARGETS = {
         Target(wire),
         Target(body, is_json=True),
         Target(notes, is_json=True),
+        Target(rc),
+        Target(neighbours),
         Target(formats),
     )
 }
