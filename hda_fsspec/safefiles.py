@@ -16,7 +16,7 @@ import shutil
 import stat
 import uuid
 from collections.abc import Iterator
-from io import BufferedReader
+from io import BufferedReader, FileIO
 from pathlib import Path
 from typing import BinaryIO, Self
 
@@ -275,11 +275,9 @@ def open_regular(
 
 def reader_of(path: Path, *, is_given: bool = True) -> BufferedReader:
     """Open a regular file for reading, which never waits for a FIFO; see :func:`open_regular`."""
-
-    def opened(name: str, flags: int) -> int:
-        return open_regular(name, flags, is_given=is_given)
-
-    return open(path, "rb", opener=opened)  # pathlib takes no opener
+    raw = FileIO(open_regular(path, is_given=is_given), "rb")
+    raw.name = os.fspath(path)
+    return BufferedReader(raw)
 
 
 def read_all(handle: BinaryIO, path: Path) -> bytes:

@@ -264,6 +264,23 @@ def test_a_product_that_is_replaced(
     team.victim.check()
 
 
+@pytest.mark.parametrize("plant", plants.PLANTS)
+@pytest.mark.parametrize("is_member", [True, False])
+def test_lazy_data_whose_file_is_replaced(plant: str, is_member: bool, team: Team) -> None:
+    """Data that are open read what is fetched or unpacked anew, and nothing that was planted."""
+    team.filesystem()
+    options = team.bench.settings(team.emulator, cache_dir=team.root)
+    with xr.open_dataset(team.paths[1], engine="hda", storage_options=options) as ds:
+        (entry,) = (each for each in Cache(team.root).entries() if each.path.suffix == ".zip")
+        (member,) = entry.folder.glob(".scratch/**/a.nc")
+        clear_pool()
+        plants.put(plant, member if is_member else entry.path, team.victim)
+
+        np.testing.assert_array_equal(ds["v"].values, ARRAY["v"].values)
+
+    team.victim.check()
+
+
 def test_a_file_is_opened_only_if_it_is_the_one_that_was_found(team: Team) -> None:
     """Between the look and the opening a neighbour has time to put another file there."""
     (entry,) = (each for each in Cache(team.root).entries() if each.path.suffix == ".zip")

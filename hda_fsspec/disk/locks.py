@@ -104,7 +104,7 @@ class Lock:
 
 def reason(err: OSError) -> str:
     """Return why a file cannot be locked, for a message."""
-    return str(err) if err.errno == errno.ELOOP else os.strerror(err.errno or 0)
+    return str(err).rstrip(".") if err.errno == errno.ELOOP else os.strerror(err.errno or 0)
 
 
 class FileLocks:
