@@ -232,6 +232,26 @@ def test_the_wait_for_a_byte_is_no_longer_than_what_is_left() -> None:
     assert waits == pytest.approx([1.0, 1.0, 1.0, 0.6])
 
 
+def test_a_wait_that_the_answer_has_no_more_time_for_says_so() -> None:
+    """It is the whole of the answer that is late then, and not the next byte."""
+    clock = Clock(0.0)
+    allowance = Allowance(1.0, clock=clock)
+
+    def wait(seconds: float) -> int:
+        clock.now += seconds
+        raise TimeoutError
+
+    allowance.read(lambda: 1, lambda _: None)
+    with pytest.raises(TimeoutError, match=r"^$"):
+        allowance.read(lambda: wait(1.0), lambda _: None)
+    for _ in range(2):
+        clock.step = 0.625
+        allowance.read(lambda: 1, lambda _: None)
+        clock.step = 0.0
+    with pytest.raises(metering.LateError, match="within 3 s"):
+        allowance.read(lambda: wait(1.75), lambda _: None)
+
+
 def test_framing_without_content_is_counted() -> None:
     """Bytes that are no body have a bound of their own, however quickly they come."""
     allowance = Allowance(1.0, clock=lambda: 0.0)

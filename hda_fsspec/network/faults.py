@@ -8,7 +8,7 @@ import socket
 import ssl
 from collections.abc import Iterator
 
-from hda_fsspec.network.metering import TooLongError
+from hda_fsspec.network.metering import LateError, TooLongError
 
 _UNREACHABLE = frozenset(
     {errno.ECONNREFUSED, errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EHOSTDOWN, errno.ENETDOWN}
@@ -30,8 +30,8 @@ def causes_of(err: BaseException) -> Iterator[BaseException]:
 
 def words_of(err: BaseException) -> str:
     """Return what a fault says, or what it was made of: that of a library may say less."""
-    ours = (cause for cause in causes_of(err) if type(cause) in {TimeoutError, TooLongError})
-    said = str(next((cause for cause in ours if cause.args), err))
+    ours = (cause for cause in causes_of(err) if isinstance(cause, (LateError, TooLongError)))
+    said = str(next(ours, err))
     # The query of an address may hold a key to the file that is there.
     return re.sub(r"\?[^\s'\")]+", "?…", said)
 

@@ -30,6 +30,10 @@ _OVERHEAD_PER_BYTE = 16
 _LONGEST_LINE = 65_536
 
 
+class LateError(TimeoutError):
+    """An answer did not end in the time that it has as a whole."""
+
+
 class TooLongError(OSError):
     """An answer goes on for longer than any answer does."""
 
@@ -68,25 +72,32 @@ class Allowance:
 
         Raises
         ------
+        LateError
+            The answer has taken too long.
         TimeoutError
-            The answer, or the next byte of it, has taken too long.
+            The next byte of it has.
         TooLongError
             It is too long.
         """
         if self._seconds_left <= 0:
-            msg = f"the answer did not end within {self._seconds:g} s"
-            raise TimeoutError(msg)
+            raise self._late()
         set_timeout(min(self._timeout, self._seconds_left))
         began = self._clock()
         try:
             count = read()
-        finally:
-            self._seconds_left -= self._clock() - began
+        except TimeoutError as err:
+            if self._clock() - began >= self._seconds_left:
+                raise self._late() from err
+            raise
+        self._seconds_left -= self._clock() - began
         self._bytes_left -= count
         if self._bytes_left < 0:
             msg = "the answer goes on for longer than any answer does"
             raise TooLongError(msg)
         return count
+
+    def _late(self) -> LateError:
+        return LateError(f"the answer did not end within {self._seconds:g} s")
 
     def begin_stream(self) -> None:
         """Let the rest of the answer be of any length, as long as it arrives at some rate."""
