@@ -32,6 +32,11 @@ class Clock:
         return self.now
 
 
+@pytest.fixture(autouse=True)
+def _no_pause(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("hda_fsspec.fetching.transfer._FIRST_DELAY_SECONDS", 0.0)
+
+
 @pytest.fixture
 def connect() -> Iterator[Callable[..., Session]]:
     """Return a function from settings to a session whose time is not real."""
@@ -378,3 +383,24 @@ def test_a_file_of_one_byte_at_a_time_is_given_up(bench: Any, elsewhere: Any) ->
         bench.filesystem(emulator).cat(bench.path(1))
 
     assert 100 < len(asked) < 120
+
+
+def test_a_file_that_drips_is_given_up(bench: Any, elsewhere: Any) -> None:
+    """Tries that bring a few bytes in a long time are no progress, however many there are."""
+    asked: list[None] = []
+    total = 1_000_000
+    # A byte, and for a long time nothing but what says how long the next one is.
+    drip = b"1;" + b"a" * 60_000 + b"\r\nx\r\n"
+
+    def answer() -> Iterable[bytes]:
+        asked.append(None)
+        part = f"bytes 0-{total - 1}/{total}"
+        return _started(head(Transfer_Encoding="chunked", Content_Range=part, ETag='"a"'), drip)
+
+    emulator = _led_to(bench, elsewhere(answer))
+    fs = bench.filesystem(emulator, timeout=1)
+    fs._products._session._monotonic = Clock()
+
+    with pytest.raises(DownloadError, match=r"broke off 6 times .* did not end within 3 s"):
+        fs.cat(bench.path(1))
+    assert len(asked) == 6
