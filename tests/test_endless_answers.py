@@ -18,11 +18,14 @@ from hda_fsspec.network.metering import Allowance, TooLongError
 from hda_fsspec.network.session import Session
 from hda_fsspec.settings import Settings
 
+#: Longer than any real wait here; what takes long takes it by the clock of the test.
+TIMEOUT = 20.0
+
 
 class Clock:
     """Goes on by a little whenever somebody looks at it, as if the bytes took so long to come."""
 
-    def __init__(self, step: float = 0.4) -> None:
+    def __init__(self, step: float = 8.0) -> None:
         self.now = 0.0
         self.step = step
 
@@ -44,7 +47,7 @@ def connect() -> Iterator[Callable[..., Session]]:
 
     def connect(given: dict[str, Any], **more: Any) -> Session:
         more = {"monotonic": Clock(), "sleep": lambda _: None, **more}
-        settings = Settings.resolve(**{"timeout": 1.0, **given})
+        settings = Settings.resolve(**{"timeout": TIMEOUT, **given})
         sessions.append(Session(settings, jitter=lambda: 1.0, **more))
         return sessions[-1]
 
@@ -65,8 +68,8 @@ def _started(begin: bytes, piece: bytes) -> Iterable[bytes]:
 
 #: Answers that would go on for ever, each in another part of what an answer is.
 ENDLESS: dict[str, Callable[[], Iterable[bytes]]] = {
-    "body": lambda: _started(head(), b" " * 100),
-    "body of a length": lambda: _started(head(Content_Length=str(10**15)), b" " * 100),
+    "body": lambda: _started(head(), b" " * 65_536),
+    "body of a length": lambda: _started(head(Content_Length=str(10**15)), b" " * 65_536),
     "body of an error": lambda: _started(head(500), b"x" * 100),
     "chunks": _drip_in_chunks,
     "size of a chunk": lambda: _started(head(Transfer_Encoding="chunked"), b"0" * 100),
@@ -88,7 +91,7 @@ def _read_file(session: Session) -> int:
         return sum(len(piece) for piece, _ in zip(pieces, range(200), strict=False))
 
 
-OF_FILES = {"body", "body of a length", "chunks"}
+OF_FILES = {"body", "body of a length"}
 IN_BODIES = {"body", "body of a length", "chunks", "size of a chunk", "trailers"}
 CALLS: dict[str, Callable[[Session], Any]] = {
     "json": lambda session: session.json("GET", "datasets"),
@@ -99,8 +102,11 @@ CALLS: dict[str, Callable[[Session], Any]] = {
 }
 
 
-@pytest.mark.parametrize("call", CALLS)
-@pytest.mark.parametrize("part", ENDLESS)
+@pytest.mark.parametrize(
+    ("part", "call"),
+    # Whether chunks of one byte are too slow for a file is told by how many come at one time.
+    [(part, call) for part in ENDLESS for call in CALLS if (part, call) != ("chunks", "file")],
+)
 def test_an_answer_that_goes_on_is_given_up(
     part: str, call: str, connect: Callable[..., Session]
 ) -> None:
@@ -122,22 +128,22 @@ def test_an_answer_that_goes_on_is_given_up(
 
 def test_an_answer_has_a_time_for_all_of_it(connect: Callable[..., Session]) -> None:
     """A byte now and then keeps nobody waiting: three time-outs are enough for a whole answer."""
-    clock = Clock(0.2)
+    clock = Clock(4.0)
     with RawBroker(lambda *_: _drip_in_chunks()) as broker:
         session = connect(broker.settings, monotonic=clock)
         session.log_in()
         began = clock.now
-        with pytest.raises(BrokerError, match=r"in 3 tries: .* did not end within 3 s"):
+        with pytest.raises(BrokerError, match=r"in 3 tries: .* did not end within 60 s"):
             session.json("GET", "datasets")
 
     # Three tries of three time-outs, and as long again for looking at the clock.
-    assert clock.now - began <= 3 * 2 * (metering.TIMEOUTS_PER_ANSWER * 1.0 + 0.4)
+    assert clock.now - began <= 3 * 2 * (metering.TIMEOUTS_PER_ANSWER * TIMEOUT + 8)
 
 
 def test_a_login_has_an_end_too(connect: Callable[..., Session]) -> None:
     """The same holds before there is a token."""
     deaf = RawBroker(lambda *_: _drip_in_chunks(), logs_in=False)
-    with deaf as broker, pytest.raises(BrokerError, match="did not end within 3 s"):
+    with deaf as broker, pytest.raises(BrokerError, match="did not end within 60 s"):
         connect(broker.settings).log_in()
 
 
@@ -398,9 +404,9 @@ def test_a_file_that_drips_is_given_up(bench: Any, elsewhere: Any) -> None:
         return _started(head(Transfer_Encoding="chunked", Content_Range=part, ETag='"a"'), drip)
 
     emulator = _led_to(bench, elsewhere(answer))
-    fs = bench.filesystem(emulator, timeout=1)
+    fs = bench.filesystem(emulator, timeout=TIMEOUT)
     fs._products._session._monotonic = Clock()
 
-    with pytest.raises(DownloadError, match=r"broke off 6 times .* did not end within 3 s"):
+    with pytest.raises(DownloadError, match=r"broke off 6 times .* did not end within 60 s"):
         fs.cat(bench.path(1))
     assert len(asked) == 6

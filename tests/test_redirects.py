@@ -99,7 +99,7 @@ def connect() -> Iterator[Callable[..., Session]]:
     with contextlib.ExitStack() as stack:
 
         def connect(given: dict[str, Any]) -> Session:
-            session = Session(Settings.resolve(timeout=5, **given), sleep=lambda _: None)
+            session = Session(Settings.resolve(timeout=60, **given), sleep=lambda _: None)
             stack.callback(session.close)
             return session
 
