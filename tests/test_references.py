@@ -45,9 +45,11 @@ KERCHUNK = {
         {"version": 1, "templates": {"u": "/x.nc"}, "refs": {"v/0": ["{{u}}", 0, 1]}},
     ],
 )
-@pytest.mark.parametrize("engine", ["netcdf4", "h5netcdf", "scipy", "rasterio"])
-def test_lists_of_references(document: Any, engine: str, tmp_path: Path) -> None:
-    """JSON as kerchunk writes it is refused whatever engine is named."""
+@pytest.mark.parametrize(
+    "engine", [None, "netcdf4", "h5netcdf", "scipy", "rasterio", "zarr", "kerchunk"]
+)
+def test_lists_of_references(document: Any, engine: str | None, tmp_path: Path) -> None:
+    """JSON as kerchunk writes it is refused whatever engine is named, be it installed or not."""
     path = tmp_path / "p"
     path.write_text(json.dumps(document))
 

@@ -92,8 +92,8 @@ def open_data_file(file: DataFile, options: OpenOptions) -> xr.Dataset:
     ConfigurationError
         An engine is not installed, or does not know an option.
     """
-    engine = _engine(file, options)
     refuse_references(file.path, name=file.name, scratch=file.scratch)
+    engine = _engine(file, options)
     arguments = _arguments(file, options)
     if engine == "cfgrib":
         with _explained(file, engine):
@@ -120,8 +120,8 @@ def open_data_file_groups(file: DataFile, options: OpenOptions) -> dict[str, xr.
     The parts of a GRIB file that do not form one dataset are groups too, named by what tells
     them apart. Raises what :func:`open_data_file` raises.
     """
-    engine = _engine(file, options)
     refuse_references(file.path, name=file.name, scratch=file.scratch)
+    engine = _engine(file, options)
     arguments = _arguments(file, options)
     if engine == "cfgrib":
         return _open_grib_parts(file, options)
