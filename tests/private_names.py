@@ -8,7 +8,7 @@ PRIVATE_ALLOWED: dict[tuple[str, str], str] = {
         (module, "xarray.core.indexing"): "xarray documents it for writers of backends"
         for module in (
             *("lazy.recipes", "lazy.lazily", "lazy.stacking", "lazy.selections"),
-            "reading.concatenating",
+            *("reading.concatenating", "reading.gdal"),
         )
     },
     **{

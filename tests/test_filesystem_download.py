@@ -133,7 +133,10 @@ def test_download_needs_no_cache_for_all_at_once(bench: Any, tmp_path: Path) -> 
 
 
 def test_download_replaces_older_files_only_when_complete(bench: Any, tmp_path: Path) -> None:
-    """A repeated download is from the cache, and a `~` in the target is the home folder."""
+    """A repeated download is from the cache, and a `~` in the target is the home folder.
+
+    A file of somebody else that has the name stays, and the product gets another one.
+    """
     emulator = bench.start(days=2)
     fs = bench.filesystem(emulator)
     (tmp_path / bench.product_id(1)).write_bytes(b"old")
@@ -144,6 +147,8 @@ def test_download_replaces_older_files_only_when_complete(bench: Any, tmp_path: 
     assert [Path(p).read_bytes() for p in (*first, *second)] == 2 * [bench.body(1), bench.body(2)]
     assert [Path(p).parent for p in second] == 2 * [Path.home() / "data"]
     assert emulator.downloads == 2
+    assert (tmp_path / bench.product_id(1)).read_bytes() == b"old"
+    assert fs.download(bench.query, str(tmp_path)) == first
 
 
 @pytest.mark.parametrize(

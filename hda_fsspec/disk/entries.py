@@ -11,6 +11,7 @@ import errno
 import hashlib
 import json
 import os
+import re
 import stat
 import unicodedata
 from collections.abc import Mapping
@@ -20,6 +21,7 @@ from typing import Any
 
 from hda_fsspec import safefiles
 from hda_fsspec.disk.folder import Folder, dump_json
+from hda_fsspec.filenames import RESERVED, is_device
 from hda_fsspec.records import Product
 
 #: The name of the record beside a product's file.
@@ -28,6 +30,8 @@ RECORD_NAME = "record.json"
 _MAX_NAME_BYTES = 200
 _MAX_SUFFIX_BYTES = 24
 _FORMAT = 1
+_AT_THE_ENDS = re.compile(r"^[\s.\-]+|[\s.]+$")
+_REPLACED = str.maketrans(dict.fromkeys(RESERVED, "_"))
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -190,9 +194,11 @@ def _parse(data: bytes, place: Path, used_at: float) -> Entry | None:
 def safe_name(name: str, fallback: str) -> str:
     """Return a file name that stays in its folder, however hostile the name that was delivered.
 
-    Only the part after the last separator counts, without control characters and leading dots,
-    and with at most 200 bytes of which the suffix survives. Where nothing is left, the fallback
-    is made safe in the same way; "product" is the last resort.
+    Only the part after the last separator counts, without control characters, leading dots and
+    dashes, or trailing dots, in composed form, and with at most 200 bytes of which the suffix
+    survives. What Windows reserves becomes an underscore, and a name of its devices is one no
+    more. Where nothing is left, the fallback is made safe in the same way; "product" is the last
+    resort.
 
     >>> safe_name("../../etc/passwd", "product-1")
     'passwd'
@@ -209,9 +215,10 @@ def safe_name(name: str, fallback: str) -> str:
 def _clean(name: str) -> str:
     # The part after the last separator is all that a well-meant name has; Windows' counts too.
     name = name.replace("\\", "/").rstrip("/").rpartition("/")[2]
-    name = "".join(c for c in name if unicodedata.category(c)[0] != "C").strip().lstrip(". ")
-    if name.lower() == RECORD_NAME:
-        return f"product-{name}"
+    name = "".join(c for c in name if unicodedata.category(c)[0] != "C")
+    name = _AT_THE_ENDS.sub("", unicodedata.normalize("NFC", name).translate(_REPLACED))
+    if name.lower() == RECORD_NAME or is_device(name):
+        name = f"product-{name}"
     encoded = name.encode(errors="ignore")
     if len(encoded) <= _MAX_NAME_BYTES:
         return encoded.decode()
@@ -220,5 +227,5 @@ def _clean(name: str) -> str:
     if len(tail) > _MAX_SUFFIX_BYTES:
         tail = b""
     # A cut may fall inside a character, whose half is dropped.
-    head = encoded[: _MAX_NAME_BYTES - len(tail)].decode(errors="ignore").rstrip()
-    return head + tail.decode()
+    head = encoded[: _MAX_NAME_BYTES - len(tail)].decode(errors="ignore")
+    return _AT_THE_ENDS.sub("", head) + tail.decode()

@@ -39,6 +39,17 @@ class Copies:
         facts = {"product": product.to_json(), "stamp": _stamp(path)}
         self._notes.put(os.path.abspath(path), facts)  # noqa: PTH100  (not resolved)
 
+    def is_ours(self, path: Path) -> bool:
+        """Whether a file was copied from a product, as it was noted, and nobody changed it since.
+
+        A link to such a file is none.
+        """
+        try:
+            is_file = stat.S_ISREG(path.lstat().st_mode)
+        except OSError:
+            return False
+        return is_file and self._noted(path) is not None
+
     def is_complete_copy(self, product: Product, path: Path) -> bool:
         """Whether a file is all of a product, as far as can be told without ordering it.
 

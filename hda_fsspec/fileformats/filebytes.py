@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 BLOCK_BYTES = 1 << 20
 
@@ -18,6 +18,24 @@ class DamageError(Exception):
     :func:`hda_fsspec.fileformats.formats.check_complete` turns it into a ``ProductFormatError``
     that names the file; no caller of that function ever sees it.
     """
+
+
+class Reference(NamedTuple):
+    """Something in a file that leads out of it.
+
+    Attributes
+    ----------
+    kind : str
+        What it is, in words.
+    inside : str
+        Where in the file it stands: the path of an object, the place of a box, a key.
+    target : str
+        What it leads to, as the file says it.
+    """
+
+    kind: str
+    inside: str
+    target: str
 
 
 class FileBytes:

@@ -11,7 +11,7 @@ import operator
 import struct
 import sys
 from array import array
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from typing import NamedTuple
 
 from hda_fsspec.fileformats.filebytes import DamageError, FileBytes
@@ -31,6 +31,8 @@ _TIFF_MAX_DIRECTORIES = 65_536
 _TIFF_MAX_ENTRIES = 4_096
 _TIFF_MAX_PIECES = 16_000_000
 _TIFF_PIECES_AT_ONCE = 65_536
+#: Of a value that is text: more than GDAL's metadata ever take.
+_MOST_TEXT_BYTES = 1 << 26
 
 _JP2_MAX_BOXES = 65_536
 _JP2_MAX_TILE_PARTS = 1_000_000
@@ -156,6 +158,61 @@ def check_tiff(data: FileBytes) -> None:
         if children is not None:
             for numbers in _read_numbers(data, layout, children):
                 waiting.extend(numbers)
+
+
+def tiff_values(data: FileBytes, tag: int) -> Iterator[bytes]:
+    """Yield the value of a tag in each directory that has it, those of sub-directories included."""
+    layout, pointer = _tiff_layout(data.read(0, 8, "its TIFF header"))
+    waiting = [_read_number(data, layout, layout.pointer, pointer)]
+    seen: set[int] = set()
+    while waiting:
+        offset = waiting.pop()
+        if not offset or offset in seen:
+            continue
+        seen.add(offset)
+        entries, following = _read_directory(data, layout, offset)
+        waiting.append(following)
+        found = entries.get(tag)
+        if found is not None:
+            size = min(found.values * _TIFF_TYPE_BYTES[found.type], _MOST_TEXT_BYTES)
+            yield data.read(found.offset, size, f"the value of TIFF tag {tag}")
+        children = entries.get(_TIFF_SUB_IFDS)
+        if children is not None:
+            if len(seen) + len(waiting) + children.values > _TIFF_MAX_DIRECTORIES:
+                msg = "it announces more TIFF directories than any image has"
+                raise DamageError(msg)
+            for numbers in _read_numbers(data, layout, children):
+                waiting.extend(numbers)
+
+
+def jp2_boxes(
+    data: FileBytes, super_boxes: Container[bytes]
+) -> Iterator[tuple[int, bytes, int, int]]:
+    """Yield each box of a JP2 file: its place, its type, and where its content starts and ends.
+
+    Boxes that hold other boxes come before what they hold.
+    """
+    waiting = [(0, data.size)]
+    for _ in range(_JP2_MAX_BOXES):
+        if not waiting:
+            return
+        position, limit = waiting.pop()
+        if position + 8 > limit or not any(data.peek(position, 8)):
+            continue
+        length, kind = struct.unpack(">I4s", data.read(position, 8, "a JP2 box"))
+        header = 8
+        if length == 1:
+            length, header = int.from_bytes(data.read(position + 8, 8, "a JP2 box"), "big"), 16
+        end = position + length if length else limit
+        if end < position + header or end > limit:
+            msg = f"the JP2 box at byte {position} gives its length as {length}"
+            raise DamageError(msg)
+        yield position, kind, position + header, end
+        waiting.append((end, limit))
+        if kind in super_boxes:
+            waiting.append((position + header, end))
+    msg = f"it holds more than {_JP2_MAX_BOXES} JP2 boxes"
+    raise DamageError(msg)
 
 
 def _tile_parts_start(data: FileBytes, position: int) -> int:

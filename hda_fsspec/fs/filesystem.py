@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 from fsspec.callbacks import DEFAULT_CALLBACK
 
 from hda_fsspec.errors import LocationError
-from hda_fsspec.fs.files import Deliveries, ProductFile, copy_out
+from hda_fsspec.fs.files import Deliveries, ProductFile, Targets, copy_out
 from hda_fsspec.fs.listing import (
     Paths,
     is_one_path,
@@ -46,7 +46,11 @@ from hda_fsspec.settings import Settings, refuse_unknown_settings
 if TYPE_CHECKING:
     from hda_fsspec.usecase.products import Entry, Listener, Products
 
-#: The faults of the `get` that a copy is part of; None where a copy is all that was asked for.
+#: The targets of the `get` that a copy is part of, of which no two may be alike.
+_targets_of_get: contextvars.ContextVar[Targets | None] = contextvars.ContextVar(
+    "targets of get", default=None
+)
+#: The faults of that `get`; None where a copy is all that was asked for.
 _faults_of_get: contextvars.ContextVar[list[Exception] | None] = contextvars.ContextVar(
     "faults of get", default=None
 )
@@ -136,11 +140,13 @@ class HDAFileSystem(ReadOnly, LookingFileSystem):
             lpath = _with_folders(lpath)
         faults: list[Exception] = []
         _faults_of_get.set(faults)
+        _targets_of_get.set(Targets())
         try:
             with quietly(is_so=not progress), explained():
                 done = await super()._get(plain(rpath), lpath, *args, **kwargs)
         finally:
             _faults_of_get.set(None)
+            _targets_of_get.set(None)
         if faults:
             raise first_of(faults)
         return done
@@ -228,6 +234,8 @@ class HDAFileSystem(ReadOnly, LookingFileSystem):
         location = located(rpath)
         copies = self._products.copies
         is_open_file = hasattr(lpath, "write")
+        if not is_open_file:
+            (_targets_of_get.get() or Targets()).claim(location.path, Path(lpath))
         product = await self._run(lambda: product_to_open(self._products, location))
         if skip_existing and not is_open_file:
             path = Path(lpath)
@@ -236,8 +244,11 @@ class HDAFileSystem(ReadOnly, LookingFileSystem):
                 listener(size, size)
                 return
 
+        # Who names the file means it; what is named by an id replaces nothing of anybody else.
+        is_named_by_id = not is_open_file and Path(lpath).name == location.name
+
         def copy() -> int:
-            size = copy_out(handle, lpath)
+            size = copy_out(handle, lpath, copies.is_ours if is_named_by_id else None)
             if not is_open_file:
                 copies.note(product, Path(lpath))
             return size
@@ -373,7 +384,7 @@ class HDAFileSystem(ReadOnly, LookingFileSystem):
         is_file = is_one and not named.endswith(("/", os.sep)) and not target.is_dir()
         found = products_of(self._products, rpath)
         copies = self._products.copies
-        deliveries = Deliveries(target.parent if is_file else target)
+        deliveries = Deliveries(target.parent if is_file else target, copies.is_ours)
         if skip_existing and is_file:
             here = {one: target for one in found if copies.is_complete_copy(one, target)}
         else:
@@ -385,7 +396,13 @@ class HDAFileSystem(ReadOnly, LookingFileSystem):
 
         def deliver(product: Product, opened: tuple[Entry, BufferedReader]) -> None:
             entry, handle = opened
-            deliveries.add(product, target.name if is_file else entry.delivered_name, handle)
+            if not is_file:
+                deliveries.add(product, entry.delivered_name, handle)
+                return
+            # Who names the file means it, unless that is just the name of the product.
+            is_named_by_id = target.name == located(rpath).name
+            copy_out(handle, target, copies.is_ours if is_named_by_id else None)
+            deliveries.keep(product, target)
 
         try:
             with quietly(is_so=not progress):

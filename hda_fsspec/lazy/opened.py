@@ -271,7 +271,10 @@ def read_number(
     place = (entry.path, source.options.group)
 
     def open_it() -> SingleVariables | None:
-        found = open_singly(entry.path, source.options) if source.node is None else None
+        if source.node is not None:
+            return None
+        name, scratch = printable(entry.product.product_id), _scratch_of(entry)
+        found = open_singly(entry.path, source.options, name=name, scratch=scratch)
         if found is not None:
             close_when_unused(found, found.closer)
         return found
@@ -307,8 +310,7 @@ def _is_whole(key: tuple[Any, ...], shape: tuple[int, ...]) -> bool:
 
 
 def _open(source: Source, entry: Entry) -> _Tree:
-    scratch = entry.folder / ".scratch"
-    name = printable(entry.product.product_id)
+    scratch, name = _scratch_of(entry), printable(entry.product.product_id)
     if source.node is not None:
         tree = _Tree(open_tree(entry.path, source.options, name=name, scratch=scratch))
     else:
@@ -316,6 +318,10 @@ def _open(source: Source, entry: Entry) -> _Tree:
         tree = _Tree({_ROOT: open_local(entry.path, options, name=name, scratch=scratch)})
     close_when_unused(tree, *(dataset.close for dataset in tree.values()))
     return tree
+
+
+def _scratch_of(entry: Entry) -> Path:
+    return entry.folder / ".scratch"
 
 
 def _without_indexes(path: Path, options: OpenOptions) -> OpenOptions:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from hda_fsspec.errors import LocationError
 from hda_fsspec.paths.api_requests import read_request
 from hda_fsspec.paths.patterns import MAGIC, canonical_pattern, pattern_regex
-from hda_fsspec.paths.percent import quote, unquote
+from hda_fsspec.paths.percent import quote, quote_name, unquote
 from hda_fsspec.paths.values import text_of_number, text_of_value, values_in
 
 if TYPE_CHECKING:
@@ -229,7 +229,8 @@ class Location:
     def paths_of(self, names: Iterable[str]) -> list[str]:
         """Return the paths of many products by their ids, without a location for each of them."""
         before = self.directory._segments()
-        return [f"{PROTOCOL}://{'/'.join((*before, quote(name)))}" for name in names]
+        write = quote if self.dataset is None else quote_name
+        return [f"{PROTOCOL}://{'/'.join((*before, write(name)))}" for name in names]
 
     def matches(self, name: str) -> bool:
         """Whether a decoded id is meant by the pattern; without a pattern, whether it is named."""
@@ -241,7 +242,7 @@ class Location:
         segments = [] if self.dataset is None else [quote(self.dataset)]
         segments += [f"{quote(k)}={','.join(map(quote, values))}" for k, values in self._query]
         if self.product is not None:
-            segments.append(quote(self.product))
+            segments.append(quote_name(self.product))
         if self.pattern is not None:
             segments.append(self.pattern)
         return segments

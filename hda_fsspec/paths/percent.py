@@ -10,11 +10,17 @@ import re
 import shlex
 
 from hda_fsspec.errors import LocationError
+from hda_fsspec.filenames import is_composed, is_device
 from hda_fsspec.printable import is_shown
 
 _ESCAPED = re.compile(r"[%/?*\[\]#=,\\]|\s|[\x00-\x1f\x7f]|::+|[^\x00-\x7f]+")
 #: What nearly every id is made of, and what has no meaning anywhere.
 _PLAIN = re.compile(r"[\w.+-]+", re.ASCII)
+#: What nearly every product id is made of, and what means nothing as the name of a file either.
+_PLAIN_NAME = re.compile(r"[\w+][\w.+-]*[\w+-]", re.ASCII)
+#: What the name of a file cannot hold, begin with or end with everywhere.
+_ODD_IN_A_NAME = re.compile(r"^[.\-]|[<>:\"|]|\.$")
+_NOT_ASCII = re.compile(r"[^\x00-\x7f]")
 _HEXADECIMAL = re.compile(r"[0-9A-Fa-f]{2}")
 
 
@@ -36,6 +42,26 @@ def quote(text: str) -> str:
         msg = f"Cannot write {text!r} into a path: it is not valid Unicode text."
         raise LocationError(msg) from err
     return _ESCAPED.sub(_escape_match, text)
+
+
+def quote_name(text: str) -> str:
+    """Percent-encode as :func:`quote`, and also what means something in the name of a file.
+
+    Products are copied under their ids: a leading dot or dash, what Windows reserves, the names
+    of its devices, and all letters of a text that is not in composed form.
+
+    Raises LocationError as :func:`quote` does.
+    """
+    if _PLAIN_NAME.fullmatch(text) and not is_device(text):
+        return text
+    quoted = quote(text)
+    if is_device(text):
+        quoted = escape(quoted[0]) + quoted[1:]
+    quoted = _ODD_IN_A_NAME.sub(lambda match: escape(match.group()), quoted)
+    # Last: an accent would be composed with the E of %2E before it.
+    if not (is_composed(text) and is_composed(quoted)):
+        quoted = _NOT_ASCII.sub(lambda match: escape(match.group()), quoted)
+    return quoted
 
 
 def _escape_match(match: re.Match[str]) -> str:

@@ -17,10 +17,11 @@ import zipfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, TypeVar
 
 from hda_fsspec.errors import ProductFormatError
 from hda_fsspec.fileformats.formats import Format, sniff
+from hda_fsspec.filenames import alike
 from hda_fsspec.printable import printable
 
 #: Streams hold one file, whose name and length only they themselves know.
@@ -31,6 +32,7 @@ ARCHIVES = STREAMS | {Format.ZIP, Format.TAR}
 _HEAD_BYTES = 4096
 #: Files that every Zarr store has, of format 2 or 3.
 _ZARR_MARKS = frozenset({".zgroup", ".zarray", ".zmetadata", "zarr.json"})
+_Info = TypeVar("_Info")
 _STREAM_SUFFIXES = {".tgz": ".tar", ".tbz": ".tar", ".tbz2": ".tar", ".txz": ".tar"}
 
 
@@ -174,12 +176,12 @@ def _open(path: Path, stack: contextlib.ExitStack) -> Reader:
     format_ = sniff(path)
     if format_ is Format.ZIP:
         archive = stack.enter_context(zipfile.ZipFile(path))
-        infos = {_safe(path, info.filename): info for info in _zip_files(path, archive)}
+        infos = _by_name(path, ((info.filename, info) for info in _zip_files(path, archive)))
         members = [Member(name, i.file_size, i.compress_size) for name, i in infos.items()]
         return Reader(members, infos, archive.open)
     if format_ is Format.TAR:
         tar = stack.enter_context(tarfile.TarFile(path))
-        entries = {_safe(path, info.name): info for info in _tar_files(path, tar)}
+        entries = _by_name(path, ((info.name, info) for info in _tar_files(path, tar)))
         members = [Member(name, entry.size, size) for name, entry in entries.items()]
         return Reader(members, entries, tar.extractfile)
     if format_ in STREAMS:
@@ -242,6 +244,43 @@ def _tar_files(path: Path, archive: tarfile.TarFile) -> Iterator[tarfile.TarInfo
             yield info
         else:
             raise _unsafe(path, info.name, "is a link or a device")
+
+
+def _by_name(path: Path, found: Iterable[tuple[str, _Info]]) -> dict[str, _Info]:
+    """Return the files of an archive by safe names, of which no two could be one file.
+
+    Raises ProductFormatError for two of one name, or of names that differ in case or form alone,
+    and for a file that stands where the folder of another one does.
+    """
+    by_name: dict[str, _Info] = {}
+    files: dict[str, str] = {}
+    folders: dict[str, str] = {}
+    for given, info in found:
+        name = _safe(path, given)
+        own = alike(name)
+        if own in files:
+            raise _clash(path, files[own], name)
+        files[own] = name
+        by_name[name] = info
+        parts = own.split("/")
+        for end in range(len(parts) - 1, 0, -1):
+            folder = "/".join(parts[:end])
+            if folder in folders:
+                break
+            folders[folder] = name
+    for own, name in files.items():
+        if own in folders:
+            raise _clash(path, name, folders[own])
+    return by_name
+
+
+def _clash(path: Path, one: str, other: str) -> ProductFormatError:
+    msg = (
+        f"The archive {path} was refused: its members {one!r} and {other!r} cannot both be "
+        "unpacked, since on some disks or all they are one file, or one is the folder of the "
+        "other. If you trust the file, unpack it by hand."
+    )
+    return ProductFormatError(msg)
 
 
 def _safe(path: Path, name: str) -> str:

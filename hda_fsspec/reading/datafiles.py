@@ -19,10 +19,12 @@ from hda_fsspec.errors import ConfigurationError, HDAError, ProductFormatError
 from hda_fsspec.fileformats.formats import Format
 from hda_fsspec.printable import flat, printable
 from hda_fsspec.reading.filelocks import HDF5_GUARD
+from hda_fsspec.reading.gdal import confine, confined, open_options
 from hda_fsspec.reading.gribs import grib_parts, open_grib
 from hda_fsspec.reading.groups import list_groups, no_such_group, only_groups
 from hda_fsspec.reading.options import OpenOptions
 from hda_fsspec.reading.requirements import check_engine, check_raster_engine, is_installed
+from hda_fsspec.reading.selfcontained import refuse_references
 from hda_fsspec.safefiles import reader_of
 
 _Opened = TypeVar("_Opened")
@@ -35,6 +37,8 @@ _ENGINES = {
     Format.JP2: "rasterio",
 }
 _NETCDF_ENGINES = ("netcdf4", "h5netcdf")
+#: Engines that have nothing to do with GDAL; of others that is not known.
+_ENGINES_WITHOUT_GDAL = (*_NETCDF_ENGINES, "cfgrib", "scipy", "zarr", "kerchunk")
 _ROOT = (None, "", "/")
 _HEAD_BYTES = 64
 
@@ -84,10 +88,11 @@ def open_data_file(file: DataFile, options: OpenOptions) -> xr.Dataset:
     Raises
     ------
     ProductFormatError
-        No engine reads the file, or what was asked for is not in it.
+        No engine reads the file, what was asked for is not in it, or it leads to other files.
     ConfigurationError
         An engine is not installed, or does not know an option.
     """
+    refuse_references(file.path, name=file.name, scratch=file.scratch)
     engine = _engine(file, options)
     arguments = _arguments(file, options)
     if engine == "cfgrib":
@@ -115,6 +120,7 @@ def open_data_file_groups(file: DataFile, options: OpenOptions) -> dict[str, xr.
     The parts of a GRIB file that do not form one dataset are groups too, named by what tells
     them apart. Raises what :func:`open_data_file` raises.
     """
+    refuse_references(file.path, name=file.name, scratch=file.scratch)
     engine = _engine(file, options)
     arguments = _arguments(file, options)
     if engine == "cfgrib":
@@ -178,6 +184,10 @@ def _open_dataset(file: DataFile, engine: str, arguments: dict[str, Any]) -> xr.
 @contextlib.contextmanager
 def _guarded(engine: str) -> Iterator[dict[str, Any]]:
     """Hold the lock of an engine while it opens a file, and yield the option that shares it."""
+    if engine not in _ENGINES_WITHOUT_GDAL:
+        with confined():
+            yield {}
+        return
     if engine not in _NETCDF_ENGINES:
         yield {}
         return
@@ -189,7 +199,9 @@ def _open_raster(file: DataFile, arguments: dict[str, Any]) -> xr.Dataset:
     dropped = arguments.pop("drop_variables", None)
     if file.raster_name is not None:
         arguments.setdefault("default_name", file.raster_name)
-    ds = _open_dataset(file, "rasterio", arguments)
+    given = arguments.get("open_kwargs")
+    arguments["open_kwargs"] = open_options(file.path, file.format, given, name=file.name)
+    ds = confine(_open_dataset(file, "rasterio", arguments))
     if not dropped:
         return ds
     # rioxarray's own way loses the handle of the file, and fails for names that are not there.

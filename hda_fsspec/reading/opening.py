@@ -33,7 +33,7 @@ from hda_fsspec.reading.concatenating import put_together
 from hda_fsspec.reading.datafiles import DataFile, open_data_file
 from hda_fsspec.reading.merging import close_all, merge_files
 from hda_fsspec.reading.options import OpenOptions
-from hda_fsspec.reading.unpacking import unpack
+from hda_fsspec.reading.unpacking import Allowance, require_room, unpack
 
 __all__ = ["Contents", "OpenOptions", "look_into", "member_names", "open_local"]
 
@@ -67,6 +67,8 @@ class Contents:
         How many archives are around it.
     zarr_roots : tuple of str
         The folders in it that are Zarr stores.
+    allowance : Allowance or None
+        How much may be unpacked of the product, which its archives share.
     """
 
     path: Path
@@ -77,6 +79,7 @@ class Contents:
     others: tuple[Member, ...] = ()
     depth: int = 0
     zarr_roots: tuple[str, ...] = ()
+    allowance: Allowance | None = dataclasses.field(default=None, compare=False, repr=False)
 
     @property
     def is_archive(self) -> bool:
@@ -85,12 +88,13 @@ class Contents:
 
     def inside(self, member: Member) -> Contents:
         """Unpack a member, and look into it."""
-        path = unpack(self.path, member, self.scratch)
+        path = unpack(self.path, member, self.scratch, allowance=self.allowance)
         # Beside the scratch folder and not in it: nothing lies between that others could replace.
         mark = hashlib.sha256(member.name.encode(errors="surrogateescape")).hexdigest()[:16]
         scratch = self.scratch.with_name(f"{self.scratch.name}-{mark}")
         name = f"{printable(member.name)} of {self.name}"
-        return look_into(path, name=name, scratch=scratch, depth=self.depth + 1)
+        depth, allowance = self.depth + 1, self.allowance
+        return look_into(path, name=name, scratch=scratch, depth=depth, allowance=allowance)
 
     def choose(self, pattern: str | None) -> list[Member]:
         """Return the data files that match a glob; all of them if it is None.
@@ -109,6 +113,10 @@ class Contents:
             raise _no_match(self, pattern)
         return chosen
 
+    def require_room(self, chosen: Sequence[Member]) -> None:
+        """Raise OSError if the disk has no room for all of these; asked before the first."""
+        require_room(self.path, chosen, self.scratch)
+
     def is_meant(self, member: Member, pattern: str) -> bool:
         """Whether a glob matches a file."""
         names = (member.name, self.short_name(member), PurePosixPath(member.name).name)
@@ -123,7 +131,9 @@ class Contents:
         return DataFile(self.path, self.format, self.name, self.scratch, raster_name)
 
 
-def look_into(path: Path, *, name: str, scratch: Path, depth: int = 0) -> Contents:
+def look_into(
+    path: Path, *, name: str, scratch: Path, depth: int = 0, allowance: Allowance | None = None
+) -> Contents:
     """Say what a product consists of; an archive in an archive is unpacked for that.
 
     Raises
@@ -152,7 +162,9 @@ def look_into(path: Path, *, name: str, scratch: Path, depth: int = 0) -> Conten
 
     data = tuple(member for member in members if is_data(member))
     others = tuple(member for member in members if not is_data(member))
-    contents = Contents(path, format_, name, scratch, data, others, depth, roots)
+    if allowance is None and format_ in ARCHIVES:
+        allowance = Allowance(path)
+    contents = Contents(path, format_, name, scratch, data, others, depth, roots, allowance)
     if len(data) == 1 and data[0].format in ARCHIVES:
         return contents.inside(data[0])
     return contents
@@ -206,6 +218,7 @@ def _open_archive(contents: Contents, options: OpenOptions) -> xr.Dataset:
     if len(chosen) > 1 and options.member is None:
         raise _several(contents)
     rest = dataclasses.replace(options, member=None, member_dim=None, one_name=False)
+    contents.require_room(chosen)
     if len(chosen) == 1 and options.member_dim is None:
         return _open_member(contents, chosen[0], rest, raster_name=None)
     files: dict[str, xr.Dataset] = {}

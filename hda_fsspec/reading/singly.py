@@ -19,17 +19,24 @@ from xarray.backends import NetCDF4DataStore
 from hda_fsspec.fileformats.formats import Format, sniff
 from hda_fsspec.reading.filelocks import HDF5_GUARD
 from hda_fsspec.reading.options import OpenOptions
+from hda_fsspec.reading.selfcontained import refuse_references
 
 
-def open_singly(path: Path, options: OpenOptions) -> SingleVariables | None:
+def open_singly(
+    path: Path, options: OpenOptions, *, name: str = "", scratch: Path | None = None
+) -> SingleVariables | None:
     """Open a file for its single variables; None if it cannot be read so.
 
     The options must leave everything to xarray's defaults, and the netCDF library must read the
-    file: what it refuses may be opened as a dataset all the same, with another library.
+    file: what it refuses may be opened as a dataset all the same, with another library. The name
+    is for messages, and ``scratch`` a folder for notes.
+
+    Raises ProductFormatError for a file that leads to others.
     """
     plain = OpenOptions(group=options.group, drop_variables=options.drop_variables)
     if options != plain or sniff(path) not in {Format.HDF5, Format.NETCDF3}:
         return None
+    refuse_references(path, name=name or str(path), scratch=scratch)
     try:
         return SingleVariables(path, options.group)
     except (FileNotFoundError, PermissionError):

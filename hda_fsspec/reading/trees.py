@@ -44,6 +44,7 @@ def _open_contents(contents: Contents, options: OpenOptions) -> dict[str, xr.Dat
     rest = dataclasses.replace(options, member=None)
     if len(contents.members) == 1:
         return _open_contents(contents.inside(chosen[0]), rest)
+    contents.require_room(chosen)
     tree: dict[str, xr.Dataset] = {}
     try:
         for node, member in zip(node_names(contents.members), contents.members, strict=True):

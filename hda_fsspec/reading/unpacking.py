@@ -17,21 +17,26 @@ import stat
 import tempfile
 import uuid
 import weakref
+from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
 from hda_fsspec.errors import ProductFormatError
 from hda_fsspec.fileformats.formats import check_complete, sniff
+from hda_fsspec.filenames import plain_name
 from hda_fsspec.forks import ForkLock
 from hda_fsspec.printable import printable
 from hda_fsspec.reading.archives import STREAMS, Member, damaged, opened
 from hda_fsspec.safefiles import SafeFolder, UntrustedFileError, reader_of, tell_once
 
-#: deflate reaches 1032:1 on zeros; data never come near it in files of this size.
-BOMB_RATIO = 1000
+#: A product may unpack to so many bytes, or to so many times its own length if that is more.
+#: Data come nowhere near it in products of this size; deflate reaches 1032:1 on zeros.
+BOMB_RATIO = 250
 BOMB_BYTES = 1 << 30
 
 _BLOCK_BYTES = 1 << 20
 _KEY_BYTES = 4096
+#: Systems allow 4096 bytes, of which the cache folder has some.
+_MOST_OF_A_PATH = 1024
 _CANNOT_WRITE = frozenset({errno.EROFS, errno.EACCES, errno.EPERM})
 
 _guard = ForkLock()
@@ -39,16 +44,53 @@ _locks: weakref.WeakValueDictionary[Path, ForkLock] = weakref.WeakValueDictionar
 _temporary: dict[int, tuple[Path, os.stat_result]] = {}
 
 
-def unpack(path: Path, member: Member, scratch: Path) -> Path:
+class Allowance:
+    """How much may still be unpacked of one product, with all archives inside of its archives.
+
+    Parameters
+    ----------
+    path : Path
+        The product as it is in the cache.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._name = path.name
+        self._packed = path.stat().st_size
+        self._counted: dict[Path, int] = {}
+
+    def count(self, path: Path, size: int) -> None:
+        """Take note of what all members of an archive have together; once, or the larger one.
+
+        Raises
+        ------
+        ProductFormatError
+            All archives of the product together grow beyond all measure.
+        """
+        self._counted[path] = max(size, self._counted.get(path, 0))
+        total = sum(self._counted.values())
+        if total > BOMB_BYTES and total > BOMB_RATIO * max(self._packed, 1):
+            msg = (
+                f"Unpacking {path} of {self._name} was refused: {self._packed} packed bytes become "
+                f"{total} or more, more than {BOMB_RATIO} times as many, as in an archive made to "
+                "fill a disk. If you trust it, make it local with fsspec.open_local and unpack it "
+                "by hand."
+            )
+            raise ProductFormatError(msg)
+
+
+def unpack(
+    path: Path, member: Member, scratch: Path, *, allowance: Allowance | None = None
+) -> Path:
     """Return a local file with the content of a member, unpacked unless it already is.
 
     The file appears under its name only when it is complete. Where ``scratch`` cannot be written,
-    or is no folder, a temporary folder of this process takes its place.
+    or is no folder, a temporary folder of this process takes its place. ``allowance`` is that of
+    the product which the archive is a part of; None if it is the product itself.
 
     Raises
     ------
     ProductFormatError
-        The member is damaged, encrypted, or grows beyond all measure.
+        The member is damaged or encrypted, or all members together grow beyond all measure.
     OSError
         The disk is full, or fails.
     """
@@ -74,8 +116,38 @@ def unpack(path: Path, member: Member, scratch: Path) -> Path:
         lock = _locks.setdefault(target, ForkLock())
     with lock:
         if not _is_unpacked(folder, target, member):
-            _unpack(path, member, folder, target)
+            _unpack(path, member, folder, target, allowance or Allowance(path))
     return target
+
+
+def require_room(path: Path, members: Sequence[Member], scratch: Path) -> None:
+    """Raise OSError if the disk has no room for those members that are not unpacked yet.
+
+    Asked before the first of several: half of them would only fill the disk.
+    """
+    if len(members) < 2:
+        return
+    missing = [each for each in members if not _is_here(scratch, content_key(path), each)]
+    folder = next(each for each in (scratch, *scratch.parents) if each.is_dir())
+    size = sum(each.size or 0 for each in missing)
+    _require_room(size, f"{len(missing)} files of {path}", folder)
+
+
+def _is_here(scratch: Path, key: str, member: Member) -> bool:
+    try:
+        return _is_unpacked(folder_above(scratch), _target(scratch, key, member), member)
+    except OSError:
+        return False  # it will be unpacked elsewhere, or say what is wrong
+
+
+def _require_room(size: int, what: str, folder: Path) -> None:
+    room = shutil.disk_usage(folder).free
+    if size > room:
+        msg = (
+            f"Unpacking {what} needs {size} bytes, and the disk of {folder} has {room} left. Make "
+            "room, or choose another cache_dir."
+        )
+        raise OSError(errno.ENOSPC, msg)
 
 
 def content_key(path: Path) -> str:
@@ -102,10 +174,22 @@ def _name_of_file(path: Path) -> str:
     return hashlib.sha256(name.encode(errors="surrogateescape")).hexdigest()[:32]
 
 
+def inner_path(name: str) -> PurePosixPath:
+    """Return where a member goes in a folder of ours: under its name, as far as that is harmless.
+
+    Names of which some mean something, or that are longer than disks allow, become others.
+    """
+    found = PurePosixPath(*map(plain_name, PurePosixPath(name).parts))
+    if len(str(found)) <= _MOST_OF_A_PATH:
+        return found
+    digest = hashlib.blake2b(name.encode(errors="surrogatepass"), digest_size=16).hexdigest()
+    return PurePosixPath(digest, found.name)
+
+
 def _target(folder: Path, key: str, member: Member) -> Path:
     # Of each user by themselves: what others unpacked could hold anything.
     mine = f"members-{os.geteuid()}"
-    return folder.joinpath(mine, key, *PurePosixPath(member.name).parts)
+    return folder / mine / key / inner_path(member.name)
 
 
 def _is_unpacked(folder: SafeFolder, target: Path, member: Member) -> bool:
@@ -116,31 +200,24 @@ def _is_unpacked(folder: SafeFolder, target: Path, member: Member) -> bool:
     return member.size in (None, facts.st_size) and folder.is_own(facts, target.parent)
 
 
-def _unpack(path: Path, member: Member, folder: SafeFolder, target: Path) -> None:
+def _unpack(
+    path: Path, member: Member, folder: SafeFolder, target: Path, allowance: Allowance
+) -> None:
     if sniff(path) in STREAMS:
         # Bounds the memory that the stream asks for, which Python's own readers do not.
         check_complete(path)
-    _refuse_bomb(path, member, member.size or 0)
-    room = shutil.disk_usage(target.parent).free
-    if member.size is not None and member.size > room:
-        msg = (
-            f"Unpacking {printable(member.name)} of {path} needs {member.size} bytes, and the disk "
-            f"of {target.parent} has {room} left. Make room, or choose another cache_dir."
-        )
-        raise OSError(errno.ENOSPC, msg)
+    _require_room(member.size or 0, f"{printable(member.name)} of {path}", target.parent)
     temporary = target.with_name(f".{uuid.uuid4().hex}.part")
     made = folder.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
     try:
-        with (
-            os.fdopen(made, "wb") as copy,
-            opened(path) as archive,
-            archive.open(member.name) as source,
-        ):
-            written = 0
-            while block := source.read(_BLOCK_BYTES):
-                written += len(block)
-                _refuse_bomb(path, member, written)
-                copy.write(block)
+        with os.fdopen(made, "wb") as copy, opened(path) as archive:
+            allowance.count(path, sum(each.size or 0 for each in archive.members))
+            with archive.open(member.name) as source:
+                written = 0
+                while block := source.read(_BLOCK_BYTES):
+                    written += len(block)
+                    allowance.count(path, written)
+                    copy.write(block)
             copy.flush()
             with folder.folder(target.parent) as inside:
                 os.fchmod(copy.fileno(), 0o600 | (os.fstat(inside).st_mode & 0o666))
@@ -151,16 +228,6 @@ def _unpack(path: Path, member: Member, folder: SafeFolder, target: Path) -> Non
         folder.replace(temporary, target)
     finally:
         folder.remove(temporary)
-
-
-def _refuse_bomb(path: Path, member: Member, size: int) -> None:
-    if size > BOMB_BYTES and size > BOMB_RATIO * max(member.packed, 1):
-        msg = (
-            f"Unpacking {printable(member.name)} of {path} was refused: {member.packed} packed "
-            f"bytes become more than {BOMB_RATIO} times as many, as in an archive made to fill a "
-            "disk."
-        )
-        raise ProductFormatError(msg)
 
 
 def folder_above(scratch: Path) -> SafeFolder:

@@ -19,6 +19,8 @@ def seeds_of(target: Target) -> list[bytes]:
         made = runpy.run_path(str(Path(__file__).parents[1] / "sample_files.py"))
         seeds += [sample.content for sample in made["SAMPLES"].values()]
         seeds += _small_files(_SHARED / "data")
+    elif target is TARGETS["references"]:
+        seeds += _small_files(_SHARED / "data")
     elif target.name in _JSON_TARGETS:
         seeds += _small_files(_SHARED / "recorded", ".json")
     return [data for data in seeds if len(data) <= _MOST_BYTES]

@@ -37,7 +37,10 @@ from hda_fsspec.errors import (
 )
 from hda_fsspec.fetching import transfer
 from hda_fsspec.fetching.quota import Told
+from hda_fsspec.fileformats.filebytes import DamageError, FileBytes
 from hda_fsspec.fileformats.formats import check_complete, extension, sniff
+from hda_fsspec.fileformats.references import find_reference
+from hda_fsspec.filenames import alike, is_plain, plain_name
 from hda_fsspec.lazy.headers import load
 from hda_fsspec.network import answers
 from hda_fsspec.network.answers import Answer
@@ -408,6 +411,30 @@ def formats(data: bytes) -> None:
                         expect(unpacked.is_relative_to(scratch), "a member leads elsewhere")
 
 
+def references(data: bytes) -> None:
+    """Look for what leads out of any file: a reference, none, or a DamageError."""
+    with tempfile.TemporaryFile() as stream:
+        stream.write(data)
+        with contextlib.suppress(DamageError):
+            found = find_reference(FileBytes(stream))
+            expect(found is None or all(isinstance(each, str) for each in found), "no words")
+
+
+def names(data: bytes) -> None:
+    """Name files after any text: a path that is read back, and names that mean nothing."""
+    text = data.decode("utf-8", "surrogateescape")
+    made = plain_name(text)
+    expect(is_plain(made) and plain_name(made) == made, "a plain name is not plain")
+    expect(alike(alike(text)) == alike(text), "what is alike differs")
+    safe = safe_name(text, "fallback")
+    expect(safe_name(safe, "") == safe, "a safe name is not safe")
+    with contextlib.suppress(LocationError):
+        found = Location(_DATASET, product=text)
+        expect(Location.parse(found.path) == found, "an id is read back as another one")
+        name = found.name
+        expect(len(name.encode()) > 255 or is_plain(name), "the name of a copy means something")
+
+
 def _json(data: bytes) -> Any:
     """Read JSON as a session does; None for what it refuses."""
     try:
@@ -459,5 +486,7 @@ TARGETS = {
         Target(rc),
         Target(neighbours),
         Target(formats),
+        Target(references),
+        Target(names),
     )
 }
