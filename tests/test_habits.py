@@ -44,6 +44,48 @@ def _calls() -> Iterator[tuple[str, ast.Call]]:
                 yield module, node
 
 
+def test_what_lies_in_the_cache_is_reached_in_one_way() -> None:
+    """In the cache no file is opened or changed by its path, but through :mod:`safefiles`."""
+    by_path = {
+        *("open", "read_bytes", "read_text", "write_bytes", "write_text", "chmod", "mkdir"),
+        *("iterdir", "glob", "rglob", "touch", "exists", "is_file", "is_dir", "symlink_to"),
+        *("unlink", "rename", "replace", "stat", "resolve", "hardlink_to", "rmdir"),
+        *("scandir", "listdir", "utime", "truncate", "link", "rmtree", "copyfile", "chown"),
+    }
+    safe = ("folder", "self._folder", "self._safe", "safe", "dataclasses", "name", "archive")
+    known = {
+        # The cache folder itself is where the user said that it is.
+        "disk/folder.py: self.root.parent.mkdir",
+        "disk/folder.py: self.root.mkdir",
+        "disk/folder.py: self.root.stat",
+        # By a descriptor, or a descriptor and a name.
+        "disk/folder.py: os.listdir",
+        "disk/entries.py: os.stat",
+        "disk/staging.py: os.utime",
+        "disk/staging.py: handle.truncate",
+        "reading/gribs.py: os.stat",
+        "reading/gribs.py: os.replace",
+        "reading/gribs.py: os.unlink",
+        # Outside of the cache: what the system tells, and private folders.
+        "disk/writers.py: Path(f'/proc/{pid}/stat').read_text",
+        "disk/writers.py: Path('/proc/sys/kernel/random/boot_id').read_text",
+        "disk/room.py: p.exists",
+        "reading/unpacking.py: path.stat",
+        "reading/unpacking.py: scratch.parent.mkdir",
+        "reading/unpacking.py: shutil.rmtree",
+    }
+    found = {
+        f"{module}: {name}"
+        for module, call in _calls()
+        if module.startswith("disk/") or module in {"reading/unpacking.py", "reading/gribs.py"}
+        if (name := ast.unparse(call.func)).rpartition(".")[2] in by_path
+        if name.rpartition(".")[0] not in safe
+    }
+
+    assert found - known == set()
+    assert known - found == set()
+
+
 def test_what_is_shown_goes_through_the_one_sanitiser() -> None:
     """Warnings, notes and log records pass where they are made printable; commands, too."""
     doors = {

@@ -13,7 +13,14 @@ import pytest
 
 from hda_fsspec.disk.cache import Cache
 from hda_fsspec.emulator import Emulator, Fault, RequestRecord, dated_product
-from hda_fsspec.fetching.transfer import OVERLAP_BYTES, Action, plan, range_start, validators
+from hda_fsspec.fetching.transfer import (
+    OVERLAP_BYTES,
+    Action,
+    believed,
+    plan,
+    range_start,
+    validators,
+)
 from hda_fsspec.network.answers import Answer
 from hda_fsspec.paths.locations import Location
 
@@ -274,3 +281,21 @@ def test_what_counts_as_validator() -> None:
         "last_modified": "Mon",
     }
     assert validators({"ETag": 'W/"a"', "Last-Modified": " "}) == {}
+
+
+def test_what_others_remembered_is_believed_if_it_can_be(bench: Any) -> None:
+    """Beside the bytes of a half lies what anybody may have written: it never ends in a traceback."""
+    wrong: dict[str, Any] = {"total": "1000", "name": ["x"], "etag": {}, "resumed": "no"}
+    assert believed({**wrong, "last_modified": "Mon", "more": 1}) == {"last_modified": "Mon"}
+    assert believed({**_FACTS, "resumed": True, "total": None}) == {
+        key: value for key, value in {**_FACTS, "resumed": True}.items() if key != "total"
+    }
+    emulator = bench.start(1, size=200_000)
+    fs = bench.filesystem(emulator)
+    (product,) = fs._products.search(Location.parse(bench.query))
+    with fs._products.cache.stage(product) as staging:
+        with staging.open() as handle:
+            handle.write(bench.body(1, 200_000)[:100_000])
+        staging.remember(**wrong)
+
+    assert fs.cat(bench.path(1)) == bench.body(1, 200_000)

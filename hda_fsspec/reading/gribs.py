@@ -213,7 +213,7 @@ def _index(
 
 
 def _escaped(path: str) -> str:
-    return path.replace("{", "{{").replace("}", "}}")
+    return re.sub(r"[{}]", r"\g<0>\g<0>", path)
 
 
 @contextlib.contextmanager
