@@ -284,7 +284,7 @@ def test_what_counts_as_validator() -> None:
 
 
 def test_what_others_remembered_is_believed_if_it_can_be(bench: Any) -> None:
-    """Beside the bytes of a half lies what anybody may have written: it never ends in a traceback."""
+    """Beside the bytes of a half lies what anybody may have written; it ends in no traceback."""
     wrong: dict[str, Any] = {"total": "1000", "name": ["x"], "etag": {}, "resumed": "no"}
     assert believed({**wrong, "last_modified": "Mon", "more": 1}) == {"last_modified": "Mon"}
     assert believed({**_FACTS, "resumed": True, "total": None}) == {
