@@ -70,6 +70,7 @@ def test_what_lies_in_the_cache_is_reached_in_one_way() -> None:
         "disk/writers.py: Path(f'/proc/{pid}/stat').read_text",
         "disk/writers.py: Path('/proc/sys/kernel/random/boot_id').read_text",
         "disk/room.py: p.exists",
+        "reading/unpacking.py: each.is_dir",
         "reading/unpacking.py: path.stat",
         "reading/unpacking.py: scratch.parent.mkdir",
         "reading/unpacking.py: shutil.rmtree",
