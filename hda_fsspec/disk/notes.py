@@ -69,6 +69,9 @@ class Shelf:
         if not self._folder.is_present():
             return None
         path = self._path(name)
+        # Thousands are asked for in a row, and most are not there, which one call tells.
+        if not os.path.lexists(path):
+            return None
         try:
             with os.fdopen(self._folder.open(path), "rb") as handle:
                 facts = os.fstat(handle.fileno())

@@ -21,6 +21,7 @@ from hda_fsspec.fs.writing import explained
 from hda_fsspec.paths.locations import Location
 from hda_fsspec.printable import printable
 from hda_fsspec.records import Product
+from hda_fsspec.safefiles import reader_of
 
 logger = logging.getLogger("hda_fsspec")
 
@@ -181,7 +182,7 @@ def _is_beginning(path: Path, part: Path) -> bool:
     try:
         if not stat.S_ISREG(path.lstat().st_mode):
             return False
-        with path.open("rb") as old, part.open("rb") as new:
+        with reader_of(path, is_given=False) as old, part.open("rb") as new:
             while block := old.read(_COPY_BYTES):
                 if new.read(len(block)) != block:
                     return False
