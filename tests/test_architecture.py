@@ -246,7 +246,7 @@ def test_the_emulator_is_independent() -> None:
         yield from _imports_of(source, client)
 
     assert _violations(check) == []
-    assert [name for name, below in ALLOWED.items() if "emulator" in below] == ["cli", "demo"]
+    assert [name for name, below in ALLOWED.items() if "emulator" in below] == ["cli"]
 
 
 def _foreign_private_names(source: Source) -> Iterator[tuple[str, int]]:

@@ -109,14 +109,15 @@ def test_ls_of_everything_lists_data_sets(bench: Any, emulator: Emulator, run: R
 
 
 def test_ls_long_is_a_table(bench: Any, emulator: Emulator, run: Run) -> None:
-    """``ls -l`` shows the catalogue's size with a tilde until the true one is known."""
+    """``ls -l`` shows the catalogue's size until the true one is known, and what is local."""
     before = run("ls", "-l", f"{bench.query}/*02.nc")
     run("get", bench.path(2), bench.folder / "out")
     after = run("ls", "-l", f"{bench.query}/*02.nc")
 
-    assert before.lines[0].split() == ["SIZE", "START", "PRODUCT"]
-    assert before.lines[1].split() == ["~2.0", "kB", "2024-05-02T00:00:00.000Z", "sst_20240502.nc"]
-    assert after.lines[1].split()[:2] == ["2.0", "kB"]
+    assert before.lines[0].split() == ["SIZE", "START", "CACHED", "PRODUCT"]
+    start, name = "2024-05-02T00:00:00.000Z", "sst_20240502.nc"
+    assert before.lines[1].split() == ["~2.0", "kB", start, "no", name]
+    assert after.lines[1].split() == ["2.0", "kB", start, "yes", name]
 
 
 def test_ls_of_an_empty_query_says_so_beside_the_output(
@@ -261,10 +262,10 @@ def test_an_error_of_the_system_has_no_number(bench: Any, emulator: Emulator, ru
 def test_interruption_is_130(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     """Control-C ends a command with 130 and one line."""
 
-    def interrupt(_: object) -> None:
+    def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("hda_fsspec.cli.looking.ls", interrupt)
+    monkeypatch.setattr("hda_fsspec.fs.filesystem.HDAFileSystem.ls", interrupt)
 
     done = run("ls")
 

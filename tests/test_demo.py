@@ -14,8 +14,7 @@ import netCDF4
 import numpy as np
 import pytest
 
-from hda_fsspec import demo
-from hda_fsspec.cli import main
+from hda_fsspec.cli import demo, main
 from hda_fsspec.errors import ConfigurationError
 from hda_fsspec.fileformats.formats import check_complete
 

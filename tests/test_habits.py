@@ -16,8 +16,8 @@ ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "hda_fsspec"
 #: Lines of code: blank lines, comments and docstrings do not count.
 MAX_LINES = 400
-TERMINAL = {"cli", "demo"}
-HEAVY = {"xarray", "netCDF4", "dask", "requests", "numpy", "pandas", "aiohttp", "tqdm"}
+TERMINAL = {"cli"}
+HEAVY = {"xarray", "netCDF4", "dask", "requests", "numpy", "pandas", "aiohttp", "tqdm", "rich"}
 
 
 def test_libraries_do_not_print() -> None:

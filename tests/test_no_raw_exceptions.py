@@ -452,16 +452,16 @@ def test_what_nobody_foresaw_is_one_message(
 ) -> None:
     """An exception of another package is told by its kind; ``--debug`` shows the traceback."""
 
-    def fail(_: object) -> None:
+    def fail(*_: object) -> None:
         raise KeyError("a\x1b[31mb\nhda-fsspec: error: forged")
 
-    def fail_in_lines(_: object) -> None:
+    def fail_in_lines(*_: object) -> None:
         raise RuntimeError("first\nhda-fsspec: error: forged \x9b")
 
-    monkeypatch.setattr("hda_fsspec.cli.looking.ls", fail)
+    monkeypatch.setattr("hda_fsspec.fs.filesystem.HDAFileSystem.ls", fail)
     assert main(["ls"]) == 1
     first = capsys.readouterr().err
-    monkeypatch.setattr("hda_fsspec.cli.looking.ls", fail_in_lines)
+    monkeypatch.setattr("hda_fsspec.fs.filesystem.HDAFileSystem.ls", fail_in_lines)
     assert main(["ls"]) == 1
     second = capsys.readouterr().err
     with pytest.raises(RuntimeError):

@@ -12,7 +12,7 @@ import hypothesis
 import pytest
 from hypothesis import strategies as st
 
-from hda_fsspec.cli.terminal import say, say_block, say_locations, say_table
+from hda_fsspec.cli.terminal import echo, echo_block, echo_locations, echo_table
 from hda_fsspec.errors import HDAError, note_once, note_others
 from hda_fsspec.paths.locations import Location
 from hda_fsspec.printable import (
@@ -179,9 +179,9 @@ def test_everything_can_be_printed_in_every_encoding(text: str, encoding: str) -
     stream = _Stream(encoding)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("sys.stdout", stream)
-        say(text, text)
-        say_table([("A", "B"), (text, text)], right=[0], whole=[1])
-        say_block(f"{text}\nb")
+        echo(text, text)
+        echo_table([("A", "B"), (text, text)], right=[0], whole=[1])
+        echo_block(f"{text}\nb")
 
     written = stream.text.removeprefix("\ufeff")
     assert all(char.isprintable() or char == "\n" for char in written)
@@ -196,7 +196,7 @@ def test_printed_locations_open(product: str, encoding: str) -> None:
     stream = _Stream(encoding)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("sys.stdout", stream)
-        say_locations(location.path)
+        echo_locations(location.path)
 
     [line, rest] = stream.text.removeprefix("\ufeff").split("\n")
     assert rest == ""

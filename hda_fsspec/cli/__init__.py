@@ -1,27 +1,100 @@
 """The command line: what the filesystem and the cache do, said in words and numbers.
 
-It decides nothing about products. Commands are loaded when they run, so that ``--version`` and
-``--help`` answer at once.
+It decides nothing about products. A command stands in the module of its name, which is loaded when
+the command runs or its help is shown, and which loads what is heavy when it runs.
 """
 
 from __future__ import annotations
 
 import contextlib
-import logging
 import os
-import pkgutil
 import sys
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Sequence
 
-from hda_fsspec.cli.parser import build_parser
-from hda_fsspec.cli.terminal import tell
+import click
+
+from hda_fsspec import __version__
+from hda_fsspec.cli.commands import EXIT_CODES, LazyGroup, Options, settings_options
+from hda_fsspec.cli.terminal import echo_error, echo_error_block
 from hda_fsspec.errors import HDAError
 
 __all__ = ["main"]
 
+_PROGRAM = "hda-fsspec"
+_FAILED = 1
 _INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 _PIPE_CLOSED = 141  # 128 + SIGPIPE
+
+
+class _Program(LazyGroup):
+    """All commands; how one ends is an exit code, and never a traceback that nobody asked for."""
+
+    def invoke(self, ctx: click.Context) -> int:
+        """Run the command that was asked for, and return its exit code."""
+        options = ctx.ensure_object(Options)
+        try:
+            code: int | None = super().invoke(ctx)
+            if sys.stdout is not None:
+                sys.stdout.flush()
+        except (click.ClickException, click.exceptions.Exit):
+            raise
+        except KeyboardInterrupt:
+            echo_error("", f"{_PROGRAM}: interrupted")
+            return _INTERRUPTED
+        except BrokenPipeError:
+            _close_stdout()
+            return _PIPE_CLOSED
+        except Exception as err:
+            if options.is_debug:
+                raise
+            _leave_stdout()
+            first, *more = _explain(err)
+            echo_error(f"{_PROGRAM}: error: {first}", *more)
+            return _FAILED
+        return code or 0
+
+
+@click.group(
+    cls=_Program,
+    commands_of={
+        "datasets": "datasets:datasets",
+        "path": "path:path",
+        "ls": "listing:ls",
+        "info": "listing:info",
+        "plan": "plan:plan",
+        "get": "get:get",
+        "open": "open:open_",
+        "terms": "terms:terms",
+        "cache": "cache:cache",
+        "login": "login:login",
+        "doctor": "doctor:doctor",
+        "emulator": "emulator:emulator",
+        "demo": "demo:demo",
+    },
+    paragraphs=[
+        "Examples:",
+        "  hda-fsspec datasets sea surface temperature",
+        "  hda-fsspec ls hda://DATASET/startdate=2024-05-01/enddate=2024-05-02",
+        "  hda-fsspec get hda://DATASET/startdate=2024-05-01/enddate=2024-05-02 data/",
+        "",
+        "Exit codes:",
+        *(f"  {code:<5}{meaning}" for code, meaning in EXIT_CODES.items()),
+        "",
+        "Completion of commands and options, for the rc file of your shell:",
+        f'  bash   eval "$(_HDA_FSSPEC_COMPLETE=bash_source {_PROGRAM})"',
+        f'  zsh    eval "$(_HDA_FSSPEC_COMPLETE=zsh_source {_PROGRAM})"',
+        f"  fish   _HDA_FSSPEC_COMPLETE=fish_source {_PROGRAM} | source",
+    ],
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+@settings_options
+@click.version_option(__version__, message=f"{_PROGRAM} %(version)s")
+def _program() -> None:
+    """Copernicus data of WEkEO as files, in which a query is a path.
+
+    User and password come from HDA_USER and HDA_PASSWORD, or from ~/.hdarc, which
+    "hda-fsspec login" writes.
+    """
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -31,48 +104,31 @@ def main(arguments: Sequence[str] | None = None) -> int:
     ----------
     arguments : sequence of str, optional
         The words after the program's name; None for those of this process.
+
+    Raises
+    ------
+    SystemExit
+        The words make no command; its code is 2.
     """
-    args = build_parser().parse_args(arguments)
-    is_debug = getattr(args, "debug", False)
+    words = None if arguments is None else list(arguments)
     try:
-        command: Any = pkgutil.resolve_name(args.command)
-        with _log_on_stderr(is_debug):
-            code: int | None = command(args)
-            if sys.stdout is not None:
-                sys.stdout.flush()
-    except KeyboardInterrupt:
-        tell("", "hda-fsspec: interrupted")
-        return _INTERRUPTED
-    except BrokenPipeError:
-        _close_stdout()
-        return _PIPE_CLOSED
-    except Exception as err:
-        if is_debug:
-            raise
-        _leave_stdout()
-        first, *more = _explain(err)
-        tell(f"hda-fsspec: error: {first}", *more)
-        return 1
+        code: int | None = _program.main(words, prog_name=_PROGRAM, standalone_mode=False)
+    except click.ClickException as err:
+        _tell_misuse(err)
+        raise SystemExit(err.exit_code) from None
     return code or 0
 
 
-@contextlib.contextmanager
-def _log_on_stderr(is_debug: bool) -> Iterator[None]:
-    """Show the log; without debug only what Python shows by itself, which are warnings."""
-    if not is_debug:
-        yield
+def _tell_misuse(err: click.ClickException) -> None:
+    """Say what is wrong with the words that were given; they may hold anything."""
+    ctx = getattr(err, "ctx", None)
+    if isinstance(err, click.exceptions.NoArgsIsHelpError):
+        echo_error_block(err.format_message())
         return
-    logger = logging.getLogger("hda_fsspec")
-    handler = logging.StreamHandler()
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
-    before = logger.level
-    logger.addHandler(handler)
-    logger.setLevel(logging.DEBUG)
-    try:
-        yield
-    finally:
-        logger.removeHandler(handler)
-        logger.setLevel(before)
+    if ctx is not None:
+        echo_error_block(ctx.get_usage())
+        echo_error(f"'{ctx.command_path} --help' shows what there is.")
+    echo_error(f"{_PROGRAM}: error: {err.format_message()}")
 
 
 def _explain(err: Exception) -> list[str]:

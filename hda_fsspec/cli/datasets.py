@@ -1,117 +1,82 @@
-"""``open`` and ``plan``: what a path is as a data set, and what a selection of it would cost."""
+"""``datasets``: which data sets there are, by words."""
 
 from __future__ import annotations
 
-import argparse
-import contextlib
+import fnmatch
 import re
+import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from hda_fsspec.cli.terminal import given_settings, human_bytes, plural, resolve_settings, say_block
-from hda_fsspec.errors import QueryError
-from hda_fsspec.paths.locations import Location
-from hda_fsspec.printable import printable
+import click
+
+from hda_fsspec.cli.commands import Options, command, json_option
+from hda_fsspec.cli.terminal import echo_json, echo_table, is_terminal, note, plural
+from hda_fsspec.errors import not_there
 
 if TYPE_CHECKING:
-    import xarray as xr
+    from hda_fsspec.records import Dataset
 
-    from hda_fsspec.records import Product
-    from hda_fsspec.usecase.products import OrderNeededError
-
-# A clock has colons of its own.
-_VALUE = r"[^:]*?T\d\d(?::\d\d){0,2}(?:\.\d+)?Z?|[^:]*"
-_SELECTION = re.compile(rf"(?P<dim>[^=]+)=(?P<first>{_VALUE})(?P<is_range>:(?P<last>{_VALUE}))?")
-
-
-def open_(args: argparse.Namespace) -> None:
-    """Open a product, or a query as one lazy data set, and print what it is."""
-    say_block(repr(_open(args)))
+_MAGIC = re.compile(r"[*?\[]")
+# How well a word fits: as a word of the title, as the beginning of one, anywhere. The title is for
+# people, so that it counts more than the id.
+_WHOLE, _BEGIN, _WITHIN = 4.0, 2.0, 1.0
+_ID_COUNTS = 0.75
 
 
-def plan(args: argparse.Namespace) -> None:
-    """Print what making a query local, or computing a selection of it, would cost."""
-    from hda_fsspec.fs.listing import products_of
-    from hda_fsspec.planning.plans import plan_of
-    from hda_fsspec.usecase.products import OrderNeededError, shared_products, without_orders
+@command(
+    "hda-fsspec datasets sea surface temperature",
+    "hda-fsspec datasets 'chloro*' mediterranean",
+    "hda-fsspec datasets --json sentinel-3",
+)
+@click.argument("words", metavar="[WORDS]...", nargs=-1)
+@json_option
+def datasets(options: Options, words: Sequence[str], is_json: bool) -> None:
+    """Find data sets by words of their titles and ids.
 
-    selections = [_parsed(text) for text in args.sel]
-    products = shared_products(resolve_settings(args))
-    found = products_of(products, args.path)
-    if not selections:
-        say_block(repr(plan_of(products, found)))
+    All words must be there, in any order and case; * and ? stand for letters. What fits best comes
+    first. The list of all is kept for as long as listings are, so that it is seldom asked for.
+    """
+    every = options.products.datasets()
+    found = rank(every, words)
+    if is_json:
+        echo_json([{"dataset_id": one.dataset_id, "title": one.title} for one in found])
         return
-    try:
-        with contextlib.nullcontext() if args.order_template else without_orders():
-            ds = _open(args)
-    except OrderNeededError as err:
-        raise _needs_template(args.path, found, err) from err
-    for selection in selections:
-        ds = _select(ds, selection)
-    say_block(repr(ds.hda.plan()))
+    if not found:
+        told = " ".join(words)
+        msg = (
+            f"No title or id of the {plural(len(every), 'data set')} holds all of {told!r}. Leave "
+            "a word out, or write its beginning and *; hda-fsspec datasets lists all."
+        )
+        raise not_there(msg)
+    echo_table([("DATA SET", "TITLE"), *((one.dataset_id, one.title) for one in found)])
+    if is_terminal(sys.stdout):
+        note(f"{plural(len(found), 'data set')} of {len(every)}")
 
 
-def _needs_template(path: str, found: Sequence[Product], err: OrderNeededError) -> QueryError:
-    product, wanted = err.product, printable(err.product.product_id)
-    size = "" if product.size is None else f" (about {human_bytes(product.size)})"
-    location = Location.parse(path)
-    without = "" if location.product else ", or narrow startdate and enddate in the path"
-    msg = (
-        f"Cannot tell what --sel selects of {location.path}: its {plural(len(found), 'product')} "
-        f"can be selected from by what stands in one of them, and {wanted}{size}, "
-        f"which is needed for that, is not local. Nothing was ordered. Leave --sel out{without}: "
-        "that is planned from the listing. Or add --order-template, which orders it, and seldom "
-        "one or two others where the times of the products cannot be told by one."
-    )
-    return QueryError(msg, key="sel")
+def rank(every: Sequence[Dataset], words: Sequence[str]) -> list[Dataset]:
+    """Return the data sets of which each word is in title or id, what fits best first.
+
+    Without words all of them, in their order.
+    """
+    wanted = [word.casefold() for text in words for word in text.split()]
+    scored = []
+    for dataset in every:
+        title, name = dataset.title.casefold(), dataset.dataset_id.casefold()
+        scores = [max(_score(word, title), _ID_COUNTS * _score(word, name)) for word in wanted]
+        if all(scores):
+            scored.append((sum(scores), dataset))
+    # Sorting keeps the order of what fits alike.
+    return [dataset for _, dataset in sorted(scored, key=lambda pair: -pair[0])]
 
 
-def _open(args: argparse.Namespace) -> xr.Dataset:
-    import xarray as xr
-
-    return xr.open_dataset(
-        args.path,
-        engine="hda",
-        cache=False,
-        storage_options=given_settings(args),
-        group=args.group,
-        member=args.member,
-    )
-
-
-def _parsed(text: str) -> re.Match[str]:
-    match = _SELECTION.fullmatch(text)
-    if match is None:
-        msg = f"Cannot read --sel {text!r}: write DIM=VALUE or DIM=FIRST:LAST."
-        raise QueryError(msg, key="sel")
-    return match
-
-
-def _select(ds: xr.Dataset, match: re.Match[str]) -> xr.Dataset:
-    """Select what ``DIM=VALUE`` or ``DIM=FIRST:LAST`` says."""
-    dim, text = match["dim"], match[0]
-    if dim not in ds.indexes:
-        known = ", ".join(sorted(map(str, ds.indexes))) or "none"
-        msg = f"Cannot select by {dim!r}: the data set has no such index. It has: {known}."
-        raise QueryError(msg, key="sel")
-    index = ds.indexes[dim]
-    is_number = index.dtype.kind in "iuf"
-    try:
-        first, last = (_value(match[name], is_number=is_number) for name in ("first", "last"))
-        if not match["is_range"]:
-            nearest: dict[str, Any] = {"method": "nearest"} if is_number else {}
-            return ds.sel({dim: first}, **nearest)
-        if is_number and index.is_monotonic_decreasing and len(index) > 1:
-            # People say from south to north, whichever way the data lie.
-            first, last = last, first
-        return ds.sel({dim: slice(first, last)})
-    except (KeyError, ValueError, TypeError) as err:
-        ends = f"{index[0]} to {index[-1]}" if len(index) else "nothing to nothing"
-        msg = f"Cannot take {text!r} of {dim!r}, which goes from {ends}: {err}."
-        raise QueryError(msg, key="sel") from err
-
-
-def _value(text: str | None, *, is_number: bool) -> Any:
-    if not text:
-        return None
-    return float(text) if is_number else text.removesuffix("Z")
+def _score(word: str, text: str) -> float:
+    """Return how well a word, or a pattern of one, fits a text; 0 if it does not."""
+    parts = re.findall(r"[^\W_]+", text)
+    if _MAGIC.search(word):
+        return _BEGIN if any(fnmatch.fnmatchcase(part, word) for part in [*parts, text]) else 0.0
+    if word in parts:
+        return _WHOLE
+    if word not in text:
+        return 0.0
+    return _BEGIN if any(part.startswith(word) for part in parts) else _WITHIN

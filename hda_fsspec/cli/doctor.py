@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
 import importlib.metadata
 import platform
@@ -10,10 +9,11 @@ import shutil
 import stat
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from hda_fsspec import __version__
-from hda_fsspec.cli.terminal import given_settings, human_bytes, plural, say
-from hda_fsspec.disk.cache import Cache
+from hda_fsspec.cli.commands import Options, command, json_option
+from hda_fsspec.cli.terminal import echo, echo_json, human_bytes, plural
 from hda_fsspec.errors import (
     AuthenticationError,
     BrokerError,
@@ -21,8 +21,9 @@ from hda_fsspec.errors import (
     HDAError,
     OfflineError,
 )
-from hda_fsspec.rcfile import chmod_line, exposure
-from hda_fsspec.settings import Settings, rc_path
+
+if TYPE_CHECKING:
+    from hda_fsspec.settings import Settings
 
 _LIBRARIES = ("fsspec", "xarray", "netCDF4", "dask")
 # Who calls the doctor wants an answer, not patience.
@@ -38,27 +39,41 @@ class Finding:
     next_step: str = ""
 
 
-def doctor(args: argparse.Namespace) -> int:
-    """Check everything, and return 1 if something is wrong."""
+@command("hda-fsspec doctor", "hda-fsspec doctor --json --offline")
+@json_option
+def doctor(options: Options, is_json: bool) -> int:
+    """Check settings, cache, login and installation.
+
+    One line for each, and the next step where something is wrong; the exit code is then 1. Nothing
+    is ordered.
+    """
     failed = 0
-    for finding in _findings(args):
+    findings = []
+    for finding in _findings(options):
         failed += finding.state == "FAIL"
-        say(f"{finding.state:<4}  {finding.what}")
+        findings.append(dataclasses.asdict(finding))
+        if is_json:
+            continue
+        echo(f"{finding.state:<4}  {finding.what}")
         if finding.next_step:
-            say(f"      -> {finding.next_step}")
-    say("", f"{plural(failed, 'check')} failed." if failed else "All is well.")
+            echo(f"      -> {finding.next_step}")
+    if is_json:
+        echo_json(findings)
+    else:
+        echo("", f"{plural(failed, 'check')} failed." if failed else "All is well.")
     return 1 if failed else 0
 
 
-def _findings(args: argparse.Namespace) -> Iterator[Finding]:
+def _findings(options: Options) -> Iterator[Finding]:
+    from hda_fsspec.settings import Settings, rc_path
+
     yield from _check_installation()
-    given = given_settings(args)
     try:
-        settings = Settings.resolve(**given)
+        settings = options.settings
     except ConfigurationError as err:
         yield Finding("FAIL", f"settings: {err}")
         return
-    yield from _show_settings(settings, Settings.sources(**given))
+    yield from _show_settings(settings, Settings.sources(**options.given))
     yield _check_rc_file(rc_path())
     yield from _check_cache(settings)
     yield from _check_service(settings)
@@ -93,6 +108,8 @@ def _show_settings(settings: Settings, sources: dict[str, str]) -> Iterator[Find
 
 
 def _check_rc_file(path: Path) -> Finding:
+    from hda_fsspec.rcfile import chmod_line, exposure
+
     try:
         facts = path.stat()
         message = exposure(path)
@@ -111,6 +128,7 @@ def _check_rc_file(path: Path) -> Finding:
 
 
 def _check_cache(settings: Settings) -> Iterator[Finding]:
+    from hda_fsspec.disk.cache import Cache
     from hda_fsspec.disk.locks import FileLocks
 
     cache = Cache(settings.cache_dir, max_bytes=settings.cache_max_bytes)

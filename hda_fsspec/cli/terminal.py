@@ -1,70 +1,55 @@
-"""What all commands share: settings from options, lines and tables, numbers for people.
+"""What commands print: lines, tables and JSON, numbers for people, and questions.
 
-All that commands print goes through here, so that nothing raw reaches the terminal, and that no
-encoding of it ends a listing. JSON and paths come out so that they can be read back.
+All of it goes through here, so that nothing raw reaches the terminal, and that no encoding of it
+ends a listing. JSON and paths come out so that they can be read back. What is no terminal gets
+plain columns; a terminal gets tables that fit its width.
 """
 
 from __future__ import annotations
 
-import argparse
 import errno
+import io
 import json
+import math
+import shutil
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import Any, TextIO
 
 from hda_fsspec.paths.percent import escape
 from hda_fsspec.printable import escaped, printable
 
-if TYPE_CHECKING:
-    from hda_fsspec.fs.filesystem import HDAFileSystem
-    from hda_fsspec.settings import Settings
-
-_OPTIONS = ("endpoint_url", "user", "cache_dir", "offline")
+#: A column of free text that would be narrower is no use.
+_NARROWEST = 24
+_GAP = 2
 
 
-def given_settings(args: argparse.Namespace) -> dict[str, Any]:
-    """Return the settings that were given as options."""
-    return {name: getattr(args, name) for name in _OPTIONS if hasattr(args, name)}
-
-
-def resolve_settings(args: argparse.Namespace) -> Settings:
-    """Return all settings."""
-    from hda_fsspec.settings import Settings
-
-    return Settings.resolve(**given_settings(args))
-
-
-def open_filesystem(args: argparse.Namespace) -> HDAFileSystem:
-    """Return the filesystem with the settings of the options."""
-    from hda_fsspec.fs.filesystem import HDAFileSystem
-
-    return HDAFileSystem(**given_settings(args))
-
-
-def say(*lines: str) -> None:
+def echo(*lines: str) -> None:
     """Write lines to standard output, each as one line, and long ones without their middle."""
     _write(sys.stdout, map(printable, lines))
 
 
-def say_block(text: str) -> None:
+def echo_block(text: str) -> None:
     """Write a text of several lines to standard output."""
     _write(sys.stdout, map(escaped, text.split("\n")))
 
 
-def say_paths(*paths: str) -> None:
+def echo_paths(*paths: str) -> None:
     """Write local paths to standard output, whole."""
     _write(sys.stdout, map(escaped, paths))
 
 
-def say_json(value: Any) -> None:
-    """Write a value as JSON, which loses nothing of it and is plain ASCII."""
-    text = json.dumps(value, indent=2).replace("\x7f", "\\u007f")
+def echo_json(value: Any) -> None:
+    """Write a value as JSON, which loses nothing of its text and is plain ASCII.
+
+    Numbers that are none are null, and what JSON does not know is text.
+    """
+    text = json.dumps(_as_json(value), indent=2).replace("\x7f", "\\u007f")
     _write(sys.stdout, [text])
 
 
-def say_locations(*paths: str) -> None:
+def echo_locations(*paths: str) -> None:
     """Write ``hda://`` paths to standard output so that they open, whatever its encoding."""
     _write(sys.stdout, map(location_word, paths))
 
@@ -74,15 +59,20 @@ def location_word(path: str) -> str:
     return _fitting(path, sys.stdout, escape)
 
 
-def remark(line: str) -> None:
+def note(line: str) -> None:
     """Write a line that is no result, and does not belong into a pipe."""
-    tell(f"hda-fsspec: {line}")
+    echo_error(f"hda-fsspec: {line}")
 
 
-def tell(*lines: str) -> None:
+def echo_error(*lines: str) -> None:
     """Write lines to standard error, each as one line."""
     if sys.stderr is not None:  # where it is closed there is nobody to tell
         _write(sys.stderr, map(printable, lines))
+
+
+def echo_error_block(text: str) -> None:
+    """Write a text of several lines to standard error."""
+    echo_error(*text.split("\n"))
 
 
 def ask(question: str) -> str:
@@ -91,6 +81,16 @@ def ask(question: str) -> str:
         sys.stderr.write(_fitting(printable(question), sys.stderr, _backslashed))
         sys.stderr.flush()
     return "" if sys.stdin is None else sys.stdin.readline().strip()
+
+
+def is_terminal(stream: TextIO | None) -> bool:
+    """Whether somebody looks at a stream."""
+    return stream is not None and stream.isatty()
+
+
+def width_of_terminal() -> int:
+    """Return how many columns the terminal has."""
+    return max(1, shutil.get_terminal_size().columns)
 
 
 def _write(stream: TextIO | None, lines: Iterable[str]) -> None:
@@ -119,27 +119,104 @@ def _backslashed(char: str) -> str:
     return char.encode("ascii", "backslashreplace").decode("ascii")
 
 
-def say_table(
-    rows: Sequence[Sequence[str]], *, right: Sequence[int] = (), whole: Sequence[int] = ()
-) -> None:
-    """Write rows in columns.
+def _as_json(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(key): _as_json(one) for key, one in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_as_json(one) for one in value]
+    if hasattr(value, "tolist"):  # of numpy
+        return _as_json(value.tolist())
+    if isinstance(value, float) and not math.isfinite(value):
+        return None  # JSON has no such number
+    return value if value is None or isinstance(value, (str, int, float)) else str(value)
 
-    The columns whose numbers are in ``right`` end on one line; in those of ``whole`` long cells
-    keep their middle.
+
+def echo_table(
+    rows: Sequence[Sequence[str]],
+    *,
+    right: Sequence[int] = (),
+    whole: Sequence[int] = (),
+    wide: Sequence[int] = (),
+) -> None:
+    """Write rows, of which the first one is the head, in columns.
+
+    On a terminal they fit its width: columns of free text are folded, and where there is no room
+    for columns a row takes several lines.
+
+    Parameters
+    ----------
+    rows : sequence of sequences of str
+        All of one length.
+    right : sequence of int
+        The columns that end on one line.
+    whole : sequence of int
+        The columns in which long cells keep their middle.
+    wide : sequence of int
+        The columns of free text, which may be folded; without any it is the last one.
     """
 
     def shown(number: int, cell: str) -> str:
         text = escaped(cell) if number in whole else printable(cell)
         return _fitting(text, sys.stdout, _backslashed)
 
-    rows = [[shown(*numbered) for numbered in enumerate(row)] for row in rows]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for row in rows:
-        cells = [
+    table = [[shown(*numbered) for numbered in enumerate(row)] for row in rows]
+    if is_terminal(sys.stdout):
+        _write(sys.stdout, _folded(table, right, wide or [len(table[0]) - 1], width_of_terminal()))
+        return
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    lines = (
+        "  ".join(
             cell.rjust(width) if number in right else cell.ljust(width)
             for number, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ]
-        say("  ".join(cells).rstrip())
+        )
+        for row in table
+    )
+    _write(sys.stdout, (line.rstrip() for line in lines))
+
+
+def _folded(
+    rows: list[list[str]], right: Sequence[int], wide: Sequence[int], width: int
+) -> Iterable[str]:
+    """Return the lines of a table on a terminal, with what makes it bold where that is possible."""
+    from rich import cells
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    file = io.StringIO()
+    console = Console(
+        file=file,
+        force_terminal=True,
+        width=width,
+        markup=False,
+        emoji=False,
+        highlight=False,
+        legacy_windows=False,
+    )
+    columns = range(len(rows[0]))
+    narrow = [max(cells.cell_len(row[n]) for row in rows) for n in columns if n not in wide]
+    if width - sum(narrow) - _GAP * (len(columns) - 1) < _NARROWEST * len(wide):
+        for row in rows[1:]:
+            first = " ".join(row[number] for number in wide)
+            rest = "  ".join(
+                row[number] for number in columns if number not in wide and row[number]
+            )
+            console.print(Text(first, overflow="fold"), style="bold")
+            if rest:
+                console.print(Text(f"  {rest}", overflow="fold"))
+        return file.getvalue().splitlines()
+    table = Table(box=None, pad_edge=False, padding=(0, _GAP, 0, 0), collapse_padding=True)
+    for number, name in enumerate(rows[0]):
+        table.add_column(
+            Text(name, style="bold"),
+            justify="right" if number in right else "left",
+            no_wrap=number not in wide,
+            overflow="fold",
+        )
+    for row in rows[1:]:
+        table.add_row(*(Text(cell, overflow="fold") for cell in row))
+    console.print(table)
+    return [line.rstrip() for line in file.getvalue().splitlines()]
 
 
 def human_bytes(count: float) -> str:

@@ -1,4 +1,4 @@
-"""The demo: the main job on real products, against a local service that counts what it costs.
+"""``demo``: the main job on real products, against a local service that counts what it costs.
 
 Each step is a function that prints what it does; what it cost in orders, requests and bytes is
 taken from the service's own log. Nothing leaves the machine, and no setting of the user counts.
@@ -10,20 +10,27 @@ import contextlib
 import dataclasses
 import hashlib
 import importlib
+import io
 import os
 import shlex
 import socket
+import sys
 import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
+
+import click
 
 from hda_fsspec import __version__
-from hda_fsspec.emulator import Catalogue, Emulator
+from hda_fsspec.cli.commands import Options, command, json_option
+from hda_fsspec.cli.terminal import echo_json, plural
 from hda_fsspec.errors import ConfigurationError
-from hda_fsspec.fs.filesystem import HDAFileSystem
-from hda_fsspec.settings import SETTING_NAMES, Settings
+
+if TYPE_CHECKING:
+    from hda_fsspec.emulator import Emulator
+    from hda_fsspec.fs.filesystem import HDAFileSystem
 
 DATASET = "EO:DEMO:DAT:OSTIA-MONTHLY"
 QUERY = f"hda://{DATASET}/startdate=2006-04-01/enddate=2010-09-30"
@@ -36,7 +43,39 @@ _NINO34_WEST, _NINO34_EAST = 190.0, 240.0
 _YEAR = "2007"
 
 
-def run(out: TextIO, *, keep: Path | None = None) -> None:
+def _folder(
+    ctx: click.Context,  # noqa: ARG001  (click's signature)
+    param: click.Parameter,  # noqa: ARG001
+    value: str | None,
+) -> Path | None:
+    """Return the local folder that a path with ``~`` or ``file://`` names."""
+    from hda_fsspec.localpaths import local_path
+
+    try:
+        return None if value is None else Path(local_path(value))
+    except ValueError as err:
+        raise click.BadParameter(str(err)) from err
+
+
+@command("hda-fsspec demo", "hda-fsspec demo --keep demo/")
+@click.option("--keep", metavar="DIR", callback=_folder, help="keep products and cache here")
+@json_option
+def demo(
+    options: Options,  # noqa: ARG001  (no setting counts)
+    keep: Path | None,
+    is_json: bool,
+) -> None:
+    """Show the main job on real products, locally.
+
+    A year is opened, planned, fetched, computed and copied, and each step says what it cost. No
+    account is needed, and nothing leaves this machine.
+    """
+    steps = run(io.StringIO() if is_json else sys.stdout, keep=keep)
+    if is_json:
+        echo_json(steps)
+
+
+def run(out: TextIO, *, keep: Path | None = None) -> list[dict[str, Any]]:
     """Run the demo.
 
     Parameters
@@ -47,11 +86,19 @@ def run(out: TextIO, *, keep: Path | None = None) -> None:
         A folder for products, cache, copies and the plot that stays; without it all are removed
         but the plot, which goes into the working directory.
 
+    Returns
+    -------
+    list of dict
+        What each step was, and what it cost.
+
     Raises
     ------
     ConfigurationError
         The data of the extra ``demo`` are not installed.
     """
+    from hda_fsspec.emulator import Catalogue, Emulator
+    from hda_fsspec.fs.filesystem import HDAFileSystem
+
     source = _source_file()
     with contextlib.ExitStack() as stack:
         if keep is None:
@@ -72,14 +119,14 @@ def run(out: TextIO, *, keep: Path | None = None) -> None:
         options = _options(emulator, work / "cache")
         stage = Stage(out, emulator, HDAFileSystem(**options), options, work, plot)
         _greet(stage, count)
-        for number, step in enumerate(STEPS, start=1):
-            stage.perform(number, step)
+        done = [stage.perform(number, step) for number, step in enumerate(STEPS, start=1)]
         stage.tell("", "In all: " + stage.cost_since(Counters(0, 0, 0)))
         if keep is not None:
             stage.tell(
                 f"Kept in {work}. To serve the products again:",
                 f"  hda-fsspec emulator --profile month {shlex.quote(str(products))}",
             )
+        return done
 
 
 def _port_of(folder: Path) -> int:
@@ -157,6 +204,8 @@ def _copy_one_time(data: Any, month: Any, index: int) -> None:
 
 def _options(emulator: Emulator, cache_dir: Path) -> dict[str, Any]:
     """Return every setting, so that the user's do not count."""
+    from hda_fsspec.settings import SETTING_NAMES, Settings
+
     settings = Settings(**emulator.storage_options, cache_dir=cache_dir)
     return {name: getattr(settings, name) for name in SETTING_NAMES}
 
@@ -168,6 +217,14 @@ class Counters:
     orders: int
     requests: int
     sent_bytes: int
+
+    def since(self, before: Counters) -> Counters:
+        """Return what it has counted since then."""
+        return Counters(
+            self.orders - before.orders,
+            self.requests - before.requests,
+            self.sent_bytes - before.sent_bytes,
+        )
 
 
 @dataclasses.dataclass
@@ -188,22 +245,22 @@ class Stage:
         self.out.writelines(f"{line}\n" for line in lines)
         self.out.flush()
 
-    def perform(self, number: int, step: Callable[[Stage], None]) -> None:
-        """Run a step, and print its title and what it cost."""
+    def perform(self, number: int, step: Callable[[Stage], None]) -> dict[str, Any]:
+        """Run a step, print its title and what it cost, and return both."""
         before, began = self._count(), time.monotonic()
         self.tell("", f"{number}. {step.__doc__}")
         step(self)
         seconds = time.monotonic() - began
         self.tell(f"   -> {self.cost_since(before)}, {seconds:.2f} s")
+        cost = dataclasses.asdict(self._count().since(before))
+        return {"step": number, "title": step.__doc__, **cost, "seconds": seconds}
 
     def cost_since(self, before: Counters) -> str:
         """Return what was spent since then, in words."""
-        now = self._count()
-        orders, requests = now.orders - before.orders, now.requests - before.requests
+        cost = self._count().since(before)
         return (
-            f"{orders} order{'' if orders == 1 else 's'}, "
-            f"{requests} request{'' if requests == 1 else 's'}, "
-            f"{now.sent_bytes - before.sent_bytes:,} bytes downloaded"
+            f"{plural(cost.orders, 'order')}, {plural(cost.requests, 'request')}, "
+            f"{cost.sent_bytes:,} bytes downloaded"
         )
 
     def _count(self) -> Counters:

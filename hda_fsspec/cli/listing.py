@@ -1,0 +1,158 @@
+"""``ls`` and ``info``: what the catalogue says of a path, and what is local.
+
+Nothing here orders.
+"""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import click
+
+from hda_fsspec.cli.commands import Options, command, json_option
+from hda_fsspec.cli.terminal import (
+    echo,
+    echo_json,
+    echo_locations,
+    echo_table,
+    human_bytes,
+    is_terminal,
+    note,
+    plural,
+)
+from hda_fsspec.errors import not_there
+from hda_fsspec.paths.locations import PROTOCOL, Location
+from hda_fsspec.records import Product
+
+_MINUTES = len("2024-05-01T00:00")
+#: What ``ls --json`` tells of a product, beside whether it is in the cache.
+_FACTS = ("name", "product_id", "size", "catalogue_size", "startdate", "enddate")
+
+
+@command(
+    "hda-fsspec ls hda://DATASET/startdate=2024-05-01/enddate=2024-05-31",
+    "hda-fsspec ls -l 'hda://DATASET/startdate=2024-05-01/*_NT_*'",
+    "hda-fsspec ls --json hda://DATASET/startdate=2024-05-01 | jq '.[].size'",
+)
+@click.argument("path", metavar="[PATH]", default="hda://")
+@click.option(
+    "-l", "is_long", is_flag=True, help="a table with size, start, and whether it is cached"
+)
+@click.option("-1", "--paths", "is_bare", is_flag=True, help="paths alone, one a line")
+@json_option
+def ls(options: Options, path: str, is_long: bool, is_bare: bool, is_json: bool) -> None:
+    """List the data sets, or the products of a query or pattern.
+
+    A terminal gets a table, all else gets paths, one a line. A size with a tilde is the
+    catalogue's, which may be wrong. Nothing is ordered.
+    """
+    location = Location.parse(path)
+    found: list[dict[str, Any]] = options.filesystem.ls(location)
+    if not found and location.pattern is not None:
+        wider = shlex.quote(location.directory.path)
+        msg = f"Nothing matches {location.path}. hda-fsspec ls {wider} lists what there is."
+        raise not_there(msg)
+    is_long = is_long or (is_terminal(sys.stdout) and not is_bare)
+    is_products = bool(found) and found[0]["type"] == "file"
+    if is_json:
+        echo_json(_with_cached(options, found) if is_products else found)
+    elif not found:
+        note(f"no products in {location.path}")
+    elif not is_long:
+        echo_locations(*(f"{PROTOCOL}://{info['name']}" for info in found))
+    elif is_products:
+        _echo_products(found, _cached(options))
+    else:
+        head = [("DATA SET", "TITLE")] if is_terminal(sys.stdout) else []
+        echo_table([*head, *((info["dataset_id"], info.get("title", "")) for info in found)])
+
+
+@command(
+    "hda-fsspec info hda://DATASET/startdate=2024-05-01/PRODUCT",
+    "hda-fsspec info --json hda://DATASET/startdate=2024-05-01/PRODUCT",
+)
+@click.argument("path", metavar="PATH")
+@json_option
+def info(options: Options, path: str, is_json: bool) -> None:
+    """Show what is known of a path.
+
+    Nothing is ordered.
+    """
+    facts: dict[str, Any] = options.filesystem.info(Location.parse(path))
+    if facts["type"] == "file":
+        facts = {**facts, "cached": _cached(options)(facts)}
+    if is_json:
+        echo_json(facts)
+        return
+    for key, value in facts.items():
+        if key == "name":
+            echo_locations(f"path: {PROTOCOL}://{value}")
+        elif key == "properties":
+            echo(*(f"{name}: {one}" for name, one in value.items()))
+        elif key == "cached":
+            echo(f"cached: {_yes_or_no(is_so=value)}")
+        else:
+            echo(f"{key}: {'unknown' if value is None else value}")
+
+
+def _cached(options: Options) -> Callable[[dict[str, Any]], bool]:
+    """Return what says whether a listed product is local, in its version: it asks nobody."""
+    products = options.products
+    broker = products.settings.endpoint_url
+
+    def is_cached(info: dict[str, Any]) -> bool:
+        listed = Product(
+            info["dataset_id"],
+            info["product_id"],
+            size=info["catalogue_size"],
+            startdate=info["startdate"],
+            enddate=info["enddate"],
+            updated=info["updated"],
+            broker=broker,
+        )
+        return products.cache.lookup(listed, touch=False) is not None
+
+    return is_cached
+
+
+def _with_cached(options: Options, found: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    is_cached = _cached(options)
+    return [{**{key: info[key] for key in _FACTS}, "cached": is_cached(info)} for info in found]
+
+
+def _echo_products(
+    found: Sequence[dict[str, Any]], is_cached: Callable[[dict[str, Any]], bool]
+) -> None:
+    cached = [is_cached(info) for info in found]
+    rows = [
+        (_size(info), _start(info), _yes_or_no(is_so=is_here), info["product_id"])
+        for info, is_here in zip(found, cached, strict=True)
+    ]
+    echo_table([("SIZE", "START", "CACHED", "PRODUCT"), *rows], right=[0])
+    if is_terminal(sys.stdout):
+        known = [info["size"] or info["catalogue_size"] for info in found]
+        is_exact = all(info["size"] is not None for info in found)
+        told = f"{'' if is_exact else '~'}{human_bytes(sum(filter(None, known)))}"
+        unknown = known.count(None)
+        told += f" and {unknown} of unknown size" if unknown else ""
+        echo(f"{plural(len(found), 'product')}, {told}, {sum(cached)} cached")
+
+
+def _start(info: dict[str, Any]) -> str:
+    start: str = info["startdate"] or "-"
+    return start[:_MINUTES].replace("T", " ") if is_terminal(sys.stdout) else start
+
+
+def _size(info: dict[str, Any]) -> str:
+    """Return the size of a product; the catalogue's word, which may be wrong, gets a tilde."""
+    if info["size"] is not None:
+        return human_bytes(info["size"])
+    told = info["catalogue_size"]
+    return "-" if told is None else f"~{human_bytes(told)}"
+
+
+def _yes_or_no(*, is_so: bool) -> str:
+    return "yes" if is_so else "no"
