@@ -18,7 +18,7 @@ from typing import Any
 
 import xarray as xr
 
-from hda_fsspec.demo import write_months
+from hda_fsspec.cli.demo import write_months
 from hda_fsspec.emulator import (
     PROFILES,
     Catalogue,

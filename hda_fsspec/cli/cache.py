@@ -98,7 +98,7 @@ def ls(options: Options, is_json: bool) -> None:
         for path, entry in zip(paths, entries, strict=True)
     ]
     head = ("SIZE", "LAST USED", "PATH", *(["HDA_ENDPOINT_URL"] if others else []))
-    echo_table([head, *rows], right=[0], whole=[2], wide=[2, 3] if others else [2])
+    echo_table([head, *rows], right=[0], whole=[2])
 
 
 @command("hda-fsspec cache du", group=cache)

@@ -25,7 +25,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 #: How commands end.
 EXIT_CODES = {
     0: "done",
-    1: "failed, damage or a fault was found, or the answer was no; the message says which",
+    1: "failed, or a check found a fault, or the answer was no",
     2: "misuse: the words make no command",
     130: "interrupted",
     141: "whoever read the output has stopped reading",

@@ -49,7 +49,8 @@ def datasets(options: Options, words: Sequence[str], is_json: bool) -> None:
             "a word out, or write its beginning and *; hda-fsspec datasets lists all."
         )
         raise not_there(msg)
-    echo_table([("DATA SET", "TITLE"), *((one.dataset_id, one.title) for one in found)])
+    rows = [("DATA SET", "TITLE"), *((one.dataset_id, one.title) for one in found)]
+    echo_table(rows, whole=[0])
     if is_terminal(sys.stdout):
         note(f"{plural(len(found), 'data set')} of {len(every)}")
 

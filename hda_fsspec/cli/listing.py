@@ -67,7 +67,8 @@ def ls(options: Options, path: str, is_long: bool, is_bare: bool, is_json: bool)
         _echo_products(found, _cached(options))
     else:
         head = [("DATA SET", "TITLE")] if is_terminal(sys.stdout) else []
-        echo_table([*head, *((info["dataset_id"], info.get("title", "")) for info in found)])
+        rows = [(info["dataset_id"], info.get("title", "")) for info in found]
+        echo_table([*head, *rows], whole=[0])
 
 
 @command(

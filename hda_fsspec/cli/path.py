@@ -11,17 +11,17 @@ from typing import Any
 import click
 
 from hda_fsspec.cli.commands import Options, command, json_option
-from hda_fsspec.cli.terminal import echo_block, echo_json, echo_locations, note
+from hda_fsspec.cli.terminal import echo_block, echo_json, echo_locations
 from hda_fsspec.errors import LocationError
 from hda_fsspec.paths.locations import Location
 from hda_fsspec.printable import python_text
 
-# What a request says beside the data set and the query: how much of the answer to show.
-_PAGING = frozenset({"itemsPerPage", "startIndex", "sortOrder"})
+# What the older form says; the last ones only say how much of the answer to show.
 _OF_V1 = frozenset(
     {
         *("datasetId", "boundingBoxValues", "dateRangeSelectValues", "stringChoiceValues"),
         *("multiStringSelectValues", "stringInputValues"),
+        *("itemsPerPage", "startIndex", "sortOrder"),
     }
 )
 
@@ -38,18 +38,15 @@ def path(options: Options, request: str, is_code: bool, is_json: bool) -> None: 
     """Print the path of a request that WEkEO's web page shows.
 
     Copy what "Show API request" shows into a file, or give - to read it from standard input. What
-    cannot be translated is said. Nobody is asked.
+    cannot be translated is said, and ends with exit code 1. Nobody is asked.
     """
     text = _read(request)
     location = Location.from_request(text)
-    left_out = _left_out(json.loads(text))
+    _refuse_what_is_left(json.loads(text))
     code = _code(location)
     if is_json:
-        more = {"code": code} if is_code else {}
-        echo_json({"path": location.path, "left_out": left_out, **more})
+        echo_json({"path": location.path, **({"code": code} if is_code else {})})
         return
-    for name in left_out:
-        note(f"left out, since a path has no place for it: {name}")
     echo_locations(location.path)
     if is_code:
         echo_block(f"\n{code}")
@@ -79,10 +76,18 @@ def _no_request(what: str, why: str) -> LocationError:
     return LocationError(msg)
 
 
-def _left_out(body: Mapping[str, Any]) -> list[str]:
-    """Return the names of what a request says and a path does not."""
-    known = _OF_V1 if "datasetId" in body else frozenset(body) - _PAGING
-    return sorted(name for name, value in body.items() if name not in known and value)
+def _refuse_what_is_left(body: Mapping[str, Any]) -> None:
+    """Raise LocationError if a request asks for what its path does not: it would find more."""
+    if "datasetId" not in body:
+        return  # All of the newer form is the query.
+    left = sorted(name for name, value in body.items() if value and name not in _OF_V1)
+    if left:
+        msg = (
+            f"Cannot translate {', '.join(left)} of the v1 request of {body['datasetId']}: a path "
+            "has no place for it. Leave it out of the JSON if the products are the same without, "
+            "or choose them anew on WEkEO's page, which shows the v2 form."
+        )
+        raise LocationError(msg)
 
 
 def _code(location: Location) -> str:

@@ -5,6 +5,8 @@ What is shown is told by fsspec's callbacks, in whatever thread they are called.
 
 from __future__ import annotations
 
+import itertools
+import re
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -35,6 +37,9 @@ _BAR_COLUMNS = 20
 _NUMBER_COLUMNS = len("999.9 MB of 999.9 MB")
 _NARROW_COLUMNS = 60  # with fewer there are no bars, but names and numbers
 _SHORTEST_NAME = 12
+_LEFT_OUT = "..."
+#: Where what many names begin with ends in a word, that word counts to what differs.
+_WORD_AT_END = re.compile(r"[^\W_]*\Z")
 
 
 def console_of(stream: TextIO) -> Console:
@@ -71,6 +76,7 @@ class Bars(Callback):  # type: ignore[misc]  # fsspec is untyped
         self._files: list[_FileBar] = []
         self._ended = 0
         self._failed = 0
+        self._same: str | None = None
         self._bytes = 0
         self._live = Live(
             console=console,
@@ -89,9 +95,11 @@ class Bars(Callback):  # type: ignore[misc]  # fsspec is untyped
 
     def branched(self, path_1: Any, path_2: Any, **kwargs: Any) -> _FileBar:  # noqa: ARG002
         """Return what is told of one of the files."""
-        file = _FileBar(self, Location.parse(path_1).product or str(path_1), self._clock())
+        name = printable(Location.parse(path_1).product or path_1)
+        file = _FileBar(self, name, self._clock())
         with self._lock:
             self._files.append(file)
+            self._same = name if self._same is None else _common_start(self._same, name)
         return file
 
     def end(self, file: _FileBar) -> None:
@@ -107,6 +115,7 @@ class Bars(Callback):  # type: ignore[misc]  # fsspec is untyped
         now = self._clock()
         with self._lock:
             files, ended, failed = list(self._files), self._ended, self._failed
+            same = len(_WORD_AT_END.sub("", self._same or ""))
             received = self._bytes + sum(file.value for file in files)
         count = self.size or 0
         ended = max(ended, self.value)  # where files are counted, and not told of one by one
@@ -127,24 +136,22 @@ class Bars(Callback):  # type: ignore[misc]  # fsspec is untyped
         for file in arriving[:_MOST_FILES]:
             size = "" if file.size is None else f" of {human_bytes(file.size)}"
             told = f"{human_bytes(file.value)}{size}"
-            add(_shortened(printable(file.name), longest), file.value, file.size, told)
+            add(_shortened(file.name, same, longest), file.value, file.size, told)
         bad = f", {failed} failed" if failed else ""
         told = f"{human_bytes(received)}, " if received else ""
         told += _duration(now - self._began)
         add(f"{ended} of {plural(count, 'file')}{bad}", ended, count or None, told)
         waiting = [file for file in files if not file.value]
-        return Rows(table, *self._waiting(waiting, count - ended - len(arriving), now, longest))
+        return Rows(table, *self._waiting(waiting, count - ended - len(arriving), now))
 
-    def _waiting(
-        self, files: list[_FileBar], left: int, now: float, longest: int
-    ) -> Iterator[Text]:
+    def _waiting(self, files: list[_FileBar], left: int, now: float) -> Iterator[Text]:
         """Yield what is told of files of which nothing is here."""
         since = min((file.began for file in files), default=self._began)
         if left <= 0 or now - since < _GRACE_SECONDS:
             return
         what = plural(left, "file")
         if files:
-            what = _shortened(printable(files[0].name), longest)
+            what = files[0].name
             what += f" and {left - 1} more" if left > 1 else ""
         told = f"waiting for {what} since {_clock_time(since)} ({_duration(now - since)})"
         quota = self._quota()
@@ -174,12 +181,24 @@ class _FileBar(Callback):  # type: ignore[misc]  # fsspec is untyped
         self._bars.end(self)
 
 
-def _shortened(text: str, longest: int) -> str:
-    """Return a text without its middle if it is too long: what differs is at both ends."""
-    if len(text) <= longest:
-        return text
-    end = (longest - 3) // 2
-    return f"{text[: longest - 3 - end]}...{text[-end:]}"
+def _shortened(name: str, same: int, longest: int) -> str:
+    """Return a name that is not too long: without what all begin with, then without its middle.
+
+    >>> _shortened("S3A_OL_20240501T095858.SEN3", 7, 19)
+    '...20240501T...SEN3'
+    """
+    if len(name) > longest and len(_LEFT_OUT) < same < len(name):
+        name = _LEFT_OUT + name[same:]
+    if len(name) <= longest:
+        return name
+    # What differs from file to file is rather in front.
+    end = (longest - len(_LEFT_OUT)) // 4
+    return f"{name[: longest - len(_LEFT_OUT) - end]}{_LEFT_OUT}{name[-end:]}"
+
+
+def _common_start(one: str, other: str) -> str:
+    pairs = itertools.takewhile(lambda pair: pair[0] == pair[1], zip(one, other, strict=False))
+    return "".join(char for char, _ in pairs)
 
 
 def _clock_time(seconds: float) -> str:

@@ -8,21 +8,25 @@ plain columns; a terminal gets tables that fit its width.
 from __future__ import annotations
 
 import errno
+import functools
 import io
 import json
 import math
 import shutil
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import textwrap
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any, TextIO
+
+import click
 
 from hda_fsspec.paths.percent import escape
 from hda_fsspec.printable import escaped, printable
 
-#: A column of free text that would be narrower is no use.
-_NARROWEST = 24
 _GAP = 2
+#: Free text in a column that is narrower is no use.
+_NARROWEST_COLUMN = 24
 
 
 def echo(*lines: str) -> None:
@@ -88,8 +92,7 @@ def is_terminal(stream: TextIO | None) -> bool:
     return stream is not None and stream.isatty()
 
 
-def width_of_terminal() -> int:
-    """Return how many columns the terminal has."""
+def _terminal_width() -> int:
     return max(1, shutil.get_terminal_size().columns)
 
 
@@ -132,16 +135,12 @@ def _as_json(value: Any) -> Any:
 
 
 def echo_table(
-    rows: Sequence[Sequence[str]],
-    *,
-    right: Sequence[int] = (),
-    whole: Sequence[int] = (),
-    wide: Sequence[int] = (),
+    rows: Sequence[Sequence[str]], *, right: Sequence[int] = (), whole: Sequence[int] = ()
 ) -> None:
     """Write rows, of which the first one is the head, in columns.
 
-    On a terminal they fit its width: columns of free text are folded, and where there is no room
-    for columns a row takes several lines.
+    On a terminal they fit its width: the last column is folded, and where there is no room for
+    columns a row takes several lines.
 
     Parameters
     ----------
@@ -150,9 +149,7 @@ def echo_table(
     right : sequence of int
         The columns that end on one line.
     whole : sequence of int
-        The columns in which long cells keep their middle.
-    wide : sequence of int
-        The columns of free text, which may be folded; without any it is the last one.
+        The columns of what is copied: long cells keep their middle, and are never folded.
     """
 
     def shown(number: int, cell: str) -> str:
@@ -161,7 +158,7 @@ def echo_table(
 
     table = [[shown(*numbered) for numbered in enumerate(row)] for row in rows]
     if is_terminal(sys.stdout):
-        _write(sys.stdout, _folded(table, right, wide or [len(table[0]) - 1], width_of_terminal()))
+        _write(sys.stdout, _laid_out(table, right, whole, _terminal_width()))
         return
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
     lines = (
@@ -174,49 +171,65 @@ def echo_table(
     _write(sys.stdout, (line.rstrip() for line in lines))
 
 
-def _folded(
-    rows: list[list[str]], right: Sequence[int], wide: Sequence[int], width: int
-) -> Iterable[str]:
-    """Return the lines of a table on a terminal, with what makes it bold where that is possible."""
-    from rich import cells
+def _laid_out(
+    rows: list[list[str]], right: Sequence[int], whole: Sequence[int], width: int
+) -> Iterator[str]:
+    """Yield the lines of a table on a terminal of some width."""
+    from rich.cells import cell_len
+
+    head, *rows = rows
+    last = len(head) - 1
+    widths = [max(map(cell_len, column)) for column in zip(head, *rows, strict=True)]
+    before = sum(widths[:-1]) + _GAP * last
+    needed = widths[last] if last in whole else min(widths[last], _NARROWEST_COLUMN)
+    if before + needed > width:
+        yield from _stacked(rows, whole[0] if whole else last, width, is_whole=bool(whole))
+        return
+
+    def line(row: list[str], end: str) -> str:
+        cells = []
+        for number, cell in enumerate(row[:last]):
+            filling = " " * (widths[number] - cell_len(cell))
+            cells.append(filling + cell if number in right else cell + filling)
+        return (" " * _GAP).join([*cells, end]).rstrip()
+
+    bold = _bold()
+    yield bold(line(head, head[last]))
+    for row in rows:
+        first, *more = [row[last]] if last in whole else _folded(row[last], width - before)
+        yield line(row, first)
+        yield from (" " * before + part for part in more)
+
+
+def _stacked(rows: list[list[str]], title: int, width: int, *, is_whole: bool) -> Iterator[str]:
+    """Yield the lines of rows that take several: the title, then what else there is."""
+    bold = _bold()
+    for row in rows:
+        # What is copied is left to the terminal to wrap, which knows that it is one word.
+        yield from map(bold, [row[title]] if is_whole else _folded(row[title], width))
+        rest = "  ".join(cell for number, cell in enumerate(row) if cell and number != title)
+        yield from (" " * _GAP + part for part in _folded(rest, max(1, width - _GAP)))
+
+
+def _folded(text: str, width: int) -> list[str]:
+    """Return a text in lines of some width, broken between words where there are any."""
+    if text.isascii():  # nearly always, and much faster
+        found = textwrap.wrap(text, width, break_on_hyphens=False, drop_whitespace=True)
+        return found or [""]
     from rich.console import Console
-    from rich.table import Table
     from rich.text import Text
 
-    file = io.StringIO()
-    console = Console(
-        file=file,
-        force_terminal=True,
-        width=width,
-        markup=False,
-        emoji=False,
-        highlight=False,
-        legacy_windows=False,
-    )
-    columns = range(len(rows[0]))
-    narrow = [max(cells.cell_len(row[n]) for row in rows) for n in columns if n not in wide]
-    if width - sum(narrow) - _GAP * (len(columns) - 1) < _NARROWEST * len(wide):
-        for row in rows[1:]:
-            first = " ".join(row[number] for number in wide)
-            rest = "  ".join(
-                row[number] for number in columns if number not in wide and row[number]
-            )
-            console.print(Text(first, overflow="fold"), style="bold")
-            if rest:
-                console.print(Text(f"  {rest}", overflow="fold"))
-        return file.getvalue().splitlines()
-    table = Table(box=None, pad_edge=False, padding=(0, _GAP, 0, 0), collapse_padding=True)
-    for number, name in enumerate(rows[0]):
-        table.add_column(
-            Text(name, style="bold"),
-            justify="right" if number in right else "left",
-            no_wrap=number not in wide,
-            overflow="fold",
-        )
-    for row in rows[1:]:
-        table.add_row(*(Text(cell, overflow="fold") for cell in row))
-    console.print(table)
-    return [line.rstrip() for line in file.getvalue().splitlines()]
+    console = Console(file=io.StringIO(), width=width)
+    return [line.plain.rstrip() for line in Text(text).wrap(console, width, overflow="fold")]
+
+
+def _bold() -> Callable[[str], str]:
+    """Return what makes a line bold where the terminal can: not where TERM says that it is dumb."""
+    from rich.console import Console
+
+    if Console(file=io.StringIO(), force_terminal=True).color_system is None:
+        return str
+    return functools.partial(click.style, bold=True)
 
 
 def human_bytes(count: float) -> str:

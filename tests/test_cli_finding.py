@@ -1,0 +1,218 @@
+"""Finding from the command line: data sets by words, and paths of what WEkEO's page shows."""
+
+from __future__ import annotations
+
+import ast
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hda_fsspec.cli import main
+from hda_fsspec.cli.datasets import rank
+from hda_fsspec.emulator import Catalogue, DatasetEntry, Emulator
+from hda_fsspec.records import Dataset
+
+DATASETS = {
+    "EO:MO:DAT:SST_GLO": "Global Ocean Sea Surface Temperature",
+    "EO:MO:DAT:CHL_MED": "Mediterranean Sea, Bio-Geo-Chemical, Chlorophyll-a",
+    "EO:EUM:DAT:SENTINEL-3:OL_2_WFR___": "OLCI Level 2 Ocean Colour Full Resolution",
+    "EO:EUM:DAT:SENTINEL-3:SL_2_WST___": "SLSTR Level 2 Sea Surface Temperature (SST)",
+    "EO:MO:DAT:SEAICE": "Arctic Ocean Sea Ice Concentration",
+    "EO:X:DAT:UNTITLED": "",
+}
+V2 = {
+    "dataset_id": "EO:EUM:DAT:SENTINEL-3:OL_2_WFR___",
+    "bbox": [-6.0, 43, -1, 46],
+    "startdate": "2024-05-01T00:00:00.000Z",
+    "enddate": "2024-05-02",
+    "type": "OL_2_WFR___",
+    "sat": "",
+    "itemsPerPage": 200,
+    "startIndex": 0,
+}
+PATH = (
+    "hda://EO:EUM:DAT:SENTINEL-3:OL_2_WFR___/bbox=-6,43,-1,46/enddate=2024-05-02/"
+    "startdate=2024-05-01T00:00:00.000Z/type=OL_2_WFR___"
+)
+V1 = {
+    "datasetId": "EO:TEST:DAT:X",
+    "boundingBoxValues": [{"name": "bbox", "bbox": [-6.0, 43, -1, 46]}],
+    "dateRangeSelectValues": [{"name": "time", "start": "2024-05-01", "end": "2024-05-02"}],
+    "stringChoiceValues": [{"name": "type", "value": "a b"}],
+    "multiStringSelectValues": [{"name": "var", "value": ["u", "v"]}],
+}
+
+
+def _ids(*words: str) -> list[str]:
+    every = [Dataset(name, title=title) for name, title in DATASETS.items()]
+    return [one.dataset_id.rpartition(":")[2] for one in rank(every, words)]
+
+
+@pytest.mark.parametrize(
+    ("words", "found"),
+    [
+        ([], ["SST_GLO", "CHL_MED", "OL_2_WFR___", "SL_2_WST___", "SEAICE", "UNTITLED"]),
+        (["sea", "ice", "concentration"], ["SEAICE"]),
+        (["SEA ICE"], ["SEAICE"]),
+        (["chlorophyll", "med*"], ["CHL_MED"]),
+        (["chloro*"], ["CHL_MED"]),
+        (["chloro"], ["CHL_MED"]),
+        (["sst"], ["SL_2_WST___", "SST_GLO"]),  # in the title, then in the id alone
+        (["temperature", "global"], ["SST_GLO"]),
+        (["sentinel-3", "colour"], ["OL_2_WFR___"]),
+        (["untit?ed"], ["UNTITLED"]),
+        (["EO:MO:*"], ["SST_GLO", "CHL_MED", "SEAICE"]),
+        (["[x"], []),
+        (["sea", "nowhere"], []),
+    ],
+)
+def test_words_find_data_sets(words: list[str], found: list[str]) -> None:
+    """All words must be there, in title or id; whole words and titles come first."""
+    assert _ids(*words) == found
+
+
+def test_a_whole_word_comes_before_a_part() -> None:
+    """Titles that have the word come before those that have it within another."""
+    every = [
+        Dataset("A", title="seabed"),
+        Dataset("B", title="the sea"),
+        Dataset("C", title="sub-seas"),
+    ]
+
+    assert [one.dataset_id for one in rank(every, ["sea"])] == ["B", "A", "C"]
+
+
+@pytest.fixture
+def emulator(bench: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Serve the data sets, where the environment leads."""
+    entries = [DatasetEntry(name, [], title=title) for name, title in DATASETS.items()]
+    with Emulator(Catalogue(entries)) as emulator:
+        for name, value in emulator.environment.items():
+            monkeypatch.setenv(name, value)
+        monkeypatch.setenv("HDA_CACHE_DIR", str(bench.cache_dir))
+        yield emulator
+
+
+def test_datasets_are_listed_and_kept(emulator: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    """A table of ids and titles; the list is asked for once, and is then there offline, too."""
+    assert main(["datasets", "sea", "surface"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    asked = len(emulator.log)
+    assert main(["--offline", "datasets", "--json", "ice"]) == 0
+    found = json.loads(capsys.readouterr().out)
+
+    assert [line.split(maxsplit=1) for line in lines] == [
+        ["DATA", "SET                           TITLE"],
+        ["EO:EUM:DAT:SENTINEL-3:SL_2_WST___", "SLSTR Level 2 Sea Surface Temperature (SST)"],
+        ["EO:MO:DAT:SST_GLO", "Global Ocean Sea Surface Temperature"],
+    ]
+    assert found == [{"dataset_id": "EO:MO:DAT:SEAICE", "title": DATASETS["EO:MO:DAT:SEAICE"]}]
+    assert len(emulator.log) == asked
+    assert emulator.orders == 0
+
+
+def test_words_that_find_nothing(emulator: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    """It is said how many were looked at and what to do; JSON is an empty list."""
+    assert main(["datasets", "sea", "nowhere"]) == 1
+    out, err = capsys.readouterr()
+    assert main(["datasets", "--json", "nowhere"]) == 0
+
+    assert out == ""
+    assert err.startswith("hda-fsspec: error: No title or id of the 6 data sets holds all of")
+    assert json.loads(capsys.readouterr().out) == []
+
+
+def test_a_path_of_a_request(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The path is canonical; paging and what is empty is no part of it. Nobody is asked."""
+    file = tmp_path / "request.json"
+    file.write_text(json.dumps(V2), encoding="utf-8-sig")
+
+    assert main(["path", str(file)]) == 0
+    assert capsys.readouterr() == (f"{PATH}\n", "")
+    assert main(["path", "--json", str(file)]) == 0
+    assert json.loads(capsys.readouterr().out) == {"path": PATH}
+    assert [path.name for path in tmp_path.iterdir() if path.is_file()] == ["request.json"]
+
+
+def test_a_path_of_standard_input(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What was copied comes through a pipe as well, in the form of before, too."""
+    monkeypatch.setattr("sys.stdin", io.StringIO(f"\n {json.dumps(V1)}\n"))
+
+    assert main(["path", "-"]) == 0
+
+    assert capsys.readouterr().out == (
+        "hda://EO:TEST:DAT:X/bbox=-6,43,-1,46/enddate=2024-05-02/startdate=2024-05-01/"
+        "type=a%20b/var=u,v\n"
+    )
+
+
+@pytest.mark.parametrize(
+    "value", ["plain", 'a"+__import__("os")+"', "\\", "海", "a\nb", "{x}", "'"]
+)
+def test_code_to_paste_opens_that_path(
+    value: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """``--code`` prints Python that opens the path, whatever a value holds, and nothing else."""
+    monkeypatch.setattr("sys.stdin", io.StringIO(json.dumps({"dataset_id": "EO:X", "k": value})))
+
+    assert main(["path", "--code", "-"]) == 0
+
+    path, empty, *code = capsys.readouterr().out.splitlines()
+    assert empty == ""
+    tree = ast.parse("\n".join(code))
+    [text] = [node.value for node in ast.walk(tree) if isinstance(node, ast.Assign)][:1]
+    assert ast.literal_eval(text) == path
+    assert [type(node).__name__ for node in tree.body] == ["Import", "Assign", "Assign"]
+    assert 'engine="hda"' in code[-1]
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("", "it is not one JSON object"),
+        ("[1, 2]", "it is not one JSON object"),
+        ("hda://EO:X", "it is not one JSON object"),
+        ("{", "it is not JSON"),
+        ('{"a": 1}', "it has no 'dataset_id'"),
+        (json.dumps({**V2, "filter": {"cloud": 1}}), "value of 'filter'"),
+        (json.dumps({**V2, "n": float("nan")}), "value of 'n'"),
+        (json.dumps({**V1, "rangeValues": [{"name": "x"}]}), "Cannot translate rangeValues"),
+        (json.dumps({**V1, "boundingBoxValues": V1["boundingBoxValues"] * 2}), "has 2 bounding"),
+        ("{" * 100_000, "it is not JSON"),
+    ],
+    ids=range(10),
+)
+def test_what_cannot_be_translated_is_said(
+    text: str, says: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """No path that asks for something else: one message, and exit code 1."""
+    file = tmp_path / "request.json"
+    file.write_text(text)
+
+    assert main(["path", str(file)]) == 1
+
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith("hda-fsspec: error: Cannot ")
+    assert says in err
+    assert len(err.splitlines()) == 1
+
+
+@pytest.mark.parametrize("what", ["nowhere.json", ".", "latin.json"])
+def test_a_request_that_is_no_text(
+    what: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A file that is not there, a folder and another encoding are told as such."""
+    (tmp_path / "latin.json").write_bytes(b'{"dataset_id": "\xe9"}')
+
+    assert main(["path", str(tmp_path / what)]) == 1
+
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith("hda-fsspec: error: ")
+    assert str(tmp_path) in err
