@@ -291,23 +291,28 @@ def test_a_closed_pipe_is_quiet(bench: Any, emulator: Emulator) -> None:
     assert (done.returncode, done.stderr) == (141, b"")
 
 
-@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
-def test_emulator_prints_four_lines_and_stops(stop: signal.Signals, tmp_path: Path) -> None:
-    """A shell takes the emulator's first four lines as they are; a signal ends it cleanly."""
-    folder = tmp_path / "data" / "EO:TEST:DAT:DAILY"
-    folder.mkdir(parents=True)
-    (folder / "sst_20240501.nc").write_bytes(b"CDF\x01" + bytes(28))
-    words = ["emulator", str(tmp_path / "data"), "--profile", "month", "--polls", "1"]
-    with subprocess.Popen(
-        [sys.executable, "-W", "error", "-m", "hda_fsspec.cli", *words],
+def _start_emulator(folder: Path, *words: str) -> subprocess.Popen[str]:
+    """Start one over a folder with one product, as a command."""
+    data = folder / "data" / "EO:TEST:DAT:DAILY"
+    data.mkdir(parents=True)
+    (data / "sst_20240501.nc").write_bytes(b"CDF\x01" + bytes(28))
+    command = [sys.executable, "-W", "error", "-m", "hda_fsspec.cli", "emulator", str(data.parent)]
+    return subprocess.Popen(
+        [*command, "--profile", "month", "--polls", "1", *words],
         cwd=ROOT,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-    ) as process:
+    )
+
+
+def test_emulator_prints_four_lines_and_stops(tmp_path: Path) -> None:
+    """A shell takes the emulator's first four lines as they are; Control-C ends it cleanly."""
+    with _start_emulator(tmp_path) as process:
         assert process.stdout is not None
         lines = [process.stdout.readline() for _ in range(4)]
-        command = f"'{sys.executable}' -m hda_fsspec.cli get 'hda://{folder.name}' '{tmp_path}'"
+        dataset = "hda://EO:TEST:DAT:DAILY"
+        command = f"'{sys.executable}' -m hda_fsspec.cli get '{dataset}' '{tmp_path}'"
         try:
             done = subprocess.run(
                 ["sh", "-c", f"{''.join(lines)}{command} && env"],
@@ -318,7 +323,7 @@ def test_emulator_prints_four_lines_and_stops(stop: signal.Signals, tmp_path: Pa
                 timeout=60,
             )
         finally:
-            process.send_signal(stop)
+            process.send_signal(signal.SIGINT)
             rest, err = process.communicate(timeout=30)
 
     names = ["HDA_URL", "HDA_USER", "HDA_PASSWORD", "HDA_CACHE_DIR"]
@@ -327,6 +332,21 @@ def test_emulator_prints_four_lines_and_stops(stop: signal.Signals, tmp_path: Pa
     assert (tmp_path / "sst_20240501.nc").is_file()
     caches = [path.name for path in (Path.home() / ".cache").iterdir()]
     assert caches == ["hda_fsspec_emulator"]
+    assert (process.returncode, rest, err) == (0, "", "")
+
+
+def test_emulator_prints_one_object_and_stops(tmp_path: Path) -> None:
+    """With ``--json`` a program takes the same four as one object; SIGTERM ends it cleanly."""
+    with _start_emulator(tmp_path, "--json", "--user", "o'hara") as process:
+        assert process.stdout is not None
+        lines = [process.stdout.readline() for _ in range(6)]
+        process.send_signal(signal.SIGTERM)
+        rest, err = process.communicate(timeout=30)
+
+    told = json.loads("".join(lines))
+    assert list(told) == ["HDA_URL", "HDA_USER", "HDA_PASSWORD", "HDA_CACHE_DIR"]
+    assert told["HDA_USER"] == "o'hara"
+    assert told["HDA_URL"].startswith("http://127.0.0.1:")
     assert (process.returncode, rest, err) == (0, "", "")
 
 

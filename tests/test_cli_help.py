@@ -65,18 +65,38 @@ def test_help_of_a_command(
     assert out.isascii()
 
 
-@each_command
+@pytest.mark.parametrize(
+    "words", [w for w, command in COMMANDS.items() if not isinstance(command, click.Group)]
+)
 def test_each_example_is_a_command(words: tuple[str, ...]) -> None:
     """The words of an example are taken by the command that they are an example of."""
     command = COMMANDS[words]
-    if isinstance(command, click.Group):
-        pytest.skip("its examples are those of its commands")
     for line in command._paragraphs[1:]:  # type: ignore[attr-defined]
         # What stands beside it in a pipe is another program.
         [mine] = [part for part in line.split(" | ") if part.lstrip().startswith("hda-fsspec")]
         given = shlex.split(mine)[1 + len(words) :]
         with command.make_context(words[-1], given) as ctx:
             assert ctx.args == []
+
+
+def _documented() -> Iterator[tuple[str, list[str]]]:
+    """Yield the lines of the documents that call the command line, and their words."""
+    for path in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))):
+        for line in path.read_text(encoding="utf-8").splitlines():
+            if line.startswith("hda-fsspec "):
+                mine = line.partition(" | ")[0]
+                yield f"{path.name}: {line}", shlex.split(mine, comments=True)[1:]
+
+
+@pytest.mark.parametrize("words", [pytest.param(words, id=name) for name, words in _documented()])
+def test_documented_commands_are_commands(words: list[str]) -> None:
+    """What a document says to type is taken as it stands there."""
+    known = next(words[:n] for n in (2, 1) if tuple(words[:n]) in COMMANDS)
+    command = COMMANDS[tuple(known)]
+
+    with command.make_context(known[-1], words[len(known) :]) as ctx:
+        assert ctx.args == []
+    assert not isinstance(command, click.Group)
 
 
 @each_command

@@ -11,14 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import xarray as xr
 
 from hda_fsspec import HDAFileSystem
 from hda_fsspec.cli import main
 from hda_fsspec.cli.terminal import echo_json
 from hda_fsspec.disk.cache import Cache
 from hda_fsspec.disk.notes import Notes
-from hda_fsspec.emulator import Emulator, dated_product
+from hda_fsspec.emulator import Emulator
 from hda_fsspec.usecase.products import close_shared_products
 
 Run = Callable[..., Any]
@@ -145,29 +144,6 @@ def test_get_is_a_list_of_files(bench: Any, emulator: Emulator, run: Run) -> Non
     assert [Path(path).parent.name for path in (by_id[0], delivered[0])] == ["a", "b"]
     assert len(by_id) == len(delivered) == 5
     assert all(Path(path).is_file() for path in (*by_id, *delivered))
-
-
-def test_open_and_plan(
-    bench: Any, run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    """Dimensions, variables and attributes, without values; and what a plan counts."""
-    data = xr.Dataset({"sst": ("time", [1.0], {"flag": math.nan, "codes": [1, 2]})})
-    data["time"] = ["2024-05-01T12:00"]
-    data["time"] = data["time"].astype("datetime64[ns]")
-    data.to_netcdf(tmp_path / "a.nc")
-    emulator = bench.start(products=[dated_product(bench.product_id(1), tmp_path / "a.nc")])
-    for name, value in emulator.environment.items():
-        monkeypatch.setenv(name, value)
-    monkeypatch.setenv("HDA_CACHE_DIR", str(bench.cache_dir))
-
-    plan = run("plan", bench.query)
-    opened = run("open", bench.query)
-    selected = run("plan", bench.query, "--sel", "time=2024-05-01")
-
-    assert opened["dims"] == {"time": 1}
-    assert opened["data_vars"]["sst"]["attrs"] == {"flag": None, "codes": [1, 2]}
-    assert (plan["products"], plan["local"], plan["orders_needed"]) == ([bench.product_id(1)], 0, 1)
-    assert (selected["local"], selected["orders_needed"], selected["fits"]) == (1, 0, True)
 
 
 def test_cache(bench: Any, emulator: Emulator, run: Run) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -13,22 +15,30 @@ from hda_fsspec.cli import main
 from hda_fsspec.emulator import dated_product
 
 DAYS = 6
+ATTRIBUTES = {"units": "K", "valid_max": math.inf, "codes": [1, 2]}
 
 
-@pytest.fixture
-def emulator(bench: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Six days of a descending latitude, where the environment leads."""
-    products = []
+@pytest.fixture(scope="module")
+def bodies(tmp_path_factory: pytest.TempPathFactory) -> list[bytes]:
+    """Six days of a descending latitude."""
+    file = tmp_path_factory.mktemp("days") / "day.nc"
+    bodies = []
     for day in range(1, DAYS + 1):
         xr.Dataset(
-            {"sst": (("time", "lat"), [[1.0, 2.0, 3.0]])},
+            {"sst": (("time", "lat"), [[1.0, 2.0, 3.0]], ATTRIBUTES)},
             coords={
                 "time": [np.datetime64(f"2024-05-{day:02}T12:00", "ns")],
                 "lat": [20.0, 10.0, 0.0],
             },
-        ).to_netcdf(tmp_path / "day.nc", engine="netcdf4")
-        body = (tmp_path / "day.nc").read_bytes()
-        products.append(dated_product(bench.product_id(day), body))
+        ).to_netcdf(file, engine="netcdf4")
+        bodies.append(file.read_bytes())
+    return bodies
+
+
+@pytest.fixture
+def emulator(bench: Any, bodies: list[bytes], monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Serve the days where the environment leads."""
+    products = [dated_product(bench.product_id(day), body) for day, body in enumerate(bodies, 1)]
     emulator = bench.start(products=products)
     for name, value in emulator.environment.items():
         monkeypatch.setenv(name, value)
@@ -180,6 +190,33 @@ def test_a_selection_that_cannot_be(
     assert captured.err.startswith("hda-fsspec: error: Cannot ")
     assert says in captured.err
     assert emulator.order_posts == (0 if "write DIM" in says else 1)
+
+
+def test_open_and_plan_as_json(
+    bench: Any, emulator: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Dimensions, variables and attributes, without values; and what a plan counts."""
+
+    def told(*words: str) -> Any:
+        assert main([*words, "--json", bench.query]) == 0
+        return json.loads(capsys.readouterr().out, parse_constant=pytest.fail)
+
+    plan = told("plan")
+    assert emulator.order_posts == 0
+    opened = told("open")
+    selected = told("plan", "--sel", "time=2024-05-01:2024-05-02")
+
+    ids = [bench.product_id(day) for day in range(1, DAYS + 1)]
+    assert (plan["products"], plan["local"], plan["orders_needed"]) == (ids, 0, DAYS)
+    assert opened["dims"] == {"time": DAYS, "lat": 3}
+    assert opened["data_vars"]["sst"] == {
+        "dims": ["time", "lat"],
+        "attrs": {"units": "K", "valid_max": None, "codes": [1, 2]},
+        "dtype": "float64",
+        "shape": [DAYS, 3],
+    }
+    assert (selected["products"], selected["local"], selected["fits"]) == (ids[:2], 1, True)
+    assert emulator.order_posts == 1
 
 
 @pytest.mark.parametrize(

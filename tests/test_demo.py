@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import io
+import json
 import os
 import re
 import sys
@@ -100,11 +101,12 @@ def test_keep_keeps_products_cache_and_copies(
 
     assert main(["demo", "--keep", str(folder)]) == 0
     first = capsys.readouterr().out
-    assert main(["demo", "--keep", str(folder)]) == 0
-    second = capsys.readouterr().out
+    assert main(["demo", "--json", "--keep", str(folder)]) == 0
+    second = json.loads(capsys.readouterr().out)
 
     assert "In all: 13 orders" in first
-    assert "In all: 0 orders" in second
+    assert [step["title"] for step in second] == [step.__doc__ for step in demo.STEPS]
+    assert {step["orders"] for step in second} == {0}
     plots = ["plot.png"] if importlib.util.find_spec("matplotlib") else []
     names = ["cache", "copies", *plots, "products"]
     assert sorted(path.name for path in folder.iterdir()) == names
