@@ -37,7 +37,7 @@ PATH = (
     "hda://EO:EUM:DAT:SENTINEL-3:OL_2_WFR___/bbox=-6,43,-1,46/enddate=2024-05-02/"
     "startdate=2024-05-01T00:00:00.000Z/type=OL_2_WFR___"
 )
-V1 = {
+V1: dict[str, Any] = {
     "datasetId": "EO:TEST:DAT:X",
     "boundingBoxValues": [{"name": "bbox", "bbox": [-6.0, 43, -1, 46]}],
     "dateRangeSelectValues": [{"name": "time", "start": "2024-05-01", "end": "2024-05-02"}],

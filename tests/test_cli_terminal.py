@@ -30,7 +30,7 @@ UNKNOWN = QuotaView(None, None, None)
 class Terminal(io.StringIO):
     """A standard output that somebody looks at."""
 
-    encoding = "utf-8"  # type: ignore[assignment]
+    encoding = "utf-8"
 
     def isatty(self) -> bool:
         """Return that it is one."""

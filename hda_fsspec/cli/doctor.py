@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib.metadata
 import platform
 import shutil
 import stat
@@ -80,6 +79,8 @@ def _findings(options: Options) -> Iterator[Finding]:
 
 
 def _check_installation() -> Iterator[Finding]:
+    import importlib.metadata
+
     yield Finding("ok", f"hda-fsspec {__version__} on Python {platform.python_version()}")
     found, missing = [], []
     for name in _LIBRARIES:

@@ -116,9 +116,9 @@ def shown(data: bytes) -> None:
         )
     out = io.StringIO()
     with contextlib.redirect_stdout(out):
-        terminal.say(given)
-        terminal.say_table([(given, given)])
-        terminal.say_json({given: given})
+        terminal.echo(given)
+        terminal.echo_table([(given, given)])
+        terminal.echo_json({given: given})
     lines = out.getvalue().split("\n")
     expect(all(line.isprintable() for line in lines) and len(lines) == 6, "it does not print")
     expect(json.loads("\n".join(lines[2:])) == {given: given}, "JSON loses something")
