@@ -87,6 +87,8 @@ def test_ls_costs_what_listing_costs(
     assert main(["ls", *words, bench.query]) == 0
 
     assert len(emulator.log) - before == needed
+    assert main(["ls", *words, bench.query]) == 0
+    assert len(emulator.log) - before == needed  # the listing is kept
     assert emulator.orders == 1
     assert [entry.used_at for entry in Cache(bench.cache_dir).entries()] == [used_at]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import concurrent.futures
 import contextlib
+import io
 import os
 import pickle
 import pty
@@ -118,6 +119,43 @@ def test_every_way_to_wait_is_told(
     assert "sst_202405" in told
     assert " of 50 orders an hour left" in told
     assert "hda:" not in capsys.readouterr().out
+
+
+class Terminal(io.StringIO):
+    """A standard error that somebody looks at."""
+
+    def isatty(self) -> bool:
+        """Return that it is one."""
+        return True
+
+
+@pytest.mark.parametrize("words", [[], ["--delivered-names"]])
+@pytest.mark.parametrize("count", [1, 3])
+def test_bars_take_the_place_of_the_line(
+    words: list[str],
+    count: int,
+    bench: Any,
+    emulator: Any,
+    looking: Looking,
+    processes: Any,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Where the command draws bars, which tell what is waited for, no line is drawn into them."""
+    monkeypatch.setattr("sys.stderr", Terminal())
+    monkeypatch.setenv("TERM", "xterm")
+    path = bench.path(1) if count == 1 else bench.query
+
+    told = told_of(
+        lambda: main(["get", *words, path, str(tmp_path / "out")]),
+        emulator,
+        looking,
+        processes,
+        count,
+    )
+
+    assert told is None
+    assert len(list((tmp_path / "out").iterdir())) == count
 
 
 @pytest.mark.parametrize("way", ["compute", "persist", "values", "prefetch"])
