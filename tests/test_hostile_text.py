@@ -279,6 +279,7 @@ def test_commands_print_nothing_raw(
         *(["terms", "list"], ["terms", "list", Location(hostile.dataset).path]),
         *(["terms", "accept", Location(hostile.dataset).path], ["plan", "--debug", hostile.path]),
         *(["get", hostile.path, str(tmp_path / "one.d")], ["cache", "ls"], ["cache", "verify"]),
+        ["datasets"],
         ["open", hostile.path],
     ]
     bad = [
@@ -288,6 +289,8 @@ def test_commands_print_nothing_raw(
         ["get", hostile.path, "s3://bucket/x"],
         ["open", "--group", text[:500], hostile.path],
         ["plan", "--sel", text[:500], hostile.query.path],
+        ["datasets", f"{text[:500]} nowhere"],
+        ["path", f"{tmp_path}/{text[1:100]}".replace("\0", "")],
     ]
     is_long = (
         len(Location.parse(hostile.path).name) > 255

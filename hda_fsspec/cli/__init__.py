@@ -17,6 +17,7 @@ from hda_fsspec import __version__
 from hda_fsspec.cli.commands import EXIT_CODES, LazyGroup, Options, settings_options
 from hda_fsspec.cli.terminal import echo_error, echo_error_block
 from hda_fsspec.errors import HDAError
+from hda_fsspec.printable import printable
 
 __all__ = ["main"]
 
@@ -136,7 +137,9 @@ def _explain(err: Exception) -> list[str]:
     text = str(err) or type(err).__name__
     if isinstance(err, OSError) and not isinstance(err, HDAError) and err.strerror:
         # Not str(err), which begins with a number in brackets.
-        text = f"{err.strerror}: {err.filename}" if err.filename is not None else err.strerror
+        # A name may hold line breaks, and is one word all the same.
+        of = "" if err.filename is None else f": {printable(err.filename)}"
+        text = f"{err.strerror}{of}"
     elif not isinstance(err, (HDAError, OSError)):
         text = f"{type(err).__name__}: {text} (--debug shows where it comes from)"
     first, *more = text.split("\n")
