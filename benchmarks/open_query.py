@@ -25,9 +25,9 @@ MAX_MEGABYTES = 200
 _MEASURE = """\
 import resource, time
 import netCDF4, dask.array, xarray as xr
-import hda_fsspec.lazy.doors
+import hda_fsspec.engine.openers
 from hda_fsspec.paths.locations import Location
-from hda_fsspec.usecase.products import shared_products
+from hda_fsspec.client import shared_products
 from hda_fsspec.settings import Settings
 xr.backends.list_engines()
 peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000

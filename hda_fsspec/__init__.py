@@ -17,7 +17,7 @@ from hda_fsspec.printable import PrintableRecords
 from hda_fsspec.records import Product
 
 if TYPE_CHECKING:
-    from hda_fsspec.classical import open_mfdataset
+    from hda_fsspec.engine.mfdataset import open_mfdataset
     from hda_fsspec.fs.filesystem import HDAFileSystem
     from hda_fsspec.settings import Settings
 
@@ -39,7 +39,7 @@ __all__ = [
 _LATE = {
     "HDAFileSystem": "hda_fsspec.fs.filesystem",
     "Settings": "hda_fsspec.settings",
-    "open_mfdataset": "hda_fsspec.classical",
+    "open_mfdataset": "hda_fsspec.engine.mfdataset",
 }
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from hda_fsspec.fetching.flights import Flight, Flights, Steps
+from hda_fsspec.concurrency.tasks import Flight, Flights, Steps
 from hda_fsspec.paths.locations import Location
 
 _PATIENCE_SECONDS = 10.0

@@ -15,17 +15,17 @@ import pytest
 import xarray as xr
 from xarray.core import indexing
 
-import hda_fsspec.planning.accessor  # noqa: F401  (registers it)
+import hda_fsspec.engine.accessor  # noqa: F401  (registers it)
 from hda_fsspec import Location
-from hda_fsspec.disk.cache import Cache
+from hda_fsspec.cache.cache import Cache
+from hda_fsspec.client import Products, shared_products
 from hda_fsspec.emulator import Fault
 from hda_fsspec.errors import OfflineError, OrderError, QuotaError
-from hda_fsspec.lazy.pieces import Pieces
-from hda_fsspec.lazy.recipes import RecipeArray, Source, key_lengths
+from hda_fsspec.lazy.arrays import RecipeArray, Source, key_lengths
+from hda_fsspec.lazy.sources import Pieces
 from hda_fsspec.reading.options import OpenOptions
 from hda_fsspec.records import Product
 from hda_fsspec.settings import Settings
-from hda_fsspec.usecase.products import Products, shared_products
 
 SIZE = 2032
 
@@ -244,7 +244,7 @@ def test_a_full_disk(bench: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     emulator = bench.start(days=5)
     days = stack(bench, emulator)
     days.isel(time=[0]).compute()
-    monkeypatch.setattr("hda_fsspec.disk.room.free_bytes", lambda folder: 2 * SIZE)
+    monkeypatch.setattr("hda_fsspec.cache.eviction.free_bytes", lambda folder: 2 * SIZE)
 
     rest = days.isel(time=slice(1, 4))
     assert rest.hda.plan().fits_disk, "day 1 may go"

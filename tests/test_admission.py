@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from hda_fsspec.disk.places import Places
-from hda_fsspec.fetching.admission import AT_ONCE, Admission
+from hda_fsspec.cache.slots import Places
+from hda_fsspec.fetching.throttle import AT_ONCE, Admission
 
 
 class Waits:

@@ -13,7 +13,7 @@ from costs import cpu_seconds
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hda_fsspec.network.answers import (
+from hda_fsspec.network.responses import (
     Problem,
     QuotaState,
     content_length,

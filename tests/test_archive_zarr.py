@@ -14,7 +14,7 @@ import pytest
 import xarray as xr
 
 from hda_fsspec.errors import ProductFormatError
-from hda_fsspec.fileformats.formats import Format
+from hda_fsspec.formats.detect import Format
 from hda_fsspec.reading import archives
 
 

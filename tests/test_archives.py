@@ -21,7 +21,7 @@ import plants
 import pytest
 
 from hda_fsspec.errors import ProductFormatError
-from hda_fsspec.fileformats.formats import Format
+from hda_fsspec.formats.detect import Format
 from hda_fsspec.reading import archives, unpacking
 from hda_fsspec.reading.archives import Member, Reader, list_members, member_names
 from hda_fsspec.reading.unpacking import unpack

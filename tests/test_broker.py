@@ -16,7 +16,7 @@ from hda_fsspec.errors import (
     QuotaError,
     TooManyProductsError,
 )
-from hda_fsspec.network.broker import Broker, OrderState, OrderStatus
+from hda_fsspec.network.api import Broker, OrderState, OrderStatus
 from hda_fsspec.network.session import Session
 from hda_fsspec.records import Dataset, Product
 from hda_fsspec.settings import Settings

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from hda_fsspec.disk.cache import Cache, Entry
+from hda_fsspec.cache.cache import Cache, Entry
 from hda_fsspec.records import Product
 
 

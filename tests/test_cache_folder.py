@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from hda_fsspec.disk.cache import Cache, Entry
-from hda_fsspec.disk.entries import RECORD_NAME
-from hda_fsspec.disk.notes import Notes
+from hda_fsspec.cache.cache import Cache, Entry
+from hda_fsspec.cache.entries import RECORD_NAME
+from hda_fsspec.cache.metadata import Notes
 from hda_fsspec.errors import ConfigurationError
 from hda_fsspec.records import Product
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from hda_fsspec.disk.cache import Cache, Entry
-from hda_fsspec.disk.entries import RECORD_NAME
+from hda_fsspec.cache.cache import Cache, Entry
+from hda_fsspec.cache.entries import RECORD_NAME
 from hda_fsspec.records import Product
 
 

@@ -14,8 +14,8 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from hda_fsspec.disk.cache import Cache
-from hda_fsspec.disk.entries import RECORD_NAME
+from hda_fsspec.cache.cache import Cache
+from hda_fsspec.cache.entries import RECORD_NAME
 from hda_fsspec.errors import ProductFormatError
 from hda_fsspec.records import Product
 

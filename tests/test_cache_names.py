@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hda_fsspec.disk.cache import Cache, Entry
-from hda_fsspec.disk.entries import RECORD_NAME, safe_name
+from hda_fsspec.cache.cache import Cache, Entry
+from hda_fsspec.cache.entries import RECORD_NAME, safe_name
 from hda_fsspec.records import Product
 
 

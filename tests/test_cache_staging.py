@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from hda_fsspec.disk import partials
-from hda_fsspec.disk.cache import Cache, Entry
-from hda_fsspec.disk.folder import Folder
+from hda_fsspec.cache import partials
+from hda_fsspec.cache.cache import Cache, Entry
+from hda_fsspec.cache.folder import Folder
 from hda_fsspec.errors import DownloadError, ProductFormatError
 from hda_fsspec.records import Product
 

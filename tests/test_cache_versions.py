@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from hda_fsspec.disk.cache import Cache, Entry
-from hda_fsspec.disk.entries import product_key, version_tag
+from hda_fsspec.cache.cache import Cache, Entry
+from hda_fsspec.cache.entries import product_key, version_tag
 from hda_fsspec.records import Product
 
 

@@ -8,15 +8,15 @@ from typing import Any
 
 import pytest
 
-from hda_fsspec.disk.notes import Notes
+from hda_fsspec.cache.metadata import Notes
+from hda_fsspec.catalogue.catalogue import Catalogue
 from hda_fsspec.emulator import Catalogue as Offer
 from hda_fsspec.emulator import DatasetEntry, Emulator, Fault, dated_product
 from hda_fsspec.errors import LocationError, QueryError, TooManyProductsError
-from hda_fsspec.network.broker import Broker
+from hda_fsspec.network.api import Broker
 from hda_fsspec.network.session import Session
 from hda_fsspec.paths.locations import Location
 from hda_fsspec.settings import Settings
-from hda_fsspec.usecase.catalogue import Catalogue
 
 _SEARCH = ("POST", "dataaccess/search")
 
@@ -301,7 +301,7 @@ def test_garbled_listings_are_asked_again(garbage: bytes, bench: Any) -> None:
 
 def test_answers_in_memory_are_bounded(bench: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """With many threads and hardly any memory each still gets its own answer."""
-    monkeypatch.setattr("hda_fsspec.usecase.catalogue._REMEMBERED", 1)
+    monkeypatch.setattr("hda_fsspec.catalogue.catalogue._REMEMBERED", 1)
     emulator = bench.start(days=20)
     asked = catalogue(bench, emulator, Clock())
     wrong: list[object] = []

@@ -295,7 +295,7 @@ def test_products_opened_elsewhere_are_looked_at(
 
 def test_what_prepares_products_travels_light() -> None:
     """It carries times, and nothing of what was seen here."""
-    from hda_fsspec.classical import _Prepare
+    from hda_fsspec.engine.mfdataset import _Prepare
 
     prepare = _Prepare({"hda://EO:X/a": "2024-05-01T00:00:00.000Z"}, None, along=None)
     dataset = xr.Dataset({"v": ("x", [1.0])}, coords={"x": [1]})

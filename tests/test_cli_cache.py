@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 
 from hda_fsspec import HDAFileSystem
+from hda_fsspec.cache.cache import Cache
+from hda_fsspec.cache.metadata import Notes
 from hda_fsspec.cli import main
-from hda_fsspec.disk.cache import Cache
-from hda_fsspec.disk.notes import Notes
 from hda_fsspec.errors import OfflineError
 from hda_fsspec.records import Product
 

@@ -14,9 +14,8 @@ import cloudpickle
 import plants
 import pytest
 
-from hda_fsspec import rcfile
 from hda_fsspec.errors import ConfigurationError
-from hda_fsspec.settings import Settings
+from hda_fsspec.settings import Settings, rcfile
 
 SECRET = "s3cret:with:colons"
 

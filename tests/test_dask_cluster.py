@@ -171,10 +171,10 @@ def test_a_relative_folder_is_that_of_the_client(stacks: Any, workers: Workers) 
 
 def _become(state: int, version: str) -> None:
     """Run on a worker: be another version of the package."""
-    from hda_fsspec import travelling
+    from hda_fsspec.workers import pickling
 
-    travelling.STATE = state
-    vars(travelling)["__version__"] = version
+    pickling.STATE = state
+    vars(pickling)["__version__"] = version
 
 
 def test_a_worker_of_another_version(stacks: Any, workers: Workers) -> None:

@@ -25,8 +25,8 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
 
 def _note_retries(file: Path) -> None:
     """Run on the worker: write a line whenever something is tried again."""
-    from hda_fsspec.network import failures
-    from hda_fsspec.usecase.products import close_shared_products
+    from hda_fsspec.client import close_shared_products
+    from hda_fsspec.network import retries
 
     class Notes(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
@@ -35,7 +35,7 @@ def _note_retries(file: Path) -> None:
                     stream.write("again\n")
 
     close_shared_products()
-    failures._FIRST_DELAY_SECONDS = 0.05
+    retries._FIRST_DELAY_SECONDS = 0.05
     logger = logging.getLogger("hda_fsspec")
     logger.handlers = [Notes()]
     logger.setLevel(logging.INFO)

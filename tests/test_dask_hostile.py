@@ -16,7 +16,7 @@ import pytest
 from clusters import DAYS, VALUES, Job, Workers, cluster, wait_until
 from distributed import Client, LocalCluster
 
-from hda_fsspec.disk.locks import FileLocks, Lock
+from hda_fsspec.cache.locks import FileLocks, Lock
 from hda_fsspec.emulator import Catalogue, Emulator
 
 #: Values of a day whose file takes a moment to arrive, and bytes a second for that.

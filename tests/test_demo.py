@@ -17,7 +17,7 @@ import pytest
 from hda_fsspec import demo
 from hda_fsspec.cli import main
 from hda_fsspec.errors import ConfigurationError
-from hda_fsspec.fileformats.formats import check_complete
+from hda_fsspec.formats.detect import check_complete
 
 pytest.importorskip("iris_sample_data")
 

@@ -19,8 +19,8 @@ FILE = "/hda-broker/api/v1/dataaccess/download/"
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("hda_fsspec.network.failures._FIRST_DELAY_SECONDS", 0.005)
-    monkeypatch.setattr("hda_fsspec.network.failures._LONGEST_DELAY_SECONDS", 0.02)
+    monkeypatch.setattr("hda_fsspec.network.retries._FIRST_DELAY_SECONDS", 0.005)
+    monkeypatch.setattr("hda_fsspec.network.retries._LONGEST_DELAY_SECONDS", 0.02)
     monkeypatch.setattr("hda_fsspec.emulator.chance._HANG_SECONDS", 0.01)
     monkeypatch.setattr("hda_fsspec.emulator.chance._SLOW_SECONDS", 0.02)
     monkeypatch.setattr("hda_fsspec.emulator.state._YOUNG_SECONDS", 0.3)

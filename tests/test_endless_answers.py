@@ -316,7 +316,7 @@ def test_a_file_without_end_stops_at_the_bound(bench: Any, elsewhere: Any, frami
         nonlocal largest
         largest = max(largest, _held_bytes(bench))
 
-    staging = "hda_fsspec.disk.staging.Staging.settle"
+    staging = "hda_fsspec.cache.staging.Staging.settle"
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(staging, watch)
         patch.setattr("hda_fsspec.fetching.transfer._SETTLED_BYTES", 1)

@@ -13,9 +13,9 @@ from xarray.backends import plugins
 
 from hda_fsspec import Location
 from hda_fsspec.emulator import dated_product
+from hda_fsspec.engine.backend import HDABackendEntrypoint
 from hda_fsspec.errors import ConfigurationError, HDAError, LocationError, ProductFormatError
 from hda_fsspec.settings import Settings
-from hda_fsspec.xarray_backend import HDABackendEntrypoint
 
 #: rioxarray, with the affine of 2026.
 pytestmark = pytest.mark.filterwarnings("ignore:Use `@` matmul:PendingDeprecationWarning")
@@ -210,7 +210,7 @@ def test_an_address_without_engine_goes_to_netcdf4() -> None:
 )
 def test_guessing_costs_nothing(given: Any, answer: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """It never raises, and looks at nothing but the path."""
-    monkeypatch.setattr("hda_fsspec.usecase.products.shared_products", None)
+    monkeypatch.setattr("hda_fsspec.client.shared_products", None)
     monkeypatch.setattr(Settings, "resolve", None)
 
     assert HDABackendEntrypoint().guess_can_open(given) is answer

@@ -17,11 +17,11 @@ import pytest
 import xarray as xr
 from forking import in_a_fork, status_of
 
+from hda_fsspec.client import shared_products
 from hda_fsspec.emulator import dated_product
-from hda_fsspec.lazy import opened
-from hda_fsspec.reading.filelocks import HDF5_GUARD
+from hda_fsspec.lazy import openfiles
+from hda_fsspec.reading.library_locks import HDF5_GUARD
 from hda_fsspec.settings import Settings
-from hda_fsspec.usecase.products import shared_products
 
 _PATIENCE_SECONDS = 20.0
 DAYS = 6
@@ -70,7 +70,7 @@ class Served:
 
     def forget(self) -> None:
         """Evict all products."""
-        opened.clear_pool()
+        openfiles.clear_pool()
         shared_products(Settings.resolve(**self.options)).cache.clear()
 
 
@@ -275,9 +275,9 @@ def test_a_fork_soon_after_a_read(bench: Any, bodies: list[bytes]) -> None:
     """A child reads nothing by what its parent read a moment ago, even if that is still open."""
     ds = Served(bench, bodies[:1]).open(bench.path(1), cache=False)
     assert float(ds["sst"].sum()) == 50.0
-    still_open = [recent.tree() for recent in opened._recent.values()]
+    still_open = [recent.tree() for recent in openfiles._recent.values()]
     assert any(still_open)
 
-    child = in_a_fork(lambda: not opened._recent and float(ds["sst"].sum()) == 50.0)
+    child = in_a_fork(lambda: not openfiles._recent and float(ds["sst"].sum()) == 50.0)
 
     assert status_of(child) == 0

@@ -12,7 +12,7 @@ import xarray as xr
 
 from hda_fsspec.emulator import dated_product
 from hda_fsspec.errors import ProductFormatError
-from hda_fsspec.fileformats.formats import Format, sniff
+from hda_fsspec.formats.detect import Format, sniff
 
 KINDS = {
     "NETCDF3_CLASSIC": b"CDF\x01",

@@ -16,10 +16,10 @@ import pytest
 import xarray as xr
 from dask.base import tokenize
 
+from hda_fsspec.client import shared_products
 from hda_fsspec.emulator import dated_product
-from hda_fsspec.lazy import opened
+from hda_fsspec.lazy import openfiles
 from hda_fsspec.settings import Settings
-from hda_fsspec.usecase.products import shared_products
 
 NAME = "sst_20240501.nc"
 
@@ -71,7 +71,7 @@ def test_an_eviction_under_an_open_dataset(served: Served) -> None:
     ds = served.open()
     assert float(ds["sst"][0, 0, 0]) == 270.0
 
-    opened.clear_pool()
+    openfiles.clear_pool()
     served.cache.clear()
 
     assert float(ds["sst"][0, 2, 3]) == 300.0

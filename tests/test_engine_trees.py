@@ -15,11 +15,11 @@ import pytest
 import xarray as xr
 
 from hda_fsspec import Location
+from hda_fsspec.client import shared_products
 from hda_fsspec.emulator import Fault, dated_product
 from hda_fsspec.errors import ConfigurationError, OrderError, ProductFormatError, QueryError
-from hda_fsspec.lazy import opened
+from hda_fsspec.lazy import openfiles
 from hda_fsspec.settings import Settings
-from hda_fsspec.usecase.products import shared_products
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +56,7 @@ class Served:
 
     def forget(self) -> None:
         """Evict all products."""
-        opened.clear_pool()
+        openfiles.clear_pool()
         self.cache.clear()
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from hda_fsspec.client import close_shared_products
 from hda_fsspec.emulator import dated_product
 from hda_fsspec.emulator.faults import Fault
 from hda_fsspec.emulator.oddities import ODDITIES
@@ -18,7 +19,6 @@ from hda_fsspec.errors import (
     QueryError,
     TermsNotAcceptedError,
 )
-from hda_fsspec.usecase.products import close_shared_products
 
 _TERMS = ("Copernicus_General_License", "EUMETSAT_Core_Products_Licence")
 _UNREADABLE_LISTS = [name for name in ODDITIES if name.startswith("accepted-")]
@@ -42,8 +42,8 @@ _SAID = {
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("hda_fsspec.network.failures._FIRST_DELAY_SECONDS", 0.005)
-    monkeypatch.setattr("hda_fsspec.network.failures._LONGEST_DELAY_SECONDS", 0.02)
+    monkeypatch.setattr("hda_fsspec.network.retries._FIRST_DELAY_SECONDS", 0.005)
+    monkeypatch.setattr("hda_fsspec.network.retries._LONGEST_DELAY_SECONDS", 0.02)
 
 
 def start(bench: Any, *odd: str, days: int = 3, **options: Any) -> Any:

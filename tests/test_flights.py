@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from hda_fsspec.fetching.flights import Flight, Flights, Gate, Steps
+from hda_fsspec.concurrency.tasks import Flight, Flights, Gate, Steps
 
 _PATIENCE_SECONDS = 10.0
 

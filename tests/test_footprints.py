@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from hda_fsspec.lazy.footprints import elsewhere
 from hda_fsspec.records import Product
+from hda_fsspec.stack.footprints import elsewhere
 
 RING = [[[-6, 43], [-1, 43], [-1.5, 46.25], [-6, 46], [-6, 43]]]
 

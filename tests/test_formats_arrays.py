@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from hda_fsspec.errors import ProductFormatError
-from hda_fsspec.fileformats.formats import Format, check_complete
+from hda_fsspec.formats.detect import Format, check_complete
 
 if TYPE_CHECKING:
     import sample_files

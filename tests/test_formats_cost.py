@@ -13,7 +13,7 @@ import pytest
 from costs import cpu_seconds
 
 from hda_fsspec.errors import ProductFormatError
-from hda_fsspec.fileformats.formats import check_complete
+from hda_fsspec.formats.detect import check_complete
 
 if TYPE_CHECKING:
     import sample_files

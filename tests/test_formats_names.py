@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from hda_fsspec.errors import ProductFormatError
-from hda_fsspec.fileformats.formats import Format, check_complete, extension
+from hda_fsspec.formats.detect import Format, check_complete, extension
 
 
 @pytest.fixture

@@ -17,9 +17,9 @@ from dask import _task_spec, config
 from dask.callbacks import Callback
 from xarray.core import indexing
 
-from hda_fsspec.lazy.graphs import products_of_graph, products_read
-from hda_fsspec.lazy.pieces import Pieces
-from hda_fsspec.lazy.recipes import RecipeArray, Source, key_lengths
+from hda_fsspec.lazy.arrays import RecipeArray, Source, key_lengths
+from hda_fsspec.lazy.sources import Pieces
+from hda_fsspec.planning.graphs import products_of_graph, products_read
 from hda_fsspec.records import Product
 from hda_fsspec.settings import Settings
 

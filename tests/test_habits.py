@@ -147,7 +147,7 @@ def test_files_stay_short() -> None:
         ("os", "hda_fsspec.settings"),
         ("os", "hda_fsspec.fs.filesystem"),
         ("os", "hda_fsspec.cli"),
-        ("xarray", "hda_fsspec.xarray_backend"),
+        ("xarray", "hda_fsspec.engine.backend"),
     ],
 )
 def test_import_is_light(before: str, module: str) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from hda_fsspec.lazy.headers import (
+from hda_fsspec.stack.header import (
     Header,
     KeptHeader,
     array_from_json,

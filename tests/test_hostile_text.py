@@ -32,8 +32,8 @@ from hda_fsspec.errors import ProductFormatError, TermsNotAcceptedError
 from hda_fsspec.fetching.quota import QuotaView
 from hda_fsspec.fetching.reporting import Wait, what_to_say
 from hda_fsspec.paths.locations import Location
-from hda_fsspec.paths.percent import shell_word
-from hda_fsspec.planning.plans import nothing
+from hda_fsspec.paths.quoting import shell_word
+from hda_fsspec.planning.plan import nothing
 from hda_fsspec.printable import LONGEST_WORD
 from hda_fsspec.reading.archives import list_members
 from hda_fsspec.reading.opening import open_local

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from fsspec.asyn import get_loop
 
-from hda_fsspec.fs import waiting
+from hda_fsspec.fs import sync
 
 
 def test_an_interrupt_ends_the_coroutine(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -29,10 +29,10 @@ def test_an_interrupt_ends_the_coroutine(monkeypatch: pytest.MonkeyPatch) -> Non
         begun.wait(10)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(waiting, "result_of", interrupted)
+    monkeypatch.setattr(sync, "result_of", interrupted)
 
     with pytest.raises(KeyboardInterrupt):
-        waiting.blocking(work)(SimpleNamespace(loop=get_loop()))
+        sync.blocking(work)(SimpleNamespace(loop=get_loop()))
 
     assert ended.wait(10)
 
@@ -44,7 +44,7 @@ def test_a_wait_inside_the_loop_is_refused() -> None:
         return None
 
     async def inside() -> None:
-        waiting.blocking(work)(SimpleNamespace(loop=get_loop()))
+        sync.blocking(work)(SimpleNamespace(loop=get_loop()))
 
     began = time.monotonic()
     with pytest.raises(NotImplementedError, match="await it"):

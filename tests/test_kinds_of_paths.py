@@ -17,8 +17,8 @@ from upath import UPath
 
 import hda_fsspec
 from hda_fsspec import Location
+from hda_fsspec.engine.backend import HDABackendEntrypoint
 from hda_fsspec.errors import LocationError
-from hda_fsspec.xarray_backend import HDABackendEntrypoint
 
 #: How one path is given: as what, made from its text.
 KINDS: dict[str, Callable[[str], Any]] = {

@@ -11,8 +11,8 @@ import pytest
 import xarray as xr
 
 from hda_fsspec.errors import QueryError
-from hda_fsspec.lazy.headers import Header
-from hda_fsspec.lazy.layouts import Layout, find_layout
+from hda_fsspec.stack.header import Header
+from hda_fsspec.stack.layout import Layout, find_layout
 
 DAY = np.datetime64("2024-05-01", "ns")
 GRID = (("y", "x"), np.zeros((2, 3)))

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
+from hda_fsspec.client import close_shared_products
 from hda_fsspec.emulator import Emulator, Fault
 from hda_fsspec.errors import BrokerError, OrderError, TermsNotAcceptedError
-from hda_fsspec.usecase.products import close_shared_products
 
 _TERMS = ("Copernicus_General_License", "EUMETSAT_Core_Products_Licence")
 

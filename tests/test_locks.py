@@ -12,14 +12,14 @@ from pathlib import Path
 
 import pytest
 
-from hda_fsspec.disk.folder import Folder
-from hda_fsspec.disk.locks import FileLocks
+from hda_fsspec.cache.folder import Folder
+from hda_fsspec.cache.locks import FileLocks
 
 
 def test_locks_exclude_and_are_freed_by_death(tmp_path: Path) -> None:
     """A lock has one holder, among processes and threads, and ends with its process."""
     script = (
-        "import sys; from pathlib import Path; from hda_fsspec.disk.locks import FileLocks;"
+        "import sys; from pathlib import Path; from hda_fsspec.cache.locks import FileLocks;"
         "lock = FileLocks(Path(sys.argv[1])).try_acquire('a'); print(lock is not None, flush=True);"
         "sys.stdin.read()"
     )

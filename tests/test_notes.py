@@ -14,8 +14,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hda_fsspec.disk.folder import Folder
-from hda_fsspec.disk.notes import Notes, Shelf, pack_products, unpack_products
+from hda_fsspec.cache.folder import Folder
+from hda_fsspec.cache.metadata import Notes, Shelf, pack_products, unpack_products
 from hda_fsspec.errors import ConfigurationError
 from hda_fsspec.records import Product
 
@@ -230,7 +230,7 @@ def test_a_large_listing_is_small_and_little_more_than_json(root: Path) -> None:
 
     script = (
         "import json, sys, time; from pathlib import Path;"
-        "from hda_fsspec.disk.notes import Shelf, unpack_products; start = time.process_time();"
+        "from hda_fsspec.cache.metadata import Shelf, unpack_products; start = time.process_time();"
         "json.loads(Path(sys.argv[2]).read_bytes()); middle = time.process_time();"
         "products = unpack_products(Shelf(Path(sys.argv[1]), 'listings').get('query'));"
         "print(len(products), (time.process_time() - middle) / (middle - start))"

@@ -10,13 +10,13 @@ import pytest
 import xarray as xr
 
 from hda_fsspec import HDAFileSystem, Location
+from hda_fsspec.catalogue import offline
+from hda_fsspec.catalogue.offline import Kept
+from hda_fsspec.client import close_shared_products
 from hda_fsspec.emulator import Emulator, dated_product
 from hda_fsspec.errors import OfflineError, QueryError
 from hda_fsspec.records import Product
 from hda_fsspec.schema.queryables import Schema
-from hda_fsspec.usecase import offline
-from hda_fsspec.usecase.offline import Kept
-from hda_fsspec.usecase.products import close_shared_products
 
 DATASET = "hda://EO:TEST:DAT:DAILY"
 MAY = "startdate=2024-05-01/enddate=2024-05-31"

@@ -13,7 +13,7 @@ import pytest
 import xarray as xr
 
 from hda_fsspec.errors import ConfigurationError, ProductFormatError
-from hda_fsspec.fileformats.formats import Format, sniff
+from hda_fsspec.formats.detect import Format, sniff
 from hda_fsspec.reading.opening import OpenOptions, open_local
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hda_fsspec.timing.overlaps import Segments, overlapping, time_order, without_overlaps
+from hda_fsspec.timeindex.overlaps import Segments, overlapping, time_order, without_overlaps
 
 Array = np.ndarray[Any, Any]
 FIRST = np.datetime64("2024-05-01", "ns")

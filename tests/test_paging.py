@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hda_fsspec.errors import BrokerError, TooManyProductsError
-from hda_fsspec.network.paging import collect
+from hda_fsspec.network.pagination import collect
 
 WHAT = "the search of EO:X"
 
@@ -214,7 +214,7 @@ def test_a_listing_that_grows_without_end_is_left(style: str, new: int) -> None:
 
 def test_a_listing_of_all_there_could_be_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
     """Full pages have an end too, where no limit is set."""
-    monkeypatch.setattr("hda_fsspec.network.paging._MOST_ITEMS", 1000)
+    monkeypatch.setattr("hda_fsspec.network.pagination._MOST_ITEMS", 1000)
 
     def answer(start: int) -> Any:
         page = [{"id": f"p{start + n}"} for n in range(200)]

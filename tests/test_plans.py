@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from hda_fsspec.planning.plans import Plan, human_bytes, joined, nothing
-from hda_fsspec.planning.weights import Weights, estimate
+from hda_fsspec.planning.estimate import Weights, estimate
+from hda_fsspec.planning.plan import Plan, human_bytes, joined, nothing
 from hda_fsspec.records import Product
 
 

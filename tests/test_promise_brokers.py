@@ -19,10 +19,10 @@ from dask.base import tokenize
 
 import hda_fsspec
 from hda_fsspec import HDAFileSystem
+from hda_fsspec.client import close_shared_products, shared_products
 from hda_fsspec.emulator import Catalogue, Emulator, Fault, identity
 from hda_fsspec.errors import BrokerError, HDAError, OfflineError
 from hda_fsspec.settings import Settings
-from hda_fsspec.usecase.products import close_shared_products, shared_products
 
 DATASET = "EO:EUM:DAT:SENTINEL-3:OL_2_WFR___"
 QUERY = f"hda://{DATASET}/enddate=2024-05-31/startdate=2024-05-01"

@@ -13,10 +13,10 @@ from typing import Any
 
 import pytest
 
-from hda_fsspec.disk.cache import Cache, Entry
-from hda_fsspec.disk.grants import Ledger
+from hda_fsspec.cache.cache import Cache, Entry
+from hda_fsspec.cache.ledger import Ledger
 from hda_fsspec.fetching.quota import Quota
-from hda_fsspec.network.answers import quota_state, retry_after
+from hda_fsspec.network.responses import quota_state, retry_after
 from hda_fsspec.records import Product
 
 YEARS = 365 * 86_400.0

@@ -20,7 +20,7 @@ from typing import Any
 
 import pytest
 
-from hda_fsspec.disk.cache import Cache
+from hda_fsspec.cache.cache import Cache
 from hda_fsspec.emulator import Emulator, Fault, dated_product
 from hda_fsspec.errors import DownloadError, ProductFormatError
 

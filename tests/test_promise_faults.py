@@ -35,8 +35,8 @@ _PAGE = "<!DOCTYPE html><html><body>Bad Gateway</body></html>"
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("hda_fsspec.network.failures._FIRST_DELAY_SECONDS", 0.005)
-    monkeypatch.setattr("hda_fsspec.network.failures._LONGEST_DELAY_SECONDS", 0.02)
+    monkeypatch.setattr("hda_fsspec.network.retries._FIRST_DELAY_SECONDS", 0.005)
+    monkeypatch.setattr("hda_fsspec.network.retries._LONGEST_DELAY_SECONDS", 0.02)
 
 
 def fault(kind: str, place: tuple[str, str], **more: Any) -> Fault:

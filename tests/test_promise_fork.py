@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 from forking import in_a_fork, status_of
 
-from hda_fsspec.disk.cache import Cache
-from hda_fsspec.disk.locks import FileLocks, Lock
+from hda_fsspec.cache.cache import Cache
+from hda_fsspec.cache.locks import FileLocks, Lock
 
 _PATIENCE_SECONDS = 20.0
 

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 import xarray as xr
 
-from hda_fsspec.disk.cache import Cache
+from hda_fsspec.cache.cache import Cache
 from hda_fsspec.emulator import Emulator, Fault
 
 SIZE = 1_500_000

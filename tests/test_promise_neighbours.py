@@ -22,18 +22,17 @@ import pytest
 import xarray as xr
 from plants import Victim
 
+from hda_fsspec.cache.cache import Cache
+from hda_fsspec.cache.entries import product_key, version_tag
 from hda_fsspec.cli import main
-from hda_fsspec.disk import writers
-from hda_fsspec.disk.cache import Cache
-from hda_fsspec.disk.entries import product_key, version_tag
+from hda_fsspec.client import close_shared_products
 from hda_fsspec.emulator import dated_product
 from hda_fsspec.errors import HDAError
 from hda_fsspec.fs.filesystem import HDAFileSystem
-from hda_fsspec.lazy.opened import clear_pool
+from hda_fsspec.lazy.openfiles import clear_pool
 from hda_fsspec.paths.locations import Location
 from hda_fsspec.records import Product
 from hda_fsspec.safefiles import UntrustedFileError
-from hda_fsspec.usecase.products import close_shared_products
 
 ARCHIVE = "sst_20240502.zip"
 ARRAY = xr.Dataset({"v": ("x", np.arange(5.0))}, coords={"x": np.arange(5)})
@@ -207,7 +206,7 @@ def test_what_is_planted_under_a_partials_name(plant: str, bench: Any, tmp_path:
     stem = f"{product_key(product)}.{version_tag(product)}"
     partial = bench.cache_dir / "v1" / "partial"
     partial.mkdir(exist_ok=True)
-    plants.put(plant, partial / f"{stem}.{writers.new_released()}", victim)
+    plants.put(plant, partial / f"{stem}.{owners.new_released()}", victim)
 
     assert fs.cat(bench.path(1)) == bench.body(1)
 

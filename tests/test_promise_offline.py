@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
+from hda_fsspec.client import close_shared_products
 from hda_fsspec.emulator import Emulator
 from hda_fsspec.errors import HDAError, OfflineError
-from hda_fsspec.usecase.products import close_shared_products
 
 # Opens a product in a process of its own, and tells what the process did meanwhile.
 _OPENER = """
@@ -176,7 +176,7 @@ def test_a_service_that_is_down_is_told_for_what_is_not_local(
     bench: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Without network a product that is not local is a typed error, and others still open."""
-    monkeypatch.setattr("hda_fsspec.network.failures._FIRST_DELAY_SECONDS", 0.001)
+    monkeypatch.setattr("hda_fsspec.network.retries._FIRST_DELAY_SECONDS", 0.001)
     emulator = fetched(bench)
     emulator.stop()
     fs = bench.filesystem(emulator)

@@ -17,12 +17,12 @@ import pytest
 import xarray as xr
 
 from hda_fsspec.errors import ProductFormatError
-from hda_fsspec.fileformats.filebytes import DamageError, FileBytes, Reference
-from hda_fsspec.fileformats.references import find_reference
+from hda_fsspec.formats.reader import DamageError, FileBytes, Reference
+from hda_fsspec.formats.references import find_reference
 from hda_fsspec.reading import selfcontained
 from hda_fsspec.reading.opening import OpenOptions, open_local
 from hda_fsspec.reading.selfcontained import refuse_references
-from hda_fsspec.reading.singly import open_singly
+from hda_fsspec.reading.variables import open_singly
 
 SECRET = b"root:x:0:0:root:/root:/bin/bash\n" * 25
 Make = Callable[[Any, Path], None]

@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 import xarray as xr
 
+from hda_fsspec import client
 from hda_fsspec.emulator import Fault
 from hda_fsspec.errors import QuotaError
 from hda_fsspec.fetching import reporting
-from hda_fsspec.usecase import products
 
 _WINDOW_SECONDS = 0.8
 
@@ -230,7 +230,7 @@ def test_who_waits_is_told_until_when(stacks: Any, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(reporting, "GRACE_SECONDS", 0.0)
     monkeypatch.setattr(reporting, "_LOOK_EVERY_SECONDS", 0.02)
     watched = functools.partial(reporting.Reporter, screen=screen, looks=lambda: True)
-    monkeypatch.setattr(products, "Reporter", watched)
+    monkeypatch.setattr(client, "Reporter", watched)
     made = {
         f"sst_2024010{day}.nc": xr.Dataset(
             {"sst": (("time", "x"), [[day, day]])},

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from hda_fsspec.disk.cache import Cache
+from hda_fsspec.cache.cache import Cache
 from hda_fsspec.emulator import Emulator, Fault, RequestRecord, dated_product
 from hda_fsspec.fetching.transfer import (
     OVERLAP_BYTES,
@@ -21,7 +21,7 @@ from hda_fsspec.fetching.transfer import (
     range_start,
     validators,
 )
-from hda_fsspec.network.answers import Answer
+from hda_fsspec.network.responses import Answer
 from hda_fsspec.paths.locations import Location
 
 _LARGE = 2_000_000

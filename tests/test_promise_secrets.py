@@ -19,15 +19,15 @@ import fsspec
 import pytest
 from dask.base import tokenize
 
+from hda_fsspec.client import Products
 from hda_fsspec.emulator import Emulator, Fault
 from hda_fsspec.errors import ConfigurationError, HDAError
-from hda_fsspec.usecase.products import Products
 
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("hda_fsspec.network.failures._FIRST_DELAY_SECONDS", 0.005)
-    monkeypatch.setattr("hda_fsspec.network.failures._LONGEST_DELAY_SECONDS", 0.02)
+    monkeypatch.setattr("hda_fsspec.network.retries._FIRST_DELAY_SECONDS", 0.005)
+    monkeypatch.setattr("hda_fsspec.network.retries._LONGEST_DELAY_SECONDS", 0.02)
 
 
 def secrets_of(emulator: Emulator) -> list[str]:

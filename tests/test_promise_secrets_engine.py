@@ -32,8 +32,8 @@ _LOGGERS = ("hda_fsspec", "urllib3", "requests", "fsspec", "asyncio", "dask")
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("hda_fsspec.network.failures._FIRST_DELAY_SECONDS", 0.005)
-    monkeypatch.setattr("hda_fsspec.network.failures._LONGEST_DELAY_SECONDS", 0.02)
+    monkeypatch.setattr("hda_fsspec.network.retries._FIRST_DELAY_SECONDS", 0.005)
+    monkeypatch.setattr("hda_fsspec.network.retries._LONGEST_DELAY_SECONDS", 0.02)
 
 
 @pytest.fixture

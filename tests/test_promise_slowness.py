@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from hda_fsspec.disk.cache import Cache
+from hda_fsspec.cache.cache import Cache
 from hda_fsspec.emulator import Emulator, Fault
 from hda_fsspec.errors import BrokerError, DownloadError
 
@@ -28,8 +28,8 @@ _PLACES = {
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("hda_fsspec.network.failures._FIRST_DELAY_SECONDS", 0.005)
-    monkeypatch.setattr("hda_fsspec.network.failures._LONGEST_DELAY_SECONDS", 0.02)
+    monkeypatch.setattr("hda_fsspec.network.retries._FIRST_DELAY_SECONDS", 0.005)
+    monkeypatch.setattr("hda_fsspec.network.retries._LONGEST_DELAY_SECONDS", 0.02)
     monkeypatch.setattr("hda_fsspec.fetching.transfer._FIRST_DELAY_SECONDS", 0.005)
 
 

@@ -16,8 +16,8 @@ from typing import Any
 import fsspec.asyn
 import pytest
 
-from hda_fsspec.disk.locks import FileLocks
-from hda_fsspec.disk.places import Places
+from hda_fsspec.cache.locks import FileLocks
+from hda_fsspec.cache.slots import Places
 from hda_fsspec.emulator import Fault
 from hda_fsspec.errors import OrderTimeoutError
 

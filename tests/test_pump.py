@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from hda_fsspec.errors import AuthenticationError, DownloadError, OrderError, QuotaError
-from hda_fsspec.fetching.pump import Batch, Pump
+from hda_fsspec.fetching.readahead import Batch, Pump
 from hda_fsspec.records import Product
 
 

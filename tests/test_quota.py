@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from hda_fsspec.disk.grants import Ledger
+from hda_fsspec.cache.ledger import Ledger
 from hda_fsspec.fetching.quota import Closed, Quota
 from hda_fsspec.records import Product
 
@@ -253,7 +253,7 @@ def test_a_folder_that_cannot_be_written(
     def refuse(self: object, path: Path, data: bytes) -> None:
         raise OSError(code, "no")
 
-    monkeypatch.setattr("hda_fsspec.disk.folder.Folder.write", refuse)
+    monkeypatch.setattr("hda_fsspec.cache.folder.Folder.write", refuse)
     quota = make()
     tell(quota, 1, clock.now + 60, sent_at=clock.now)
 

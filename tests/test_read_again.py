@@ -10,8 +10,8 @@ import pytest
 import xarray as xr
 from forking import in_a_fork, status_of
 
-from hda_fsspec.lazy import closing, opened
-from hda_fsspec.lazy.pools import Pool
+from hda_fsspec.lazy import closing, openfiles
+from hda_fsspec.lazy.pool import Pool
 
 
 def _name(day: int) -> str:
@@ -21,7 +21,7 @@ def _name(day: int) -> str:
 @pytest.fixture
 def days(stacks: Any) -> Any:
     """Three daily products of two variables."""
-    opened.clear_pool()
+    openfiles.clear_pool()
     made = {
         _name(day): xr.Dataset(
             {"sst": ("lon", [10.0 * day, 10.0 * day + 1]), "mask": ("lon", [0.0, 2.0])}
@@ -41,10 +41,10 @@ def test_nothing_holds_an_evicted_file_open(days: Any) -> None:
     """What was read a moment ago is looked up again by a reference that keeps nothing alive."""
     found = _open(days)
     found["sst"].load()
-    (recent,) = opened._recent.values()
+    (recent,) = openfiles._recent.values()
     assert recent.tree() is not None
 
-    opened._pool.clear()
+    openfiles._pool.clear()
 
     assert recent.tree() is None
 
@@ -52,7 +52,7 @@ def test_nothing_holds_an_evicted_file_open(days: Any) -> None:
 def test_the_short_way_to_read(days: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """For a moment a product is not looked up again; every read is told all the same."""
     now, looked_up, told = [0.0], [], []
-    make_local, note_read = opened.make_local, opened.note_read
+    make_local, note_read = openfiles.make_local, openfiles.note_read
 
     def count(source: Any, number: int) -> Any:
         looked_up.append(number)
@@ -62,9 +62,9 @@ def test_the_short_way_to_read(days: Any, monkeypatch: pytest.MonkeyPatch) -> No
         told.append(source.pieces[number].product_id)
         note_read(source, number)
 
-    monkeypatch.setattr(opened, "time", types.SimpleNamespace(monotonic=lambda: now[0]))
-    monkeypatch.setattr(opened, "make_local", count)
-    monkeypatch.setattr(opened, "note_read", tell)
+    monkeypatch.setattr(openfiles, "time", types.SimpleNamespace(monotonic=lambda: now[0]))
+    monkeypatch.setattr(openfiles, "make_local", count)
+    monkeypatch.setattr(openfiles, "note_read", tell)
     found = _open(days)
     before = len(looked_up)
 
@@ -95,17 +95,17 @@ def test_a_node_is_read_again_as_itself(stacks: Any) -> None:
 
 def test_few_products_are_remembered(days: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """However many products are opened, what is kept of them does not grow."""
-    monkeypatch.setattr(opened, "_OPEN_DATASETS", 2)
+    monkeypatch.setattr(openfiles, "_OPEN_DATASETS", 2)
 
     for day in (1, 2, 3, 1, 2, 3):
         assert _open(days, day)["sst"].to_numpy().tolist() == [10.0 * day, 10.0 * day + 1]
-        assert 1 <= len(opened._recent) <= 2
+        assert 1 <= len(openfiles._recent) <= 2
 
 
 @pytest.mark.parametrize("seconds", [60.0, 0.0], ids=["again", "anew"])
 def test_a_part_is_a_part(days: Any, monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
     """Every other value of all, and all in another order, are not all as they lie."""
-    monkeypatch.setattr(opened, "_MOMENT_SECONDS", seconds)
+    monkeypatch.setattr(openfiles, "_MOMENT_SECONDS", seconds)
     found = _open(days)["sst"]
 
     for step in (2, 3):
@@ -121,7 +121,7 @@ def test_what_was_guarded_may_be_evicted_once_read(
 ) -> None:
     """Evicted before it was opened, it is kept until it was; a small cache has room again then."""
     found = _open(days)
-    opened.clear_pool()
+    openfiles.clear_pool()
     get = Pool.get
     evicted: list[int] = []
 
@@ -149,10 +149,15 @@ def test_a_child_begins_with_nothing_open(days: Any) -> None:
     closing._to_close.append(lambda: closed.append("a handle of the parent"))
 
     def work() -> bool:
-        kept = (opened._pool._open, opened._singles._open, opened._recent, closing._to_close)
+        kept = (
+            openfiles._pool._open,
+            openfiles._singles._open,
+            openfiles._recent,
+            closing._to_close,
+        )
         return not any(kept)
 
     assert status_of(in_a_fork(work)) == 0
-    assert opened._recent
-    opened.clear_pool()
+    assert openfiles._recent
+    openfiles.clear_pool()
     assert closed

@@ -12,13 +12,13 @@ from typing import Any
 
 import pytest
 
+from hda_fsspec.client import close_shared_products
 from hda_fsspec.emulator import Emulator, Fault, dated_product
 from hda_fsspec.errors import BrokerError, HDAError, QueryError
-from hda_fsspec.network.answers import excerpt, explain, redact
-from hda_fsspec.network.quoting import Secrets
+from hda_fsspec.network.redaction import Secrets
+from hda_fsspec.network.responses import excerpt, explain, redact
 from hda_fsspec.paths.locations import Location
 from hda_fsspec.records import Dataset, Product, Term
-from hda_fsspec.usecase.products import close_shared_products
 
 TERM = "Copernicus_General_License"
 

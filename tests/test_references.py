@@ -11,8 +11,8 @@ import pytest
 import xarray as xr
 
 from hda_fsspec.errors import ProductFormatError
-from hda_fsspec.fileformats.filebytes import FileBytes, Reference
-from hda_fsspec.fileformats.references import find_reference
+from hda_fsspec.formats.reader import FileBytes, Reference
+from hda_fsspec.formats.references import find_reference
 from hda_fsspec.reading.opening import OpenOptions, open_local
 
 

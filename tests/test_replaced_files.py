@@ -14,9 +14,9 @@ import pytest
 import xarray as xr
 
 from hda_fsspec.errors import ProductMismatchError
-from hda_fsspec.lazy import opened
+from hda_fsspec.lazy import openfiles
 from hda_fsspec.lazy.filemarks import is_of_mark
-from hda_fsspec.lazy.pools import Pool
+from hda_fsspec.lazy.pool import Pool
 from hda_fsspec.reading.opening import open_local
 
 LON = np.arange(8.0)
@@ -78,7 +78,7 @@ def _after_opening(
         found = get(pool, key, mark, open_it)
         if not done and key[0].name == _name(day):
             done.append(key[0])
-            work(found if pool is opened._singles else found["/"])
+            work(found if pool is openfiles._singles else found["/"])
         return found
 
     monkeypatch.setattr(Pool, "get", get_and_work)
@@ -128,7 +128,7 @@ def test_a_file_that_is_replaced_while_it_is_opened(
             _close_handles(days.folder)
         return dataset
 
-    monkeypatch.setattr(opened, "open_local", open_and_replace)
+    monkeypatch.setattr(openfiles, "open_local", open_and_replace)
     # Only touched, so that it is read as a dataset to be checked anew.
     os.utime(_local_file(days, 2), (0, 0))
 
@@ -199,7 +199,7 @@ def test_a_file_that_is_replaced_and_evicted_at_once(
             shutil.rmtree(Path(path).parent)
         return is_of_mark(path, mark)
 
-    monkeypatch.setattr(opened, "is_of_mark", evict_and_look)
+    monkeypatch.setattr(openfiles, "is_of_mark", evict_and_look)
 
     np.testing.assert_array_equal(found["sst"].values[0], 20.0 + LON)
     assert len(evicted) == 1
@@ -209,7 +209,7 @@ def test_another_file_makes_no_sense_by_the_header_of_the_first(
     days: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Read twice within a moment, of a file that has lost a variable meanwhile."""
-    monkeypatch.setattr(opened, "_MOMENT_SECONDS", 60.0)
+    monkeypatch.setattr(openfiles, "_MOMENT_SECONDS", 60.0)
     found = days.open(f"{days.query[:-1]}{_name(2)}")
     np.testing.assert_array_equal(found["sst"].values[0], 20.0 + LON)
     _lose_a_variable(days, 2)
@@ -228,7 +228,7 @@ def test_a_file_that_is_replaced_read_and_evicted(
         found.compute()
         days.forget()
         found = days.open()
-    opened.clear_pool()
+    openfiles.clear_pool()
 
     def replace_and_evict(variables: Any) -> None:
         path = _local_file(days, 2)
@@ -255,7 +255,7 @@ def test_a_file_that_loses_a_variable_while_it_is_read(
         days.open().compute()
         days.forget()
         found = days.open()
-    opened.clear_pool()
+    openfiles.clear_pool()
     replaced = _after_opening(monkeypatch, 2, lambda _: _lose_a_variable(days, 2))
 
     with pytest.raises(ProductMismatchError, match=r"20240502.nc"):

@@ -14,7 +14,7 @@ import xarray as xr
 
 from hda_fsspec.errors import ProductMismatchError
 from hda_fsspec.reading.options import OpenOptions
-from hda_fsspec.reading.singly import are_numbers, open_singly
+from hda_fsspec.reading.variables import are_numbers, open_singly
 
 PRODUCTS = (
     "cmems/duacs-med-adt-2005q2/daily/*.nc",

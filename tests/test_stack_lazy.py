@@ -17,7 +17,7 @@ import pytest
 import xarray as xr
 from dask.base import tokenize
 
-import hda_fsspec.planning.accessor  # noqa: F401  (registers ds.hda)
+import hda_fsspec.engine.accessor  # noqa: F401  (registers ds.hda)
 from hda_fsspec import HDAFileSystem, Location
 from hda_fsspec.emulator import dated_product
 

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from hda_fsspec.lazy.recipes import recipe_under
-from hda_fsspec.lazy.stackarrays import StackArray
+from hda_fsspec.lazy.arrays import recipe_under
+from hda_fsspec.stack.arrays import StackArray
 
 FEW, MANY = 20, 320
 

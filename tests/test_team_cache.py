@@ -17,13 +17,12 @@ import plants
 import pytest
 from plants import ANN, BOB, TEAM, account
 
-from hda_fsspec.disk import writers
-from hda_fsspec.disk.cache import Cache
-from hda_fsspec.disk.entries import product_key, version_tag
-from hda_fsspec.disk.lengths import Lengths
-from hda_fsspec.disk.locks import FileLocks
-from hda_fsspec.disk.notes import Notes, Shelf
-from hda_fsspec.disk.places import Places
+from hda_fsspec.cache.cache import Cache
+from hda_fsspec.cache.entries import product_key, version_tag
+from hda_fsspec.cache.locks import FileLocks
+from hda_fsspec.cache.metadata import Notes, Shelf
+from hda_fsspec.cache.sizes import Lengths
+from hda_fsspec.cache.slots import Places
 from hda_fsspec.reading.archives import list_members
 from hda_fsspec.reading.unpacking import unpack
 from hda_fsspec.records import Product
@@ -163,7 +162,7 @@ def test_a_partial_is_not_taken_in_place_by_its_folder_alone(root: Path) -> None
     with account(BOB):
         _half(root, b"half")
     (mine,) = (root / "v1" / "partial").glob(f"{STEM}.*")
-    theirs = mine.with_name(f"{STEM}.{writers.new_released()}")
+    theirs = mine.with_name(f"{STEM}.{owners.new_released()}")
     with account(ANN):
         theirs.mkdir()
         theirs.chmod(0o2770)

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from hda_fsspec.timing.encoding import TimeEncoding
-from hda_fsspec.timing.timeaxis import axis_of
+from hda_fsspec.timeindex.calendars import axis_of
+from hda_fsspec.timeindex.encoding import TimeEncoding
 
 Array = np.ndarray[Any, Any]
 HOURS = np.datetime64("2024-05-01", "ns") + np.arange(48) * np.timedelta64(1, "h")

@@ -10,8 +10,8 @@ import pytest
 from costs import cpu_seconds
 
 from hda_fsspec.records import parse_time
-from hda_fsspec.timing.overlaps import overlapping
-from hda_fsspec.timing.timeline import Known, TimeEncoding, UnpredictableError, predict
+from hda_fsspec.timeindex.overlaps import overlapping
+from hda_fsspec.timeindex.predict import Known, TimeEncoding, UnpredictableError, predict
 
 Array = np.ndarray[Any, Any]
 MILLISECOND = np.timedelta64(1, "ms")

@@ -11,7 +11,7 @@ import pytest
 import xarray as xr
 
 from hda_fsspec.errors import ProductMismatchError
-from hda_fsspec.timing.timeline import Known, predict
+from hda_fsspec.timeindex.predict import Known, predict
 
 Array = np.ndarray[Any, Any]
 MILLISECOND = np.timedelta64(1, "ms")

@@ -14,7 +14,7 @@ import pytest
 import xarray as xr
 
 from hda_fsspec.emulator.profiles import PROFILES, interval, nominal_times
-from hda_fsspec.timing import timeline
+from hda_fsspec.timeindex import predict
 
 Array = np.ndarray[Any, Any]
 
@@ -44,7 +44,7 @@ class Series:
 
     names: list[str]
     truth: list[Array]
-    encoding: timeline.TimeEncoding
+    encoding: predict.TimeEncoding
     bounds: list[Array] | None = None
 
     def catalogue(self, profile: str) -> tuple[Array, Array]:
@@ -53,28 +53,28 @@ class Series:
         first, last = zip(*shown, strict=True)
         return _catalogue_times(first), _catalogue_times(last)
 
-    def open(self, profile: str) -> tuple[timeline.Prediction, int]:
+    def open(self, profile: str) -> tuple[predict.Prediction, int]:
         """Predict, ordering what is asked for; return the prediction and the headers needed."""
         return self.settle(profile, encoding=self.encoding)
 
     def settle(
-        self, profile: str, *, encoding: timeline.TimeEncoding, template: int = 0
-    ) -> tuple[timeline.Prediction, int]:
+        self, profile: str, *, encoding: predict.TimeEncoding, template: int = 0
+    ) -> tuple[predict.Prediction, int]:
         """Predict as a caller does: see what is asked for, until it is decided."""
         seen = [template]
         while True:
             known = [self.known(piece, encoding) for piece in seen]
-            prediction = timeline.predict(*self.catalogue(profile), known)
+            prediction = predict.predict(*self.catalogue(profile), known)
             if not prediction.ask:
                 return prediction, len(seen)
             assert prediction.values is None
             assert not set(prediction.ask) & set(seen)
             seen += prediction.ask
 
-    def known(self, piece: int, encoding: timeline.TimeEncoding | None = None) -> timeline.Known:
+    def known(self, piece: int, encoding: predict.TimeEncoding | None = None) -> predict.Known:
         """Return what the header of a product tells."""
         bounds = None if self.bounds is None else self.bounds[piece]
-        return timeline.Known(piece, self.truth[piece], bounds, encoding or self.encoding)
+        return predict.Known(piece, self.truth[piece], bounds, encoding or self.encoding)
 
 
 def _catalogue_times(times: tuple[datetime, ...]) -> Array:
@@ -82,8 +82,8 @@ def _catalogue_times(times: tuple[datetime, ...]) -> Array:
     return np.array(whole, dtype="datetime64[ms]").astype("datetime64[us]")
 
 
-def _encoding(variable: xr.DataArray) -> timeline.TimeEncoding:
-    return timeline.TimeEncoding.of(variable.encoding, variable.encoding.get("dtype"))
+def _encoding(variable: xr.DataArray) -> predict.TimeEncoding:
+    return predict.TimeEncoding.of(variable.encoding, variable.encoding.get("dtype"))
 
 
 def _cut(source: str, daily: str, dim: str, steps: int = 1) -> Callable[[Path], Series]:
@@ -102,7 +102,7 @@ def _cut(source: str, daily: str, dim: str, steps: int = 1) -> Callable[[Path], 
 def _files(pattern: str, dim: str) -> Callable[[Path], Series]:
     def read(folder: Path) -> Series:
         paths = sorted(folder.glob(pattern))
-        truth, encoding = [], timeline.TimeEncoding()
+        truth, encoding = [], predict.TimeEncoding()
         for path in paths:
             with xr.open_dataset(path, engine="netcdf4", decode_timedelta=False) as dataset:
                 truth.append(dataset[dim].to_numpy())
@@ -122,7 +122,7 @@ def _monthly(folder: Path, *, bounded: bool = False) -> Series:
 
 def _grib(folder: Path) -> Series:
     paths = sorted(folder.glob("c3s/era5-2t-uk-2019-03-grib/daily/*.grib"))
-    encoding = timeline.TimeEncoding("seconds since 1970-01-01", None, np.dtype("int64"))
+    encoding = predict.TimeEncoding("seconds since 1970-01-01", None, np.dtype("int64"))
     return Series([path.name for path in paths], [_grib_times(p) for p in paths], encoding)
 
 
@@ -166,7 +166,7 @@ def test_times_are_true_or_refused(name: str, profile: str, shared_data: Path) -
     expected = dict(zip(PROFILES, HEADERS[name], strict=True))[profile]
 
     if expected == 0:
-        with pytest.raises(timeline.UnpredictableError):
+        with pytest.raises(predict.UnpredictableError):
             series.open(profile)
         return
     prediction, headers = series.open(profile)
@@ -187,10 +187,10 @@ def test_any_template_and_encoding_is_safe(name: str, profile: str, shared_data:
     decided = 0
 
     for template in {1, len(series.names) // 2, len(series.names) - 1}:
-        for encoding in (timeline.TimeEncoding(), series.encoding):
+        for encoding in (predict.TimeEncoding(), series.encoding):
             try:
                 prediction, _ = series.settle(profile, encoding=encoding, template=template)
-            except timeline.UnpredictableError:
+            except predict.UnpredictableError:
                 continue
             np.testing.assert_array_equal(prediction.values, np.concatenate(series.truth))
             decided += 1
@@ -218,8 +218,8 @@ def test_seeing_more_never_undoes_a_decision(name: str, shared_data: Path) -> No
         numbers = {0, len(series.names) - 1, *range(count)}
         known = [series.known(piece) for piece in sorted(numbers)]
         try:
-            later = timeline.predict(starts, ends, known, asked=0)
-        except timeline.UnpredictableError as err:
+            later = predict.predict(starts, ends, known, asked=0)
+        except predict.UnpredictableError as err:
             raise AssertionError(str(err)) from err
         if later.ask:
             assert needed > 1
@@ -232,9 +232,9 @@ def test_cmip5_opens_once_all_headers_are_known(shared_data: Path) -> None:
     """Products of different length need no rule when every one was seen."""
     series = _series("cmip5", shared_data)
     starts, ends = series.catalogue("day")
-    known = [timeline.Known(piece, values) for piece, values in enumerate(series.truth)]
+    known = [predict.Known(piece, values) for piece, values in enumerate(series.truth)]
 
-    prediction = timeline.predict(starts, ends, known)
+    prediction = predict.predict(starts, ends, known)
 
     assert not prediction.ask
     assert prediction.lengths.tolist() == [len(values) for values in series.truth]

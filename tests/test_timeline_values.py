@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from hda_fsspec.timing.timeline import Known, UnpredictableError, predict
+from hda_fsspec.timeindex.predict import Known, UnpredictableError, predict
 
 Array = np.ndarray[Any, Any]
 DAY = np.timedelta64(1, "D")

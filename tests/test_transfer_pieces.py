@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from hda_fsspec.disk.cache import Cache
+from hda_fsspec.cache.cache import Cache
 from hda_fsspec.emulator import Emulator, dated_product
 from hda_fsspec.fetching.transfer import Received, transfer
-from hda_fsspec.network.broker import Broker
+from hda_fsspec.network.api import Broker
 from hda_fsspec.paths.locations import Location
 
 _LONG = 20_000_000

@@ -10,9 +10,9 @@ import cloudpickle
 import pytest
 from clusters import VALUES, Job
 
-from hda_fsspec import travelling
 from hda_fsspec.errors import ConfigurationError
-from hda_fsspec.travelling import Unreadable, pack, unpack
+from hda_fsspec.workers import pickling
+from hda_fsspec.workers.pickling import Unreadable, pack, unpack
 
 
 class Fragile:
@@ -49,7 +49,7 @@ class _Packed:
 def test_another_version_passes_it_on(monkeypatch: pytest.MonkeyPatch) -> None:
     """What a process of another version cannot read it hands on unchanged."""
     given = pack({"a": b"x" * 1000})
-    monkeypatch.setattr(travelling, "STATE", travelling.STATE + 1)
+    monkeypatch.setattr(pickling, "STATE", pickling.STATE + 1)
     strange = unpack(*given)
     assert isinstance(strange, Unreadable)
     with pytest.raises(ConfigurationError, match=r"state 1.*state 2.*on host"):

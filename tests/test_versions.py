@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from hda_fsspec.disk.cache import Cache
+from hda_fsspec.cache.cache import Cache
+from hda_fsspec.client import Products, close_shared_products
 from hda_fsspec.emulator import Emulator, Fault, dated_product
 from hda_fsspec.paths.locations import Location
-from hda_fsspec.usecase.products import Products, close_shared_products
 
 
 def republish(bench: Any, emulator: Emulator, body: bytes, **changes: Any) -> None:

@@ -20,11 +20,10 @@ import pytest
 import xarray as xr
 from looking import Looking
 
-from hda_fsspec import HDAFileSystem
+from hda_fsspec import HDAFileSystem, client
 from hda_fsspec.cli import main
 from hda_fsspec.emulator import dated_product
 from hda_fsspec.settings import Settings
-from hda_fsspec.usecase import products
 
 
 @pytest.fixture
@@ -32,7 +31,7 @@ def looking(monkeypatch: pytest.MonkeyPatch) -> Looking:
     """Whatever waits from now on is looked at by the test."""
     looking = Looking()
     monkeypatch.setattr(
-        products,
+        client,
         "Reporter",
         lambda quota, *, is_shown, begin: looking.make(quota, is_shown=is_shown),
     )

@@ -12,8 +12,8 @@ import warnings
 from hda_fsspec.cli.terminal import ask, given_settings, remark, say
 from hda_fsspec.errors import ConfigurationError, HDAError, note_once
 from hda_fsspec.printable import printable
-from hda_fsspec.rcfile import read_rc, tell_exposure, write_rc
 from hda_fsspec.settings import Settings, rc_path
+from hda_fsspec.settings.rcfile import read_rc, tell_exposure, write_rc
 
 
 def login(args: argparse.Namespace) -> None:
@@ -58,7 +58,7 @@ def _ask_password(user: str) -> str:
 
 
 def _check(args: argparse.Namespace, user: str, password: str) -> None:
-    from hda_fsspec.usecase.products import Products
+    from hda_fsspec.client import Products
 
     given = {**given_settings(args), "user": user, "password": password}
     products = Products(Settings.resolve(**given))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 
+from hda_fsspec.cache.cache import Cache
+from hda_fsspec.cache.metadata import Notes
 from hda_fsspec.cli.terminal import (
     ask,
     human_bytes,
@@ -15,8 +17,6 @@ from hda_fsspec.cli.terminal import (
     say,
     say_table,
 )
-from hda_fsspec.disk.cache import Cache
-from hda_fsspec.disk.notes import Notes
 from hda_fsspec.paths.locations import Location
 
 
@@ -75,7 +75,7 @@ def prune(args: argparse.Namespace) -> None:
 
 def verify(args: argparse.Namespace) -> int:
     """Read all products again; exit code 1 if one is damaged."""
-    from hda_fsspec.fileformats.formats import check_complete
+    from hda_fsspec.formats.detect import check_complete
 
     cache = _cache(args)
     sound = damaged = 0

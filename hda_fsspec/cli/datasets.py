@@ -16,8 +16,8 @@ from hda_fsspec.printable import printable
 if TYPE_CHECKING:
     import xarray as xr
 
+    from hda_fsspec.client import OrderNeededError
     from hda_fsspec.records import Product
-    from hda_fsspec.usecase.products import OrderNeededError
 
 # A clock has colons of its own.
 _VALUE = r"[^:]*?T\d\d(?::\d\d){0,2}(?:\.\d+)?Z?|[^:]*"
@@ -31,9 +31,9 @@ def open_(args: argparse.Namespace) -> None:
 
 def plan(args: argparse.Namespace) -> None:
     """Print what making a query local, or computing a selection of it, would cost."""
-    from hda_fsspec.fs.listing import products_of
-    from hda_fsspec.planning.plans import plan_of
-    from hda_fsspec.usecase.products import OrderNeededError, shared_products, without_orders
+    from hda_fsspec.client import OrderNeededError, shared_products, without_orders
+    from hda_fsspec.fs.info import products_of
+    from hda_fsspec.planning.plan import plan_of
 
     selections = [_parsed(text) for text in args.sel]
     products = shared_products(resolve_settings(args))

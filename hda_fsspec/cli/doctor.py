@@ -12,8 +12,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from hda_fsspec import __version__
+from hda_fsspec.cache.cache import Cache
 from hda_fsspec.cli.terminal import given_settings, human_bytes, plural, say
-from hda_fsspec.disk.cache import Cache
 from hda_fsspec.errors import (
     AuthenticationError,
     BrokerError,
@@ -21,8 +21,8 @@ from hda_fsspec.errors import (
     HDAError,
     OfflineError,
 )
-from hda_fsspec.rcfile import chmod_line, exposure
 from hda_fsspec.settings import Settings, rc_path
+from hda_fsspec.settings.rcfile import chmod_line, exposure
 
 _LIBRARIES = ("fsspec", "xarray", "netCDF4", "dask")
 # Who calls the doctor wants an answer, not patience.
@@ -111,7 +111,7 @@ def _check_rc_file(path: Path) -> Finding:
 
 
 def _check_cache(settings: Settings) -> Iterator[Finding]:
-    from hda_fsspec.disk.locks import FileLocks
+    from hda_fsspec.cache.locks import FileLocks
 
     cache = Cache(settings.cache_dir, max_bytes=settings.cache_max_bytes)
     try:
@@ -143,7 +143,7 @@ def _check_cache(settings: Settings) -> Iterator[Finding]:
 
 
 def _check_service(settings: Settings) -> Iterator[Finding]:
-    from hda_fsspec.usecase.products import Products
+    from hda_fsspec.client import Products
 
     quick = dataclasses.replace(settings, timeout=min(settings.timeout, _TIMEOUT_SECONDS))
     products = Products(quick)

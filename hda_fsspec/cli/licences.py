@@ -11,7 +11,7 @@ from hda_fsspec.paths.locations import Location
 
 def list_terms(args: argparse.Namespace) -> None:
     """List all licences, or those of a data set, and whether the account accepted each."""
-    from hda_fsspec.usecase.products import shared_products
+    from hda_fsspec.client import shared_products
 
     catalogue = shared_products(resolve_settings(args)).catalogue
     wanted = None if args.dataset is None else catalogue.dataset(_dataset(args.dataset)).terms

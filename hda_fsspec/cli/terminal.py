@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, TextIO
 
-from hda_fsspec.paths.percent import escape
+from hda_fsspec.paths.quoting import escape
 from hda_fsspec.printable import escaped, printable
 
 if TYPE_CHECKING:

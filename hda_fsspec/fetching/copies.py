@@ -12,10 +12,10 @@ import stat
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from hda_fsspec.disk.entries import product_key
-from hda_fsspec.disk.notes import Shelf
+from hda_fsspec.cache.entries import product_key
+from hda_fsspec.cache.metadata import Shelf
 from hda_fsspec.errors import ProductFormatError
-from hda_fsspec.fileformats.formats import ALL_SUFFIXES, Format, check_complete, is_contradicted
+from hda_fsspec.formats.detect import ALL_SUFFIXES, Format, check_complete, is_contradicted
 from hda_fsspec.records import Product
 
 

@@ -10,12 +10,12 @@ import logging
 import time
 from collections.abc import Callable
 
+from hda_fsspec.catalogue.terms import Licences
 from hda_fsspec.errors import AuthenticationError, BrokerError, OrderError, QuotaError
 from hda_fsspec.fetching.orders import Orders
 from hda_fsspec.fetching.quota import Closed, Quota
-from hda_fsspec.licences import Licences
-from hda_fsspec.network.answers import is_about_licences
-from hda_fsspec.network.broker import Broker
+from hda_fsspec.network.api import Broker
+from hda_fsspec.network.responses import is_about_licences
 from hda_fsspec.printable import printable
 from hda_fsspec.records import Product
 from hda_fsspec.settings import Settings

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from hda_fsspec.disk.notes import Notes
+from hda_fsspec.cache.metadata import Notes
 from hda_fsspec.records import Product
 
 

@@ -15,8 +15,8 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from hda_fsspec.disk.grants import Grants, Ledger
-from hda_fsspec.network.answers import quota_state
+from hda_fsspec.cache.ledger import Grants, Ledger
+from hda_fsspec.network.responses import quota_state
 from hda_fsspec.records import Product
 
 logger = logging.getLogger("hda_fsspec")

@@ -12,10 +12,10 @@ import logging
 from collections.abc import Callable, Generator, Iterator, Mapping
 from typing import Any, Protocol
 
-from hda_fsspec.disk.folder import NO_ROOM_ERRNOS
+from hda_fsspec.cache.folder import NO_ROOM_ERRNOS
 from hda_fsspec.errors import BrokerError, DownloadError
-from hda_fsspec.network.answers import Answer, content_length, content_range, is_encoded
-from hda_fsspec.network.broker import Broker
+from hda_fsspec.network.api import Broker
+from hda_fsspec.network.responses import Answer, content_length, content_range, is_encoded
 from hda_fsspec.printable import printable
 from hda_fsspec.records import Product
 

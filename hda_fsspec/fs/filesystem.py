@@ -2,7 +2,7 @@
 
 Its coroutines hand all work to threads of their own, so that a wait for an order never blocks
 fsspec's event loop. It holds nothing but what it was given: tokens, listings and connections
-belong to :mod:`hda_fsspec.usecase.products`, of which all instances with equal settings share one.
+belong to :mod:`hda_fsspec.client`, of which all instances with equal settings share one.
 """
 
 from __future__ import annotations
@@ -22,9 +22,10 @@ from typing import TYPE_CHECKING, Any
 
 from fsspec.callbacks import DEFAULT_CALLBACK
 
+from hda_fsspec.concurrency.futures import Interest, result_of
 from hda_fsspec.errors import LocationError
 from hda_fsspec.fs.files import Deliveries, ProductFile, Targets, copy_out
-from hda_fsspec.fs.listing import (
+from hda_fsspec.fs.info import (
     Paths,
     is_one_path,
     located,
@@ -33,18 +34,17 @@ from hda_fsspec.fs.listing import (
     product_to_open,
     products_of,
 )
-from hda_fsspec.fs.looking import LookingFileSystem
+from hda_fsspec.fs.listing import LookingFileSystem
 from hda_fsspec.fs.readonly import ReadOnly, refuse
+from hda_fsspec.fs.sync import blocking, first_of
 from hda_fsspec.fs.targets import local_target
-from hda_fsspec.fs.waiting import blocking, first_of
 from hda_fsspec.fs.writing import explained
-from hda_fsspec.interest import Interest, result_of
 from hda_fsspec.paths.locations import AnyPath
 from hda_fsspec.records import Product
 from hda_fsspec.settings import Settings, refuse_unknown_settings
 
 if TYPE_CHECKING:
-    from hda_fsspec.usecase.products import Entry, Listener, Products
+    from hda_fsspec.client import Entry, Listener, Products
 
 #: The targets of the `get` that a copy is part of, of which no two may be alike.
 _targets_of_get: contextvars.ContextVar[Targets | None] = contextvars.ContextVar(
@@ -123,7 +123,7 @@ class HDAFileSystem(ReadOnly, LookingFileSystem):
     @property
     def _products(self) -> Products:
         # Late, since it loads the HTTP client: who only names the class needs none.
-        from hda_fsspec.usecase.products import shared_products
+        from hda_fsspec.client import shared_products
 
         return shared_products(self.settings)
 
@@ -133,7 +133,7 @@ class HDAFileSystem(ReadOnly, LookingFileSystem):
     async def _get(
         self, rpath: Any, lpath: Any, *args: Any, progress: bool = True, **kwargs: Any
     ) -> Any:
-        from hda_fsspec.usecase.products import quietly
+        from hda_fsspec.client import quietly
 
         lpath = self._local_target(rpath, lpath)
         if isinstance(lpath, list):
@@ -328,7 +328,7 @@ class HDAFileSystem(ReadOnly, LookingFileSystem):
             The first product that cannot be had. All others are fetched first, and the notes of
             the error name those that failed too.
         """
-        from hda_fsspec.usecase.products import quietly
+        from hda_fsspec.client import quietly
 
         with quietly(is_so=not progress):
             entries = self._products.fetch_all(products_of(self._products, path), callback=callback)
@@ -376,7 +376,7 @@ class HDAFileSystem(ReadOnly, LookingFileSystem):
         FileNotFoundError, HDAError
             As :meth:`prefetch`; but the cache need not hold all products at one time.
         """
-        from hda_fsspec.usecase.products import each, quietly
+        from hda_fsspec.client import each, quietly
 
         named = os.fspath(self._local_target(rpath, lpath))
         target = Path(named)

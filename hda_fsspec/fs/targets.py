@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from hda_fsspec.errors import LocationError
-from hda_fsspec.fs.listing import Paths, located, refuse_root
+from hda_fsspec.fs.info import Paths, located, refuse_root
 from hda_fsspec.fs.writing import explained
 from hda_fsspec.localpaths import local_path, remote_scheme, shown
 from hda_fsspec.printable import lines

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import xarray as xr
 
-from hda_fsspec.usecase.products import Entry
+from hda_fsspec.client import Entry
 
 _DECODED_BY = f"xarray {xr.__version__}"
 

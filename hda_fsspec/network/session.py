@@ -21,7 +21,13 @@ import urllib3.exceptions
 
 from hda_fsspec import __version__
 from hda_fsspec.errors import BrokerError, HDAError, OfflineError
-from hda_fsspec.network.answers import (
+from hda_fsspec.network.credentials import Bearer, no_auth, stranger
+from hda_fsspec.network.faults import causes_of, is_handshake_cut, is_nobody_there, words_of
+from hda_fsspec.network.metering import MOST_BYTES, Allowance, Reply, TooLongError, allowing, meter
+from hda_fsspec.network.proxies import proxies_for
+from hda_fsspec.network.redaction import Secrets
+from hda_fsspec.network.redirects import REDIRECTS, RedirectError, next_address, shown
+from hda_fsspec.network.responses import (
     ERROR_BODY_BYTES,
     Answer,
     Problem,
@@ -30,8 +36,7 @@ from hda_fsspec.network.answers import (
     read_json,
     retry_after,
 )
-from hda_fsspec.network.credentials import Bearer, no_auth, stranger
-from hda_fsspec.network.failures import (
+from hda_fsspec.network.retries import (
     RETRIES,
     Failures,
     cannot_send,
@@ -40,11 +45,6 @@ from hda_fsspec.network.failures import (
     no_answer,
     no_broker,
 )
-from hda_fsspec.network.faults import causes_of, is_handshake_cut, is_nobody_there, words_of
-from hda_fsspec.network.metering import MOST_BYTES, Allowance, Reply, TooLongError, allowing, meter
-from hda_fsspec.network.proxies import proxies_for
-from hda_fsspec.network.quoting import Secrets
-from hda_fsspec.network.redirects import REDIRECTS, RedirectError, next_address, shown
 from hda_fsspec.network.tokens import Tokens
 from hda_fsspec.printable import warn
 from hda_fsspec.settings import Settings

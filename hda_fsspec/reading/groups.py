@@ -11,7 +11,7 @@ import xarray as xr
 
 from hda_fsspec.errors import ProductFormatError
 from hda_fsspec.printable import printable
-from hda_fsspec.reading.filelocks import HDF5_GUARD
+from hda_fsspec.reading.library_locks import HDF5_GUARD
 
 _MAX_SHOWN = 20
 

@@ -18,7 +18,7 @@ from pathlib import Path, PurePosixPath
 import xarray as xr
 
 from hda_fsspec.errors import ProductFormatError
-from hda_fsspec.fileformats.formats import Format, check_complete, sniff
+from hda_fsspec.formats.detect import Format, check_complete, sniff
 from hda_fsspec.printable import lines, printable, python_text
 from hda_fsspec.reading.archives import (
     ARCHIVES,
@@ -30,7 +30,7 @@ from hda_fsspec.reading.archives import (
     zarr_roots,
 )
 from hda_fsspec.reading.concatenating import put_together
-from hda_fsspec.reading.datafiles import DataFile, open_data_file
+from hda_fsspec.reading.engines import DataFile, open_data_file
 from hda_fsspec.reading.merging import close_all, merge_files
 from hda_fsspec.reading.options import OpenOptions
 from hda_fsspec.reading.unpacking import Allowance, require_room, unpack

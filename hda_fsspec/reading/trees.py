@@ -14,7 +14,7 @@ import xarray as xr
 
 from hda_fsspec.errors import ProductFormatError
 from hda_fsspec.reading.archives import Member, shared_folder
-from hda_fsspec.reading.datafiles import open_data_file_groups
+from hda_fsspec.reading.engines import open_data_file_groups
 from hda_fsspec.reading.merging import close_all
 from hda_fsspec.reading.opening import Contents, look_into
 from hda_fsspec.reading.options import OpenOptions

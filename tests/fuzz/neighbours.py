@@ -15,11 +15,11 @@ import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from hda_fsspec.disk.cache import Cache
-from hda_fsspec.disk.grants import Ledger
-from hda_fsspec.disk.locks import FileLocks
-from hda_fsspec.disk.notes import Notes
-from hda_fsspec.disk.places import Places
+from hda_fsspec.cache.cache import Cache
+from hda_fsspec.cache.ledger import Ledger
+from hda_fsspec.cache.locks import FileLocks
+from hda_fsspec.cache.metadata import Notes
+from hda_fsspec.cache.slots import Places
 from hda_fsspec.errors import HDAError
 from hda_fsspec.records import Product
 

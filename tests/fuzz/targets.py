@@ -23,11 +23,11 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from hda_fsspec.cache.entries import RECORD_NAME, read_entry, safe_name
+from hda_fsspec.cache.folder import Folder, dump_json
+from hda_fsspec.cache.metadata import pack_products, unpack_products
+from hda_fsspec.cache.sizes import Lengths
 from hda_fsspec.cli import terminal
-from hda_fsspec.disk.entries import RECORD_NAME, read_entry, safe_name
-from hda_fsspec.disk.folder import Folder, dump_json
-from hda_fsspec.disk.lengths import Lengths
-from hda_fsspec.disk.notes import pack_products, unpack_products
 from hda_fsspec.errors import (
     ConfigurationError,
     HDAError,
@@ -37,27 +37,27 @@ from hda_fsspec.errors import (
 )
 from hda_fsspec.fetching import transfer
 from hda_fsspec.fetching.quota import Told
-from hda_fsspec.fileformats.filebytes import DamageError, FileBytes
-from hda_fsspec.fileformats.formats import check_complete, extension, sniff
-from hda_fsspec.fileformats.references import find_reference
 from hda_fsspec.filenames import alike, is_plain, plain_name
-from hda_fsspec.lazy.headers import load
-from hda_fsspec.network import answers
-from hda_fsspec.network.answers import Answer
-from hda_fsspec.network.broker import Broker
-from hda_fsspec.network.quoting import Secrets
+from hda_fsspec.formats.detect import check_complete, extension, sniff
+from hda_fsspec.formats.reader import DamageError, FileBytes
+from hda_fsspec.formats.references import find_reference
+from hda_fsspec.network import responses
+from hda_fsspec.network.api import Broker
+from hda_fsspec.network.redaction import Secrets
 from hda_fsspec.network.redirects import RedirectError, is_same_origin, next_address
 from hda_fsspec.network.redirects import shown as redirect_shown
+from hda_fsspec.network.responses import Answer
 from hda_fsspec.network.session import Session
 from hda_fsspec.paths.locations import Location
-from hda_fsspec.paths.percent import shell_word
+from hda_fsspec.paths.quoting import shell_word
 from hda_fsspec.printable import LONGEST_TEXT, printable, python_text
-from hda_fsspec.rcfile import read_rc, write_rc
 from hda_fsspec.reading.archives import list_members
 from hda_fsspec.reading.unpacking import unpack
 from hda_fsspec.records import Product, is_name
 from hda_fsspec.schema.queryables import Schema
 from hda_fsspec.settings import Settings
+from hda_fsspec.settings.rcfile import read_rc, write_rc
+from hda_fsspec.stack.header import load
 
 from .neighbours import plant_and_use
 
@@ -224,30 +224,30 @@ def headers(data: bytes) -> None:
     text = data.decode("latin-1")
     for name in ("X-Quota-Reset", "X-Quota-Limit", "X-Quota-Remaining", "Retry-After"):
         given = {name: text}
-        answers.quota_state(given)
-        seconds = answers.retry_after(given, 1.7e9)
+        responses.quota_state(given)
+        seconds = responses.retry_after(given, 1.7e9)
         expect(seconds is None or seconds >= 0, "a wait is negative")
     parts = {"Content-Range": text, "Content-Length": text, "ETag": text, "Last-Modified": text}
     for status in (200, 202, 206, 416):
         for held, first in ((0, 0), (400, 400), (400, 0)):
             facts = {"total": 400} if held else {}
             transfer.plan(Answer(status, parts), held=held, first_byte=first, facts=facts)
-    delivered = answers.delivered_name({"Content-Disposition": text})
+    delivered = responses.delivered_name({"Content-Disposition": text})
     for name in (delivered or "", text):
         safe = safe_name(name, name)
         expect(safe == Path(safe).name and safe not in {"", ".", ".."}, "a name leads elsewhere")
         is_clean = not any(unicodedata.category(c).startswith("C") for c in safe)
         expect(is_clean and len(safe.encode()) <= 255, "a name is no file name")
         expect(safe_name(safe, "") == safe, "a safe name is not safe")
-    answers.redact(text, ["secret", text[:8] or "x"])
+    responses.redact(text, ["secret", text[:8] or "x"])
 
 
 def body(data: bytes) -> None:
     """Read any body of an error: a short line."""
     with contextlib.suppress(ValueError, RecursionError):
-        answers.read_json(data)
+        responses.read_json(data)
     for status in (401, 404, 429, 500):
-        problem = answers.explain(status, data)
+        problem = responses.explain(status, data)
         expect(len(problem.text) <= 300 and "\n" not in problem.text, "a problem is told at length")
 
 

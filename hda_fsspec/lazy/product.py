@@ -1,0 +1,176 @@
+"""One product as a lazy dataset, or a lazy tree: recipes in place of handles, else as it is."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import logging
+import time
+from collections.abc import Callable, Iterator, Sequence
+
+import xarray as xr
+from xarray.core import indexing  # xarray documents this module for writers of backends
+
+from hda_fsspec.client import Products
+from hda_fsspec.concurrency.forks import ForkLock
+from hda_fsspec.errors import QueryError, nothing_found
+from hda_fsspec.lazy import openfiles
+from hda_fsspec.lazy.arrays import Closer, ProductArray, RecipeVariable, Source
+from hda_fsspec.lazy.filemarks import FileMark
+from hda_fsspec.lazy.fingerprint import Outline
+from hda_fsspec.lazy.sources import Pieces
+from hda_fsspec.paths.locations import Location
+from hda_fsspec.planning import order_ahead
+from hda_fsspec.reading.opening import OpenOptions
+from hda_fsspec.records import Product
+from hda_fsspec.stack.preflight import check_before_ordering
+
+logger = logging.getLogger("hda_fsspec")
+
+_ROOT = "/"
+_HINT_WITHIN_SECONDS = 60.0
+
+
+class Nodes(dict[str, xr.Dataset]):
+    """The data sets of a tree by their paths, and what closes them all.
+
+    A tree is not told what closes the data sets that it is made of.
+    """
+
+    def __init__(self, source: Source) -> None:
+        super().__init__()
+        self.closer = Closer(source)
+
+
+def open_product(products: Products, location: Location, options: OpenOptions) -> xr.Dataset:
+    """Open one product lazily, with its full encoding; it is fetched first if it is not local."""
+    source = _source(products, [products.product_to_open(location)], options)
+    if products.cache.lookup(source.pieces[0], touch=False) is None:
+        check_before_ordering(location, [source.pieces[0]], options)
+        with _hints.waiting():
+            openfiles.make_local(source, 0)
+    return openfiles.use(source, 0, lambda ds, mark: as_recipes(ds, source, location.path, mark))
+
+
+def open_product_tree(products: Products, location: Location, options: OpenOptions) -> Nodes:
+    """Open all groups of a product, or all files of an archive product, by their nodes."""
+    product = products.product_to_open(location)
+    check_before_ordering(location, [product], options)
+    nodes = Nodes(_source(products, [product], options))
+    nodes.update(_tree(products, product, options, location.path))
+    return nodes
+
+
+def open_query_tree(
+    products: Products, location: Location, options: OpenOptions, *, max_nodes: int
+) -> Nodes:
+    """Open each product of a query as a node, named by its id; all of them are fetched first.
+
+    Raises QueryError if more than ``max_nodes`` are not local.
+    """
+    found = products.search(location)
+    if not found:
+        raise nothing_found("open", location.path)
+    missing = [p for p in found if products.cache.lookup(p, touch=False) is None]
+    if len(missing) > max_nodes:
+        msg = (
+            f"A tree of {location.path} needs all of its {len(found)} products, and {len(missing)} "
+            f"are not local: more than max_nodes={max_nodes}. Fetch them first with "
+            "fs.prefetch(…), narrow the query, or raise max_nodes."
+        )
+        raise QueryError(msg, key="max_nodes")
+    check_before_ordering(location, found, options)
+    products.fetch_all(found)
+    tree = Nodes(_source(products, found, options))
+    for product in found:
+        path = location.directory.child(product.product_id).path
+        node = product.product_id.replace(_ROOT, "_")
+        for name, dataset in _tree(products, product, options, path).items():
+            tree[f"/{node}{name.rstrip(_ROOT)}"] = dataset
+    return tree
+
+
+def _source(products: Products, found: Sequence[Product], options: OpenOptions) -> Source:
+    order_ahead.register()
+    return Source(products.settings, Pieces(found), options)
+
+
+def _tree(
+    products: Products, product: Product, options: OpenOptions, path: str
+) -> dict[str, xr.Dataset]:
+    source = dataclasses.replace(_source(products, [product], options), node=_ROOT)
+
+    def work(tree: dict[str, xr.Dataset], mark: FileMark) -> dict[str, xr.Dataset]:
+        return {
+            node: as_recipes(dataset, dataclasses.replace(source, node=node), path, mark)
+            for node, dataset in tree.items()
+        }
+
+    return openfiles.use_tree(source, 0, work)
+
+
+def as_recipes(dataset: xr.Dataset, source: Source, path: str, mark: FileMark) -> xr.Dataset:
+    """Return an open product with recipes in place of its handles.
+
+    Index coordinates are read; a file that does not fit them any more is not, later on.
+    """
+    opened_as = {
+        name: v.to_index_variable().copy(deep=False) if v.dims == (name,) else v
+        for name, v in dataset.variables.items()
+    }
+    outline = Outline(opened_as, mark)
+    variables: dict[str, xr.Variable] = {}
+    for name, variable in opened_as.items():
+        encoding = dict(variable.encoding)
+        if "source" in encoding:
+            encoding["source"] = path
+        if variable.dims == (name,):
+            variable.encoding = encoding
+            variables[str(name)] = variable
+            continue
+        recipe = ProductArray(source, str(name), variable.shape, variable.dtype, outline)
+        data = indexing.LazilyIndexedArray(recipe)
+        variables[str(name)] = RecipeVariable(variable.dims, data, variable.attrs, encoding)
+    coords = {str(name): variables.pop(str(name)) for name in dataset.coords}
+    # Making indexes again would take a tenth of the time of opening.
+    indexes = dict(dataset.xindexes) or None
+    lazy = xr.Dataset(variables, xr.Coordinates(coords, indexes), attrs=dataset.attrs)
+    lazy.encoding = {**dataset.encoding, "source": path}
+    lazy.set_close(Closer(source))
+    return lazy
+
+
+class Hints:
+    """Says once that products are being waited for one after another.
+
+    Parameters
+    ----------
+    clock : callable
+        Seconds, from any start.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._lock = ForkLock()
+        self._waited_until = float("-inf")
+        self._is_told = False
+
+    @contextlib.contextmanager
+    def waiting(self) -> Iterator[None]:
+        """Take note of a wait for one product."""
+        with self._lock:
+            is_second = self._clock() - self._waited_until <= _HINT_WITHIN_SECONDS
+            is_told, self._is_told = self._is_told, self._is_told or is_second
+        if is_second and not is_told:
+            logger.warning(
+                "Products are ordered one after another as they are opened. fs.prefetch(…), or "
+                "hda_fsspec.open_mfdataset, orders them all at one time."
+            )
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._waited_until = self._clock()
+
+
+_hints = Hints()
