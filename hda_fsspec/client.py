@@ -1,6 +1,6 @@
 """The use case: list a location, make its products local.
 
-One :class:`Products` per settings and process holds tokens, listings, connections and everything
+One :class:`Client` per settings and process holds tokens, listings, connections and everything
 under way; filesystems and data sets of equal settings share it.
 """
 
@@ -23,8 +23,8 @@ from fsspec.callbacks import DEFAULT_CALLBACK
 from hda_fsspec.cache.cache import Cache, Entry
 from hda_fsspec.cache.ledger import Ledger
 from hda_fsspec.cache.locks import FileLocks
-from hda_fsspec.cache.metadata import Notes, Shelf
-from hda_fsspec.cache.slots import Places
+from hda_fsspec.cache.metadata import JsonStore, MetadataStore
+from hda_fsspec.cache.slots import SharedSlots
 from hda_fsspec.catalogue.catalogue import Catalogue
 from hda_fsspec.catalogue.offline import LOCAL
 from hda_fsspec.concurrency.daskworkers import dask_worker
@@ -32,12 +32,12 @@ from hda_fsspec.concurrency.tasks import Flight, Flights, Steps
 from hda_fsspec.errors import OfflineError
 from hda_fsspec.fetching.copies import Copies
 from hda_fsspec.fetching.fetch import Fetches, Halves
-from hda_fsspec.fetching.gather import each
+from hda_fsspec.fetching.gather import gather_products
 from hda_fsspec.fetching.orders import Orders
 from hda_fsspec.fetching.quota import Quota, QuotaView
-from hda_fsspec.fetching.readahead import Pump
+from hda_fsspec.fetching.readahead import ReadAhead
 from hda_fsspec.fetching.reporting import Reporter, quietly, waiting_for
-from hda_fsspec.fetching.throttle import Admission
+from hda_fsspec.fetching.throttle import RequestLimiter
 from hda_fsspec.network.api import Broker
 from hda_fsspec.network.session import Session
 from hda_fsspec.paths.locations import Location
@@ -45,14 +45,14 @@ from hda_fsspec.records import Dataset, Product
 from hda_fsspec.settings import Settings
 
 __all__ = [
+    "Client",
     "Entry",
     "Listener",
     "OrderNeededError",
-    "Products",
-    "close_shared_products",
-    "each",
+    "close_clients",
+    "gather_products",
+    "get_client",
     "quietly",
-    "shared_products",
     "waiting_for",
     "without_orders",
 ]
@@ -91,7 +91,7 @@ def without_orders() -> Iterator[None]:
         _orders_are_forbidden.reset(token)
 
 
-class Products:
+class Client:
     """Listing and fetching with one set of settings.
 
     Parameters
@@ -105,16 +105,16 @@ class Products:
         self._quota = Quota(
             Ledger(settings.cache_dir, account), products_left=lambda: len(self._flights)
         )
-        admission = Admission(
-            Places(settings.cache_dir, f"requests of {account}"),
+        admission = RequestLimiter(
+            SharedSlots(settings.cache_dir, f"requests of {account}"),
             own=settings.max_connections,
             patience_seconds=settings.max_wait,
         )
-        session = Session(settings, calls=admission.call, heard=self._quota.heard)
+        session = Session(settings, calls=admission.request, heard=self._quota.on_response)
         broker = Broker(
             session, max_products=settings.max_products, workers=settings.max_connections
         )
-        notes = Notes(settings.cache_dir)
+        notes = MetadataStore(settings.cache_dir)
         self.settings = settings
         self.account = account
         self.cache = Cache(settings.cache_dir, max_bytes=settings.cache_max_bytes)
@@ -122,7 +122,7 @@ class Products:
         self._session = session
         self._notes = notes
         self._lengths = notes.lengths
-        self.copies = Copies(Shelf(settings.cache_dir, "copies", is_own=True), self.size)
+        self.copies = Copies(JsonStore(settings.cache_dir, "copies", is_own=True), self.size)
         self._flights: Flights[Entry] = Flights(settings.max_connections)
         self._looking: Flights[Any] = Flights(_LOOKING_THREADS)
         self._tickets = itertools.count()
@@ -137,16 +137,16 @@ class Products:
             locks=FileLocks(settings.cache_dir),
             admission=admission,
             orders=Orders(notes, account),
-            preparing=Places(settings.cache_dir, f"orders of {account}"),
+            preparing=SharedSlots(settings.cache_dir, f"orders of {account}"),
             quota=self._quota,
             licences=self.catalogue.licences,
-            learn=self._lengths.note,
+            learn=self._lengths.record,
             report=self._reporter.tell,
             expected=self.size,
             abandon=self._flights.abandon,
         )
         self._fetches = Fetches(settings, halves)
-        self.pump = Pump(
+        self.pump = ReadAhead(
             fetch=lambda product, wanted: self.fetch(product, wanted=wanted),
             is_local=lambda product: self.cache.lookup(product, touch=False) is not None,
             weigh=lambda product: self.size(product) or product.size,
@@ -196,7 +196,7 @@ class Products:
         says what to ask for.
         """
         if not refresh and (self.settings.offline or not location.query):
-            known = self.catalogue.recall(location)
+            known = self.catalogue.cached_product(location)
             entry = None if known is not None else self._local_entry(location)
             if entry is not None:
                 self.catalogue.note_origin(location, LOCAL)
@@ -209,7 +209,7 @@ class Products:
         A listing that is still trusted decides which version it is; without one, what is local
         is good enough, and only then is the service asked.
         """
-        known = self.catalogue.recall(location)
+        known = self.catalogue.cached_product(location)
         if known is not None:
             return known
         entry = self._local_entry(location, touch=True)
@@ -269,7 +269,7 @@ class Products:
         Returns
         -------
         concurrent.futures.Future of Entry
-            Its exceptions are those of :meth:`Fetches.steps`, and OfflineError.
+            Its exceptions are those of :meth:`Fetcher.steps`, and OfflineError.
         """
         entry = self.cache.lookup(product)
         if entry is not None:
@@ -337,7 +337,7 @@ class Products:
             The first fault, when all the others have ended; its notes name the others.
         """
         self._refuse_what_does_not_fit(products)
-        entries = each(
+        entries = gather_products(
             products,
             lambda product, wanted: self.fetch(product, wanted=wanted),
             lambda _, entry: entry,
@@ -400,25 +400,25 @@ def _failed(error: BaseException) -> concurrent.futures.Future[Any]:
     return future
 
 
-_shared: dict[tuple[Settings, str | None, bool], Products] = {}
-_of_the_parent: list[Products] = []
+_shared: dict[tuple[Settings, str | None, bool], Client] = {}
+_of_the_parent: list[Client] = []
 _shared_lock = threading.Lock()
 
 
-def shared_products(settings: Settings) -> Products:
-    """Return the one :class:`Products` of this process for these settings."""
+def get_client(settings: Settings) -> Client:
+    """Return the one :class:`Client` of this process for these settings."""
     # The password is no part of equality, but who corrects it must not get the refused login.
     key = (settings, settings.password, settings.progress)
     with _shared_lock:
         found = _shared.get(key)
         if found is None:
-            found = _shared[key] = Products(settings)
+            found = _shared[key] = Client(settings)
     if dask_worker() is not None:
         found.expect_broker()
     return found
 
 
-def close_shared_products() -> None:
+def close_clients() -> None:
     """Forget all shared objects of this process and close their idle connections."""
     with _shared_lock:
         for products in _shared.values():

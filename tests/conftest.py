@@ -265,10 +265,10 @@ class Stacks:
     @property
     def products(self) -> Any:
         """What all data sets of these settings share in this process."""
-        from hda_fsspec.client import shared_products
+        from hda_fsspec.client import get_client
         from hda_fsspec.settings import Settings
 
-        return shared_products(Settings.resolve(**self.options))
+        return get_client(Settings.resolve(**self.options))
 
     @property
     def ordered(self) -> list[str]:
@@ -287,11 +287,11 @@ class Stacks:
 
     def forget(self) -> None:
         """Forget what this process knows, as a new one would; the disk keeps what it has."""
-        from hda_fsspec.client import close_shared_products
+        from hda_fsspec.client import close_clients
         from hda_fsspec.lazy import openfiles
 
         openfiles.clear_pool()
-        close_shared_products()
+        close_clients()
 
 
 @pytest.fixture(scope="session")

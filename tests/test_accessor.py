@@ -18,11 +18,11 @@ from xarray.core import indexing
 import hda_fsspec.engine.accessor  # noqa: F401  (registers it)
 from hda_fsspec import Location
 from hda_fsspec.cache.cache import Cache
-from hda_fsspec.client import Products, shared_products
+from hda_fsspec.client import Client, get_client
 from hda_fsspec.emulator import Fault
 from hda_fsspec.errors import OfflineError, OrderError, QuotaError
-from hda_fsspec.lazy.arrays import RecipeArray, Source, key_lengths
-from hda_fsspec.lazy.sources import Pieces
+from hda_fsspec.lazy.arrays import HDABackendArray, Source, key_lengths
+from hda_fsspec.lazy.sources import ProductTable
 from hda_fsspec.reading.options import OpenOptions
 from hda_fsspec.records import Product
 from hda_fsspec.settings import Settings
@@ -30,10 +30,10 @@ from hda_fsspec.settings import Settings
 SIZE = 2032
 
 
-class Daily(RecipeArray):
+class Daily(HDABackendArray):
     """A variable with one product for each step of its only axis."""
 
-    def pieces_at(self, key: tuple[Any, ...]) -> np.ndarray[Any, Any]:
+    def product_numbers_at(self, key: tuple[Any, ...]) -> np.ndarray[Any, Any]:
         """Return the steps of a key."""
         if 0 in key_lengths(key, self.shape):
             return np.zeros(0, dtype="i8")
@@ -41,8 +41,8 @@ class Daily(RecipeArray):
 
     def read(self, key: tuple[Any, ...]) -> Any:
         """Make the products local, and return their numbers."""
-        products = shared_products(self.source.settings)
-        for number in self.pieces_at(key).tolist():
+        products = get_client(self.source.settings)
+        for number in self.product_numbers_at(key).tolist():
             products.fetch(self.source.pieces[number]).result()
         return np.arange(float(self.shape[0]))[key[0]]
 
@@ -52,16 +52,16 @@ def settings_of(bench: Any, emulator: Any, **given: Any) -> Settings:
     return Settings.resolve(**bench.settings(emulator, **given))
 
 
-def products_of(bench: Any, emulator: Any, **given: Any) -> Products:
+def products_of(bench: Any, emulator: Any, **given: Any) -> Client:
     """Return the shared products object of such settings."""
-    return shared_products(settings_of(bench, emulator, **given))
+    return get_client(settings_of(bench, emulator, **given))
 
 
 def stack(bench: Any, emulator: Any, *, chunked: bool = True, **given: Any) -> xr.Dataset:
     """Return all days of an emulator as one lazy data set."""
     settings = settings_of(bench, emulator, **given)
-    found = shared_products(settings).search(Location.parse(bench.query))
-    source = Source(settings, Pieces(found), OpenOptions())
+    found = get_client(settings).search(Location.parse(bench.query))
+    source = Source(settings, ProductTable(found), OpenOptions())
     recipe = Daily(source, "sst", (len(found),), np.dtype("f8"))
     variable = xr.Variable(("time",), indexing.LazilyIndexedArray(recipe))
     dataset = xr.Dataset({"sst": variable}, coords={"time": np.arange(len(found))})

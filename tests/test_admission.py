@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from hda_fsspec.cache.slots import Places
-from hda_fsspec.fetching.throttle import AT_ONCE, Admission
+from hda_fsspec.cache.slots import SharedSlots
+from hda_fsspec.fetching.throttle import AT_ONCE, RequestLimiter
 
 
 class Waits:
@@ -38,43 +38,43 @@ def waits() -> Waits:
     return Waits()
 
 
-def admission(folder: Path, waits: Waits, own: int = 100) -> Admission:
+def admission(folder: Path, waits: Waits, own: int = 100) -> RequestLimiter:
     """Return what another process on that cache folder would have."""
-    places = Places(folder / "cache", "requests")
-    return Admission(places, own=own, patience_seconds=60, sleep=waits, clock=waits.clock)
+    places = SharedSlots(folder / "cache", "requests")
+    return RequestLimiter(places, own=own, patience_seconds=60, sleep=waits, clock=waits.clock)
 
 
 @pytest.fixture
-def taken(tmp_path: Path) -> Iterator[Places]:
+def taken(tmp_path: Path) -> Iterator[SharedSlots]:
     """Let others take all places."""
-    places = Places(tmp_path / "cache", "requests")
-    assert [places.take([number]) for number in range(AT_ONCE)] == [*range(AT_ONCE)]
+    places = SharedSlots(tmp_path / "cache", "requests")
+    assert [places.acquire([number]) for number in range(AT_ONCE)] == [*range(AT_ONCE)]
     yield places
     for number in range(AT_ONCE):
-        places.give_back(number)
+        places.release(number)
 
 
 def test_a_place_has_one_taker(tmp_path: Path) -> None:
     """What one took no other gets, in this object or another, until it is given back."""
-    first, second = (Places(tmp_path / "cache", "a") for _ in range(2))
+    first, second = (SharedSlots(tmp_path / "cache", "a") for _ in range(2))
 
-    assert first.take([3, 4]) == 3
-    assert first.take([3]) is second.take([3]) is None
-    assert second.take([3, 4]) == 4
-    assert Places(tmp_path / "cache", "another name").take([3]) == 3
-    first.give_back(3)
-    assert second.take([3]) == 3
+    assert first.acquire([3, 4]) == 3
+    assert first.acquire([3]) is second.acquire([3]) is None
+    assert second.acquire([3, 4]) == 4
+    assert SharedSlots(tmp_path / "cache", "another name").acquire([3]) == 3
+    first.release(3)
+    assert second.acquire([3]) == 3
 
 
 def test_a_fork_has_no_right_to_the_places_of_its_parent(tmp_path: Path) -> None:
     """A child gets what its parent does not hold, and what it takes is free when it is killed."""
-    ours = Places(tmp_path / "cache", "a")
-    assert ours.take([0]) == 0
+    ours = SharedSlots(tmp_path / "cache", "a")
+    assert ours.acquire([0]) == 0
     reader, writer = os.pipe()
 
     pid = os.fork()
     if pid == 0:
-        got = [ours.take([0]), ours.take([1])]
+        got = [ours.acquire([0]), ours.acquire([1])]
         os.write(writer, repr(got).encode())
         signal.pause()
         os._exit(0)
@@ -83,23 +83,23 @@ def test_a_fork_has_no_right_to_the_places_of_its_parent(tmp_path: Path) -> None
     os.close(writer)
 
     assert told == b"[None, 1]"
-    assert ours.take([1]) is None
+    assert ours.acquire([1]) is None
     os.kill(pid, signal.SIGKILL)
     os.waitpid(pid, 0)
-    assert ours.take([1]) == 1
-    assert Places(tmp_path / "cache", "a").take([0]) is None
+    assert ours.acquire([1]) == 1
+    assert SharedSlots(tmp_path / "cache", "a").acquire([0]) is None
 
 
 def test_places_survive_the_deletion_of_their_folder(tmp_path: Path) -> None:
     """Where the cache folder is deleted, those who come later share places again."""
-    first = Places(tmp_path / "cache", "a")
-    assert first.take([0, 1]) == 0
-    first.give_back(0)
+    first = SharedSlots(tmp_path / "cache", "a")
+    assert first.acquire([0, 1]) == 0
+    first.release(0)
     shutil.rmtree(tmp_path / "cache")
-    second = Places(tmp_path / "cache", "a")
+    second = SharedSlots(tmp_path / "cache", "a")
 
-    assert first.take([0, 1]) == 0
-    assert second.take([0, 1]) == 1
+    assert first.acquire([0, 1]) == 0
+    assert second.acquire([0, 1]) == 1
 
 
 def test_a_disk_that_cannot_lock_holds_nobody_up(
@@ -111,10 +111,10 @@ def test_a_disk_that_cannot_lock_holds_nobody_up(
         raise OSError(errno.ENOSYS, "Function not implemented")
 
     monkeypatch.setattr(fcntl, "flock", refuse)
-    first, second = (Places(tmp_path / "cache", "a") for _ in range(2))
+    first, second = (SharedSlots(tmp_path / "cache", "a") for _ in range(2))
 
-    assert [first.take([0, 1]), first.take([0, 1]), second.take([0, 1])] == [0, 1, 0]
-    assert first.take([0, 1]) is None  # its own threads still share
+    assert [first.acquire([0, 1]), first.acquire([0, 1]), second.acquire([0, 1])] == [0, 1, 0]
+    assert first.acquire([0, 1]) is None  # its own threads still share
     assert len(caplog.records) == 2
 
 
@@ -130,7 +130,7 @@ def test_transfers_leave_places_to_calls(tmp_path: Path, waits: Waits) -> None:
             held.append(end.value)
 
     assert len(held) == AT_ONCE - 4
-    with ours.call(), ours.call(), others.call(), others.call():
+    with ours.request(), ours.request(), others.request(), others.request():
         assert waits.now == 0.0
         waiting = threading.Event()
 
@@ -143,7 +143,7 @@ def test_transfers_leave_places_to_calls(tmp_path: Path, waits: Waits) -> None:
 
         fifth = admission(tmp_path, waits)
         fifth._sleep = sleep
-        with pytest.raises(Enough), fifth.call():
+        with pytest.raises(Enough), fifth.request():
             pass
         assert waiting.is_set()
     for each in held:
@@ -155,7 +155,7 @@ def test_transfers_leave_places_to_calls(tmp_path: Path, waits: Waits) -> None:
 def test_calls_use_what_transfers_leave(tmp_path: Path, waits: Waits) -> None:
     """While nothing is fetched, all twenty places are for calls."""
     ours = admission(tmp_path, waits)
-    calls = [ours.call() for _ in range(AT_ONCE)]
+    calls = [ours.request() for _ in range(AT_ONCE)]
 
     for call in calls:
         call.__enter__()
@@ -166,19 +166,21 @@ def test_calls_use_what_transfers_leave(tmp_path: Path, waits: Waits) -> None:
 
 
 def test_waiting_is_told_and_bounded(
-    taken: Places, tmp_path: Path, waits: Waits, caplog: pytest.LogCaptureFixture
+    taken: SharedSlots, tmp_path: Path, waits: Waits, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A call that waits for stuck processes says so after a while, and goes on in the end."""
-    assert taken.take(range(AT_ONCE)) is None
+    assert taken.acquire(range(AT_ONCE)) is None
 
-    with admission(tmp_path, waits).call():
+    with admission(tmp_path, waits).request():
         pass
 
     assert 600 <= waits.now < 601
     assert [record.getMessage()[:20] for record in caplog.records] == ["All 20 requests that"]
 
 
-def test_a_transfer_waits_without_a_thread(taken: Places, tmp_path: Path, waits: Waits) -> None:
+def test_a_transfer_waits_without_a_thread(
+    taken: SharedSlots, tmp_path: Path, waits: Waits
+) -> None:
     """A transfer yields while there is no place, and after its patience it goes on without."""
     steps = admission(tmp_path, waits).transfer()
 
@@ -186,20 +188,20 @@ def test_a_transfer_waits_without_a_thread(taken: Places, tmp_path: Path, waits:
         waits(pause)
 
     assert 60 <= waits.now < 61
-    assert taken.take(range(AT_ONCE)) is None
+    assert taken.acquire(range(AT_ONCE)) is None
 
 
 def test_an_abandoned_wait_gives_back_what_it_had(tmp_path: Path, waits: Waits) -> None:
     """A transfer that is given up while it waits leaves its share of the process to others."""
     ours = admission(tmp_path, waits, own=2)
-    blocker = Places(tmp_path / "cache", "requests")
+    blocker = SharedSlots(tmp_path / "cache", "requests")
     for number in range(AT_ONCE):
-        blocker.take([number])
+        blocker.acquire([number])
     for _ in range(5):
         steps = ours.transfer()
         next(steps)
         steps.close()
-    blocker.give_back(7)
+    blocker.release(7)
 
     with pytest.raises(StopIteration) as end:
         next(ours.transfer())

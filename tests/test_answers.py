@@ -19,7 +19,7 @@ from hda_fsspec.network.responses import (
     content_length,
     content_range,
     delivered_name,
-    explain,
+    parse_problem,
     quota_state,
     read_json,
     redact,
@@ -95,7 +95,7 @@ def body(value: object) -> bytes:
 )
 def test_error_bodies(status: int, sent: bytes, problem: Problem) -> None:
     """Title and detail are told, and the innermost status is the one that counts."""
-    assert explain(status, sent) == problem
+    assert parse_problem(status, sent) == problem
 
 
 @pytest.mark.parametrize(
@@ -108,7 +108,7 @@ def test_recorded_errors(name: str, status: int) -> None:
         pytest.skip("the folder ../shared/recorded is absent")
     document = json.loads((RECORDED / name).read_text(encoding="utf-8"))
     sent = document.get("response", document)
-    problem = explain(500, body(sent.get("body", sent)))
+    problem = parse_problem(500, body(sent.get("body", sent)))
 
     assert problem.status == status
     assert problem.text
@@ -121,7 +121,7 @@ def test_deep_nesting_is_cut_off() -> None:
     for status in range(400, 440):
         nested = json.dumps({"status_code": status, "detail": nested})[:20_000]
 
-    assert 400 <= explain(500, nested.encode()).status <= 599
+    assert 400 <= parse_problem(500, nested.encode()).status <= 599
 
 
 @pytest.mark.parametrize(
@@ -144,10 +144,12 @@ def test_hostile_bodies_are_told_in_no_time(sent: bytes) -> None:
     """Neither nesting nor length nor markup without end costs more than a moment."""
     half = sent[: len(sent) // 2]
 
-    assert len(explain(500, sent).text) <= 300
+    assert len(parse_problem(500, sent).text) <= 300
     # A cost that grows with the square is four times that of the half, and more at these lengths.
-    yardstick = max(cpu_seconds(lambda: explain(500, half)), cpu_seconds(_read_ten_thousand_words))
-    assert cpu_seconds(lambda: explain(500, sent)) < 10 * yardstick
+    yardstick = max(
+        cpu_seconds(lambda: parse_problem(500, half)), cpu_seconds(_read_ten_thousand_words)
+    )
+    assert cpu_seconds(lambda: parse_problem(500, sent)) < 10 * yardstick
 
 
 def _read_ten_thousand_words() -> int:
@@ -182,7 +184,7 @@ bodies = (
 @given(status=st.integers(100, 999), sent=bodies)
 def test_any_body_is_a_problem(status: int, sent: bytes) -> None:
     """Random and damaged bodies are told in a line, with the answer's status or an inner one."""
-    problem = explain(status, sent)
+    problem = parse_problem(status, sent)
 
     assert len(problem.text) <= 300
     assert "\n" not in problem.text

@@ -15,7 +15,7 @@ import pytest
 
 from hda_fsspec.cache.cache import Cache, Entry
 from hda_fsspec.cache.entries import RECORD_NAME
-from hda_fsspec.cache.metadata import Notes
+from hda_fsspec.cache.metadata import MetadataStore
 from hda_fsspec.errors import ConfigurationError
 from hda_fsspec.records import Product
 
@@ -157,7 +157,7 @@ def test_read_only_folder_serves_hits(open_folder: Path) -> None:
     root = open_folder / "cache"
     root.mkdir()
     _put(Cache(root, max_bytes=None, clock=_Clock()), _product("hit"))
-    Notes(root).put_header(_product("hit"), b"{}")
+    MetadataStore(root).put_header(_product("hit"), b"{}")
     # For others to read, whatever the umask; for nobody to write.
     for folder, _, files in os.walk(root):
         Path(folder).chmod(0o555)
@@ -174,7 +174,7 @@ def test_read_only_folder_serves_hits(open_folder: Path) -> None:
             with pytest.raises(PermissionError, match="is read-only"):
                 cache.stage(_product("miss"))
             with pytest.raises(PermissionError, match="is read-only"):
-                Notes(root).forget()
+                MetadataStore(root).forget()
             checked = list(cache.verify(_accept))
             assert [error for _, error in checked] == [None]
     finally:

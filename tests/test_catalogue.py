@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from hda_fsspec.cache.metadata import Notes
+from hda_fsspec.cache.metadata import MetadataStore
 from hda_fsspec.catalogue.catalogue import Catalogue
 from hda_fsspec.emulator import Catalogue as Offer
 from hda_fsspec.emulator import DatasetEntry, Emulator, Fault, dated_product
@@ -35,7 +35,7 @@ def catalogue(bench: Any, emulator: Emulator, clock: Clock, **given: Any) -> Cat
     """Return the catalogue as a process has it, that begins now."""
     settings = Settings.resolve(**bench.settings(emulator, **given))
     broker = Broker(Session(settings), max_products=settings.max_products, workers=4)
-    notes = Notes(settings.cache_dir, clock=clock)
+    notes = MetadataStore(settings.cache_dir, clock=clock)
     return Catalogue(settings, broker, notes, "account", clock=clock)
 
 
@@ -126,7 +126,7 @@ def test_what_is_forgotten_is_asked_again(bench: Any) -> None:
     for forgotten in (location, None):
         asked.search(location)
         clock.now += 1
-        asked.forget(forgotten)
+        asked.invalidate(forgotten)
         clock.now += 1
         asked.search(location)
 
@@ -247,7 +247,7 @@ def test_an_unknown_data_set_names_the_nearest(given: str, nearest: str, bench: 
     offer = Offer([DatasetEntry(f"EO:EUM:DAT:SENTINEL-3:OL_2_{name}___", []) for name in names])
     with Emulator(offer) as emulator:
         asked = catalogue(bench, emulator, Clock())
-        for question in (asked.search, asked.check, asked.product):
+        for question in (asked.search, asked.validate, asked.product):
             with pytest.raises(FileNotFoundError, match=nearest):
                 question(Location(given, product="x" if question == asked.product else None))
 
@@ -267,9 +267,9 @@ def test_a_query_exists_without_a_search(bench: Any) -> None:
     emulator = bench.start(days=1)
     asked = catalogue(bench, emulator, Clock())
 
-    asked.check(Location.parse(bench.query))
+    asked.validate(Location.parse(bench.query))
     with pytest.raises(QueryError, match="startdate"):
-        asked.check(Location(bench.dataset, {"startdat": "2024-05-01"}))
+        asked.validate(Location(bench.dataset, {"startdat": "2024-05-01"}))
 
     assert emulator.count(*_SEARCH) == 0
     assert emulator.count("GET", "dataaccess/queryable") == 1

@@ -41,7 +41,7 @@ def bodies(tmp_path_factory: pytest.TempPathFactory) -> list[bytes]:
 @pytest.fixture
 def emulator(bench: Any, bodies: list[bytes], monkeypatch: pytest.MonkeyPatch) -> Any:
     """Serve them, each order prepared for a moment; no hint was given so far."""
-    monkeypatch.setattr(product, "_hints", product.Hints())
+    monkeypatch.setattr(product, "_hints", product.SequentialOpenHint())
     products = [
         dated_product(bench.product_id(day), body) for day, body in enumerate(bodies, start=1)
     ]
@@ -160,7 +160,7 @@ def test_consecutive_waits(
 ) -> None:
     """What counts is that a wait begins within a minute after another one ended."""
     now = [0.0]
-    hints = product.Hints(clock=lambda: now[0])
+    hints = product.SequentialOpenHint(clock=lambda: now[0])
     events = sorted(
         [(begin, 1, n) for n, (begin, _) in enumerate(spans)]
         + [(end, 0, n) for n, (_, end) in enumerate(spans)]

@@ -13,7 +13,7 @@ import pytest
 
 from hda_fsspec import HDAFileSystem
 from hda_fsspec.cache.cache import Cache
-from hda_fsspec.cache.metadata import Notes
+from hda_fsspec.cache.metadata import MetadataStore
 from hda_fsspec.cli import main
 from hda_fsspec.errors import OfflineError
 from hda_fsspec.records import Product
@@ -183,7 +183,7 @@ def test_clear_removes_all(
 ) -> None:
     """After a yes, all products, headers and listings are gone; orders and licences are not."""
     monkeypatch.setattr("sys.stdin", io.StringIO(answer))
-    notes, product = Notes(bench.cache_dir), Product("EO:TEST:DAT:A", "a.nc")
+    notes, product = MetadataStore(bench.cache_dir), Product("EO:TEST:DAT:A", "a.nc")
     notes.put_header(product, b"{}")
     notes.listings.put("a search", [])
     notes.put_order("me", product, download_id="1")

@@ -15,14 +15,14 @@ dask: Any = importlib.import_module("dask")  # its types are of no use here
 def test_a_task_is_dropped_when_its_computation_broke_off() -> None:
     """One that ended well, or never began, drops nothing; another that wants the task keeps it."""
     first, second = computations.begin(["a", "b"]), computations.begin(["b", "c"])
-    assert not computations.is_dropped("a")
+    assert not computations.is_cancelled("a")
 
     computations.end(first, is_broken=True)
-    assert [computations.is_dropped(key) for key in "abcd"] == [True, False, False, False]
+    assert [computations.is_cancelled(key) for key in "abcd"] == [True, False, False, False]
     computations.end(second, is_broken=False)
-    assert computations.is_dropped("b")
+    assert computations.is_cancelled("b")
     third = computations.begin(["a"])
-    assert not computations.is_dropped("a")
+    assert not computations.is_cancelled("a")
     computations.end(third, is_broken=False)
 
 

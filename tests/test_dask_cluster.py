@@ -173,7 +173,7 @@ def _become(state: int, version: str) -> None:
     """Run on a worker: be another version of the package."""
     from hda_fsspec.workers import pickling
 
-    pickling.STATE = state
+    pickling.PICKLE_FORMAT = state
     vars(pickling)["__version__"] = version
 
 

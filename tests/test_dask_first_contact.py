@@ -25,7 +25,7 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
 
 def _note_retries(file: Path) -> None:
     """Run on the worker: write a line whenever something is tried again."""
-    from hda_fsspec.client import close_shared_products
+    from hda_fsspec.client import close_clients
     from hda_fsspec.network import retries
 
     class Notes(logging.Handler):
@@ -34,7 +34,7 @@ def _note_retries(file: Path) -> None:
                 with file.open("a") as stream:
                     stream.write("again\n")
 
-    close_shared_products()
+    close_clients()
     retries._FIRST_DELAY_SECONDS = 0.05
     logger = logging.getLogger("hda_fsspec")
     logger.handlers = [Notes()]

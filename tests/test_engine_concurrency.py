@@ -17,10 +17,10 @@ import pytest
 import xarray as xr
 from forking import in_a_fork, status_of
 
-from hda_fsspec.client import shared_products
+from hda_fsspec.client import get_client
 from hda_fsspec.emulator import dated_product
 from hda_fsspec.lazy import openfiles
-from hda_fsspec.reading.library_locks import HDF5_GUARD
+from hda_fsspec.reading.library_locks import HDF5_LOCK
 from hda_fsspec.settings import Settings
 
 _PATIENCE_SECONDS = 20.0
@@ -71,7 +71,7 @@ class Served:
     def forget(self) -> None:
         """Evict all products."""
         openfiles.clear_pool()
-        shared_products(Settings.resolve(**self.options)).cache.clear()
+        get_client(Settings.resolve(**self.options)).cache.clear()
 
 
 @pytest.mark.parametrize("is_query", [False, True], ids=["product", "query"])
@@ -93,9 +93,9 @@ def test_no_lock_is_held_while_an_order_is_waited_for(
 
     with xr.open_dataset(local, engine="netcdf4") as plain:
         assert float(plain["sst"].max()) == 9.0
-    is_free = HDF5_GUARD.acquire(blocking=False)
+    is_free = HDF5_LOCK.acquire(blocking=False)
     if is_free:
-        HDF5_GUARD.release()
+        HDF5_LOCK.release()
     is_waiting = waiting.is_alive() and served.emulator.downloads == downloads
     waiting.join(_PATIENCE_SECONDS)
 
@@ -246,7 +246,7 @@ def test_a_fork_while_a_file_is_read(bench: Any, bodies: list[bytes]) -> None:
     is_held = threading.Event()
 
     def hold() -> None:
-        with HDF5_GUARD:
+        with HDF5_LOCK:
             is_held.set()
             time.sleep(0.05)
 

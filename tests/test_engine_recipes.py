@@ -16,7 +16,7 @@ import pytest
 import xarray as xr
 from dask.base import tokenize
 
-from hda_fsspec.client import shared_products
+from hda_fsspec.client import get_client
 from hda_fsspec.emulator import dated_product
 from hda_fsspec.lazy import openfiles
 from hda_fsspec.settings import Settings
@@ -50,7 +50,7 @@ class Served:
     @property
     def cache(self) -> Any:
         """The cache of the client."""
-        return shared_products(Settings.resolve(**self.options)).cache
+        return get_client(Settings.resolve(**self.options)).cache
 
     def open(self, **options: Any) -> xr.Dataset:
         """Open it."""

@@ -15,7 +15,7 @@ import pytest
 import xarray as xr
 
 from hda_fsspec import Location
-from hda_fsspec.client import shared_products
+from hda_fsspec.client import get_client
 from hda_fsspec.emulator import Fault, dated_product
 from hda_fsspec.errors import ConfigurationError, OrderError, ProductFormatError, QueryError
 from hda_fsspec.lazy import openfiles
@@ -47,7 +47,7 @@ class Served:
     @property
     def cache(self) -> Any:
         """The cache of the client."""
-        return shared_products(Settings.resolve(**self.options)).cache
+        return get_client(Settings.resolve(**self.options)).cache
 
     def tree(self, name: str | None = None, **options: Any) -> xr.DataTree:
         """Open a product, or the query, as a tree."""

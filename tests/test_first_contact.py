@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from hda_fsspec.client import close_shared_products
+from hda_fsspec.client import close_clients
 from hda_fsspec.emulator import dated_product
 from hda_fsspec.emulator.faults import Fault
 from hda_fsspec.emulator.oddities import ODDITIES
@@ -120,7 +120,7 @@ def test_accepted_by_setting_without_a_list(odd: str, bench: Any) -> None:
         fs = bench.filesystem(emulator, **settings)
         assert len(fs.ls(bench.query, refresh=True)) == 3
         assert fs.cat(bench.path(1)) == bench.body(1)
-        close_shared_products()
+        close_clients()
 
     puts = [record.path.rpartition("/")[2] for record in emulator.log if record.method == "PUT"]
     assert puts == list(_TERMS)
@@ -265,7 +265,7 @@ def test_a_schema_is_asked_for_again(bench: Any) -> None:
     fault = Fault("status", path="dataaccess/queryable", status=404, times=1)
     emulator.fault(fault)
     bench.filesystem(emulator).ls(bench.query)
-    close_shared_products()
+    close_clients()
 
     with pytest.raises(QueryError, match="no key"):
         bench.filesystem(emulator).ls(f"{bench.query}/colour=red")

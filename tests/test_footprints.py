@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from hda_fsspec.records import Product
-from hda_fsspec.stack.footprints import elsewhere
+from hda_fsspec.stack.footprints import most_different_bbox
 
 RING = [[[-6, 43], [-1, 43], [-1.5, 46.25], [-6, 46], [-6, 43]]]
 
@@ -63,4 +63,4 @@ def test_which_product_is_on_other_ground(
     boxes: list[str | None], known: set[int], expected: int | None
 ) -> None:
     """The one that differs most, if none of those seen differs already; unknown boxes never do."""
-    assert elsewhere(boxes, known) == expected
+    assert most_different_bbox(boxes, known) == expected

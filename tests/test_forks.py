@@ -10,7 +10,7 @@ from forking import in_a_fork, status_of
 
 from hda_fsspec.concurrency.forks import ForkLock
 from hda_fsspec.lazy import sources
-from hda_fsspec.lazy.sources import Pieces
+from hda_fsspec.lazy.sources import ProductTable
 from hda_fsspec.records import Product
 from hda_fsspec.stack import stack
 
@@ -21,7 +21,7 @@ _PATIENCE_SECONDS = 20.0
 @pytest.mark.parametrize("lock", [sources._known_lock, stack._known_lock])
 def test_a_child_unpickles_whatever_its_parent_did(lock: ForkLock) -> None:
     """A fork in the moment in which another thread unpickles lazy data hangs nobody."""
-    table = pickle.dumps(Pieces([Product("EO:TEST:DAT", "p")]))
+    table = pickle.dumps(ProductTable([Product("EO:TEST:DAT", "p")]))
     held, go = threading.Event(), threading.Event()
 
     def hold() -> None:

@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from xarray.backends import BackendEntrypoint
 from xarray.core import indexing
 
-from hda_fsspec.lazy.arrays import RecipeArray, Source, key_lengths
-from hda_fsspec.lazy.sources import Pieces
+from hda_fsspec.lazy.arrays import HDABackendArray, Source, key_lengths
+from hda_fsspec.lazy.sources import ProductTable
 from hda_fsspec.planning.graphs import products_read
 from hda_fsspec.records import Product
 from hda_fsspec.settings import Settings
@@ -34,7 +34,7 @@ class _Options:
     name: str
 
 
-class ToyStack(RecipeArray):
+class ToyStack(HDABackendArray):
     """A stack of products of so many steps each, that notes which of them are read."""
 
     def __init__(
@@ -43,7 +43,7 @@ class ToyStack(RecipeArray):
         super().__init__(source, name, shape, np.dtype("f8"))
         self.per_piece = per_piece
 
-    def pieces_at(self, key: tuple[Any, ...]) -> np.ndarray[Any, Any]:
+    def product_numbers_at(self, key: tuple[Any, ...]) -> np.ndarray[Any, Any]:
         """Return the numbers of the products below a key."""
         if 0 in key_lengths(key, self.shape):
             return np.zeros(0, dtype="i8")
@@ -53,7 +53,7 @@ class ToyStack(RecipeArray):
         """Return numbers that count up along all axes."""
         assert not _forbidden, f"{self.name} was read at {key}"
         name = getattr(self.source.options, "name", "")
-        _read.setdefault(name, set()).update(self.pieces_at(key).tolist())
+        _read.setdefault(name, set()).update(self.product_numbers_at(key).tolist())
         values = np.arange(np.prod(self.shape), dtype=self.dtype).reshape(self.shape)
         return values[_outer(key, self.shape)]
 
@@ -67,7 +67,7 @@ def _outer(key: tuple[Any, ...], shape: tuple[int, ...]) -> Any:
 
 def make_source(name: str, count: int) -> Source:
     """Return a source of so many products."""
-    pieces = Pieces([Product("EO:X", f"{name}{number:05}") for number in range(count)])
+    pieces = ProductTable([Product("EO:X", f"{name}{number:05}") for number in range(count)])
     options: Any = _Options(name)
     return Source(Settings(cache_dir=Path("/nowhere")), pieces, options)
 

@@ -11,7 +11,7 @@ import pytest
 import xarray as xr
 
 import hda_fsspec.engine.accessor  # noqa: F401  (registers it)
-from hda_fsspec.client import shared_products
+from hda_fsspec.client import get_client
 from hda_fsspec.emulator import dated_product
 from hda_fsspec.engine.backend import HDABackendEntrypoint
 from hda_fsspec.lazy import openfiles
@@ -65,7 +65,7 @@ def test_what_is_told_becomes_local(
     """Nothing is ordered by telling; computing then makes those products local, and no others."""
     emulator = bench.start(products=[dated_product(name, body) for name, body in files.items()])
     options = bench.settings(emulator)
-    cache = shared_products(Settings.resolve(**options)).cache
+    cache = get_client(Settings.resolve(**options)).cache
     dataset = xr.open_dataset(
         bench.query, engine=HDABackendEntrypoint, chunks=chunks, storage_options=options
     )
@@ -101,7 +101,7 @@ def test_of_chunks_that_groups_cut_never_too_few_are_told(
     expression, most = CUTTING[name]
     emulator = bench.start(products=[dated_product(name, body) for name, body in files.items()])
     options = bench.settings(emulator)
-    cache = shared_products(Settings.resolve(**options)).cache
+    cache = get_client(Settings.resolve(**options)).cache
     dataset = xr.open_dataset(
         bench.query, engine=HDABackendEntrypoint, chunks={"time": 3}, storage_options=options
     )

@@ -17,17 +17,17 @@ from dask import _task_spec, config
 from dask.callbacks import Callback
 from xarray.core import indexing
 
-from hda_fsspec.lazy.arrays import RecipeArray, Source, key_lengths
-from hda_fsspec.lazy.sources import Pieces
+from hda_fsspec.lazy.arrays import HDABackendArray, Source, key_lengths
+from hda_fsspec.lazy.sources import ProductTable
 from hda_fsspec.planning.graphs import products_of_graph, products_read
 from hda_fsspec.records import Product
 from hda_fsspec.settings import Settings
 
 
-class Untouchable(RecipeArray):
+class Untouchable(HDABackendArray):
     """A variable with a product for each step of its first axis, which must never be read."""
 
-    def pieces_at(self, key: tuple[Any, ...]) -> np.ndarray[Any, Any]:
+    def product_numbers_at(self, key: tuple[Any, ...]) -> np.ndarray[Any, Any]:
         """Return the steps of a key."""
         if 0 in key_lengths(key, self.shape):
             return np.zeros(0, dtype="i8")
@@ -41,12 +41,12 @@ class Untouchable(RecipeArray):
 def untouchable(steps: int = 6, width: int = 4) -> Untouchable:
     """Return a variable of steps times width."""
     options: Any = "options"
-    pieces = Pieces([Product("EO:X", f"p{number}") for number in range(steps)])
+    pieces = ProductTable([Product("EO:X", f"p{number}") for number in range(steps)])
     source = Source(Settings(cache_dir=Path("/nowhere")), pieces, options)
     return Untouchable(source, "a", (steps, width), np.dtype("f4"))
 
 
-def adapted(recipe: RecipeArray) -> Any:
+def adapted(recipe: HDABackendArray) -> Any:
     """Return a recipe as xarray gives it to Dask."""
     array: Any = indexing.LazilyIndexedArray(recipe)
     for adapter in (indexing.CopyOnWriteArray, indexing.MemoryCachedArray):

@@ -32,7 +32,7 @@ def test_an_interrupt_ends_the_coroutine(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(sync, "result_of", interrupted)
 
     with pytest.raises(KeyboardInterrupt):
-        sync.blocking(work)(SimpleNamespace(loop=get_loop()))
+        sync.sync_method(work)(SimpleNamespace(loop=get_loop()))
 
     assert ended.wait(10)
 
@@ -44,7 +44,7 @@ def test_a_wait_inside_the_loop_is_refused() -> None:
         return None
 
     async def inside() -> None:
-        sync.blocking(work)(SimpleNamespace(loop=get_loop()))
+        sync.sync_method(work)(SimpleNamespace(loop=get_loop()))
 
     began = time.monotonic()
     with pytest.raises(NotImplementedError, match="await it"):

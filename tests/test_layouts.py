@@ -12,7 +12,7 @@ import xarray as xr
 
 from hda_fsspec.errors import QueryError
 from hda_fsspec.stack.header import Header
-from hda_fsspec.stack.layout import Layout, find_layout
+from hda_fsspec.stack.layout import ConcatLayout, find_layout
 
 DAY = np.datetime64("2024-05-01", "ns")
 GRID = (("y", "x"), np.zeros((2, 3)))
@@ -141,7 +141,7 @@ def test_layout(name: str) -> None:
 
     assert set(found.stacked) == set(case.stacked)
     assert len(found.stacked) == len(case.stacked)
-    assert dataclasses.replace(found, stacked=()) == Layout(
+    assert dataclasses.replace(found, stacked=()) == ConcatLayout(
         dim=case.dim,
         is_new=case.is_new,
         has_index=case.has_index,
@@ -159,8 +159,8 @@ def test_what_must_agree_and_what_is_kept() -> None:
 
     layout = find_layout(given, None)
 
-    assert layout.compared(given) == {"mask", "crs", "x", "number", "area"}
-    assert layout.kept(given) == {"time", "x", "crs", "number"}
+    assert layout.variables_to_match(given) == {"mask", "crs", "x", "number", "area"}
+    assert layout.variables_to_store(given) == {"time", "x", "crs", "number"}
 
 
 def test_an_unknown_variable_to_stack_is_refused() -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from hda_fsspec.client import close_shared_products
+from hda_fsspec.client import close_clients
 from hda_fsspec.emulator import Emulator, Fault
 from hda_fsspec.errors import BrokerError, OrderError, TermsNotAcceptedError
 
@@ -90,7 +90,7 @@ def test_accepted_is_asked_once_per_account(bench: Any) -> None:
     fs = bench.filesystem(emulator)
     fs.prefetch(bench.query)
     bench.filesystem(emulator, timeout=33).ls(bench.query, refresh=True)
-    close_shared_products()
+    close_clients()
     script = (
         "import json, sys; from hda_fsspec import HDAFileSystem; "
         "fs = HDAFileSystem(**json.loads(sys.argv[1])); "

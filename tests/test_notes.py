@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hda_fsspec.cache.folder import Folder
-from hda_fsspec.cache.metadata import Notes, Shelf, pack_products, unpack_products
+from hda_fsspec.cache.metadata import JsonStore, MetadataStore, pack_products, unpack_products
 from hda_fsspec.errors import ConfigurationError
 from hda_fsspec.records import Product
 
@@ -59,7 +59,7 @@ def root(tmp_path: Path) -> Path:
 
 def test_reading_makes_nothing(root: Path) -> None:
     """Asking for facts that nobody noted leaves nothing on disk."""
-    notes = Notes(root)
+    notes = MetadataStore(root)
 
     assert notes.listings.get("x") is None
     assert notes.order("me", _PRODUCT) is None
@@ -72,14 +72,14 @@ def test_reading_makes_nothing(root: Path) -> None:
 
 def test_notes_are_for_the_next_process(root: Path) -> None:
     """What one object notes, another reads."""
-    notes = Notes(root)
+    notes = MetadataStore(root)
     notes.put_order("me", _PRODUCT, download_id="abc", ordered_at=1.5)
     notes.put_header(_PRODUCT, b"\x00\xff")
     notes.add_accepted_terms("me", ["a", "b"])
     notes.add_accepted_terms("me", ["c"])
     notes.listings.put("query", {"x": ["é", 1, None]})
 
-    later = Notes(root)
+    later = MetadataStore(root)
 
     assert later.order("me", _PRODUCT) == {"download_id": "abc", "ordered_at": 1.5}
     assert later.header(_PRODUCT) == b"\x00\xff"
@@ -89,7 +89,7 @@ def test_notes_are_for_the_next_process(root: Path) -> None:
 
 def test_notes_are_told_apart(root: Path) -> None:
     """Orders belong to an account and a version, licences to an account."""
-    notes = Notes(root)
+    notes = MetadataStore(root)
     notes.put_order("me", _PRODUCT, download_id="abc")
     notes.add_accepted_terms("me", ["a"])
     notes.put_header(_PRODUCT, b"x")
@@ -103,7 +103,7 @@ def test_notes_are_told_apart(root: Path) -> None:
 def test_listing_expires(root: Path) -> None:
     """A listing older than asked for, or from the future, is not known; without limit it is."""
     clock = _Clock()
-    shelf = Shelf(root, "listings", clock=clock)
+    shelf = JsonStore(root, "listings", clock=clock)
     shelf.put("query", [1])
 
     clock.now += 3600
@@ -118,7 +118,7 @@ def test_listing_expires(root: Path) -> None:
 @pytest.mark.parametrize("damage", [b"", b"{", b"\xff\x00", b'{"a": ', b"[" * 100_000, b"3", b"[]"])
 def test_garbage_is_not_known(root: Path, damage: bytes) -> None:
     """A damaged note is as good as none, and is replaced by the next one."""
-    notes = Notes(root)
+    notes = MetadataStore(root)
     notes.put_order("me", _PRODUCT, download_id="abc")
     notes.add_accepted_terms("me", ["a"])
     for kind in ("orders", "terms"):
@@ -134,7 +134,7 @@ def test_garbage_is_not_known(root: Path, damage: bytes) -> None:
 
 def test_torn_write_keeps_the_old_note(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where a write dies before its end the old note stays, and no remains."""
-    shelf = Shelf(root, "listings")
+    shelf = JsonStore(root, "listings")
     shelf.put("query", "old")
 
     def die(*_: object, **__: object) -> None:
@@ -144,12 +144,12 @@ def test_torn_write_keeps_the_old_note(root: Path, monkeypatch: pytest.MonkeyPat
     with pytest.raises(KeyboardInterrupt):
         shelf.put("query", "new")
 
-    assert Shelf(root, "listings").get("query") == "old"
+    assert JsonStore(root, "listings").get("query") == "old"
 
 
 def test_readers_see_whole_notes(root: Path) -> None:
     """While one thread rewrites a note, others see one of its states, never a part."""
-    shelf = Shelf(root, "listings")
+    shelf = JsonStore(root, "listings")
     states = ["a" * 50_000, "b" * 10]
     shelf.put("query", states[0])
 
@@ -158,7 +158,7 @@ def test_readers_see_whole_notes(root: Path) -> None:
 
     with ThreadPoolExecutor(4) as pool:
         writes = [pool.submit(write, number) for number in range(60)]
-        seen = [pool.submit(Shelf(root, "listings").get, "query") for _ in range(200)]
+        seen = [pool.submit(JsonStore(root, "listings").get, "query") for _ in range(200)]
     assert all(write.result() is None for write in writes)
     assert {value.result() for value in seen} <= set(states)
 
@@ -167,7 +167,7 @@ def test_full_or_read_only_disk_loses_a_note_and_says_so_once(
     root: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A note that cannot be kept is no reason to fail."""
-    notes = Notes(root)
+    notes = MetadataStore(root)
     Folder(root).prepare()
 
     def refuse(*_: object, **__: object) -> None:
@@ -178,7 +178,7 @@ def test_full_or_read_only_disk_loses_a_note_and_says_so_once(
     with caplog.at_level(logging.WARNING, "hda_fsspec"):
         for _ in range(2):
             notes.put_header(_PRODUCT, b"x")
-            notes.lengths.note(_PRODUCT, 5)
+            notes.lengths.record(_PRODUCT, 5)
 
     assert notes.header(_PRODUCT) is None
     assert len(caplog.records) == 2
@@ -192,15 +192,15 @@ def test_world_writable_folder_is_refused(root: Path) -> None:
     root.chmod(0o777)
 
     with pytest.raises(ConfigurationError):
-        Notes(root).order("me", _PRODUCT)
+        MetadataStore(root).order("me", _PRODUCT)
     with pytest.raises(ConfigurationError):
-        Notes(root).put_order("me", _PRODUCT)
+        MetadataStore(root).put_order("me", _PRODUCT)
 
 
 def test_notes_are_cleared(root: Path) -> None:
     """All of a kind go, also one that a clock which is ahead has dated."""
-    shelf, other = Shelf(root, "listings"), Shelf(root, "headers")
-    Shelf(root, "listings", clock=lambda: time.time() + 100).put("ahead", 1)
+    shelf, other = JsonStore(root, "listings"), JsonStore(root, "headers")
+    JsonStore(root, "listings", clock=lambda: time.time() + 100).put("ahead", 1)
     shelf.put("new", 2)
     other.put("new", 3)
 
@@ -211,7 +211,7 @@ def test_notes_are_cleared(root: Path) -> None:
 
 def test_note_after_the_folder_was_deleted(root: Path) -> None:
     """A folder that is deleted under a running job is made again."""
-    shelf = Shelf(root, "listings")
+    shelf = JsonStore(root, "listings")
     shelf.put("query", 1)
     root.rename(root.with_name("gone"))
 
@@ -223,7 +223,7 @@ def test_note_after_the_folder_was_deleted(root: Path) -> None:
 def test_a_large_listing_is_small_and_little_more_than_json(root: Path) -> None:
     """Ten thousand products are a few MB on disk, and cost little more than the JSON they are."""
     products = _many(10_000)
-    shelf = Shelf(root, "listings")
+    shelf = JsonStore(root, "listings")
     shelf.put("query", pack_products(products))
     file = _only_file(root / "v1" / "listings")
     assert file.stat().st_size < 5_000_000

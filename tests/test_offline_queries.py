@@ -12,7 +12,7 @@ import xarray as xr
 from hda_fsspec import HDAFileSystem, Location
 from hda_fsspec.catalogue import offline
 from hda_fsspec.catalogue.offline import Kept
-from hda_fsspec.client import close_shared_products
+from hda_fsspec.client import close_clients
 from hda_fsspec.emulator import Emulator, dated_product
 from hda_fsspec.errors import OfflineError, QueryError
 from hda_fsspec.records import Product
@@ -24,7 +24,7 @@ MAY = "startdate=2024-05-01/enddate=2024-05-31"
 
 def gone(bench: Any, emulator: Emulator, **settings: Any) -> HDAFileSystem:
     """Return a filesystem of a new process that is offline."""
-    close_shared_products()
+    close_clients()
     emulator.clear_log()
     fs: HDAFileSystem = bench.filesystem(emulator, offline=True, **settings)
     return fs
@@ -164,7 +164,7 @@ def test_info_of_what_is_local(bench: Any, emulator: Emulator) -> None:
 
 def test_a_local_product_costs_no_search_online(bench: Any, emulator: Emulator) -> None:
     """``info`` of a local product by its data set and id asks nobody, unless anew."""
-    close_shared_products()
+    close_clients()
     emulator.clear_log()
     fs = bench.filesystem(emulator)
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from hda_fsspec.planning.estimate import Weights, estimate
-from hda_fsspec.planning.plan import Plan, human_bytes, joined, nothing
+from hda_fsspec.planning.estimate import ProductSizes, estimate
+from hda_fsspec.planning.plan import Plan, empty_plan, format_bytes, merge_plans
 from hda_fsspec.records import Product
 
 
@@ -21,7 +21,7 @@ def make(count: int = 3, dataset: str = "EO:A", **given: Any) -> Plan:
         "bytes_known": count * 1_000_000,
         "bytes_needed": count * 1_000_000,
     }
-    return dataclasses.replace(nothing(), **{**facts, **given})
+    return dataclasses.replace(empty_plan(), **{**facts, **given})
 
 
 @pytest.mark.parametrize(
@@ -105,7 +105,7 @@ def test_plans_of_several_caches() -> None:
     """Sums are over all; the bound and the free space are those of the cache that is fullest."""
     wide = make(2, cache_bound=None, disk_free=10_000_000, disk_room=10_000_000, local=1)
     tight = make(4, cache_bound=3_000_000, disk_free=9_000_000, disk_room=9_000_000)
-    both = joined([wide, dataclasses.replace(tight, fits_cache=False)])
+    both = merge_plans([wide, dataclasses.replace(tight, fits_cache=False)])
 
     assert (both.orders_needed, both.local, both.bytes_needed) == (6, 1, 6_000_000)
     assert len(both.products) == 4, "two of them are the same in both"
@@ -121,7 +121,7 @@ def test_estimates() -> None:
     found = estimate([told, silent, other], known)
 
     assert found == {told: 7, silent: 16}
-    weights = Weights((told, silent, other, *known), {}, known, found)
+    weights = ProductSizes((told, silent, other, *known), {}, known, found)
     assert (weights.total, weights.needed) == (54, 54)
     assert [weights.of(p) for p in weights.products] == [7, 16, 0, 10, 21]
 
@@ -140,4 +140,4 @@ def test_estimates() -> None:
 )
 def test_human_bytes(count: int, text: str) -> None:
     """Bytes are shown with one decimal and a decimal unit."""
-    assert human_bytes(count) == text
+    assert format_bytes(count) == text

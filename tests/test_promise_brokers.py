@@ -19,7 +19,7 @@ from dask.base import tokenize
 
 import hda_fsspec
 from hda_fsspec import HDAFileSystem
-from hda_fsspec.client import close_shared_products, shared_products
+from hda_fsspec.client import close_clients, get_client
 from hda_fsspec.emulator import Catalogue, Emulator, Fault, identity
 from hda_fsspec.errors import BrokerError, HDAError, OfflineError
 from hda_fsspec.settings import Settings
@@ -142,7 +142,7 @@ def test_values_are_those_of_the_broker_that_was_asked(
     for options, value in ((one, ONE), (other, OTHER), (one, ONE)):
         assert way(options) == 2 * value
         if not same_process:
-            close_shared_products()
+            close_clients()
     for options, value in ((one, ONE), (other, OTHER)):
         assert way({**options, "offline": True}) == 2 * value
 
@@ -174,7 +174,7 @@ def test_an_emulator_that_is_started_again_finds_its_cache(brokers: Brokers) -> 
     again = brokers.start(ONE, port=port)
 
     assert again.url == first.url
-    close_shared_products()
+    close_clients()
     assert by_stack(brokers.options(again)) == 2 * ONE
     assert again.orders == 0
 
@@ -293,7 +293,7 @@ def test_spellings_share_what_is_kept(brokers: Brokers) -> None:
         **brokers.options(emulator),
         "endpoint_url": f"HTTP{emulator.url.removeprefix('http')}api/v1",
     }
-    close_shared_products()
+    close_clients()
 
     assert by_stack(spelled) == 2 * ONE
     assert by_product({**spelled, "offline": True}) == 2 * ONE
@@ -308,7 +308,7 @@ def test_nothing_else_is_shared(brokers: Brokers) -> None:
     xr.open_dataset(QUERY, engine="hda", storage_options=brokers.options(one), scan=True)
 
     stranger = HDAFileSystem(**brokers.options(other))
-    theirs = shared_products(Settings.resolve(**brokers.options(other)))
+    theirs = get_client(Settings.resolve(**brokers.options(other)))
 
     with pytest.raises(OfflineError):
         HDAFileSystem(**brokers.options(other, offline=True)).ls(QUERY)

@@ -144,27 +144,27 @@ def test_what_a_wrong_clock_noted_of_the_quota_is_forgotten(
     clock.now += 10 * YEARS
     if is_told:
         headers = {"X-Quota-Remaining": "0", "X-Quota-Reset": str(int(clock.now + 60))}
-        theirs.heard(headers, clock.now)
+        theirs.on_response(headers, clock.now)
     else:
         theirs.refused(product("a"), clock.now + 60)
-    assert ours.ask(product("b")) is not None
+    assert ours.reserve(product("b")) is not None
     clock.now -= 10 * YEARS
 
-    assert ours.ask(product("b")) is None
-    assert theirs.ask(product("c")) is None
-    assert quota().ask(product("d")) is None
+    assert ours.reserve(product("b")) is None
+    assert theirs.reserve(product("c")) is None
+    assert quota().reserve(product("d")) is None
 
 
 def test_an_order_of_the_future_holds_nobody_up(quota: Callable[[], Quota], clock: Clock) -> None:
     """What a killed process with a wrong clock had asked for is no order that is under way."""
     clock.now += 10 * YEARS
-    assert quota().ask(product("a")) is None
+    assert quota().reserve(product("a")) is None
     clock.now -= 10 * YEARS
     ours = quota()
     headers = {"X-Quota-Remaining": "1", "X-Quota-Reset": str(int(clock.now + 60))}
-    ours.heard(headers, clock.now)
+    ours.on_response(headers, clock.now)
 
-    assert ours.ask(product("b")) is None
+    assert ours.reserve(product("b")) is None
 
 
 def test_a_use_in_the_far_future_protects_nothing(tmp_path: Path, clock: Clock) -> None:

@@ -22,10 +22,11 @@ import pytest
 import xarray as xr
 from plants import Victim
 
+from hda_fsspec.cache import owners
 from hda_fsspec.cache.cache import Cache
 from hda_fsspec.cache.entries import product_key, version_tag
 from hda_fsspec.cli import main
-from hda_fsspec.client import close_shared_products
+from hda_fsspec.client import close_clients
 from hda_fsspec.emulator import dated_product
 from hda_fsspec.errors import HDAError
 from hda_fsspec.fs.filesystem import HDAFileSystem
@@ -61,7 +62,7 @@ class Team:
         self.root.chmod(0o2770)
         self.work()
         self.partial = self.leave_partial()
-        close_shared_products()
+        close_clients()
         self._kept = folder / "kept"
         shutil.copytree(self.root, self._kept)
         self._kept.chmod(0o2770)
@@ -69,7 +70,7 @@ class Team:
     def filesystem(self) -> HDAFileSystem:
         """Return a filesystem of a process that remembers nothing."""
         clear_pool()
-        close_shared_products()
+        close_clients()
         HDAFileSystem.clear_instance_cache()
         fs: HDAFileSystem = self.bench.filesystem(self.emulator, cache_dir=self.root)
         return fs

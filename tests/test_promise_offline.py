@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from hda_fsspec.client import close_shared_products
+from hda_fsspec.client import close_clients
 from hda_fsspec.emulator import Emulator
 from hda_fsspec.errors import HDAError, OfflineError
 
@@ -53,7 +53,7 @@ def fetched(bench: Any, size: int = 2000, **options: Any) -> Emulator:
     """Start a service, fetch its first product, and begin as a new process does."""
     emulator: Emulator = bench.start(days=3, size=size, **options)
     bench.filesystem(emulator).cat(bench.path(1))
-    close_shared_products()
+    close_clients()
     emulator.clear_log()
     return emulator
 

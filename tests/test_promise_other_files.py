@@ -17,12 +17,12 @@ import pytest
 import xarray as xr
 
 from hda_fsspec.errors import ProductFormatError
-from hda_fsspec.formats.reader import DamageError, FileBytes, Reference
+from hda_fsspec.formats.reader import CorruptFileError, FileBytes, Reference
 from hda_fsspec.formats.references import find_reference
 from hda_fsspec.reading import selfcontained
 from hda_fsspec.reading.opening import OpenOptions, open_local
 from hda_fsspec.reading.selfcontained import refuse_references
-from hda_fsspec.reading.variables import open_singly
+from hda_fsspec.reading.variables import open_variables
 
 SECRET = b"root:x:0:0:root:/root:/bin/bash\n" * 25
 Make = Callable[[Any, Path], None]
@@ -280,9 +280,9 @@ def test_variables_that_are_opened_singly_are_looked_at(
     path = hdf5(tmp_path / "p", make, victim)
 
     with pytest.raises(ProductFormatError, match=KINDS[make]):
-        open_singly(path, OpenOptions(), name="p", scratch=tmp_path / "scratch")
+        open_variables(path, OpenOptions(), name="p", scratch=tmp_path / "scratch")
     plain = hdf5(tmp_path / "plain", None, victim)
-    found = open_singly(plain, OpenOptions(), name="p", scratch=tmp_path / "scratch")
+    found = open_variables(plain, OpenOptions(), name="p", scratch=tmp_path / "scratch")
     assert found is not None
     assert found["x"].values.tolist() == [0.0, 1.0, 2.0, 3.0]
     found.closer()
@@ -369,7 +369,7 @@ def test_what_cannot_be_followed_is_refused(victim: Path, tmp_path: Path) -> Non
         if signature == b"FHDB":
             continue  # blocks of a heap are found by their place alone
         path.write_bytes(body[:at] + b"XXXX" + body[at + 4 :])
-        with pytest.raises(DamageError):
+        with pytest.raises(CorruptFileError):
             look(path)
         with pytest.raises(ProductFormatError, match="cannot be told"):
             refuse_references(path, name="p", scratch=tmp_path / "scratch")

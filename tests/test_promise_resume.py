@@ -21,7 +21,7 @@ from hda_fsspec.fetching.transfer import (
     range_start,
     validators,
 )
-from hda_fsspec.network.responses import Answer
+from hda_fsspec.network.responses import ResponseHead
 from hda_fsspec.paths.locations import Location
 
 _LARGE = 2_000_000
@@ -252,7 +252,7 @@ def test_the_plan(
     expected: tuple[Action, int | None],
 ) -> None:
     """What is done with each kind of answer when 400 bytes are held."""
-    answer = Answer(status, headers)
+    answer = ResponseHead(status, headers)
 
     assert plan(answer, held=400, first_byte=first_byte, facts=facts) == expected
 

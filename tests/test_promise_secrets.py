@@ -19,7 +19,7 @@ import fsspec
 import pytest
 from dask.base import tokenize
 
-from hda_fsspec.client import Products
+from hda_fsspec.client import Client
 from hda_fsspec.emulator import Emulator, Fault
 from hda_fsspec.errors import ConfigurationError, HDAError
 
@@ -224,8 +224,8 @@ def test_a_world_writable_folder_is_refused(bench: Any) -> None:
 def test_orders_and_quota_are_kept_per_account(bench: Any) -> None:
     """Another account on the same cache does not take up an order that is not its own."""
     emulator = bench.start(days=1, preparation_seconds=0.2)
-    products = Products(bench.filesystem(emulator).settings)
-    other = Products(bench.filesystem(emulator, user="other", password="x").settings)
+    products = Client(bench.filesystem(emulator).settings)
+    other = Client(bench.filesystem(emulator, user="other", password="x").settings)
     first = products._fetches._halves.orders
     second = other._fetches._halves.orders
     product = products.search(_query(bench))[0]

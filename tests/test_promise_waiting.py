@@ -17,7 +17,7 @@ import fsspec.asyn
 import pytest
 
 from hda_fsspec.cache.locks import FileLocks
-from hda_fsspec.cache.slots import Places
+from hda_fsspec.cache.slots import SharedSlots
 from hda_fsspec.emulator import Fault
 from hda_fsspec.errors import OrderTimeoutError
 
@@ -189,14 +189,14 @@ def test_slots_of_stuck_processes_are_told(bench: Any) -> None:
     """Where all orders at a time are taken for `max_wait`, the error says so."""
     emulator = bench.start(days=1)
     fs = bench.filesystem(emulator, max_wait=0.3, max_orders=1)
-    taken = Places(bench.cache_dir, f"orders of {fs._products.account}")
-    assert taken.take([0]) == 0
+    taken = SharedSlots(bench.cache_dir, f"orders of {fs._products.account}")
+    assert taken.acquire([0]) == 0
 
     with pytest.raises(OrderTimeoutError, match="max_orders"):
         fs.open(bench.path(1))
 
     assert emulator.order_posts == 0
-    taken.give_back(0)
+    taken.release(0)
     assert fs.cat(bench.path(1)) == bench.body(1)
 
 

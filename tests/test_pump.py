@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from hda_fsspec.errors import AuthenticationError, DownloadError, OrderError, QuotaError
-from hda_fsspec.fetching.readahead import Batch, Pump
+from hda_fsspec.fetching.readahead import Batch, ReadAhead
 from hda_fsspec.records import Product
 
 
@@ -34,7 +34,7 @@ class Service:
         self.asked: list[Product] = []
         self.wanted: list[Callable[[], bool]] = []
         self.futures: dict[Product, concurrent.futures.Future[Any]] = {}
-        self.pump = Pump(
+        self.pump = ReadAhead(
             fetch=self._fetch,
             is_local=lambda product: product in self.local,
             weigh=lambda _: size,
@@ -109,7 +109,7 @@ def test_no_more_than_half_of_the_cache_is_unread(size: int | None) -> None:
 
     batch.read(wanted[0])
     assert service.asked == wanted[:3]
-    service.pump.was_read(wanted[0])
+    service.pump.mark_read(wanted[0])
     assert service.asked == wanted[:4]
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from hda_fsspec.cache.ledger import Ledger
-from hda_fsspec.fetching.quota import Closed, Quota
+from hda_fsspec.fetching.quota import Quota, QuotaWait
 from hda_fsspec.records import Product
 
 
@@ -55,20 +55,20 @@ def tell(quota: Quota, remaining: int, reset_at: float, *, sent_at: float) -> No
         "X-Quota-Remaining": str(remaining),
         "X-Quota-Reset": str(int(reset_at * 1000)),
     }
-    quota.heard(headers, sent_at)
+    quota.on_response(headers, sent_at)
 
 
 def test_a_refusal_closes_for_all(make: Make, clock: Clock) -> None:
     """The quota is closed until the time that was told, for all who ask."""
     quota, other = make(), make()
-    assert quota.ask(product(1)) is None
+    assert quota.reserve(product(1)) is None
 
-    assert quota.refused(product(1), clock.now + 100) == Closed(100, is_used_up=True)
+    assert quota.refused(product(1), clock.now + 100) == QuotaWait(100, is_used_up=True)
     assert quota.refused(product(2), clock.now + 50).seconds == 100
 
-    assert quota.ask(product(2)) == other.ask(product(3)) == Closed(100, is_used_up=True)
+    assert quota.reserve(product(2)) == other.reserve(product(3)) == QuotaWait(100, is_used_up=True)
     clock.now += 101
-    assert other.ask(product(3)) is None
+    assert other.reserve(product(3)) is None
 
 
 @pytest.mark.parametrize("reset_at", [None, 0.0, 1_600_000_000.0])
@@ -98,17 +98,17 @@ def test_no_more_go_out_than_are_left(make: Make, clock: Clock) -> None:
     """Orders that are not answered yet count against what was told, in all processes."""
     quota, other = make(), make()
     tell(quota, 3, clock.now + 60, sent_at=clock.now)
-    assert other.ask(product(0)) is None
-    assert quota.ask(product(1)) is None
-    assert quota.ask(product(2)) is None
+    assert other.reserve(product(0)) is None
+    assert quota.reserve(product(1)) is None
+    assert quota.reserve(product(2)) is None
 
-    closed = quota.ask(product(3))
+    closed = quota.reserve(product(3))
 
     assert closed is not None
     assert not closed.is_used_up
     assert closed.seconds < 1
-    other.withdrawn(product(0))
-    assert quota.ask(product(3)) is None
+    other.release(product(0))
+    assert quota.reserve(product(3)) is None
 
 
 def test_what_was_granted_since_counts(make: Make, clock: Clock) -> None:
@@ -117,10 +117,10 @@ def test_what_was_granted_since_counts(make: Make, clock: Clock) -> None:
     tell(quota, 2, clock.now + 60, sent_at=clock.now)
     for number in (1, 2):
         clock.now += 1
-        assert other.ask(product(number)) is None
+        assert other.reserve(product(number)) is None
         other.granted(product(number))
 
-    assert quota.ask(product(3)) == Closed(58, is_used_up=True)
+    assert quota.reserve(product(3)) == QuotaWait(58, is_used_up=True)
     assert quota.view().left == 0
 
 
@@ -129,30 +129,30 @@ def test_the_answer_to_an_order_counts_it_already(make: Make, clock: Clock) -> N
     quota = make()
     tell(quota, 2, clock.now + 60, sent_at=clock.now)
     sent_at = clock.now = clock.now + 1
-    assert quota.ask(product(1)) is None
+    assert quota.reserve(product(1)) is None
     clock.now += 1
     tell(quota, 1, clock.now + 60, sent_at=sent_at)
     clock.now += 0.5
     quota.granted(product(1))
 
     assert quota.view().left == 1
-    assert quota.ask(product(2)) is None
+    assert quota.reserve(product(2)) is None
 
 
 def test_one_goes_first_when_it_is_time(make: Make, clock: Clock) -> None:
     """At the reset nobody knows how many came back: one order goes, and its answer tells."""
     quota = make()
     tell(quota, 0, clock.now + 60, sent_at=clock.now)
-    assert quota.ask(product(1)) == Closed(60, is_used_up=True)
+    assert quota.reserve(product(1)) == QuotaWait(60, is_used_up=True)
     clock.now += 60
 
-    assert quota.ask(product(1)) is None
-    closed = quota.ask(product(2))
+    assert quota.reserve(product(1)) is None
+    closed = quota.reserve(product(2))
     assert closed is not None
     assert not closed.is_used_up
     tell(quota, 7, clock.now + 60, sent_at=clock.now)
     quota.granted(product(1))
-    assert quota.ask(product(2)) is None
+    assert quota.reserve(product(2)) is None
 
 
 def test_a_refusal_beside_orders_that_are_left(make: Make, clock: Clock) -> None:
@@ -163,7 +163,7 @@ def test_a_refusal_beside_orders_that_are_left(make: Make, clock: Clock) -> None
     clock.now += 1
     tell(quota, 50, clock.now + 60, sent_at=clock.now)
 
-    assert quota.ask(product(1)) == Closed(4, is_used_up=True)
+    assert quota.reserve(product(1)) == QuotaWait(4, is_used_up=True)
 
 
 def test_an_overtaken_answer_is_old_news(make: Make, clock: Clock) -> None:
@@ -183,13 +183,13 @@ def test_a_killed_process_holds_nothing_up_for_long(make: Make, clock: Clock) ->
     quota, killed = make(), make()
     tell(quota, 1, clock.now + 7200, sent_at=clock.now)
     clock.now += 1
-    assert killed.ask(product(1)) is None
-    assert quota.ask(product(2)) != Closed(7199, is_used_up=True)
+    assert killed.reserve(product(1)) is None
+    assert quota.reserve(product(2)) != QuotaWait(7199, is_used_up=True)
 
     clock.now += 200
-    assert quota.ask(product(2)) == Closed(6999, is_used_up=True)
+    assert quota.reserve(product(2)) == QuotaWait(6999, is_used_up=True)
     clock.now += 3600
-    assert quota.ask(product(2)) is None
+    assert quota.reserve(product(2)) is None
 
 
 @pytest.mark.parametrize(
@@ -199,9 +199,9 @@ def test_a_killed_process_holds_nothing_up_for_long(make: Make, clock: Clock) ->
 def test_without_headers_all_go_out(headers: dict[str, str], make: Make, clock: Clock) -> None:
     """Where the service tells nothing nobody is held back; it will refuse what is too much."""
     quota = make()
-    quota.heard(headers, clock.now)
+    quota.on_response(headers, clock.now)
 
-    assert [quota.ask(product(number)) for number in range(200)] == [None] * 200
+    assert [quota.reserve(product(number)) for number in range(200)] == [None] * 200
     assert quota.view().left is None
 
 
@@ -212,7 +212,7 @@ def test_a_garbled_ledger_is_none(text: bytes, make: Make, clock: Clock, tmp_pat
     tell(quota, 5, clock.now + 60, sent_at=clock.now)
     (tmp_path / "cache" / "v1" / "quota" / "me" / "told.json").write_bytes(text)
 
-    assert make().ask(product(1)) is None
+    assert make().reserve(product(1)) is None
     assert quota.view().left == 4
 
 
@@ -230,7 +230,7 @@ def test_two_never_both_take_the_last(tmp_path: Path) -> None:
             number: int, quotas: list[Quota], start: threading.Barrier, gone: list[int]
         ) -> None:
             start.wait()
-            if quotas[number].ask(product(number)) is None:
+            if quotas[number].reserve(product(number)) is None:
                 gone.append(number)
 
         threads = [
@@ -257,17 +257,17 @@ def test_a_folder_that_cannot_be_written(
     quota = make()
     tell(quota, 1, clock.now + 60, sent_at=clock.now)
 
-    assert quota.ask(product(1)) is None
+    assert quota.reserve(product(1)) is None
     quota.granted(product(1))
     tell(quota, 0, clock.now + 60, sent_at=clock.now)
-    assert quota.ask(product(2)) == Closed(60, is_used_up=True)
+    assert quota.reserve(product(2)) == QuotaWait(60, is_used_up=True)
 
 
 def test_a_poll_that_overtakes_an_order_hides_nothing(make: Make, clock: Clock) -> None:
     """An order whose answer comes after that of a later request still counts."""
     quota = make()
     tell(quota, 2, clock.now + 60, sent_at=clock.now)
-    assert quota.ask(product(1)) is None
+    assert quota.reserve(product(1)) is None
     order_sent_at = clock.now = clock.now + 1
     tell(quota, 2, clock.now + 60, sent_at=order_sent_at + 1)  # the poll: the order is not in it
     clock.now += 2
@@ -285,7 +285,7 @@ def test_an_absurd_reset_is_none(seconds: float, make: Make, clock: Clock) -> No
 
     assert quota.refused(product(1), clock.now + seconds).seconds <= 5
     clock.now += 6
-    assert make().ask(product(2)) is None
+    assert make().reserve(product(2)) is None
 
 
 def test_a_kept_absurd_time_is_none(make: Make, clock: Clock, tmp_path: Path) -> None:
@@ -295,7 +295,7 @@ def test_a_kept_absurd_time_is_none(make: Make, clock: Clock, tmp_path: Path) ->
     kept = tmp_path / "cache" / "v1" / "quota" / "me" / "told.json"
     kept.write_text(json.dumps(json.loads(kept.read_text()) | {"closed_until": 1e15}))
 
-    assert make().ask(product(1)) is None
+    assert make().reserve(product(1)) is None
 
 
 def test_the_first_answer_of_a_process_keeps_what_others_were_told(
@@ -307,5 +307,5 @@ def test_the_first_answer_of_a_process_keeps_what_others_were_told(
 
     tell(other, 50, clock.now + 60, sent_at=clock.now)
 
-    assert other.ask(product(2)) == Closed(3000, is_used_up=True)
-    assert make().ask(product(3)) == Closed(3000, is_used_up=True)
+    assert other.reserve(product(2)) == QuotaWait(3000, is_used_up=True)
+    assert make().reserve(product(3)) == QuotaWait(3000, is_used_up=True)

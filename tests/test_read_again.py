@@ -52,7 +52,7 @@ def test_nothing_holds_an_evicted_file_open(days: Any) -> None:
 def test_the_short_way_to_read(days: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """For a moment a product is not looked up again; every read is told all the same."""
     now, looked_up, told = [0.0], [], []
-    make_local, note_read = openfiles.make_local, openfiles.note_read
+    make_local, note_read = openfiles.make_local, openfiles.mark_read
 
     def count(source: Any, number: int) -> Any:
         looked_up.append(number)

@@ -12,11 +12,11 @@ from typing import Any
 
 import pytest
 
-from hda_fsspec.client import close_shared_products
+from hda_fsspec.client import close_clients
 from hda_fsspec.emulator import Emulator, Fault, dated_product
 from hda_fsspec.errors import BrokerError, HDAError, QueryError
 from hda_fsspec.network.redaction import Secrets
-from hda_fsspec.network.responses import excerpt, explain, redact
+from hda_fsspec.network.responses import excerpt, parse_problem, redact
 from hda_fsspec.paths.locations import Location
 from hda_fsspec.records import Dataset, Product, Term
 
@@ -77,7 +77,7 @@ def _seen(bench: Any, cache: str, **options: Any) -> dict[str, Any]:
         told[f"{name} ids"] = (
             [d["name"] for d in fs.ls("hda://", detail=True)] if not more else None
         )
-        close_shared_products()
+        close_clients()
     told["orders"] = emulator.orders
     return told
 
@@ -216,7 +216,7 @@ def test_a_refusal_means_the_same_whatever_the_password_is(bench: Any) -> None:
         assert bench.filesystem(emulator).ls(bench.query) == []
     licence = {"detail": "You must accept the terms and conditions"}
     for password in ("accept", "terms", "conditions"):
-        problem = explain(403, json.dumps(licence).encode(), [password])
+        problem = parse_problem(403, json.dumps(licence).encode(), [password])
         assert (problem.subject, password in problem.text) == ("licences", False)
 
 
@@ -260,13 +260,13 @@ def test_no_half_of_a_secret_is_shown() -> None:
     for begin in range(290, 330):
         said = "x" * begin + secret + " and more" * 10
         assert "corr" not in excerpt(said, [secret], 300)[-8:]
-        assert "corr" not in explain(500, said.encode(), [secret]).text[-8:]
+        assert "corr" not in parse_problem(500, said.encode(), [secret]).text[-8:]
     page = b"<html>" + b"<b>" * 21_836 + secret[:15].encode()
     page += b"<i>" * (64 * 1024 - len(page))
     cut = b"<html>" + b"<b>" * 21_840
     cut += secret.encode()[: 64 * 1024 - len(cut)]
     assert len(cut) == 64 * 1024
-    assert "cor" not in explain(500, cut, [secret]).text
+    assert "cor" not in parse_problem(500, cut, [secret]).text
     # A cut in front of a cut: the mask is shorter than what it stands for.
     many = f"{secret} " * 3000
     assert "corr" not in excerpt(many, [secret], 300)

@@ -15,7 +15,7 @@ import xarray as xr
 
 from hda_fsspec.errors import ProductMismatchError
 from hda_fsspec.lazy import openfiles
-from hda_fsspec.lazy.filemarks import is_of_mark
+from hda_fsspec.lazy.filemarks import is_unchanged
 from hda_fsspec.lazy.pool import Pool
 from hda_fsspec.reading.opening import open_local
 
@@ -197,7 +197,7 @@ def test_a_file_that_is_replaced_and_evicted_at_once(
         if not evicted:
             evicted.append(path)
             shutil.rmtree(Path(path).parent)
-        return is_of_mark(path, mark)
+        return is_unchanged(path, mark)
 
     monkeypatch.setattr(openfiles, "is_of_mark", evict_and_look)
 

@@ -14,7 +14,7 @@ import xarray as xr
 
 from hda_fsspec.errors import ProductMismatchError
 from hda_fsspec.reading.options import OpenOptions
-from hda_fsspec.reading.variables import are_numbers, open_singly
+from hda_fsspec.reading.variables import are_numbers, open_variables
 
 PRODUCTS = (
     "cmems/duacs-med-adt-2005q2/daily/*.nc",
@@ -32,7 +32,7 @@ PRODUCTS = (
 
 def _assert_read_singly(path: Path, group: str | None = None) -> int:
     """Assert that each variable of numbers is the same by itself; return how many there are."""
-    single = open_singly(path, OpenOptions(group=group))
+    single = open_variables(path, OpenOptions(group=group))
     assert single is not None
     count = 0
     with xr.open_dataset(path, engine="netcdf4", group=group) as dataset:
@@ -96,8 +96,8 @@ def test_other_options_leave_reading_to_the_dataset(
     path = tmp_path / "one.nc"
     xr.Dataset({"v": ("x", [1.0])}).to_netcdf(path)
 
-    assert open_singly(path, OpenOptions.make(drop_variables="w")) is not None
-    assert open_singly(path, OpenOptions.make(**options)) is None
+    assert open_variables(path, OpenOptions.make(drop_variables="w")) is not None
+    assert open_variables(path, OpenOptions.make(**options)) is None
 
 
 def _day(day: int, size: int = 3) -> xr.Dataset:

@@ -17,12 +17,13 @@ import plants
 import pytest
 from plants import ANN, BOB, TEAM, account
 
+from hda_fsspec.cache import owners
 from hda_fsspec.cache.cache import Cache
 from hda_fsspec.cache.entries import product_key, version_tag
 from hda_fsspec.cache.locks import FileLocks
-from hda_fsspec.cache.metadata import Notes, Shelf
-from hda_fsspec.cache.sizes import Lengths
-from hda_fsspec.cache.slots import Places
+from hda_fsspec.cache.metadata import JsonStore, MetadataStore
+from hda_fsspec.cache.sizes import KnownSizes
+from hda_fsspec.cache.slots import SharedSlots
 from hda_fsspec.reading.archives import list_members
 from hda_fsspec.reading.unpacking import unpack
 from hda_fsspec.records import Product
@@ -193,26 +194,26 @@ def test_lengths_of_others_count_and_are_not_written_to(root: Path) -> None:
     """Each account appends to a file of its own, and reads those of all."""
     other = Product("EO:TEST:DAT", "p2")
     with account(ANN):
-        Lengths(root).note(PRODUCT, 7)
+        KnownSizes(root).record(PRODUCT, 7)
     (file,) = (root / "v1" / "lengths").rglob("*.tsv")
     before = plants.state_of(file.parent)[file.name]
     with account(BOB):
-        lengths = Lengths(root)
+        lengths = KnownSizes(root)
         assert lengths.length_of(PRODUCT) == 7
-        lengths.note(other, 8)
-        assert Lengths(root).sizes_of([PRODUCT, other]) == [7, 8]
+        lengths.record(other, 8)
+        assert KnownSizes(root).sizes_of([PRODUCT, other]) == [7, 8]
     assert plants.state_of(file.parent)[file.name] == before
     assert len(list((root / "v1" / "lengths").rglob("*.tsv"))) == 2
     with account(ANN):
-        assert Lengths(root).length_of(other) == 8
+        assert KnownSizes(root).length_of(other) == 8
 
 
 def test_notes_are_shared_and_replaced_whole(root: Path) -> None:
     """Orders, listings and headers of Ann are read by Bob; what he keeps is a file of his."""
     with account(ANN):
-        Notes(root).put_header(PRODUCT, b"hers")
+        MetadataStore(root).put_header(PRODUCT, b"hers")
     with account(BOB):
-        notes = Notes(root)
+        notes = MetadataStore(root)
         assert notes.header(PRODUCT) == b"hers"
         notes.put_header(PRODUCT, b"his")
     (file,) = (root / "v1" / "headers").rglob("*.note")
@@ -222,10 +223,10 @@ def test_notes_are_shared_and_replaced_whole(root: Path) -> None:
 def test_copies_are_believed_of_oneself_alone(root: Path) -> None:
     """What Ann notes of files outside of the cache says nothing to Bob about his files."""
     with account(ANN):
-        Shelf(root, "copies", is_own=True).put("/home/bob/x.nc", {"product": 1})
-        assert Shelf(root, "copies", is_own=True).get("/home/bob/x.nc") == {"product": 1}
+        JsonStore(root, "copies", is_own=True).put("/home/bob/x.nc", {"product": 1})
+        assert JsonStore(root, "copies", is_own=True).get("/home/bob/x.nc") == {"product": 1}
     with account(BOB):
-        shelf = Shelf(root, "copies", is_own=True)
+        shelf = JsonStore(root, "copies", is_own=True)
         assert shelf.get("/home/bob/x.nc") is None
         shelf.put("/home/bob/x.nc", 2)
         assert shelf.get("/home/bob/x.nc") == 2
@@ -236,8 +237,8 @@ def test_locks_exclude_across_accounts(root: Path) -> None:
     with account(ANN):
         lock = FileLocks(root).try_acquire("a")
         assert lock is not None
-        places = Places(root, "orders")
-        assert places.take(range(1)) == 0
+        places = SharedSlots(root, "orders")
+        assert places.acquire(range(1)) == 0
     before = _of(ANN, root)
     with account(BOB):
         # In a process that holds none, as it would be his.
@@ -245,14 +246,14 @@ def test_locks_exclude_across_accounts(root: Path) -> None:
     assert code == 0
     assert _of(ANN, root) == before
     lock.release()
-    places.give_back(0)
+    places.release(0)
 
 
 def _in_a_child(root: Path) -> int:
     """Return 0 if another process gets neither the lock nor the place."""
     pid = os.fork()
     if pid == 0:
-        got = [FileLocks(root).try_acquire("a"), Places(root, "orders").take(range(1))]
+        got = [FileLocks(root).try_acquire("a"), SharedSlots(root, "orders").acquire(range(1))]
         os._exit(0 if got == [None, None] else 1)
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 

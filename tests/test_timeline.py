@@ -11,7 +11,7 @@ from costs import cpu_seconds
 
 from hda_fsspec.records import parse_time
 from hda_fsspec.timeindex.overlaps import overlapping
-from hda_fsspec.timeindex.predict import Known, TimeEncoding, UnpredictableError, predict
+from hda_fsspec.timeindex.predict import SeenProduct, TimeEncoding, UnpredictableError, predict
 
 Array = np.ndarray[Any, Any]
 MILLISECOND = np.timedelta64(1, "ms")
@@ -33,8 +33,8 @@ EXACT = TimeEncoding()
 WHOLE_DAYS = TimeEncoding("days since 1950-01-01", None, np.dtype("i4"))
 
 
-def _known(truth: Array, *pieces: int, encoding: TimeEncoding = EXACT) -> list[Known]:
-    return [Known(piece, np.atleast_1d(truth[piece]), None, encoding) for piece in pieces]
+def _known(truth: Array, *pieces: int, encoding: TimeEncoding = EXACT) -> list[SeenProduct]:
+    return [SeenProduct(piece, np.atleast_1d(truth[piece]), None, encoding) for piece in pieces]
 
 
 def test_one_product_tells_regular_days() -> None:
@@ -94,9 +94,9 @@ def test_a_coarse_encoding_of_one_file_is_not_taken_for_all() -> None:
     starts = np.datetime64("2010-01-01", "us") + np.arange(6) * 12 * HOUR
     truth = starts.astype("M8[ns]")
 
-    def known(piece: int) -> Known:
+    def known(piece: int) -> SeenProduct:
         encoding = TimeEncoding(f"days since {starts[piece]}", None, np.dtype("i8"))
-        return Known(piece, truth[piece : piece + 1], None, encoding)
+        return SeenProduct(piece, truth[piece : piece + 1], None, encoding)
 
     seen = [0]
     while (p := predict(starts, starts, list(map(known, seen)))).ask:
@@ -141,7 +141,7 @@ def test_products_of_different_length_need_all_headers() -> None:
     """Two lengths among those seen leave the others unknown; all seen need no rule."""
     starts, ends = _months(3)
     truth = [np.arange(s, e, DAY).astype("M8[ns]") for s, e in zip(starts, ends, strict=True)]
-    known = [Known(piece, values) for piece, values in enumerate(truth)]
+    known = [SeenProduct(piece, values) for piece, values in enumerate(truth)]
 
     with pytest.raises(UnpredictableError, match=r"different numbers of values \(29 and 31\)"):
         predict(starts, ends, known[:2])
@@ -156,7 +156,7 @@ def test_months_of_daily_steps_ask_before_they_take_one_length() -> None:
     starts, ends = _months(12)
     january = np.arange(starts[0], ends[0], DAY).astype("M8[ns]")
 
-    prediction = predict(starts, ends, [Known(0, january)])
+    prediction = predict(starts, ends, [SeenProduct(0, january)])
 
     assert prediction.ask == (1,)
 
@@ -220,7 +220,7 @@ def test_nothing_seen_is_a_mistake_of_the_caller() -> None:
 def test_missing_values_in_an_index_are_refused() -> None:
     """A product whose own time is missing tells no rule."""
     with pytest.raises(UnpredictableError, match="missing values"):
-        predict(*_days(3), [Known(0, np.array(["NaT"], "M8[ns]"))])
+        predict(*_days(3), [SeenProduct(0, np.array(["NaT"], "M8[ns]"))])
 
 
 @pytest.mark.parametrize("unit", ["s", "ms", "us", "ns"])
@@ -299,8 +299,8 @@ def test_days_without_leap_days() -> None:
 def test_calendars_do_not_mix() -> None:
     """Products of two calendars have no common index."""
     known = [
-        Known(0, np.array([cftime.DatetimeNoLeap(2024, 1, 1)])),
-        Known(1, np.array([cftime.Datetime360Day(2024, 1, 2)])),
+        SeenProduct(0, np.array([cftime.DatetimeNoLeap(2024, 1, 1)])),
+        SeenProduct(1, np.array([cftime.Datetime360Day(2024, 1, 2)])),
     ]
 
     with pytest.raises(UnpredictableError, match="different kinds"):
@@ -345,7 +345,7 @@ def test_products_without_a_step_tell_nothing() -> None:
     """Another one is looked at, and the lengths of those that were seen are kept."""
     starts, ends = _days(5)
     noon = starts.astype("M8[ns]") + 12 * HOUR
-    empty = Known(0, noon[:0])
+    empty = SeenProduct(0, noon[:0])
 
     first = predict(starts, ends, [empty])
     second = predict(starts, ends, [empty, *_known(noon, *first.ask)])
@@ -354,7 +354,7 @@ def test_products_without_a_step_tell_nothing() -> None:
     assert second.lengths.tolist() == [0, 1, 1, 1, 1]
     np.testing.assert_array_equal(second.values, noon[1:])
     with pytest.raises(UnpredictableError, match="3 products that were read have no step"):
-        predict(starts, ends, [Known(piece, noon[:0]) for piece in (0, 1, 2)])
+        predict(starts, ends, [SeenProduct(piece, noon[:0]) for piece in (0, 1, 2)])
 
 
 @pytest.mark.parametrize("parity", [0, 1])

@@ -11,7 +11,7 @@ import pytest
 import xarray as xr
 
 from hda_fsspec.errors import ProductMismatchError
-from hda_fsspec.timeindex.predict import Known, predict
+from hda_fsspec.timeindex.predict import SeenProduct, predict
 
 Array = np.ndarray[Any, Any]
 MILLISECOND = np.timedelta64(1, "ms")
@@ -24,9 +24,9 @@ ENDS = MONTHS[1:].astype("M8[us]")
 MIDDLE = STARTS + (ENDS - STARTS) // 2
 
 
-def _known(times: Array, bounds: Array | None, *pieces: int) -> list[Known]:
+def _known(times: Array, bounds: Array | None, *pieces: int) -> list[SeenProduct]:
     return [
-        Known(piece, times[piece : piece + 1], None if bounds is None else bounds[piece])
+        SeenProduct(piece, times[piece : piece + 1], None if bounds is None else bounds[piece])
         for piece in pieces
     ]
 
@@ -57,7 +57,7 @@ def test_bounds_of_another_calendar() -> None:
     prediction = predict(
         months[:-1].astype("M8[us]"),
         months[1:].astype("M8[us]") - MILLISECOND,
-        [Known(3, truth[3:4], bounds)],
+        [SeenProduct(3, truth[3:4], bounds)],
     )
 
     assert prediction.values is not None

@@ -128,10 +128,10 @@ def _settle(catalogue: Catalogue, truth: Array, *, grid: int, template: int) -> 
         seen += prediction.ask
 
 
-def _known(truth: Array, piece: int, grid: int) -> predict.Known:
+def _known(truth: Array, piece: int, grid: int) -> predict.SeenProduct:
     unit = {MILLISECOND: "milliseconds", SECOND: "seconds"}[grid]
     encoding = predict.TimeEncoding(f"{unit} since 1970-01-01", None, np.dtype("i8"))
-    return predict.Known(piece, _times(truth[piece]), None, encoding)
+    return predict.SeenProduct(piece, _times(truth[piece]), None, encoding)
 
 
 def _times(ticks: Array) -> Array:
@@ -171,7 +171,7 @@ def test_times_by_chance_are_refused(catalogue: Catalogue, seed: int, wide: int)
     """Times that follow no rule are refused as soon as three headers show them."""
     chance = np.random.default_rng(seed)
     truth = catalogue.starts[:, None] + chance.integers(0, wide, (len(catalogue.starts), 1))
-    known = [predict.Known(piece, _times(truth[piece])) for piece in (0, 1, 3)]
+    known = [predict.SeenProduct(piece, _times(truth[piece])) for piece in (0, 1, 3)]
     steps = np.diff(truth[[0, 1, 3], 0] - catalogue.starts[[0, 1, 3]])
     if (np.abs(steps) < 10 * MILLISECOND).any():
         return

@@ -71,10 +71,12 @@ class Series:
             assert not set(prediction.ask) & set(seen)
             seen += prediction.ask
 
-    def known(self, piece: int, encoding: predict.TimeEncoding | None = None) -> predict.Known:
+    def known(
+        self, piece: int, encoding: predict.TimeEncoding | None = None
+    ) -> predict.SeenProduct:
         """Return what the header of a product tells."""
         bounds = None if self.bounds is None else self.bounds[piece]
-        return predict.Known(piece, self.truth[piece], bounds, encoding or self.encoding)
+        return predict.SeenProduct(piece, self.truth[piece], bounds, encoding or self.encoding)
 
 
 def _catalogue_times(times: tuple[datetime, ...]) -> Array:
@@ -232,7 +234,7 @@ def test_cmip5_opens_once_all_headers_are_known(shared_data: Path) -> None:
     """Products of different length need no rule when every one was seen."""
     series = _series("cmip5", shared_data)
     starts, ends = series.catalogue("day")
-    known = [predict.Known(piece, values) for piece, values in enumerate(series.truth)]
+    known = [predict.SeenProduct(piece, values) for piece, values in enumerate(series.truth)]
 
     prediction = predict.predict(starts, ends, known)
 

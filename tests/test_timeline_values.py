@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from hda_fsspec.timeindex.predict import Known, UnpredictableError, predict
+from hda_fsspec.timeindex.predict import SeenProduct, UnpredictableError, predict
 
 Array = np.ndarray[Any, Any]
 DAY = np.timedelta64(1, "D")
@@ -29,8 +29,8 @@ def test_a_number_that_is_the_same_in_two_products(value: Any) -> None:
     starts, ends = _days(5)
     own = np.array([value])
 
-    first = predict(starts, ends, [Known(1, own)])
-    second = predict(starts, ends, [Known(1, own), Known(4, own)])
+    first = predict(starts, ends, [SeenProduct(1, own)])
+    second = predict(starts, ends, [SeenProduct(1, own), SeenProduct(4, own)])
 
     assert first.ask == (4,)
     assert second.constant
@@ -39,7 +39,7 @@ def test_a_number_that_is_the_same_in_two_products(value: Any) -> None:
 
 def test_a_number_that_differs_is_no_time() -> None:
     """Nothing is made of numbers that cannot be decoded, even if they look like days."""
-    known = [Known(0, np.array([0.0])), Known(4, np.array([4.0]))]
+    known = [SeenProduct(0, np.array([0.0])), SeenProduct(4, np.array([4.0]))]
 
     with pytest.raises(UnpredictableError, match="no time that could be decoded"):
         predict(*_days(5), known)
@@ -47,8 +47,8 @@ def test_a_number_that_differs_is_no_time() -> None:
 
 def test_numbers_read_from_all_products() -> None:
     """Once all were seen, numbers may differ, and equal ones are known to be no duplicates."""
-    different = [Known(piece, np.array([float(piece)])) for piece in range(3)]
-    equal = [Known(piece, np.array([0.0])) for piece in range(3)]
+    different = [SeenProduct(piece, np.array([float(piece)])) for piece in range(3)]
+    equal = [SeenProduct(piece, np.array([0.0])) for piece in range(3)]
 
     assert not predict(*_days(3), different).constant
     assert predict(*_days(3), equal).constant

@@ -12,7 +12,7 @@ from clusters import VALUES, Job
 
 from hda_fsspec.errors import ConfigurationError
 from hda_fsspec.workers import pickling
-from hda_fsspec.workers.pickling import Unreadable, pack, unpack
+from hda_fsspec.workers.pickling import UnpickledElsewhere, pack, unpack
 
 
 class Fragile:
@@ -49,9 +49,9 @@ class _Packed:
 def test_another_version_passes_it_on(monkeypatch: pytest.MonkeyPatch) -> None:
     """What a process of another version cannot read it hands on unchanged."""
     given = pack({"a": b"x" * 1000})
-    monkeypatch.setattr(pickling, "STATE", pickling.STATE + 1)
+    monkeypatch.setattr(pickling, "STATE", pickling.PICKLE_FORMAT + 1)
     strange = unpack(*given)
-    assert isinstance(strange, Unreadable)
+    assert isinstance(strange, UnpickledElsewhere)
     with pytest.raises(ConfigurationError, match=r"state 1.*state 2.*on host"):
         strange[0]
     with pytest.raises(ConfigurationError, match="cannot read it"):

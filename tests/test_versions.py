@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from hda_fsspec.cache.cache import Cache
-from hda_fsspec.client import Products, close_shared_products
+from hda_fsspec.client import Client, close_clients
 from hda_fsspec.emulator import Emulator, Fault, dated_product
 from hda_fsspec.paths.locations import Location
 
@@ -137,7 +137,7 @@ def test_lengths_are_remembered_after_eviction(bench: Any) -> None:
     fs = bench.filesystem(emulator)
     fs.cat(bench.path(1))
     fs._products.cache.clear()
-    close_shared_products()
+    close_clients()
 
     again = bench.filesystem(emulator)
 
@@ -189,7 +189,7 @@ def test_an_evicted_product_is_fetched_by_its_old_order(bench: Any) -> None:
 def test_eviction_between_fetch_and_open(bench: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """A product that is evicted in the moment when it is opened is fetched again."""
     emulator = bench.start(days=1)
-    products = Products(bench.filesystem(emulator).settings)
+    products = Client(bench.filesystem(emulator).settings)
     product = products.product(Location.parse(bench.path(1)))
     fetch = products.fetch
     evicted = 0
@@ -217,7 +217,7 @@ def test_a_fault_while_an_evicted_product_is_opened_again(
 ) -> None:
     """Also a fault in the second attempt reaches who waits: nobody waits for ever."""
     emulator = bench.start(days=1)
-    products = Products(bench.filesystem(emulator).settings)
+    products = Client(bench.filesystem(emulator).settings)
     product = products.product(Location.parse(bench.path(1)))
     fetch = products.fetch
     calls = 0

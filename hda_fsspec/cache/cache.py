@@ -27,7 +27,7 @@ from hda_fsspec.cache.entries import (
     version_tag,
     versions_folder,
 )
-from hda_fsspec.cache.eviction import Bound, Room, Usage
+from hda_fsspec.cache.eviction import Bound, Eviction, Usage
 from hda_fsspec.cache.folder import READ_ONLY_ERRNOS, TRASH_PREFIX, Folder
 from hda_fsspec.cache.staging import Staging
 from hda_fsspec.cache.verification import verify_entry
@@ -75,7 +75,7 @@ class Cache:
     ) -> None:
         self._folder = Folder(Path(root))
         self._clock = clock
-        self._room = Room(self._folder, bound=max_bytes, clock=clock, free_bytes=free_bytes)
+        self._room = Eviction(self._folder, bound=max_bytes, clock=clock, free_bytes=free_bytes)
         self._remembered: dict[Product, tuple[Entry, _State]] = {}
         self._held: collections.Counter[str] = collections.Counter()
         self._guard = threading.Lock()
@@ -172,7 +172,7 @@ class Cache:
         )
         try:
             missing = 0 if expected_bytes is None else max(0, expected_bytes - staging.offset)
-            self._room.make(missing, {*keep, *self._in_use(), staging.key})
+            self._room.make_space(missing, {*keep, *self._in_use(), staging.key})
         except BaseException:
             staging.release()
             raise
@@ -206,7 +206,7 @@ class Cache:
 
         What was used longest ago goes first. Keys in ``keep`` and protected entries stay.
         """
-        return self._room.make(needed_bytes, keep)
+        return self._room.make_space(needed_bytes, keep)
 
     def protect(
         self, entry: Entry, *, seconds: float = eviction.LONGEST_PROTECTION_SECONDS
@@ -348,7 +348,7 @@ class Cache:
         self._remember(entry.product, entry)
         self._room.added(entry)
         # Its size may not have been known before.
-        self._room.make(0, {*self._in_use(), entry.key})
+        self._room.make_space(0, {*self._in_use(), entry.key})
 
 
 def _state(entry: Entry) -> _State | None:

@@ -60,7 +60,7 @@ class Usage:
 
 
 @dataclasses.dataclass(frozen=True, slots=True, order=True)
-class Item:
+class CacheItem:
     """A folder in the cache that weighs something, in the order of last use."""
 
     used_at: float
@@ -74,7 +74,7 @@ class Item:
         return self.path.name.partition(".")[0] if self.is_partial else self.path.parent.name
 
 
-class Room:
+class Eviction:
     """The bound of a cache folder, and what is done to keep it.
 
     Parameters
@@ -103,7 +103,7 @@ class Room:
         self._clock = clock
         self._told_at = float("-inf")
         self._free_bytes = free_bytes
-        self._items: list[Item] = []
+        self._items: list[CacheItem] = []
         self._walked_at: float | None = None
         self._good_for_seconds = 0.0
         self._lock = threading.RLock()
@@ -129,7 +129,7 @@ class Room:
 
     def added(self, entry: Entry) -> None:
         """Count an entry that this process published since the last walk."""
-        published = Item(entry.used_at, entry.folder, entry.size, is_partial=False)
+        published = CacheItem(entry.used_at, entry.folder, entry.size, is_partial=False)
         with self._lock:
             # The same bytes may have been met as a partial, or as an entry that this one replaced.
             self._items = [
@@ -139,7 +139,7 @@ class Room:
             ]
             self._items.append(published)
 
-    def make(self, needed_bytes: int, keep: Collection[str]) -> list[Entry]:
+    def make_space(self, needed_bytes: int, keep: Collection[str]) -> list[Entry]:
         """Evict what must go before so many bytes are written, and return it.
 
         Products that were used longest ago go first, and abandoned partials with them; those
@@ -193,7 +193,7 @@ class Room:
             return
         # What can never fit drives nothing out.
         can_fit = total is not None and free + self.usage().total_bytes >= needed
-        self.make(needed, keep) if can_fit else self._refuse(needed, free)
+        self.make_space(needed, keep) if can_fit else self._refuse(needed, free)
 
     def _refuse(self, needed_bytes: int, free: int) -> NoReturn:
         msg = (
@@ -265,7 +265,7 @@ class Room:
         # A clock that was set back must not make an old walk good for ever.
         return abs(self._clock() - self._walked_at) < self._good_for_seconds
 
-    def _is_still_due(self, item: Item, now: float) -> bool:
+    def _is_still_due(self, item: CacheItem, now: float) -> bool:
         """Whether nobody used or took over the folder since the walk."""
         if item.is_partial:
             return partials.is_abandoned(self._folder, item.path, now=now)
@@ -326,30 +326,30 @@ def bytes_in(folder: Folder, place: Path) -> int:
     return sum(facts.st_size for _, facts in folder.files(place))
 
 
-def walk(folder: Folder) -> Iterator[Item]:
+def walk(folder: Folder) -> Iterator[CacheItem]:
     """Go through all folders that weigh something, entries and partials, in no order."""
     for place, inside in places(folder):
         yield _weigh(place, safefiles.files_in(inside))
     for place, inside in folder.subfolders(folder.path / "partial"):
         held = [facts for name, facts in safefiles.files_in(inside) if partials.is_held(name)]
         size = sum(facts.st_size for facts in held)
-        yield Item(partials.last_touched(folder, place), place, size, is_partial=True)
+        yield CacheItem(partials.last_touched(folder, place), place, size, is_partial=True)
 
 
-def _sum(items: list[Item]) -> Usage:
+def _sum(items: list[CacheItem]) -> Usage:
     whole = [item.size for item in items if not item.is_partial]
     unfinished = sum(item.size for item in items if item.is_partial)
     return Usage(bytes=sum(whole), files=len(whole), partial_bytes=unfinished)
 
 
-def _weigh(place: Path, files: list[tuple[str, os.stat_result]]) -> Item:
+def _weigh(place: Path, files: list[tuple[str, os.stat_result]]) -> CacheItem:
     size, used_at = 0, 0.0
     for name, facts in files:
         if name == RECORD_NAME:
             used_at = facts.st_mtime
         else:
             size += facts.st_size
-    return Item(used_at, place, size, is_partial=False)
+    return CacheItem(used_at, place, size, is_partial=False)
 
 
 def _bound_in(folder: Folder, path: Path) -> int | None:

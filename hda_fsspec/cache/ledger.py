@@ -35,7 +35,7 @@ _AHEAD_SECONDS = 60.0
 
 
 @dataclasses.dataclass(frozen=True)
-class Grants:
+class OrderCounts:
     """What a ledger counts besides one's own file.
 
     Attributes
@@ -74,7 +74,7 @@ class Ledger:
         self._told_seen: tuple[int, int] | None = None
         self._has_warned = False
 
-    def ask(self, product: Product) -> float:
+    def reserve(self, product: Product) -> float:
         """Write that an order is about to go out, and return the time that was written.
 
         A product has one file, however many order it at a time: the service counts it once, too.
@@ -83,24 +83,24 @@ class Ledger:
         self._write(self._path(product, _ASKED), now)
         return now
 
-    def grant(self, product: Product, moment: float) -> None:
+    def confirm(self, product: Product, moment: float) -> None:
         """Write when the order was answered, or may have been taken in."""
         self._write(self._path(product, _GRANTED), moment)
-        self.withdraw(product)
+        self.release(product)
 
-    def withdraw(self, product: Product) -> None:
+    def release(self, product: Product) -> None:
         """Take back what :meth:`ask` wrote."""
         self._unlink(self._path(product, _ASKED))
 
-    def others(self, product: Product) -> Grants:
+    def others(self, product: Product) -> OrderCounts:
         """Count all but those of one product, and remove what is too old to count."""
         return self._count(product_key(product))
 
-    def all(self) -> Grants:
+    def all(self) -> OrderCounts:
         """Count all, and remove what is too old to count."""
         return self._count(None)
 
-    def _count(self, left_out: str | None) -> Grants:
+    def _count(self, left_out: str | None) -> OrderCounts:
         now = self._clock()
         asked: set[str] = set()
         granted: dict[str, float] = {}
@@ -117,7 +117,7 @@ class Ledger:
             else:
                 asked.add(key)
         # For a moment an order that was just answered has both files.
-        return Grants(len(asked - granted.keys()), tuple(granted.values()))
+        return OrderCounts(len(asked - granted.keys()), tuple(granted.values()))
 
     def tell(self, facts: Mapping[str, Any]) -> None:
         """Keep what the service told of the quota, for other processes."""

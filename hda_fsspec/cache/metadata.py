@@ -19,7 +19,7 @@ from typing import Any
 
 from hda_fsspec.cache.entries import product_key, version_tag
 from hda_fsspec.cache.folder import CANNOT_KEEP_ERRNOS, Folder, dump_json
-from hda_fsspec.cache.sizes import Lengths
+from hda_fsspec.cache.sizes import KnownSizes
 from hda_fsspec.records import Product
 from hda_fsspec.safefiles import files_in, read_all, tell_once
 
@@ -30,7 +30,7 @@ _COLUMNS = tuple(field.name for field in dataclasses.fields(Product))
 _COMMON = ("dataset_id", "broker")
 
 
-class Shelf:
+class JsonStore:
     """Notes of one kind, each under a name.
 
     Parameters
@@ -118,7 +118,7 @@ class Shelf:
                 self._has_warned = True
                 logger.warning("Facts of the kind %r are not kept: %s", self._kind, err)
 
-    def drop(self, name: str) -> None:
+    def delete(self, name: str) -> None:
         """Forget a note; nothing happens if there is none."""
         try:
             self._folder.unlink(self._path(name))
@@ -146,23 +146,23 @@ class Shelf:
         ]
 
 
-class Notes:
+class MetadataStore:
     """All notes of a cache folder.
 
     Attributes
     ----------
-    listings : Shelf
+    listings : JsonStore
         Answers of the catalogue, under names of the caller's choice; see :func:`pack_products`.
-    lengths : Lengths
+    lengths : KnownSizes
         True lengths of products.
     """
 
     def __init__(self, root: Path, *, clock: Callable[[], float] = time.time) -> None:
-        self.listings = Shelf(root, "listings", clock=clock)
-        self.lengths = Lengths(root)
-        self._orders = Shelf(root, "orders", clock=clock)
-        self._headers = Shelf(root, "headers", clock=clock)
-        self._terms = Shelf(root, "terms", clock=clock)
+        self.listings = JsonStore(root, "listings", clock=clock)
+        self.lengths = KnownSizes(root)
+        self._orders = JsonStore(root, "orders", clock=clock)
+        self._headers = JsonStore(root, "headers", clock=clock)
+        self._terms = JsonStore(root, "terms", clock=clock)
 
     def order(self, account: str, product: Product) -> dict[str, Any] | None:
         """Return what was noted when this version of a product was ordered, if it was."""

@@ -47,7 +47,7 @@ class _Known:
         return None if of_versions is None else of_versions.get(version_tag(product))
 
 
-class Lengths:
+class KnownSizes:
     """Lengths of products in a cache folder, for all processes that use it."""
 
     def __init__(self, root: Path) -> None:
@@ -83,7 +83,7 @@ class Lengths:
         """Whether a broker's sizes of a data set were compared, and never were wrong."""
         return self._read(broker, dataset_id).catalogue_is_exact
 
-    def note(self, product: Product, length: int) -> None:
+    def record(self, product: Product, length: int) -> None:
         """Remember the true length of a product beside the size which the catalogue gave.
 
         A folder that is read-only or full loses the note, and says so once in the log.

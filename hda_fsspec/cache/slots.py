@@ -22,7 +22,7 @@ from hda_fsspec.cache.locks import CANNOT_LOCK_ERRNOS, reason
 logger = logging.getLogger("hda_fsspec")
 
 
-class Places:
+class SharedSlots:
     """So many places of one name in a cache folder, freed by the system when their taker ends.
 
     Parameters
@@ -43,7 +43,7 @@ class Places:
         _all.add(self)
         weakref.finalize(self, _close, self._files)
 
-    def take(self, among: Iterable[int]) -> int | None:
+    def acquire(self, among: Iterable[int]) -> int | None:
         """Take the first place of some that is free, and return its number; None if none is.
 
         A disk that cannot lock gives a place to each process, and one warning to the log.
@@ -55,7 +55,7 @@ class Places:
                     return number
         return None
 
-    def give_back(self, number: int) -> None:
+    def release(self, number: int) -> None:
         """Give a place back, from any thread."""
         with self._guard:
             if number in self._files:
@@ -113,7 +113,7 @@ def _close(files: dict[int, int]) -> None:
         os.close(files.popitem()[1])
 
 
-_all: weakref.WeakSet[Places] = weakref.WeakSet()
+_all: weakref.WeakSet[SharedSlots] = weakref.WeakSet()
 
 
 def _forget_after_fork() -> None:

@@ -18,7 +18,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO, Self
 
-from hda_fsspec.cache import partials
+from hda_fsspec.cache import owners, partials
 from hda_fsspec.cache.entries import (
     RECORD_NAME,
     Entry,

@@ -16,10 +16,10 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from hda_fsspec.cache.metadata import Notes
+from hda_fsspec.cache.metadata import MetadataStore
 from hda_fsspec.catalogue import offline
-from hda_fsspec.catalogue.codecs import DATASETS, QUERYABLE, SEARCH, ById, Kind
-from hda_fsspec.catalogue.terms import Licences
+from hda_fsspec.catalogue.codecs import DATASETS, QUERYABLE, SEARCH, Codec, ProductsById
+from hda_fsspec.catalogue.terms import Terms
 from hda_fsspec.errors import (
     AuthenticationError,
     BrokerError,
@@ -49,7 +49,7 @@ _REMEMBERED = 512
 _COMPARED = 500
 
 
-def _alike(product_id: str, found: ById) -> list[str]:
+def _alike(product_id: str, found: ProductsById) -> list[str]:
     """Return the ids that share the longest beginnings with one: few enough to be compared."""
 
     def shared(other: str) -> int:
@@ -68,7 +68,7 @@ class Catalogue:
         Address, expiry, bounds, offline.
     broker : Broker
         Whom to ask.
-    notes : Notes
+    notes : MetadataStore
         Where answers are kept on disk.
     account : str
         The name under which accepted licences are kept.
@@ -82,7 +82,7 @@ class Catalogue:
         self,
         settings: Settings,
         broker: Broker,
-        notes: Notes,
+        notes: MetadataStore,
         account: str,
         *,
         local: Callable[[], Iterable[Product]] = tuple,
@@ -99,7 +99,7 @@ class Catalogue:
         self._locks: dict[str, threading.Lock] = {}
         self._lock = threading.Lock()
         self._forgotten_at = float("-inf")
-        self.licences = Licences(
+        self.licences = Terms(
             broker,
             notes,
             account,
@@ -199,7 +199,7 @@ class Catalogue:
             pass
         return True
 
-    def check(self, location: Location) -> None:
+    def validate(self, location: Location) -> None:
         """Check that a query exists as a directory, which costs no search.
 
         Raises
@@ -230,7 +230,7 @@ class Catalogue:
                 raise
             self._schema_here(location.dataset).request(location.query)
 
-    def search(self, location: Location, *, refresh: bool = False) -> ById:
+    def search(self, location: Location, *, refresh: bool = False) -> ProductsById:
         """Return the products of a query by id, in the service's order.
 
         Raises
@@ -243,7 +243,7 @@ class Catalogue:
             Nobody may be asked, and what is here does not answer it.
         """
         directory = location.directory
-        found: ById
+        found: ProductsById
         try:
             found = self._answer(
                 SEARCH, directory.path, lambda: self._search(directory), refresh=refresh
@@ -268,7 +268,7 @@ class Catalogue:
         """Note that the answer was found elsewhere than at the service."""
         self._origins[location.path] = origin
 
-    def recall(self, location: Location) -> Product | None:
+    def cached_product(self, location: Location) -> Product | None:
         """Return a product from a listing that is still trusted, without asking the service."""
         listing = self._recall(SEARCH, location.directory.path)
         return None if listing is None else listing.get(location.product)
@@ -299,7 +299,7 @@ class Catalogue:
             raise not_there(msg)
         return product
 
-    def forget(self, location: Location | None) -> None:
+    def invalidate(self, location: Location | None) -> None:
         """Forget the listings of a location, or all answers; the next question is asked anew."""
         with self._lock:
             if location is None:
@@ -312,14 +312,14 @@ class Catalogue:
         for name in names:
             with self._lock:
                 self._memory.pop(name, None)
-            self._notes.listings.drop(name)
+            self._notes.listings.delete(name)
 
-    def _search(self, location: Location) -> ById:
+    def _search(self, location: Location) -> ProductsById:
         dataset_id = location.dataset or ""
         schema = self.schema(dataset_id)
         request = schema.request(location.query)
         start, end = schema.interval(location.query)
-        self.licences.allow(dataset_id)
+        self.licences.ensure_accepted(dataset_id)
         try:
             found = self._broker.search(dataset_id, request)
         except (AuthenticationError, BrokerError, QueryError) as err:
@@ -337,13 +337,13 @@ class Catalogue:
                 raise
             with contextlib.suppress(UnavailableError):
                 self._dataset_if_told(dataset_id, refresh=True)
-            if not self.licences.explain_refusal(dataset_id, err, is_likely=is_likely):
+            if not self.licences.check_after_refusal(dataset_id, err, is_likely=is_likely):
                 raise
             found = self._broker.search(dataset_id, request)
         # The service's filter is inclusive at both ends and answers neighbours.
         return {p.product_id: p for p in found if p.overlaps(start, end)}
 
-    def _find_here(self, location: Location, err: OfflineError) -> ById:
+    def _find_here(self, location: Location, err: OfflineError) -> ProductsById:
         """Return what is here of a query while nobody may be asked; raises OfflineError."""
         dataset_id = location.dataset or ""
         kept, local = self._here(dataset_id)
@@ -379,7 +379,7 @@ class Catalogue:
                 kept.append(offline.Kept(location, float(note.get("at", 0.0)), products))
         return kept, [product for product in self._local() if product.dataset_id == dataset_id]
 
-    def _search_by_name(self, location: Location, *, refresh: bool) -> ById:
+    def _search_by_name(self, location: Location, *, refresh: bool) -> ProductsById:
         """Find a product without a query: by a name filter if there is one, else in the whole."""
         dataset_id, product_id = location.dataset or "", location.product or ""
         stem = product_id.rpartition(".")[0]
@@ -417,7 +417,7 @@ class Catalogue:
         return not_there(msg)
 
     def _answer(
-        self, kind: Kind, what: str, ask: Callable[[], Any], *, refresh: bool = False
+        self, kind: Codec, what: str, ask: Callable[[], Any], *, refresh: bool = False
     ) -> Any:
         """Return an answer that is still trusted, or ask for it; one thread asks, others wait."""
         name = self._name(kind, what)
@@ -445,11 +445,11 @@ class Catalogue:
             self._notes.listings.put(name, note)
             return value
 
-    def _recall(self, kind: Kind, what: str) -> Any:
+    def _recall(self, kind: Codec, what: str) -> Any:
         dated = self._recall_dated(kind, what)
         return None if dated is None else dated[1]
 
-    def _recall_dated(self, kind: Kind, what: str) -> tuple[float, Any] | None:
+    def _recall_dated(self, kind: Codec, what: str) -> tuple[float, Any] | None:
         """Return an answer that is still trusted, with the time when it was given."""
         name = self._name(kind, what)
         with self._lock:
@@ -479,5 +479,5 @@ class Catalogue:
             while len(self._memory) > _REMEMBERED:
                 self._memory.popitem(last=False)
 
-    def _name(self, kind: Kind, what: str) -> str:
+    def _name(self, kind: Codec, what: str) -> str:
         return f"{self._settings.endpoint_url} {kind.name} {what}"

@@ -9,11 +9,11 @@ from typing import Any
 from hda_fsspec.cache.metadata import pack_products, unpack_products
 from hda_fsspec.records import Dataset, Product
 
-ById = Mapping[str, Product]
+ProductsById = Mapping[str, Product]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Kind:
+class Codec:
     """How one kind of answer is turned into JSON for the disk, and back (None: not readable)."""
 
     name: str
@@ -33,10 +33,10 @@ def _unpack_by_id(value: Any) -> dict[str, Product] | None:
     return None if products is None else {product.product_id: product for product in products}
 
 
-DATASETS = Kind(
+DATASETS = Codec(
     "datasets", lambda found: [[d.dataset_id, d.terms, d.title] for d in found], _unpack_datasets
 )
-QUERYABLE = Kind(
+QUERYABLE = Codec(
     "queryable", lambda found: found, lambda value: value if isinstance(value, dict) else None
 )
-SEARCH = Kind("search", lambda found: pack_products(list(found.values())), _unpack_by_id)
+SEARCH = Codec("search", lambda found: pack_products(list(found.values())), _unpack_by_id)

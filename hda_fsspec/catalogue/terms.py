@@ -11,7 +11,7 @@ import threading
 from collections.abc import Iterable
 from typing import Protocol
 
-from hda_fsspec.cache.metadata import Notes
+from hda_fsspec.cache.metadata import MetadataStore
 from hda_fsspec.errors import HDAError, TermsNotAcceptedError
 from hda_fsspec.network.api import Broker
 from hda_fsspec.network.conveniences import UnavailableError
@@ -32,14 +32,14 @@ class TermsOf(Protocol):
         ...
 
 
-class Licences:
+class Terms:
     """The licences of one account.
 
     Parameters
     ----------
     broker : Broker
         Whom to ask, as that account.
-    notes : Notes
+    notes : MetadataStore
         Where accepted licences are remembered.
     account : str
         The name under which they are.
@@ -53,7 +53,7 @@ class Licences:
     def __init__(
         self,
         broker: Broker,
-        notes: Notes,
+        notes: MetadataStore,
         account: str,
         *,
         accept: bool,
@@ -67,7 +67,7 @@ class Licences:
         self._lock = threading.Lock()
         self._accepted: frozenset[str] = frozenset()
 
-    def allow(self, dataset_id: str) -> tuple[str, ...]:
+    def ensure_accepted(self, dataset_id: str) -> tuple[str, ...]:
         """Return the licences of a data set, none of which is known to be missing.
 
         Where it cannot be found out which are accepted the service is left to say so itself:
@@ -84,7 +84,7 @@ class Licences:
                 self._accept_or_refuse(dataset_id, terms)
         return terms
 
-    def explain_refusal(self, dataset_id: str, refusal: HDAError, *, is_likely: bool) -> bool:
+    def check_after_refusal(self, dataset_id: str, refusal: HDAError, *, is_likely: bool) -> bool:
         """Look whether a licence is why the service just refused something of a data set.
 
         What is remembered is not trusted here: a licence may have been withdrawn.
@@ -139,7 +139,7 @@ class Licences:
             self._accept(missing)
         return missing
 
-    def states(self) -> dict[str, bool]:
+    def status(self) -> dict[str, bool]:
         """Return all licences of the service by id, and whether each is accepted."""
         accepted = self._broker.accepted_terms()
         return {term_id: term_id in accepted for term_id in self._broker.terms()}

@@ -58,12 +58,12 @@ def _ask_password(user: str) -> str:
 
 
 def _check(args: argparse.Namespace, user: str, password: str) -> None:
-    from hda_fsspec.client import Products
+    from hda_fsspec.client import Client
 
     given = {**given_settings(args), "user": user, "password": password}
-    products = Products(Settings.resolve(**given))
+    products = Client(Settings.resolve(**given))
     try:
-        products.catalogue.licences.states()
+        products.catalogue.licences.status()
     except HDAError as err:
         note_once(err, "Nothing was written.")
         raise

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from hda_fsspec.cache.cache import Cache
-from hda_fsspec.cache.metadata import Notes
+from hda_fsspec.cache.metadata import MetadataStore
 from hda_fsspec.cli.terminal import (
     ask,
     human_bytes,
@@ -101,7 +101,7 @@ def clear(args: argparse.Namespace) -> int:
         remark("nothing was removed; --yes removes without asking")
         return 1
     freed = cache.clear()
-    Notes(cache.root).forget()
+    MetadataStore(cache.root).forget()
     say(f"Removed {human_bytes(freed)} from {cache.root}.")
     return 0
 

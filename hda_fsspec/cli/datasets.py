@@ -31,12 +31,12 @@ def open_(args: argparse.Namespace) -> None:
 
 def plan(args: argparse.Namespace) -> None:
     """Print what making a query local, or computing a selection of it, would cost."""
-    from hda_fsspec.client import OrderNeededError, shared_products, without_orders
+    from hda_fsspec.client import OrderNeededError, get_client, without_orders
     from hda_fsspec.fs.info import products_of
     from hda_fsspec.planning.plan import plan_of
 
     selections = [_parsed(text) for text in args.sel]
-    products = shared_products(resolve_settings(args))
+    products = get_client(resolve_settings(args))
     found = products_of(products, args.path)
     if not selections:
         say_block(repr(plan_of(products, found)))

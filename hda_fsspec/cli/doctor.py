@@ -143,13 +143,13 @@ def _check_cache(settings: Settings) -> Iterator[Finding]:
 
 
 def _check_service(settings: Settings) -> Iterator[Finding]:
-    from hda_fsspec.client import Products
+    from hda_fsspec.client import Client
 
     quick = dataclasses.replace(settings, timeout=min(settings.timeout, _TIMEOUT_SECONDS))
-    products = Products(quick)
+    products = Client(quick)
     broker, login = f"broker {settings.endpoint_url}", f"login as {settings.user}"
     try:
-        states = products.catalogue.licences.states()
+        states = products.catalogue.licences.status()
     except OfflineError:
         yield Finding("-", f"{broker}: not tried, offline is set")
     except ConfigurationError as err:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hda_fsspec.cli.terminal import given_settings, open_filesystem, plural, say_paths
-from hda_fsspec.errors import LocationError, note_once, nothing_found
+from hda_fsspec.errors import LocationError, no_products_error, note_once
 from hda_fsspec.fs.writing import explained
 from hda_fsspec.paths.locations import PROTOCOL, Location
 
@@ -76,5 +76,5 @@ def _products_of(fs: HDAFileSystem, location: Location) -> list[Location]:
         raise LocationError(msg)
     found: list[dict[str, Any]] = fs.ls(location)
     if not found:
-        raise nothing_found("copy", location.path)
+        raise no_products_error("copy", location.path)
     return [Location.parse(info["name"]) for info in found]

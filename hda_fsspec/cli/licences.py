@@ -11,11 +11,11 @@ from hda_fsspec.paths.locations import Location
 
 def list_terms(args: argparse.Namespace) -> None:
     """List all licences, or those of a data set, and whether the account accepted each."""
-    from hda_fsspec.client import shared_products
+    from hda_fsspec.client import get_client
 
-    catalogue = shared_products(resolve_settings(args)).catalogue
+    catalogue = get_client(resolve_settings(args)).catalogue
     wanted = None if args.dataset is None else catalogue.dataset(_dataset(args.dataset)).terms
-    states = catalogue.licences.states()
+    states = catalogue.licences.status()
     for term in sorted(states) if wanted is None else wanted:
         say(f"{'accepted' if states.get(term) else 'NOT accepted':<12}  {term}")
     if wanted == ():

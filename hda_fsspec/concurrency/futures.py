@@ -10,7 +10,7 @@ T = TypeVar("T")
 _LOOK_SECONDS = 0.5
 
 
-def result_of(future: concurrent.futures.Future[T]) -> T:
+def wait_for(future: concurrent.futures.Future[T]) -> T:
     """Wait for a future and return its result, or raise its error; an interrupt ends the wait.
 
     A signal that arrives after Python last looked for one and before the thread sleeps wakes
@@ -22,13 +22,13 @@ def result_of(future: concurrent.futures.Future[T]) -> T:
     return future.result()
 
 
-class Interest:
+class CancelToken:
     """Says that somebody waits, as long as somebody does; a context manager."""
 
     def __init__(self) -> None:
         self._is_alive = True
 
-    def is_alive(self) -> bool:
+    def should_continue(self) -> bool:
         """Whether it is still wanted."""
         return self._is_alive
 

@@ -45,12 +45,12 @@ class HDAAccessor:
 
     def plan(self) -> Plan:
         """Return what computing it costs: orders, bytes, time, room. Orders nothing."""
-        from hda_fsspec.client import shared_products
+        from hda_fsspec.client import get_client
         from hda_fsspec.planning import plan
 
         wanted = self._wanted()
-        found = [plan.plan_of(shared_products(s), wanted[s]) for s in wanted]
-        return plan.joined(found) if found else plan.nothing()
+        found = [plan.plan_of(get_client(s), wanted[s]) for s in wanted]
+        return plan.merge_plans(found) if found else plan.empty_plan()
 
     def prefetch(self, *, progress: bool = True, allow_partial: bool = False) -> list[Product]:
         """Make its products local: order all at one time, and fetch them in parallel.
@@ -77,12 +77,12 @@ class HDAAccessor:
         HDAError
             The first fault, when all the others have ended; its notes name the others.
         """
-        from hda_fsspec.client import quietly, shared_products
+        from hda_fsspec.client import get_client, quietly
         from hda_fsspec.planning.prefetch import prepare
 
         # All of it is looked at before any of it is ordered.
         prepared = [
-            prepare(shared_products(settings), wanted, allow_partial=allow_partial)
+            prepare(get_client(settings), wanted, allow_partial=allow_partial)
             for settings, wanted in self._wanted().items()
         ]
         fetched: list[Product] = []

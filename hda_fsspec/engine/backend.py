@@ -24,7 +24,7 @@ from hda_fsspec.reading.options import OpenOptions
 from hda_fsspec.settings import Settings
 
 if TYPE_CHECKING:
-    from hda_fsspec.client import Products
+    from hda_fsspec.client import Client
     from hda_fsspec.lazy.product import Nodes
 
 _DATASET_PREFIX = "EO:"  # of the ids of all data sets of the service
@@ -292,10 +292,10 @@ def _returned_by_a_verb(given: Any) -> str:
     raise LocationError(msg)
 
 
-def _products(filename_or_obj: Any, storage_options: Mapping[str, Any] | None) -> Products:
-    from hda_fsspec.client import shared_products
+def _products(filename_or_obj: Any, storage_options: Mapping[str, Any] | None) -> Client:
+    from hda_fsspec.client import get_client
 
     own = filename_or_obj.storage_options if is_remote_path(filename_or_obj) else {}
     options = {**own, **(storage_options or {})}
     settings = {k: v for k, v in options.items() if k not in FILESYSTEM_OPTIONS}
-    return shared_products(Settings.resolve(**settings))
+    return get_client(Settings.resolve(**settings))

@@ -16,7 +16,7 @@ import numpy as np
 import xarray as xr
 
 from hda_fsspec.engine.backend import HDABackendEntrypoint
-from hda_fsspec.errors import LocationError, ProductMismatchError, nothing_found
+from hda_fsspec.errors import LocationError, ProductMismatchError, no_products_error
 from hda_fsspec.fs.filesystem import HDAFileSystem
 from hda_fsspec.fs.info import Paths, list_of
 from hda_fsspec.paths.locations import AnyPath, Location, is_remote_path
@@ -262,9 +262,9 @@ def _prepare_here(prepare: _Prepare, products: Sequence[str], options: Mapping[s
 
 
 def _starts(fs: HDAFileSystem, paths: Sequence[str]) -> dict[str, str | None]:
-    from hda_fsspec.client import shared_products
+    from hda_fsspec.client import get_client
 
-    products = shared_products(fs.settings)
+    products = get_client(fs.settings)
     return {path: products.product_to_open(Location.parse(path)).startdate for path in paths}
 
 
@@ -300,6 +300,6 @@ def _paths(fs: HDAFileSystem, paths: Sequence[AnyPath]) -> list[str]:
     for location in map(Location.parse, paths):
         names = [location.path] if location.product else fs.ls(location.path, detail=False)
         if not names:
-            raise nothing_found("open", location.path)
+            raise no_products_error("open", location.path)
         found += [fs.unstrip_protocol(name) for name in names]
     return found

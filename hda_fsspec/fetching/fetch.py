@@ -18,8 +18,8 @@ from pathlib import Path
 
 from hda_fsspec.cache.cache import Cache, Entry, Staging
 from hda_fsspec.cache.locks import FileLocks, Lock
-from hda_fsspec.cache.slots import Places
-from hda_fsspec.catalogue.terms import Licences
+from hda_fsspec.cache.slots import SharedSlots
+from hda_fsspec.catalogue.terms import Terms
 from hda_fsspec.concurrency.tasks import Flight, Gate, Steps
 from hda_fsspec.errors import (
     BrokerError,
@@ -27,12 +27,12 @@ from hda_fsspec.errors import (
     OrderTimeoutError,
     ProductFormatError,
 )
-from hda_fsspec.fetching.ordering import Ordering, QuotaClosedError, order_failed
+from hda_fsspec.fetching.ordering import Ordering, QuotaExhaustedError, order_failed
 from hda_fsspec.fetching.orders import Orders
 from hda_fsspec.fetching.quota import Quota
-from hda_fsspec.fetching.throttle import Admission
+from hda_fsspec.fetching.throttle import RequestLimiter
 from hda_fsspec.fetching.transfer import NotReadyError, Received, transfer
-from hda_fsspec.formats.detect import check_complete, extension, is_contradicted, sniff
+from hda_fsspec.formats.detect import check_complete, extension, name_contradicts, sniff
 from hda_fsspec.network.api import Broker, OrderState
 from hda_fsspec.printable import printable
 from hda_fsspec.records import Product
@@ -62,7 +62,7 @@ class Halves:
 
     Attributes
     ----------
-    preparing : Places
+    preparing : SharedSlots
         A place for each order in preparation, of those that all processes of the account share.
     learn : callable
         Told the true length of each product that was fetched.
@@ -77,11 +77,11 @@ class Halves:
     broker: Broker
     cache: Cache
     locks: FileLocks
-    admission: Admission
+    admission: RequestLimiter
     orders: Orders
-    preparing: Places
+    preparing: SharedSlots
     quota: Quota
-    licences: Licences
+    licences: Terms
     learn: Callable[[Product, int], object]
     report: Callable[[Product, int, int | None], object]
     expected: Callable[[Product], int | None]
@@ -142,7 +142,7 @@ class Fetches:
         self._halves.cache.prepare()
         try:
             while True:
-                if not is_in_line and not self._halves.orders.is_paid(product):
+                if not is_in_line and not self._halves.orders.was_ordered(product):
                     yield self._line
                     is_in_line = True
                 if self._halves.abandon(flight):
@@ -158,7 +158,7 @@ class Fetches:
                         with lock or contextlib.nullcontext():
                             return (yield from self._look_and_fetch(product, flight, began))
                     pause = _LOCK_POLL_SECONDS
-                except QuotaClosedError as closed:
+                except QuotaExhaustedError as closed:
                     pause = closed.seconds
                 finally:
                     self._under_way.leave()
@@ -186,7 +186,7 @@ class Fetches:
 
     def _fetch(self, product: Product, flight: Flight[Entry], began: float) -> Steps[Entry]:
         self._halves.cache.check_writable(product)  # an order would be wasted
-        terms = list(self._halves.licences.allow(product.dataset_id))
+        terms = list(self._halves.licences.ensure_accepted(product.dataset_id))
         for attempt in range(1, _TRIES + 1):
             try:
                 download_id = yield from self._prepare(product, flight, began)
@@ -230,7 +230,7 @@ class Fetches:
         place = None
         give_up_at = self._clock() + self._settings.max_wait
         try:
-            while (place := self._halves.preparing.take(self._places)) is None:
+            while (place := self._halves.preparing.acquire(self._places)) is None:
                 if self._clock() > give_up_at:
                     raise self._too_many(product)
                 yield _PLACE_POLL_SECONDS
@@ -253,7 +253,7 @@ class Fetches:
         finally:
             try:
                 if place is not None:
-                    self._halves.preparing.give_back(place)
+                    self._halves.preparing.release(place)
             finally:
                 self._preparing.leave()
 
@@ -349,7 +349,7 @@ def _publish(product: Product, staging: Staging, received: Received, terms: Sequ
 
 
 def _check(path: Path, *, names: Sequence[str], deep: bool) -> None:
-    if is_contradicted(check_complete(path, deep=deep), *names):
+    if name_contradicts(check_complete(path, deep=deep), *names):
         with reader_of(path) as stream:
             head = stream.read(_SHOWN_BYTES)
         msg = f"it begins with {head!r}, not as a file of its name does"

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 from fsspec.callbacks import DEFAULT_CALLBACK
 
-from hda_fsspec.concurrency.futures import Interest
+from hda_fsspec.concurrency.futures import CancelToken
 from hda_fsspec.errors import note_once, note_others
 from hda_fsspec.printable import printable
 from hda_fsspec.records import Product
@@ -23,7 +23,7 @@ T = TypeVar("T")
 _TELL_EVERY_SECONDS = 1.0
 
 
-def each(
+def gather_products(
     products: Sequence[Product],
     begin: Callable[[Product, Callable[[], bool]], concurrent.futures.Future[T]],
     finish: Callable[[Product, T], Any],
@@ -57,10 +57,10 @@ def each(
     faults: dict[Product, BaseException] = {}
 
     def start(product: Product) -> None:
-        future = begin(product, interest.is_alive)
+        future = begin(product, interest.should_continue)
         future.add_done_callback(lambda ended: done.put((product, ended)))
 
-    with Interest() as interest:
+    with CancelToken() as interest:
         for product in itertools.islice(to_come, at_a_time):
             start(product)
         while len(results) + len(faults) < len(unique):

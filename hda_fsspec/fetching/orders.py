@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from hda_fsspec.cache.metadata import Notes
+from hda_fsspec.cache.metadata import MetadataStore
 from hda_fsspec.records import Product
 
 
@@ -13,13 +13,13 @@ class Orders:
 
     Parameters
     ----------
-    notes : Notes
+    notes : MetadataStore
         Where they are kept.
     account : str
         Whose orders they are.
     """
 
-    def __init__(self, notes: Notes, account: str) -> None:
+    def __init__(self, notes: MetadataStore, account: str) -> None:
         self._notes = notes
         self._account = account
 
@@ -29,7 +29,7 @@ class Orders:
         download_id = facts.get("download_id") if facts else None
         return download_id if isinstance(download_id, str) else None
 
-    def is_paid(self, product: Product) -> bool:
+    def was_ordered(self, product: Product) -> bool:
         """Whether the product was ordered once, so that ordering it again costs no quota."""
         return self._notes.order(self._account, product) is not None
 
@@ -39,7 +39,7 @@ class Orders:
 
     def drop(self, product: Product) -> None:
         """Forget the id of an order, and remember that there was one."""
-        if self.is_paid(product):
+        if self.was_ordered(product):
             self._put(product, None)
 
     def _put(self, product: Product, download_id: str | None) -> None:

@@ -15,7 +15,7 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from hda_fsspec.errors import CANNOT_BE_HAD
+from hda_fsspec.errors import PER_PRODUCT_ERRORS
 from hda_fsspec.records import Product
 
 logger = logging.getLogger("hda_fsspec")
@@ -28,13 +28,13 @@ class Batch:
 
     Parameters
     ----------
-    pump : Pump
+    pump : ReadAhead
         How products are fetched.
     products : sequence of Product
         Which, in the order in which they are wanted, each as often as it will be read.
     """
 
-    def __init__(self, pump: Pump, products: Sequence[Product]) -> None:
+    def __init__(self, pump: ReadAhead, products: Sequence[Product]) -> None:
         self._pump = pump
         self._lock = threading.Lock()
         self._reads_left = collections.Counter(products)
@@ -120,7 +120,7 @@ class Batch:
             self._under_way.discard(product)
             if error is not None:
                 self._unread.pop(product, None)
-                if not isinstance(error, CANNOT_BE_HAD):
+                if not isinstance(error, PER_PRODUCT_ERRORS):
                     # It will meet all others too. Who reads is told.
                     self._to_come.clear()
             elif product in self._unread:
@@ -129,8 +129,8 @@ class Batch:
         self.advance()
 
 
-class Pump:
-    """The batches of one :class:`hda_fsspec.client.Products`.
+class ReadAhead:
+    """The batches of one :class:`hda_fsspec.client.Client`.
 
     Parameters
     ----------
@@ -175,7 +175,7 @@ class Pump:
         with self._lock:
             self._batches = tuple(each for each in self._batches if each is not batch)
 
-    def was_read(self, product: Product) -> None:
+    def mark_read(self, product: Product) -> None:
         """Note that a product was read."""
         for batch in self._batches:
             batch.read(product)

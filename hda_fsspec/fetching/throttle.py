@@ -13,7 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Generator, Iterator
 
-from hda_fsspec.cache.slots import Places
+from hda_fsspec.cache.slots import SharedSlots
 
 logger = logging.getLogger("hda_fsspec")
 
@@ -33,12 +33,12 @@ _TELL_AFTER_SECONDS = 10.0
 _CALL_PATIENCE_SECONDS = 600.0
 
 
-class Admission:
+class RequestLimiter:
     """Lets requests through, so many at a time.
 
     Parameters
     ----------
-    places : Places
+    places : SharedSlots
         What the processes share.
     own : int
         How many requests this process may have under way, whatever hosts they go to.
@@ -50,7 +50,7 @@ class Admission:
 
     def __init__(
         self,
-        places: Places,
+        places: SharedSlots,
         *,
         own: int,
         patience_seconds: float,
@@ -65,7 +65,7 @@ class Admission:
         self._clock = clock
 
     @contextlib.contextmanager
-    def call(self) -> Iterator[None]:
+    def request(self) -> Iterator[None]:
         """Wait until a short call may go out, and count it until the block ends."""
         with self._room:
             place = self._wait_for_place()
@@ -73,7 +73,7 @@ class Admission:
                 yield
             finally:
                 if place is not None:
-                    self._places.give_back(place)
+                    self._places.release(place)
 
     def transfer(self) -> Generator[float, None, contextlib.ExitStack]:
         """Wait for the place of a transfer; a generator, which yields the seconds to wait.
@@ -88,18 +88,18 @@ class Admission:
             while not self._room.acquire(blocking=False):
                 yield _TRANSFER_PAUSE_SECONDS
             held.callback(self._room.release)
-            while (place := self._places.take(_TRANSFER_PLACES)) is None:
+            while (place := self._places.acquire(_TRANSFER_PLACES)) is None:
                 if self._clock() >= give_up_at:
                     return held.pop_all()
                 yield _TRANSFER_PAUSE_SECONDS
-            held.callback(self._places.give_back, place)
+            held.callback(self._places.release, place)
             return held.pop_all()
 
     def _wait_for_place(self) -> int | None:
         began = self._clock()
         pause = _FIRST_PAUSE_SECONDS
         has_told = False
-        while (place := self._places.take(_CALL_PLACES)) is None:
+        while (place := self._places.acquire(_CALL_PLACES)) is None:
             waited = self._clock() - began
             if waited >= _CALL_PATIENCE_SECONDS:
                 break

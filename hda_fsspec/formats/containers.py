@@ -16,7 +16,7 @@ import zlib
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from hda_fsspec.formats.reader import BLOCK_BYTES, DamageError, FileBytes
+from hda_fsspec.formats.reader import BLOCK_BYTES, CorruptFileError, FileBytes
 
 _ZIP_END = b"PK\x05\x06"
 _ZIP64_END = b"PK\x06\x06"
@@ -56,17 +56,17 @@ def _zip_directory(data: FileBytes, tail: bytes, tail_start: int, at: int) -> _Z
         record = data.read(limit, 56, "its ZIP64 end record")
         if record[:4] != _ZIP64_END:
             msg = f"no ZIP64 end record stands at byte {limit}, where its locator points"
-            raise DamageError(msg)
+            raise CorruptFileError(msg)
         disk, first_disk, _, entries, size, offset = struct.unpack("<2I4Q", record[16:])
     if disk or first_disk:
         msg = "it is one part of a split ZIP archive"
-        raise DamageError(msg)
+        raise CorruptFileError(msg)
     if offset + size > limit:
         msg = (
             f"its ZIP central directory should stand at bytes {offset} to {offset + size}, but "
             f"its end record already at byte {limit}"
         )
-        raise DamageError(msg)
+        raise CorruptFileError(msg)
     return _ZipDirectory(entries, size, offset, limit)
 
 
@@ -74,20 +74,20 @@ def _find_zip_directory(data: FileBytes) -> _ZipDirectory:
     """Return the central directory of the last end record that fits the file."""
     start = max(0, data.size - _ZIP_TAIL_BYTES)
     tail = data.peek(start, _ZIP_TAIL_BYTES)
-    first_problem: DamageError | None = None
+    first_problem: CorruptFileError | None = None
     at = tail.rfind(_ZIP_END)
     while at >= 0:
         if at + 22 <= len(tail):
             try:
                 return _zip_directory(data, tail, start, at)
-            except DamageError as problem:
+            except CorruptFileError as problem:
                 # Bytes after the end, or a comment, may look like an end record by chance.
                 first_problem = first_problem or problem
         at = tail.rfind(_ZIP_END, 0, at + 3)
     if first_problem is not None:
         raise first_problem
     msg = f"it holds {data.size} bytes and no ZIP end record in the last ones: it is cut short"
-    raise DamageError(msg)
+    raise CorruptFileError(msg)
 
 
 def _zip64_values(extra: bytes, values: list[int]) -> list[int]:
@@ -116,24 +116,24 @@ def check_zip(data: FileBytes, *, deep: bool = False) -> None:
         head = data.read(position, 46, what)
         if head[:4] != _ZIP_ENTRY:
             msg = f"{what} is damaged at byte {position}"
-            raise DamageError(msg)
+            raise CorruptFileError(msg)
         packed, unpacked, name, extra, comment = struct.unpack("<2I3H", head[20:34])
         offset = int.from_bytes(head[42:46], "little")
         more = data.read(position + 46 + name, extra, what)
         _, packed, offset = _zip64_values(more, [unpacked, packed, offset])
         if offset + 30 + packed > directory.offset:
             msg = f"member {count + 1} of {what} ends beyond byte {directory.offset}, its start"
-            raise DamageError(msg)
+            raise CorruptFileError(msg)
         position += 46 + name + extra + comment
         packed_bytes += packed + 30
         count += 1
     if position != end or count & 0xFFFF != directory.entries & 0xFFFF:
         msg = f"{what} holds {count} members, its end record says {directory.entries}"
-        raise DamageError(msg)
+        raise CorruptFileError(msg)
     # Members that share their bytes make a "zip bomb"; no product has them.
     if packed_bytes > directory.offset:
         msg = f"the members of {what} overlap"
-        raise DamageError(msg)
+        raise CorruptFileError(msg)
     if deep:
         _test_members(data)
 
@@ -153,7 +153,7 @@ def _test_members(data: FileBytes) -> None:
         if isinstance(err, OSError) and err.errno not in (None, errno.EINVAL):
             raise
         msg = f"{name} cannot be read: {err or type(err).__name__}"
-        raise DamageError(msg) from err
+        raise CorruptFileError(msg) from err
 
 
 def _member_errors() -> tuple[type[Exception], ...]:
@@ -216,7 +216,7 @@ def check_tar(data: FileBytes) -> None:
             return
         if not is_tar_header(header):
             msg = f"{what} is neither a header nor the end of the archive"
-            raise DamageError(msg)
+            raise CorruptFileError(msg)
         kind = header[156:157]
         size = _tar_size(header)
         position += _TAR_BLOCK_BYTES
@@ -229,7 +229,7 @@ def check_tar(data: FileBytes) -> None:
                 size = 0
         if size < 0:
             msg = f"{what} gives a size that is no number"
-            raise DamageError(msg)
+            raise CorruptFileError(msg)
         if kind in b"xX":
             size_told = _pax_size(data.read(position, min(size, _PAX_MAX_BYTES), "a pax header"))
         position += size + -size % _TAR_BLOCK_BYTES
@@ -311,8 +311,8 @@ def _check_stream(
                     decompressor.decompress(b"", BLOCK_BYTES)
             except errors as err:
                 msg = f"its {name} stream is damaged: {err}"
-                raise DamageError(msg) from err
+                raise CorruptFileError(msg) from err
             rest = decompressor.unused_data if decompressor.eof else b""
     if not decompressor.eof:
         msg = f"it holds {data.size} bytes and its {name} stream goes on: it is cut short"
-        raise DamageError(msg)
+        raise CorruptFileError(msg)

@@ -30,7 +30,7 @@ from hda_fsspec.formats.gridded import (
     find_hdf5,
 )
 from hda_fsspec.formats.rasters import check_jp2, check_tiff
-from hda_fsspec.formats.reader import DamageError, FileBytes
+from hda_fsspec.formats.reader import CorruptFileError, FileBytes
 from hda_fsspec.printable import printable
 from hda_fsspec.safefiles import reader_of
 
@@ -162,7 +162,7 @@ _PROMISING = (
 )
 
 
-def is_contradicted(format: Format, *names: str) -> bool:  # noqa: A002
+def name_contradicts(format: Format, *names: str) -> bool:  # noqa: A002
     """Whether a file of no known format bears a name that promises one.
 
     Its beginning is then damaged, or it is something else, such as a page.
@@ -220,7 +220,7 @@ def check_complete(path: Path, *, deep: bool = False) -> Format:
         check = partial(check_zip, deep=deep) if format_ is Format.ZIP else _CHECKS[format_]
         try:
             check(data)
-        except DamageError as damage:
+        except CorruptFileError as damage:
             kind = "file" if format_ is Format.OTHER else f"{format_} file"
             msg = f"The {kind} {path} is not complete: {damage}. Fetch it again."
             raise ProductFormatError(printable(msg)) from damage
@@ -231,19 +231,19 @@ def _check_other(data: FileBytes) -> None:
     """Refuse nothing at all, and the pages that stand where a product should be."""
     if data.size == 0:
         msg = "it is empty"
-        raise DamageError(msg)
+        raise CorruptFileError(msg)
     if data.size < _LONGEST_MAGIC:
         body = data.read(0, data.size, "the file")
         for magic, format_ in _MAGIC:
             if magic.startswith(body):
                 msg = f"it holds only the first {data.size} bytes of a {format_} file"
-                raise DamageError(msg)
+                raise CorruptFileError(msg)
     if data.size >= _PAGE_MAX_BYTES:
         return
     body = data.read(0, data.size, "the file")
     if _HTML.match(body) or _is_error_message(body):
         msg = f"the service answered a page instead of the product ({body[:60]!r} …)"
-        raise DamageError(msg)
+        raise CorruptFileError(msg)
 
 
 def _is_error_message(body: bytes) -> bool:

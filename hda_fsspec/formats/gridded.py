@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from hda_fsspec.formats.reader import DamageError, FileBytes
+from hda_fsspec.formats.reader import CorruptFileError, FileBytes
 
 HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
 GRIB_END = b"7777"
@@ -36,16 +36,16 @@ def check_hdf5(data: FileBytes) -> None:
     start = find_hdf5(data.peek, data.size)
     if start is None:
         msg = "it holds no HDF5 signature"
-        raise DamageError(msg)
+        raise CorruptFileError(msg)
     version = data.read(start + 8, 1, "its HDF5 superblock")[0]
     if version > 3:
         msg = f"its HDF5 superblock has version {version}; 0 to 3 are known"
-        raise DamageError(msg)
+        raise CorruptFileError(msg)
     head = data.read(start, 16, "its HDF5 superblock")
     width = head[13] if version < 2 else head[9]
     if width not in (2, 4, 8):
         msg = f"its HDF5 superblock has addresses of {width} bytes; 2, 4 and 8 are known"
-        raise DamageError(msg)
+        raise CorruptFileError(msg)
     first = start + {0: 24, 1: 28, 2: 12, 3: 12}[version]
     addresses = data.read(first, 4 * width, "its HDF5 superblock")
     base = int.from_bytes(addresses[:width], "little")
@@ -54,10 +54,10 @@ def check_hdf5(data: FileBytes) -> None:
     end = stored + start - base
     if end < first + 4 * width:
         msg = f"its HDF5 end-of-file address is {end}, which lies inside its superblock"
-        raise DamageError(msg)
+        raise CorruptFileError(msg)
     if data.size < end:
         msg = f"it holds {data.size} bytes, its HDF5 end-of-file address is {end}: it is cut short"
-        raise DamageError(msg)
+        raise CorruptFileError(msg)
 
 
 class _NetCDFHeader:
@@ -82,7 +82,7 @@ class _NetCDFHeader:
         self._position += width
         if len(piece) != width:
             msg = f"it holds {self._data.size} bytes and ends inside its netCDF-3 header"
-            raise DamageError(msg)
+            raise CorruptFileError(msg)
         return int.from_bytes(piece, "big")
 
     def _skip(self, count: int) -> None:
@@ -95,7 +95,7 @@ class _NetCDFHeader:
         self._items += count
         if self._items > _NETCDF_MAX_ITEMS:
             msg = f"its netCDF-3 header announces {count} items where far fewer are possible"
-            raise DamageError(msg)
+            raise CorruptFileError(msg)
         return count
 
     def _list(self, expected_tag: int) -> range:
@@ -103,14 +103,14 @@ class _NetCDFHeader:
         count = self._count()
         if tag not in (0, expected_tag) or (tag == 0 and count):
             msg = f"its netCDF-3 header has tag {tag} at byte {self._position}: it is damaged"
-            raise DamageError(msg)
+            raise CorruptFileError(msg)
         return range(count)
 
     def _type_bytes(self) -> int:
         number = self._number(4)
         if number not in _NETCDF_TYPE_BYTES:
             msg = f"its netCDF-3 header names the data type {number}, which does not exist"
-            raise DamageError(msg)
+            raise CorruptFileError(msg)
         return _NETCDF_TYPE_BYTES[number]
 
     def _skip_name(self) -> None:
@@ -137,7 +137,7 @@ class _NetCDFHeader:
             numbers = [self._number(self._count_bytes) for _ in range(self._count())]
             if any(number >= len(self._dimensions) for number in numbers):
                 msg = "its netCDF-3 header has a variable with a dimension that does not exist"
-                raise DamageError(msg)
+                raise CorruptFileError(msg)
             shape = [self._dimensions[number] for number in numbers]
             self._skip_attributes()
             size = self._type_bytes()
@@ -156,7 +156,7 @@ class _NetCDFHeader:
         begins = [begin for begin, size in self.fixed + self.recorded if size]
         if begins and min(begins) < self._position:
             msg = f"a variable starts at byte {min(begins)}, inside its netCDF-3 header"
-            raise DamageError(msg)
+            raise CorruptFileError(msg)
         # A single record variable is stored without padding between its records.
         alone = len(self.recorded) == 1
         stride = sum(size if alone else size + -size % 4 for _, size in self.recorded)
@@ -181,7 +181,7 @@ def check_netcdf3(data: FileBytes) -> None:
     end = _NetCDFHeader(data).end()
     if data.size < end:
         msg = f"it holds {data.size} bytes, its netCDF-3 header asks for {end}: it is cut short"
-        raise DamageError(msg)
+        raise CorruptFileError(msg)
 
 
 def _grib_message_end(data: FileBytes, start: int) -> int:
@@ -197,10 +197,10 @@ def _grib_message_end(data: FileBytes, start: int) -> int:
             length = _grib1_large_length(data, start, length)
     else:
         msg = f"{what} has edition {edition}; 1 and 2 are known"
-        raise DamageError(msg)
+        raise CorruptFileError(msg)
     if length < shortest:
         msg = f"{what} gives its length as {length}, which no message can have"
-        raise DamageError(msg)
+        raise CorruptFileError(msg)
     return start + length
 
 
@@ -232,11 +232,11 @@ def check_grib(data: FileBytes) -> None:
         piece = data.peek(end - 4, 8)
         if piece[:4] != GRIB_END:
             msg = f"the GRIB message at byte {position} does not end in 7777 at byte {end}"
-            raise DamageError(msg)
+            raise CorruptFileError(msg)
         following = piece[4:]
         position = end
         if following and following != b"GRIB":
             position = data.skip_zeros(end)
             if position < data.size and data.peek(position, 4) != b"GRIB":
                 msg = f"something that is not a GRIB message stands at byte {position}"
-                raise DamageError(msg)
+                raise CorruptFileError(msg)

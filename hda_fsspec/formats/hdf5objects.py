@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 
 from hda_fsspec.formats.hdf5storage import Hdf5Bytes
-from hda_fsspec.formats.reader import DamageError, FileBytes, Reference
+from hda_fsspec.formats.reader import CorruptFileError, FileBytes, Reference
 
 _LINK_INFO, _LINK, _EXTERNAL_FILES, _LAYOUT = 0x02, 0x06, 0x07, 0x08
 _ATTRIBUTE, _CONTINUATION, _SYMBOL_TABLE = 0x0C, 0x10, 0x11
@@ -68,7 +68,7 @@ class _Walk:
             address, path, is_sure = self._waiting.pop()
             try:
                 yield from self._object(address, path)
-            except DamageError:
+            except CorruptFileError:
                 # What was deleted, or not copied along, may still be referred to.
                 if is_sure:
                     raise
@@ -89,7 +89,7 @@ class _Walk:
                     yield from handle(body, flags, path)
         except IndexError:
             msg = f"a message of its HDF5 object {path!r} is cut short"
-            raise DamageError(msg) from None
+            raise CorruptFileError(msg) from None
 
     def _link(self, body: bytes, _: int, path: str) -> Iterator[Reference]:
         flags = body[1]
@@ -110,7 +110,7 @@ class _Walk:
             yield Reference(f"a link of the user-defined type {kind}", inside, "unknown")
         elif kind != _SOFT_LINK:
             msg = f"its HDF5 link {inside!r} has the type {kind}, which does not exist"
-            raise DamageError(msg)
+            raise CorruptFileError(msg)
 
     def _dense_links(self, body: bytes, _: int, path: str) -> Iterator[Reference]:
         for each in self._dense(body, 8):
@@ -155,7 +155,7 @@ class _Walk:
             try:
                 first = int.from_bytes(body[8 + file.width :][: file.lengths], "little")
                 target = _text(file.local_heap(heap)[first : first + 4096])
-            except DamageError:
+            except CorruptFileError:
                 pass  # where the values lie is not needed to refuse them
         yield Reference("external storage of values", path, target)
 
@@ -163,14 +163,14 @@ class _Walk:
         version = body[0]
         if not 1 <= version <= 5:
             msg = f"the layout of its HDF5 object {path!r} has version {version}; 1 to 5 are known"
-            raise DamageError(msg)
+            raise CorruptFileError(msg)
         if body[1 if version > 2 else 2] != _VIRTUAL:
             return
         target, file = "other files", self._file
         try:
             mapping = file.global_object(body[2:])
             target = _text(mapping[1 + file.lengths :])
-        except DamageError:
+        except CorruptFileError:
             pass  # as above
         yield Reference("a virtual data set", path, target)
 
@@ -209,6 +209,6 @@ class _Walk:
                 file.step()
                 try:
                     held = file.global_object(values[position + 4 : position + step])
-                except DamageError:
+                except CorruptFileError:
                     continue  # a value that is not there refers to nothing
                 yield from self._referred(kind[8:], held)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from hda_fsspec.formats.reader import DamageError, FileBytes
+from hda_fsspec.formats.reader import CorruptFileError, FileBytes
 
 #: Bounds on work, far above what real files need: things that are looked at, and bytes of them.
 _MOST_STEPS = 1_000_000
@@ -45,12 +45,12 @@ class Hdf5Bytes:
         version = self.read(8, 1, "its superblock")[0]
         if version > 3:
             msg = f"its HDF5 superblock has version {version}; 0 to 3 are known"
-            raise DamageError(msg)
+            raise CorruptFileError(msg)
         head = self.read(0, 16, "its superblock")
         self.width, self.lengths = head[13:15] if version < 2 else head[9:11]
         if self.width not in (2, 4, 8) or self.lengths not in (2, 4, 8):
             msg = f"its HDF5 addresses have {self.width} and {self.lengths} bytes"
-            raise DamageError(msg)
+            raise CorruptFileError(msg)
         first = {0: 24, 1: 28, 2: 12, 3: 12}[version]
         rest = self.read(first, 6 * self.width, "its superblock")
         second, _, fourth = (self.address(rest, number * self.width) for number in (1, 2, 3))
@@ -86,7 +86,7 @@ class Hdf5Bytes:
         self._bytes += count
         if self._steps > _MOST_STEPS or self._bytes > _MOST_BYTES or count > _MOST_AT_ONCE:
             msg = "to follow its HDF5 structure takes more work than that of any product"
-            raise DamageError(msg)
+            raise CorruptFileError(msg)
 
     def signed(self, address: int, count: int, signature: bytes) -> bytes:
         """Return bytes that begin with the signature of a structure."""
@@ -94,7 +94,7 @@ class Hdf5Bytes:
         piece = self.read(address, count, what)
         if piece[:4] != signature:
             msg = f"{what} does not begin as one: its HDF5 structure is damaged"
-            raise DamageError(msg)
+            raise CorruptFileError(msg)
         return piece
 
     def number(self, raw: bytes, position: int) -> int:
@@ -118,7 +118,7 @@ class Hdf5Bytes:
             size, position, head_bytes = int.from_bytes(look[8:12], "little"), 16, 8
         else:
             msg = f"{what} does not begin as one: its HDF5 structure is damaged"
-            raise DamageError(msg)
+            raise CorruptFileError(msg)
         if position + size <= len(look):
             chunk = look[position : position + size]
         else:
@@ -132,7 +132,7 @@ class Hdf5Bytes:
                     continue
                 if len(body) < self.width + self.lengths:
                     msg = f"{what} goes on nowhere: its HDF5 structure is damaged"
-                    raise DamageError(msg)
+                    raise CorruptFileError(msg)
                 place, length = self.address(body, 0), self.number(body, self.width)
                 if place is None or place in seen:
                     continue
@@ -193,7 +193,7 @@ class Hdf5Bytes:
         for kind, record in self.records(tree):
             if kind not in _HEAP_ID_AT:
                 msg = f"the tree at address {tree} has the type {kind}, which finds no names"
-                raise DamageError(msg)
+                raise CorruptFileError(msg)
             yield found.get(record[_HEAP_ID_AT[kind] :][: found.id_bytes])
 
     def records(self, address: int) -> Iterator[tuple[int, bytes]]:
@@ -209,7 +209,7 @@ class Hdf5Bytes:
             return
         if not record_bytes or node_bytes <= 10 + record_bytes or depth > _DEEPEST:
             msg = f"the tree at address {address} cannot be as it says: it is damaged"
-            raise DamageError(msg)
+            raise CorruptFileError(msg)
         count_bytes, totals = self._tree_widths(node_bytes, record_bytes, depth)
         waiting, seen = [(root, count, depth)], set[int]()
         while waiting:
@@ -257,13 +257,13 @@ class Hdf5Bytes:
         number = int.from_bytes(reference[self.width : self.width + 4], "little")
         if not address:
             msg = "a value in a global heap of HDF5 has no address"
-            raise DamageError(msg)
+            raise CorruptFileError(msg)
         found = self._collections.get(address)
         if found is None:
             found = self._collections[address] = self._collection(address)
         if number not in found:
             msg = f"the global heap at address {address} holds no object {number}"
-            raise DamageError(msg)
+            raise CorruptFileError(msg)
         return found[number]
 
     def _collection(self, address: int) -> dict[int, bytes]:
@@ -293,7 +293,7 @@ class _Heap:
         self.id_bytes = int.from_bytes(head[5:7], "little")
         if head[7:9] != b"\0\0":
             msg = f"the heap at address {address} is packed, which no product needs"
-            raise DamageError(msg)
+            raise CorruptFileError(msg)
         most_managed = int.from_bytes(head[10:14], "little")
         self._huge_tree = file.address(head, 14 + lengths)
         position = 14 + 10 * lengths + 2 * width
@@ -310,7 +310,7 @@ class _Heap:
         powers = (self._columns, self._first, most_direct)
         if not most_managed or not is_small or any(not n or n & (n - 1) for n in powers):
             msg = f"the heap at address {address} cannot be as it says: it is damaged"
-            raise DamageError(msg)
+            raise CorruptFileError(msg)
         direct_bits = most_direct.bit_length() - 1
         self._direct_rows = direct_bits - (self._first.bit_length() - 1) + 2
         self._length_bytes = min((direct_bits + 7) // 8, (most_managed.bit_length() + 6) // 8)
@@ -333,7 +333,7 @@ class _Heap:
             if address is not None:
                 return self._file.read(address, length, "a large object in a heap")
         msg = "an id of an object in a heap of HDF5 is damaged"
-        raise DamageError(msg)
+        raise CorruptFileError(msg)
 
     def _huge_object(self, key: bytes) -> tuple[int | None, int]:
         file = self._file
@@ -373,7 +373,7 @@ class _Heap:
             first_row = self._first * self._columns
             rows = 0 if row < self._direct_rows else size.bit_length() - first_row.bit_length() + 1
         msg = "an object in a heap of HDF5 has no place"
-        raise DamageError(msg)
+        raise CorruptFileError(msg)
 
 
 def _split(chunk: bytes, head_bytes: int) -> Iterator[tuple[int, int, bytes]]:
@@ -393,7 +393,7 @@ def _split(chunk: bytes, head_bytes: int) -> Iterator[tuple[int, int, bytes]]:
         position = start + size
         if position > len(chunk):
             msg = f"message {kind} of an HDF5 object is cut short"
-            raise DamageError(msg)
+            raise CorruptFileError(msg)
         yield kind, flags, chunk[start:position]
 
 

@@ -14,7 +14,7 @@ from array import array
 from collections.abc import Container, Iterator
 from typing import NamedTuple
 
-from hda_fsspec.formats.reader import DamageError, FileBytes
+from hda_fsspec.formats.reader import CorruptFileError, FileBytes
 
 #: Bytes of one value, by TIFF type number. Readers skip the types that are not here.
 _TIFF_TYPE_BYTES = {
@@ -70,7 +70,7 @@ def _read_directory(data: FileBytes, layout: _Layout, offset: int) -> tuple[dict
     data.require(end, f"the TIFF directory at byte {offset}")
     if count > _TIFF_MAX_ENTRIES:
         msg = f"the TIFF directory at byte {offset} announces {count} entries: it is damaged"
-        raise DamageError(msg)
+        raise CorruptFileError(msg)
     table = data.read(first, count * layout.entry_bytes, "a TIFF directory")
     form = f"{layout.order}HH{layout.pointer}{layout.inline_bytes}x"
     entries = {}
@@ -89,7 +89,7 @@ def _read_numbers(data: FileBytes, layout: _Layout, entry: _Entry) -> Iterator[a
     """Yield the values of an entry, in blocks of bounded length."""
     if entry.type not in _TIFF_NUMBER_CODES:
         msg = f"a TIFF tag that holds places or lengths has the type {entry.type}"
-        raise DamageError(msg)
+        raise CorruptFileError(msg)
     width = _TIFF_TYPE_BYTES[entry.type]
     for first in range(0, entry.values, _TIFF_PIECES_AT_ONCE):
         count = min(_TIFF_PIECES_AT_ONCE, entry.values - first)
@@ -130,7 +130,7 @@ def check_tiff(data: FileBytes) -> None:
     waiting = [_read_number(data, layout, layout.pointer, pointer)]
     if not waiting[0]:
         msg = "its TIFF header names no directory: it was not finished"
-        raise DamageError(msg)
+        raise CorruptFileError(msg)
     seen: set[int] = set()
     pieces = 0
     while waiting:
@@ -147,14 +147,14 @@ def check_tiff(data: FileBytes) -> None:
             pieces += offsets.values
             if pieces > _TIFF_MAX_PIECES:
                 msg = f"it announces {pieces} strips and tiles, where far fewer are possible"
-                raise DamageError(msg)
+                raise CorruptFileError(msg)
             end = _pixels_end(data, layout, offsets, entries.get(counts_tag))
             data.require(end, f"the last strip or tile of the TIFF directory at byte {offset}")
         children = entries.get(_TIFF_SUB_IFDS)
         announced = len(seen) + len(waiting) + (children.values if children else 0)
         if announced > _TIFF_MAX_DIRECTORIES:
             msg = "it announces more TIFF directories than any image has"
-            raise DamageError(msg)
+            raise CorruptFileError(msg)
         if children is not None:
             for numbers in _read_numbers(data, layout, children):
                 waiting.extend(numbers)
@@ -180,7 +180,7 @@ def tiff_values(data: FileBytes, tag: int) -> Iterator[bytes]:
         if children is not None:
             if len(seen) + len(waiting) + children.values > _TIFF_MAX_DIRECTORIES:
                 msg = "it announces more TIFF directories than any image has"
-                raise DamageError(msg)
+                raise CorruptFileError(msg)
             for numbers in _read_numbers(data, layout, children):
                 waiting.extend(numbers)
 
@@ -206,20 +206,20 @@ def jp2_boxes(
         end = position + length if length else limit
         if end < position + header or end > limit:
             msg = f"the JP2 box at byte {position} gives its length as {length}"
-            raise DamageError(msg)
+            raise CorruptFileError(msg)
         yield position, kind, position + header, end
         waiting.append((end, limit))
         if kind in super_boxes:
             waiting.append((position + header, end))
     msg = f"it holds more than {_JP2_MAX_BOXES} JP2 boxes"
-    raise DamageError(msg)
+    raise CorruptFileError(msg)
 
 
 def _tile_parts_start(data: FileBytes, position: int) -> int:
     """Return where the first tile-part starts: behind the main header of a codestream."""
     if data.read(position, 2, "its JPEG 2000 codestream") != b"\xff\x4f":
         msg = f"no JPEG 2000 codestream starts at byte {position}"
-        raise DamageError(msg)
+        raise CorruptFileError(msg)
     position += 2
     while True:
         marker, length = struct.unpack(">HH", data.read(position, 4, "its JPEG 2000 header"))
@@ -227,7 +227,7 @@ def _tile_parts_start(data: FileBytes, position: int) -> int:
             return position
         if marker < 0xFF00 or length < 2:
             msg = f"its JPEG 2000 header is damaged at byte {position}"
-            raise DamageError(msg)
+            raise CorruptFileError(msg)
         position += 2 + length
 
 
@@ -241,17 +241,17 @@ def _check_codestream(data: FileBytes, start: int, end: int) -> int:
             return position + 2
         if marker != b"\xff\x90":
             msg = f"a tile-part or the end of its JPEG 2000 codestream misses at byte {position}"
-            raise DamageError(msg)
+            raise CorruptFileError(msg)
         length = int.from_bytes(data.read(position + 6, 4, what), "big")
         if length == 0:
             return _last_end_marker(data, position + 12, end)
         if length < 14:
             msg = f"the JPEG 2000 tile-part at byte {position} gives its length as {length}"
-            raise DamageError(msg)
+            raise CorruptFileError(msg)
         position += length
         data.require(position + 2, what)
     msg = f"it holds more than {_JP2_MAX_TILE_PARTS} JPEG 2000 tile-parts"
-    raise DamageError(msg)
+    raise CorruptFileError(msg)
 
 
 def _last_end_marker(data: FileBytes, start: int, end: int) -> int:
@@ -260,7 +260,7 @@ def _last_end_marker(data: FileBytes, start: int, end: int) -> int:
     tail = data.read(first, max(0, end - first), "its JPEG 2000 codestream").rstrip(b"\0")
     if not tail.endswith(b"\xff\xd9"):
         msg = "its JPEG 2000 codestream has no end marker: it is cut short"
-        raise DamageError(msg)
+        raise CorruptFileError(msg)
     return first + len(tail)
 
 
@@ -282,17 +282,17 @@ def check_jp2(data: FileBytes) -> None:
         end = position + length if length else data.size
         if end < position + header:
             msg = f"the JP2 box at byte {position} gives its length as {length}"
-            raise DamageError(msg)
+            raise CorruptFileError(msg)
         data.require(end, f"the JP2 box at byte {position}")
         if kind == b"jp2c":
             has_codestream = True
             if _check_codestream(data, position + header, end) > end:
                 msg = f"its JPEG 2000 codestream is longer than the JP2 box at byte {position}"
-                raise DamageError(msg)
+                raise CorruptFileError(msg)
         position = end
     else:
         msg = f"it holds more than {_JP2_MAX_BOXES} JP2 boxes"
-        raise DamageError(msg)
+        raise CorruptFileError(msg)
     if not has_codestream:
         msg = "it holds no JPEG 2000 codestream: it is cut short"
-        raise DamageError(msg)
+        raise CorruptFileError(msg)

@@ -12,7 +12,7 @@ from typing import BinaryIO, NamedTuple
 BLOCK_BYTES = 1 << 20
 
 
-class DamageError(Exception):
+class CorruptFileError(Exception):
     """What is wrong with the content of a file, in words.
 
     :func:`hda_fsspec.formats.detect.check_complete` turns it into a ``ProductFormatError``
@@ -57,7 +57,7 @@ class FileBytes:
         """Raise DamageError unless the file holds at least ``end`` bytes, needed for ``what``."""
         if end > self.size:
             msg = f"it holds {self.size} bytes, {what} ends at byte {end}: it is cut short"
-            raise DamageError(msg)
+            raise CorruptFileError(msg)
 
     def read(self, offset: int, count: int, what: str) -> bytes:
         """Return exactly ``count`` bytes from ``offset``; DamageError if they are not all there."""
@@ -67,7 +67,7 @@ class FileBytes:
         piece = self.stream.read(count)
         if len(piece) != count:
             msg = f"{what} could not be read in full: the file changed while it was checked"
-            raise DamageError(msg)
+            raise CorruptFileError(msg)
         return piece
 
     def peek(self, offset: int, count: int) -> bytes:

@@ -16,7 +16,7 @@ from typing import Any
 from hda_fsspec.formats.gridded import find_hdf5
 from hda_fsspec.formats.hdf5objects import hdf5_references
 from hda_fsspec.formats.rasters import jp2_boxes, tiff_values
-from hda_fsspec.formats.reader import DamageError, FileBytes, Reference
+from hda_fsspec.formats.reader import CorruptFileError, FileBytes, Reference
 
 _HDF4 = b"\x0e\x03\x13\x01"
 #: The bit of a tag that marks a special element, and the code of one whose bytes lie elsewhere.
@@ -118,7 +118,7 @@ def _hdf4_references(data: FileBytes) -> Iterator[Reference]:
         entries += count
         if entries > _HDF4_MAX_ENTRIES:
             msg = f"{what} announces {entries} entries, where far fewer are possible"
-            raise DamageError(msg)
+            raise CorruptFileError(msg)
         table = data.read(block + 6, 12 * count, what)
         for tag, number, offset, length in struct.iter_unpack(">HHII", table):
             is_special = tag & _HDF4_SPECIAL and not tag & 0x8000

@@ -1,7 +1,7 @@
 """What fsspec is told of locations: names, listings, and which paths cannot be walked or opened.
 
 Pure translation between :class:`Location`, :class:`Product` and fsspec's dictionaries; what the
-service holds is asked of :class:`Products`.
+service holds is asked of :class:`Client`.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from hda_fsspec.errors import LocationError, nothing_found
+from hda_fsspec.errors import LocationError, no_products_error
 from hda_fsspec.paths.locations import PROTOCOL, AnyPath, Location, is_remote_path
 from hda_fsspec.records import Product, parse_time
 
 if TYPE_CHECKING:
-    from hda_fsspec.client import Products
+    from hda_fsspec.client import Client
 
 Paths = AnyPath | Iterable[AnyPath]
 
@@ -34,7 +34,7 @@ _PORT_BY_CHANCE = re.compile(r"\Ahttp://127\.0\.0\.1:\d+(?=/emulator-[0-9a-f]{16
 _IDENTITY = ("dataset_id", "product_id", "catalogue_size", "startdate", "enddate", "updated")
 
 
-def located(path: Any) -> Location:
+def to_location(path: Any) -> Location:
     """Return the location that a path of any kind names; raises LocationError."""
     return Location.parse(path)
 
@@ -44,13 +44,13 @@ def name_of(location: Location) -> str:
     return location.path.removeprefix(_PREFIX)
 
 
-def plain(paths: Any) -> Any:
+def to_strings(paths: Any) -> Any:
     """Return paths as strings, in a list if there are several: fsspec knows no other ones."""
     if isinstance(paths, str):  # as it is, since a slash at its end means something
         return paths
     if is_one_path(paths):
         return Location.parse(paths).path
-    return [plain(path) for path in paths]
+    return [to_strings(path) for path in paths]
 
 
 def list_of(paths: Any) -> list[Any]:
@@ -64,8 +64,8 @@ def is_one_path(paths: Any) -> bool:
     return is_path or is_remote_path(paths) or not isinstance(paths, Iterable)
 
 
-def entries_below(
-    products: Products, location: Location, *, refresh: bool = False
+def list_infos(
+    products: Client, location: Location, *, refresh: bool = False
 ) -> list[dict[str, Any]]:
     """Return what is below a location, or matches it, as fsspec's dictionaries."""
     if location.dataset is None:
@@ -127,7 +127,7 @@ def identity_of(entry: dict[str, Any], *, broker: str) -> str:
     return hashlib.sha256(repr(facts).encode()).hexdigest()
 
 
-def products_of(products: Products, paths: Paths) -> list[Product]:
+def products_of(products: Client, paths: Paths) -> list[Product]:
     """Return the products that paths, queries and patterns mean, in order.
 
     Raises
@@ -138,19 +138,19 @@ def products_of(products: Products, paths: Paths) -> list[Product]:
         A path is that of all data sets.
     """
     expanded: list[Product] = []
-    for location in map(located, list_of(paths)):
+    for location in map(to_location, list_of(paths)):
         if location.product is not None:
             expanded.append(products.product_to_open(location))
             continue
         refuse_root(location, None)
         found = products.search(location)
         if not found:
-            raise nothing_found("fetch", location.path)
+            raise no_products_error("fetch", location.path)
         expanded += found
     return expanded
 
 
-def product_to_open(products: Products, location: Location) -> Product:
+def product_to_open(products: Client, location: Location) -> Product:
     """Return the record of a product that will be read; raises OSError if it is none."""
     if location.pattern is not None:
         raise pattern_is_no_path(location)

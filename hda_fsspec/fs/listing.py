@@ -17,25 +17,25 @@ from hda_fsspec.concurrency.daskworkers import dask_worker
 from hda_fsspec.fs.info import (
     date_of,
     directory_entry,
-    entries_below,
     identity_of,
     is_one_path,
-    located,
+    list_infos,
     name_of,
     pattern_is_no_path,
-    plain,
     refuse_root,
+    to_location,
+    to_strings,
 )
 from hda_fsspec.paths.locations import PROTOCOL, Location
 from hda_fsspec.printable import warn
 
 if TYPE_CHECKING:
-    from hda_fsspec.client import Products
+    from hda_fsspec.client import Client
 
 T = TypeVar("T")
 
 
-class LookingFileSystem(AsyncFileSystem):  # type: ignore[misc]  # fsspec is untyped
+class ListingFileSystem(AsyncFileSystem):  # type: ignore[misc]  # fsspec is untyped
     """The half of the filesystem that costs no order.
 
     Faults of login, quota or network are raised by all verbs: they never look like "not there".
@@ -45,7 +45,7 @@ class LookingFileSystem(AsyncFileSystem):  # type: ignore[misc]  # fsspec is unt
     _use_listings_cache = True
 
     @property
-    def _products(self) -> Products:
+    def _products(self) -> Client:
         """What the verbs work with."""
         raise NotImplementedError
 
@@ -68,28 +68,28 @@ class LookingFileSystem(AsyncFileSystem):  # type: ignore[misc]  # fsspec is unt
     def _strip_protocol(cls, path: Any) -> Any:
         if not is_one_path(path):
             return [cls._strip_protocol(one) for one in path]
-        return name_of(located(path))
+        return name_of(to_location(path))
 
     @classmethod
     def _parent(cls, path: Any) -> str:
-        return name_of(located(path).parent)
+        return name_of(to_location(path).parent)
 
     def unstrip_protocol(self, name: Any) -> str:
         """Return a path with ``hda://`` in front."""
-        return located(name).path
+        return to_location(name).path
 
     def get_mapper(self, root: Any = "", *args: Any, **kwargs: Any) -> FSMap:
         """Return a mapping of the names below a path to the contents of products."""
-        return super().get_mapper(plain(root), *args, **kwargs)
+        return super().get_mapper(to_strings(root), *args, **kwargs)
 
     def tree(self, path: Any = "/", *args: Any, **kwargs: Any) -> str:
         """Return what is below a path, drawn as a tree."""
-        drawn: str = super().tree(located(path).path, *args, **kwargs)
+        drawn: str = super().tree(to_location(path).path, *args, **kwargs)
         return drawn
 
     def invalidate_cache(self, path: Any = None) -> None:
         """Forget the listing of a path, or all of them."""
-        self._products.catalogue.forget(None if path is None else located(path))
+        self._products.catalogue.invalidate(None if path is None else to_location(path))
         super().invalidate_cache(path)
 
     async def _ls(
@@ -99,9 +99,9 @@ class LookingFileSystem(AsyncFileSystem):  # type: ignore[misc]  # fsspec is unt
         refresh: bool = False,
         **kwargs: Any,  # noqa: ARG002  (fsspec's signature)
     ) -> list[Any]:
-        location = located(path)
+        location = to_location(path)
         is_anew = refresh or not self._use_listings_cache
-        found = await self._run(lambda: entries_below(self._products, location, refresh=is_anew))
+        found = await self._run(lambda: list_infos(self._products, location, refresh=is_anew))
         return found if detail else [info["name"] for info in found]
 
     async def _info(
@@ -110,13 +110,13 @@ class LookingFileSystem(AsyncFileSystem):  # type: ignore[misc]  # fsspec is unt
         refresh: bool = False,
         **kwargs: Any,  # noqa: ARG002  (fsspec's signature)
     ) -> dict[str, Any]:
-        location = located(path)
+        location = to_location(path)
         if location.pattern is not None:
             raise pattern_is_no_path(location)
         if location.product is not None:
             found: list[dict[str, Any]] = await self._ls(path, refresh=refresh)
             return found[0]
-        await self._run(lambda: self._products.catalogue.check(location))
+        await self._run(lambda: self._products.catalogue.validate(location))
         return directory_entry(location)
 
     async def _exists(self, path: Any, **kwargs: Any) -> bool:
@@ -146,7 +146,7 @@ class LookingFileSystem(AsyncFileSystem):  # type: ignore[misc]  # fsspec is unt
         on_error: str | Callable[[OSError], None] = "omit",
         **kwargs: Any,
     ) -> AsyncIterator[Any]:
-        refuse_root(located(path), maxdepth)
+        refuse_root(to_location(path), maxdepth)
 
         # fsspec leaves out whatever raises an OSError: a refused login would look like "empty".
         def tell(err: OSError) -> None:
@@ -161,13 +161,13 @@ class LookingFileSystem(AsyncFileSystem):  # type: ignore[misc]  # fsspec is unt
     async def _find(
         self, path: Any, maxdepth: int | None = None, withdirs: bool = False, **kwargs: Any
     ) -> Any:
-        refuse_root(located(path), maxdepth)
+        refuse_root(to_location(path), maxdepth)
         return await super()._find(path, maxdepth=maxdepth, withdirs=withdirs, **kwargs)
 
     async def _glob(self, path: Any, maxdepth: int | None = None, **kwargs: Any) -> Any:
         _refuse_no_depth(maxdepth)
         detail, withdirs = kwargs.pop("detail", False), kwargs.pop("withdirs", True)
-        location = located(path)
+        location = to_location(path)
         if location.dataset is None and "**" in (location.pattern or ""):
             refuse_root(location, None)
         try:
@@ -193,7 +193,7 @@ class LookingFileSystem(AsyncFileSystem):  # type: ignore[misc]  # fsspec is unt
         **kwargs: Any,
     ) -> Any:
         _refuse_no_depth(maxdepth)
-        location = located(path)
+        location = to_location(path)
         refuse_root(location, None)
         found = await self._ls(path, **kwargs)
         if withdirs and location.product is None and location.pattern is None:
@@ -209,10 +209,10 @@ class LookingFileSystem(AsyncFileSystem):  # type: ignore[misc]  # fsspec is unt
         maxdepth: int | None = None,
         assume_literal: bool = False,
     ) -> Any:
-        path = plain(path)
+        path = to_strings(path)
         if recursive:
             for one in [path] if isinstance(path, str) else path:
-                refuse_root(located(one), maxdepth)
+                refuse_root(to_location(one), maxdepth)
         return await super()._expand_path(path, recursive, maxdepth, assume_literal)
 
     def created(self, path: Any) -> datetime:

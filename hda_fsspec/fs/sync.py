@@ -8,11 +8,11 @@ import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from hda_fsspec.concurrency.futures import result_of
+from hda_fsspec.concurrency.futures import wait_for
 from hda_fsspec.errors import note_others
 
 
-def blocking(coroutine: Callable[..., Any]) -> Callable[..., Any]:
+def sync_method(coroutine: Callable[..., Any]) -> Callable[..., Any]:
     """Return the blocking form of a coroutine method.
 
     Unlike fsspec's own it keeps what a TimeoutError says (fsspec puts an empty one in its place),
@@ -33,7 +33,7 @@ def blocking(coroutine: Callable[..., Any]) -> Callable[..., Any]:
             raise NotImplementedError(msg)
         work = asyncio.run_coroutine_threadsafe(coroutine(self, *args, **kwargs), loop)
         try:
-            return result_of(work)
+            return wait_for(work)
         except BaseException:
             work.cancel()
             raise
@@ -42,7 +42,7 @@ def blocking(coroutine: Callable[..., Any]) -> Callable[..., Any]:
     return method
 
 
-def first_of(faults: Sequence[Exception]) -> Exception:
+def first_error(faults: Sequence[Exception]) -> Exception:
     """Return the first of several faults, with the others in its notes."""
     first, *others = faults
     note_others(first, [f"{type(other).__name__}: {other}" for other in others], "copies")

@@ -1,7 +1,8 @@
 """Lazy variables as recipes: which products, opened how, which variable; never a handle or a path.
 
 A recipe pickles small, fetches again where it is unpickled, and survives the eviction of its
-files. What it needs to be read is asked of :mod:`hda_fsspec.lazy.openfiles` at the moment of reading.
+files. What it needs to be read is asked of :mod:`hda_fsspec.lazy.openfiles` at the moment of
+reading.
 """
 
 from __future__ import annotations
@@ -18,16 +19,16 @@ from xarray.backends import BackendArray
 from xarray.core import indexing  # xarray documents this module for writers of backends
 
 from hda_fsspec.lazy import openfiles
-from hda_fsspec.lazy.filemarks import FileMark
-from hda_fsspec.lazy.fingerprint import Outline
-from hda_fsspec.lazy.sources import Pieces
+from hda_fsspec.lazy.filemarks import FileStamp
+from hda_fsspec.lazy.fingerprint import StructureFingerprint
+from hda_fsspec.lazy.sources import ProductTable
 from hda_fsspec.reading.opening import OpenOptions
 from hda_fsspec.settings import Settings
-from hda_fsspec.workers.pickling import pack, tell_where, unpack
+from hda_fsspec.workers.pickling import add_worker_note, pack, unpack
 
 Key = tuple[Any, ...]
 
-_Kind = TypeVar("_Kind", bound="RecipeArray | Closer")
+_Kind = TypeVar("_Kind", bound="HDABackendArray | Closer")
 
 _TOKEN = re.compile(r"-[0-9a-f]{32}\Z")
 
@@ -40,7 +41,7 @@ class Source:
     ----------
     settings : Settings
         Which service, as whom, with which cache.
-    pieces : Pieces
+    pieces : ProductTable
         The products.
     options : OpenOptions
         How they are opened.
@@ -49,7 +50,7 @@ class Source:
     """
 
     settings: Settings
-    pieces: Pieces
+    pieces: ProductTable
     options: OpenOptions
     node: str | None = None
 
@@ -78,10 +79,10 @@ class Closer:
         openfiles.close(self.source)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return unpack, pack(_Made(type(self), self.__dict__))
+        return unpack, pack(_Reconstruct(type(self), self.__dict__))
 
 
-class RecipeArray(BackendArray):
+class HDABackendArray(BackendArray):
     """A variable of one or more products, read when it is indexed.
 
     Attributes
@@ -107,7 +108,7 @@ class RecipeArray(BackendArray):
             return self._at(key)
         except Exception as err:
             settings = self.source.settings
-            tell_where(err, user=settings.user, cache_dir=settings.cache_dir)
+            add_worker_note(err, user=settings.user, cache_dir=settings.cache_dir)
             raise
 
     def _at(self, key: indexing.ExplicitIndexer) -> Any:
@@ -132,14 +133,14 @@ class RecipeArray(BackendArray):
         """Return the values at a key of one integer, slice or 1-D integer array for each axis."""
         raise NotImplementedError
 
-    def pieces_at(self, key: Key) -> np.ndarray[Any, Any]:
+    def product_numbers_at(self, key: Key) -> np.ndarray[Any, Any]:
         """Return the numbers of the products that reading a key would read, sorted, each once."""
         raise NotImplementedError
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return unpack, pack(_Made(type(self), self.__dict__))
+        return unpack, pack(_Reconstruct(type(self), self.__dict__))
 
-    def __deepcopy__(self, _: dict[int, Any]) -> RecipeArray:
+    def __deepcopy__(self, _: dict[int, Any]) -> HDABackendArray:
         # Nothing of it ever changes, and a pickled copy would have lost the password.
         return self
 
@@ -150,7 +151,7 @@ class RecipeArray(BackendArray):
         return f"<{type(self).__name__}: {self.name} {self.shape} {self.dtype}>"
 
 
-class _Made:
+class _Reconstruct:
     """Pickles as the making of a recipe, or of what closes one, from its attributes."""
 
     __slots__ = ("_kind", "_state")
@@ -169,14 +170,14 @@ def _make(kind: type[_Kind], state: dict[str, Any]) -> _Kind:
     return made
 
 
-class ProductArray(RecipeArray):
+class ProductArray(HDABackendArray):
     """A variable of one product, the first of its source.
 
     Parameters
     ----------
     source, name, shape, dtype
-        As for :class:`RecipeArray`.
-    outline : Outline
+        As for :class:`HDABackendArray`.
+    outline : StructureFingerprint
         What the product was like when it was opened.
     """
 
@@ -186,7 +187,7 @@ class ProductArray(RecipeArray):
         name: str,
         shape: Sequence[int],
         dtype: np.dtype[Any],
-        outline: Outline,
+        outline: StructureFingerprint,
     ) -> None:
         super().__init__(source, name, shape, dtype)
         self.outline = outline
@@ -198,11 +199,11 @@ class ProductArray(RecipeArray):
             values = openfiles.read(self.source, 0, self.name, key, check=self._check)
         return values
 
-    def _check(self, dataset: xr.Dataset, mark: FileMark) -> None:
+    def _check(self, dataset: xr.Dataset, mark: FileStamp) -> None:
         if mark != self.outline.mark:
             self.outline.check(self.source.pieces[0].product_id, dataset, mark)
 
-    def pieces_at(self, key: Key) -> np.ndarray[Any, Any]:
+    def product_numbers_at(self, key: Key) -> np.ndarray[Any, Any]:
         """Return the number of the product; none if the key selects nothing."""
         return np.zeros(0 if is_empty(key, self.shape) else 1, dtype=np.int64)
 
@@ -210,7 +211,7 @@ class ProductArray(RecipeArray):
 _ADAPTERS = (indexing.ExplicitlyIndexed, indexing.ImplicitToExplicitIndexingAdapter)
 
 
-class RecipeVariable(xr.Variable):
+class HDAVariable(xr.Variable):
     """A variable that tells Dask what it is made of.
 
     xarray names the chunks of an opened dataset by path and options alone. The same path may mean
@@ -224,15 +225,15 @@ class RecipeVariable(xr.Variable):
         # xarray's own token is made of the values, so it would fetch and read them all.
         keys = []
         data: Any = self._data
-        while isinstance(data, _ADAPTERS) and not isinstance(data, RecipeArray):
+        while isinstance(data, _ADAPTERS) and not isinstance(data, HDABackendArray):
             key = getattr(data, "key", None)
             keys.append((type(data).__name__, repr(key)))
             data = getattr(data, "array", None)
-        if not isinstance(data, RecipeArray):
+        if not isinstance(data, HDABackendArray):
             return super().__dask_tokenize__()
         return normalize_token((type(self), self.dims, data, keys, self._attrs or None))
 
-    def load(self, **kwargs: Any) -> RecipeVariable:
+    def load(self, **kwargs: Any) -> HDAVariable:
         """Load the values into memory, like :meth:`xarray.Variable.load`."""
         if not isinstance(self._data, indexing.MemoryCachedArray):
             return super().load(**kwargs)
@@ -254,11 +255,11 @@ class RecipeVariable(xr.Variable):
         return xr.Variable(chunked.dims, chunked.data, chunked.attrs, chunked.encoding)
 
 
-def recipe_under(data: Any) -> RecipeArray | None:
+def recipe_under(data: Any) -> HDABackendArray | None:
     """Return the recipe below xarray's adapters, if there is one."""
-    while isinstance(data, _ADAPTERS) and not isinstance(data, RecipeArray):
+    while isinstance(data, _ADAPTERS) and not isinstance(data, HDABackendArray):
         data = getattr(data, "array", None)
-    return data if isinstance(data, RecipeArray) else None
+    return data if isinstance(data, HDABackendArray) else None
 
 
 def as_axis(one: Any) -> Any:

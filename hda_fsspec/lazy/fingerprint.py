@@ -9,13 +9,13 @@ from typing import Any
 import xarray as xr
 
 from hda_fsspec.errors import ProductMismatchError
-from hda_fsspec.lazy.filemarks import FileMark
+from hda_fsspec.lazy.filemarks import FileStamp
 from hda_fsspec.printable import printable
 from hda_fsspec.reading.meaning import meaning_of
 from hda_fsspec.stack.header import digest_of
 
 
-class Outline:
+class StructureFingerprint:
     """The names, shapes, dtypes and meaning of a data set, and its indexes, as they were given out.
 
     The indexes of a data set are in memory while its values are read later, perhaps from a file
@@ -34,11 +34,11 @@ class Outline:
         The mark of the last file that was found to fit.
     """
 
-    def __init__(self, variables: Mapping[Any, xr.Variable], mark: FileMark) -> None:
+    def __init__(self, variables: Mapping[Any, xr.Variable], mark: FileStamp) -> None:
         self._digest = _digest(variables)
         self.mark = mark
 
-    def check(self, product_id: str, dataset: xr.Dataset, mark: FileMark) -> None:
+    def check(self, product_id: str, dataset: xr.Dataset, mark: FileStamp) -> None:
         """Raise ProductMismatchError if a file differs from the one that was opened."""
         if _digest(dataset.variables) != self._digest:
             msg = (

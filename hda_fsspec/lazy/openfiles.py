@@ -22,16 +22,16 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 import numpy as np
 import xarray as xr
 
-from hda_fsspec.client import Entry, shared_products
-from hda_fsspec.concurrency.futures import Interest
+from hda_fsspec.client import Entry, get_client
+from hda_fsspec.concurrency.futures import CancelToken
 from hda_fsspec.formats.detect import Format, sniff
 from hda_fsspec.lazy.closing import close_nothing, close_unused, close_when_unused
-from hda_fsspec.lazy.filemarks import FileMark, file_mark, is_of_mark
+from hda_fsspec.lazy.filemarks import FileStamp, file_mark, is_unchanged
 from hda_fsspec.lazy.pool import Pool
 from hda_fsspec.printable import printable
 from hda_fsspec.reading.opening import OpenOptions, open_local
 from hda_fsspec.reading.trees import open_tree
-from hda_fsspec.reading.variables import SingleVariables, open_singly
+from hda_fsspec.reading.variables import NetCDFVariables, open_variables
 from hda_fsspec.workers import computations, waiting
 
 if TYPE_CHECKING:
@@ -62,15 +62,15 @@ class _Recent(NamedTuple):
     when: float
     tree: weakref.ref[_Tree]  # else it would hold a file open that was deleted
     path: str
-    mark: FileMark
+    mark: FileStamp
 
 
-def _is_current(place: tuple[Any, ...], mark: FileMark) -> bool:
-    return is_of_mark(place[0], mark)
+def _is_current(place: tuple[Any, ...], mark: FileStamp) -> bool:
+    return is_unchanged(place[0], mark)
 
 
 _pool: Pool[_Place, _Tree] = Pool(_OPEN_DATASETS, _is_current)
-_singles: Pool[tuple[Path, str | None], SingleVariables | None] = Pool(_OPEN_DATASETS, _is_current)
+_singles: Pool[tuple[Path, str | None], NetCDFVariables | None] = Pool(_OPEN_DATASETS, _is_current)
 _recent: dict[int, _Recent] = {}
 
 
@@ -87,13 +87,13 @@ os.register_at_fork(after_in_child=_forget_after_fork)
 
 def make_local(source: Source, number: int) -> Entry:
     """Make one product of a source local and return its entry; waits, and holds nothing."""
-    return waiting.make_local(shared_products(source.settings), source.pieces[number])
+    return waiting.fetch_and_wait(get_client(source.settings), source.pieces[number])
 
 
-def use(
+def with_dataset(
     source: Source,
     number: int,
-    work: Callable[[xr.Dataset, FileMark], T],
+    work: Callable[[xr.Dataset, FileStamp], T],
     *,
     entry: Entry | None = None,
 ) -> T:
@@ -102,15 +102,15 @@ def use(
     The mark of its file is given too. Where the file is replaced meanwhile it is done again, with
     the new one. Who has made it local just now gives its entry.
     """
-    return use_tree(
+    return with_tree(
         source, number, lambda tree, mark: work(tree[source.node or _ROOT], mark), entry=entry
     )
 
 
-def use_tree(
+def with_tree(
     source: Source,
     number: int,
-    work: Callable[[_Tree, FileMark], T],
+    work: Callable[[_Tree, FileStamp], T],
     *,
     entry: Entry | None = None,
 ) -> T:
@@ -133,14 +133,14 @@ def use_tree(
             continue
         except Exception:
             # What was opened of one file may make no sense of another.
-            if not left or mark is None or is_of_mark(entry.path, mark):
+            if not left or mark is None or is_unchanged(entry.path, mark):
                 raise
         else:
             # xarray opens a path again where it has too many open: it may be another file by then.
-            if is_of_mark(entry.path, mark):
+            if is_unchanged(entry.path, mark):
                 if left < _TRIES - 1:
                     # Looked up, it is guarded no longer.
-                    shared_products(source.settings).local(source.pieces[number])
+                    get_client(source.settings).local(source.pieces[number])
                 if len(source.pieces) == 1:
                     _remember(source, tree, entry.path, mark)
                 _tidy()
@@ -160,7 +160,7 @@ def _guarded(source: Source, number: int) -> Entry:
 
     In a cache of a few products many processes else take turns at evicting what others wait for.
     """
-    products, product = shared_products(source.settings), source.pieces[number]
+    products, product = get_client(source.settings), source.pieces[number]
     is_done = threading.Event()
 
     def guard(fetch: concurrent.futures.Future[Entry]) -> None:
@@ -170,8 +170,8 @@ def _guarded(source: Source, number: int) -> Entry:
         finally:
             is_done.set()
 
-    with Interest() as interest:
-        fetch = products.fetch(product, wanted=interest.is_alive)
+    with CancelToken() as interest:
+        fetch = products.fetch(product, wanted=interest.should_continue)
         # In the thread that has fetched it: until the one that waits wakes up it may be gone again.
         fetch.add_done_callback(guard)
         entry = waiting.wait(fetch, products, product)
@@ -189,7 +189,7 @@ def _tidy() -> None:
     close_unused()
 
 
-def _remember(source: Source, tree: _Tree, path: Path, mark: FileMark) -> None:
+def _remember(source: Source, tree: _Tree, path: Path, mark: FileStamp) -> None:
     if len(_recent) >= _OPEN_DATASETS:
         _recent.clear()
     now = time.monotonic()
@@ -197,7 +197,7 @@ def _remember(source: Source, tree: _Tree, path: Path, mark: FileMark) -> None:
 
 
 def read_again(
-    source: Source, name: str, key: tuple[Any, ...], mark: FileMark
+    source: Source, name: str, key: tuple[Any, ...], mark: FileStamp
 ) -> np.ndarray[Any, Any] | None:
     """Read part of a variable of a source's one product that was used a moment ago, the short way.
 
@@ -217,12 +217,12 @@ def read_again(
     except FileNotFoundError:
         return None
     except Exception:
-        if is_of_mark(recent.path, mark):
+        if is_unchanged(recent.path, mark):
             raise
         return None
-    if not is_of_mark(recent.path, mark):
+    if not is_unchanged(recent.path, mark):
         return None
-    note_read(source, 0)
+    mark_read(source, 0)
     return values
 
 
@@ -232,16 +232,16 @@ def read(
     name: str,
     key: tuple[Any, ...],
     *,
-    check: Callable[[xr.Dataset, FileMark], None],
+    check: Callable[[xr.Dataset, FileStamp], None],
 ) -> np.ndarray[Any, Any]:
     """Read part of a variable of a product, after its dataset and its file's mark are checked."""
 
-    def work(dataset: xr.Dataset, mark: FileMark) -> np.ndarray[Any, Any]:
+    def work(dataset: xr.Dataset, mark: FileStamp) -> np.ndarray[Any, Any]:
         check(dataset, mark)
         return _values(dataset.variables[name], key)
 
-    values = use(source, number, work)
-    note_read(source, number)
+    values = with_dataset(source, number, work)
+    mark_read(source, number)
     return values
 
 
@@ -251,14 +251,14 @@ def _values(variable: xr.Variable, key: tuple[Any, ...]) -> np.ndarray[Any, Any]
     return np.asarray((variable if is_whole else variable[key]).data)
 
 
-def note_read(source: Source, number: int) -> None:
+def mark_read(source: Source, number: int) -> None:
     """Say that a product was read, to whoever fetches ahead, which is only done for computes."""
     if computations.are_under_way():
-        shared_products(source.settings).pump.was_read(source.pieces[number])
+        get_client(source.settings).pump.mark_read(source.pieces[number])
 
 
-def read_number(
-    source: Source, entry: Entry, mark: FileMark, name: str, key: tuple[Any, ...]
+def read_variable_directly(
+    source: Source, entry: Entry, mark: FileStamp, name: str, key: tuple[Any, ...]
 ) -> np.ndarray[Any, Any] | None:
     """Read part of a variable of plain numbers of a product whose header is known.
 
@@ -270,11 +270,11 @@ def read_number(
         return None
     place = (entry.path, source.options.group)
 
-    def open_it() -> SingleVariables | None:
+    def open_it() -> NetCDFVariables | None:
         if source.node is not None:
             return None
         name, scratch = printable(entry.product.product_id), _scratch_of(entry)
-        found = open_singly(entry.path, source.options, name=name, scratch=scratch)
+        found = open_variables(entry.path, source.options, name=name, scratch=scratch)
         if found is not None:
             close_when_unused(found, found.closer)
         return found
@@ -286,11 +286,11 @@ def read_number(
         _singles.drop(place)
         return None
     except Exception:
-        if is_of_mark(entry.path, mark):
+        if is_unchanged(entry.path, mark):
             raise
         return None
     _tidy()
-    return values if is_of_mark(entry.path, mark) else None
+    return values if is_unchanged(entry.path, mark) else None
 
 
 def is_everything(key: tuple[Any, ...]) -> bool:
@@ -338,7 +338,7 @@ def _without_indexes(path: Path, options: OpenOptions) -> OpenOptions:
 def close(source: Source) -> None:
     """Close the files of a source's products; who reads one of them, now or later, still can."""
     if len(_pool) or len(_singles):
-        cache = shared_products(source.settings).cache
+        cache = get_client(source.settings).cache
         keys = {cache.key(product) for product in source.pieces}
 
         def is_ours(place: tuple[Any, ...]) -> bool:

@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
-from hda_fsspec.lazy.filemarks import FileMark
+from hda_fsspec.lazy.filemarks import FileStamp
 
 K = TypeVar("K")
 T = TypeVar("T")
@@ -26,15 +26,15 @@ class Pool(Generic[K, T]):
         Whether a file of a mark still lies under a key.
     """
 
-    def __init__(self, size: int, is_current: Callable[[K, FileMark], bool]) -> None:
+    def __init__(self, size: int, is_current: Callable[[K, FileStamp], bool]) -> None:
         self._size = size
         self._is_current = is_current
         self._looked_at = float("-inf")
         self._lock = threading.Lock()
-        self._open: collections.OrderedDict[K, tuple[FileMark, T]] = collections.OrderedDict()
+        self._open: collections.OrderedDict[K, tuple[FileStamp, T]] = collections.OrderedDict()
         self._opening: dict[K, threading.Lock] = {}
 
-    def get(self, key: K, mark: FileMark, open_it: Callable[[], T]) -> T:
+    def get(self, key: K, mark: FileStamp, open_it: Callable[[], T]) -> T:
         """Return what is open under a key, opening it if needed.
 
         What was opened of a file of another mark is dropped: its header does not decode this one.
@@ -74,7 +74,7 @@ class Pool(Generic[K, T]):
                 if key in self._open and self._open[key][0] == mark:
                     del self._open[key]
 
-    def has(self, key: K, mark: FileMark) -> bool:
+    def has(self, key: K, mark: FileStamp) -> bool:
         """Whether a file of this mark is open under a key."""
         with self._lock:
             found = self._open.get(key)

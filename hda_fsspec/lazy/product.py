@@ -11,14 +11,14 @@ from collections.abc import Callable, Iterator, Sequence
 import xarray as xr
 from xarray.core import indexing  # xarray documents this module for writers of backends
 
-from hda_fsspec.client import Products
+from hda_fsspec.client import Client
 from hda_fsspec.concurrency.forks import ForkLock
-from hda_fsspec.errors import QueryError, nothing_found
+from hda_fsspec.errors import QueryError, no_products_error
 from hda_fsspec.lazy import openfiles
-from hda_fsspec.lazy.arrays import Closer, ProductArray, RecipeVariable, Source
-from hda_fsspec.lazy.filemarks import FileMark
-from hda_fsspec.lazy.fingerprint import Outline
-from hda_fsspec.lazy.sources import Pieces
+from hda_fsspec.lazy.arrays import Closer, HDAVariable, ProductArray, Source
+from hda_fsspec.lazy.filemarks import FileStamp
+from hda_fsspec.lazy.fingerprint import StructureFingerprint
+from hda_fsspec.lazy.sources import ProductTable
 from hda_fsspec.paths.locations import Location
 from hda_fsspec.planning import order_ahead
 from hda_fsspec.reading.opening import OpenOptions
@@ -42,17 +42,19 @@ class Nodes(dict[str, xr.Dataset]):
         self.closer = Closer(source)
 
 
-def open_product(products: Products, location: Location, options: OpenOptions) -> xr.Dataset:
+def open_product(products: Client, location: Location, options: OpenOptions) -> xr.Dataset:
     """Open one product lazily, with its full encoding; it is fetched first if it is not local."""
     source = _source(products, [products.product_to_open(location)], options)
     if products.cache.lookup(source.pieces[0], touch=False) is None:
         check_before_ordering(location, [source.pieces[0]], options)
         with _hints.waiting():
             openfiles.make_local(source, 0)
-    return openfiles.use(source, 0, lambda ds, mark: as_recipes(ds, source, location.path, mark))
+    return openfiles.with_dataset(
+        source, 0, lambda ds, mark: as_recipes(ds, source, location.path, mark)
+    )
 
 
-def open_product_tree(products: Products, location: Location, options: OpenOptions) -> Nodes:
+def open_product_tree(products: Client, location: Location, options: OpenOptions) -> Nodes:
     """Open all groups of a product, or all files of an archive product, by their nodes."""
     product = products.product_to_open(location)
     check_before_ordering(location, [product], options)
@@ -62,7 +64,7 @@ def open_product_tree(products: Products, location: Location, options: OpenOptio
 
 
 def open_query_tree(
-    products: Products, location: Location, options: OpenOptions, *, max_nodes: int
+    products: Client, location: Location, options: OpenOptions, *, max_nodes: int
 ) -> Nodes:
     """Open each product of a query as a node, named by its id; all of them are fetched first.
 
@@ -70,7 +72,7 @@ def open_query_tree(
     """
     found = products.search(location)
     if not found:
-        raise nothing_found("open", location.path)
+        raise no_products_error("open", location.path)
     missing = [p for p in found if products.cache.lookup(p, touch=False) is None]
     if len(missing) > max_nodes:
         msg = (
@@ -90,26 +92,26 @@ def open_query_tree(
     return tree
 
 
-def _source(products: Products, found: Sequence[Product], options: OpenOptions) -> Source:
+def _source(products: Client, found: Sequence[Product], options: OpenOptions) -> Source:
     order_ahead.register()
-    return Source(products.settings, Pieces(found), options)
+    return Source(products.settings, ProductTable(found), options)
 
 
 def _tree(
-    products: Products, product: Product, options: OpenOptions, path: str
+    products: Client, product: Product, options: OpenOptions, path: str
 ) -> dict[str, xr.Dataset]:
     source = dataclasses.replace(_source(products, [product], options), node=_ROOT)
 
-    def work(tree: dict[str, xr.Dataset], mark: FileMark) -> dict[str, xr.Dataset]:
+    def work(tree: dict[str, xr.Dataset], mark: FileStamp) -> dict[str, xr.Dataset]:
         return {
             node: as_recipes(dataset, dataclasses.replace(source, node=node), path, mark)
             for node, dataset in tree.items()
         }
 
-    return openfiles.use_tree(source, 0, work)
+    return openfiles.with_tree(source, 0, work)
 
 
-def as_recipes(dataset: xr.Dataset, source: Source, path: str, mark: FileMark) -> xr.Dataset:
+def as_recipes(dataset: xr.Dataset, source: Source, path: str, mark: FileStamp) -> xr.Dataset:
     """Return an open product with recipes in place of its handles.
 
     Index coordinates are read; a file that does not fit them any more is not, later on.
@@ -118,7 +120,7 @@ def as_recipes(dataset: xr.Dataset, source: Source, path: str, mark: FileMark) -
         name: v.to_index_variable().copy(deep=False) if v.dims == (name,) else v
         for name, v in dataset.variables.items()
     }
-    outline = Outline(opened_as, mark)
+    outline = StructureFingerprint(opened_as, mark)
     variables: dict[str, xr.Variable] = {}
     for name, variable in opened_as.items():
         encoding = dict(variable.encoding)
@@ -130,7 +132,7 @@ def as_recipes(dataset: xr.Dataset, source: Source, path: str, mark: FileMark) -
             continue
         recipe = ProductArray(source, str(name), variable.shape, variable.dtype, outline)
         data = indexing.LazilyIndexedArray(recipe)
-        variables[str(name)] = RecipeVariable(variable.dims, data, variable.attrs, encoding)
+        variables[str(name)] = HDAVariable(variable.dims, data, variable.attrs, encoding)
     coords = {str(name): variables.pop(str(name)) for name in dataset.coords}
     # Making indexes again would take a tenth of the time of opening.
     indexes = dict(dataset.xindexes) or None
@@ -140,7 +142,7 @@ def as_recipes(dataset: xr.Dataset, source: Source, path: str, mark: FileMark) -
     return lazy
 
 
-class Hints:
+class SequentialOpenHint:
     """Says once that products are being waited for one after another.
 
     Parameters
@@ -173,4 +175,4 @@ class Hints:
                 self._waited_until = self._clock()
 
 
-_hints = Hints()
+_hints = SequentialOpenHint()

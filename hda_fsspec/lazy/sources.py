@@ -23,11 +23,11 @@ _COLUMNS = tuple(f.name for f in dataclasses.fields(Product) if f.name not in _L
 #: What the products of one query have in common, so that it is written once.
 _COMMON = ("dataset_id", "broker")
 
-_known: weakref.WeakValueDictionary[bytes, Pieces] = weakref.WeakValueDictionary()
+_known: weakref.WeakValueDictionary[bytes, ProductTable] = weakref.WeakValueDictionary()
 _known_lock = ForkLock()
 
 
-class Pieces(Sequence[Product]):
+class ProductTable(Sequence[Product]):
     """Products by number, without their further metadata.
 
     Tables are immutable, hashable, and equal if their products are.
@@ -49,18 +49,18 @@ class Pieces(Sequence[Product]):
         self._packed = zlib.compress(text.encode(errors="surrogatepass"), 6)
 
     @staticmethod
-    def _restore(packed: bytes) -> Pieces:
+    def _restore(packed: bytes) -> ProductTable:
         # No class method: cloudpickle would copy those by value, together with the lock.
         with _known_lock:
             pieces = _known.get(packed)
             if pieces is None:
-                pieces = Pieces.__new__(Pieces)
+                pieces = ProductTable.__new__(ProductTable)
                 pieces._packed = packed
                 _known[packed] = pieces
             return pieces
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return Pieces._restore, (self._packed,)
+        return ProductTable._restore, (self._packed,)
 
     @functools.cached_property
     def _products(self) -> tuple[Product, ...]:
@@ -88,7 +88,7 @@ class Pieces(Sequence[Product]):
         return iter(self._products)
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Pieces) and self._packed == other._packed
+        return isinstance(other, ProductTable) and self._packed == other._packed
 
     def __hash__(self) -> int:
         return hash(self._packed)

@@ -25,7 +25,7 @@ from hda_fsspec.errors import (
 )
 from hda_fsspec.network.conveniences import Conveniences
 from hda_fsspec.network.pagination import collect
-from hda_fsspec.network.responses import Answer, delivered_name
+from hda_fsspec.network.responses import ResponseHead, delivered_name
 from hda_fsspec.network.retries import RETRIES_OF_CONVENIENCES
 from hda_fsspec.network.session import Session
 from hda_fsspec.printable import printable
@@ -303,7 +303,7 @@ class Broker:
     @contextlib.contextmanager
     def download(
         self, download_id: str, *, first_byte: int = 0, accept: Collection[int] = ()
-    ) -> Iterator[tuple[Answer, Iterator[bytes]]]:
+    ) -> Iterator[tuple[ResponseHead, Iterator[bytes]]]:
         """Get the file of an order from a byte on: the head of the answer, and the body in pieces.
 
         With ``first_byte`` a range is asked for. The answer may still be whole (200), a refusal
@@ -315,7 +315,7 @@ class Broker:
         ) as answered:
             yield answered
 
-    def file_name(self, answer: Answer, product_id: str) -> str | None:
+    def file_name(self, answer: ResponseHead, product_id: str) -> str | None:
         """Return the name under which an answer delivers a product's file, just as sent."""
         return self._session.secrets.file_name(delivered_name(answer.headers), product_id)
 

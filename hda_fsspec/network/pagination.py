@@ -12,7 +12,7 @@ import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
-from hda_fsspec.concurrency.futures import result_of
+from hda_fsspec.concurrency.futures import wait_for
 from hda_fsspec.errors import BrokerError, TooManyProductsError
 
 logger = logging.getLogger("hda_fsspec")
@@ -129,7 +129,7 @@ def _rest(
         empty_in_a_row = 0
         try:
             while spans and empty_in_a_row < _MOST_EMPTY_SPANS:
-                page = result_of(spans.popleft())
+                page = wait_for(spans.popleft())
                 empty_in_a_row = 0 if page else empty_in_a_row + 1
                 spans.extend(map(submit, itertools.islice(starts, 1)))
                 yield page

@@ -40,7 +40,7 @@ _MILLISECONDS_FROM = 1e11  # hda 2.35-2.39 read X-Quota-Reset as seconds, 2.40 a
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Answer:
+class ResponseHead:
     """The head of an answer: its status and headers (looked up without regard to case)."""
 
     status: int
@@ -69,7 +69,7 @@ class Problem:
     subject: str | None = None
 
 
-def explain(status: int, body: bytes, secrets: Collection[str] = ()) -> Problem:
+def parse_problem(status: int, body: bytes, secrets: Collection[str] = ()) -> Problem:
     """Say what an error answer says, and not the secrets that it may quote.
 
     ``detail`` may be text, a list of FastAPI's validation errors, or a text that holds the JSON of

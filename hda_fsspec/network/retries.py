@@ -40,7 +40,7 @@ _LONGEST_DELAY_SECONDS = 16.0
 _LONGEST_RETRY_AFTER_SECONDS = 60.0
 
 
-class Failures:
+class FailureCounter:
     """The faults that one request has met so far, counted by kind.
 
     Parameters
@@ -82,7 +82,7 @@ def delay_seconds(failures: int, factor: float, told: float | None = None) -> fl
     return delay if told is None else max(delay, min(told, _LONGEST_RETRY_AFTER_SECONDS))
 
 
-def error_of(
+def error_for_response(
     asked: str,
     status: int | None,
     problem: Problem,

@@ -8,12 +8,12 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping, Sequence
 
-from hda_fsspec.client import Entry, Products
+from hda_fsspec.client import Client, Entry
 from hda_fsspec.records import Product
 
 
 @dataclasses.dataclass(frozen=True)
-class Weights:
+class ProductSizes:
     """What is known of some products: which are local, and how long their files are.
 
     Attributes
@@ -48,7 +48,7 @@ class Weights:
         return self.known.get(product, self.estimated.get(product, 0))
 
 
-def weigh(products: Products, wanted: Sequence[Product]) -> Weights:
+def estimate_sizes(products: Client, wanted: Sequence[Product]) -> ProductSizes:
     """Look how long the files of products are; uses none of them."""
     unique = tuple(dict.fromkeys(wanted))
     local: dict[Product, Entry] = {}
@@ -61,7 +61,7 @@ def weigh(products: Products, wanted: Sequence[Product]) -> Weights:
         if size is not None:
             known[product] = size
     others = [product for product in unique if product not in known]
-    return Weights(unique, local, known, estimate(others, known))
+    return ProductSizes(unique, local, known, estimate(others, known))
 
 
 def estimate(products: Sequence[Product], known: Mapping[Product, int]) -> dict[Product, int]:

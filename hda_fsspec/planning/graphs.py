@@ -30,7 +30,7 @@ from dask.base import is_dask_collection, optimize
 from dask.core import flatten
 
 from hda_fsspec.lazy.arrays import Source
-from hda_fsspec.planning.selections import Chosen, arrays_of, is_lazy
+from hda_fsspec.planning.selections import LazySelection, arrays_of, is_lazy
 from hda_fsspec.planning.shared_chunks import shared_chunks
 
 Numbers = np.ndarray[Any, Any]
@@ -135,7 +135,7 @@ class _Found:
     def __init__(self) -> None:
         self._reads: list[tuple[Source, Numbers]] = []
         # What is remembered by id is kept with it, so that nothing else can get that id.
-        self._chosen: dict[int, tuple[Any, Chosen | None]] = {}
+        self._chosen: dict[int, tuple[Any, LazySelection | None]] = {}
         self._added: dict[int, Any] = {}
         self._whole: Mapping[Any, GraphNode] = {}
 
@@ -227,18 +227,18 @@ class _Found:
         else:
             self.add_all_of(_resolved(value, scope))
 
-    def _add(self, chosen: Chosen, *, key: Any) -> None:
+    def _add(self, chosen: LazySelection, *, key: Any) -> None:
         source = chosen.recipe.source
-        numbers = chosen.pieces() if key is _COMPUTED else chosen.pieces_at(key)
+        numbers = chosen.pieces() if key is _COMPUTED else chosen.product_numbers_at(key)
         self._reads.append((source, numbers))
 
-    def _chosen_below(self, array: Any) -> Chosen | None:
+    def _chosen_below(self, array: Any) -> LazySelection | None:
         if not is_lazy(array):
             return None
         # The array is kept with it, so that no other one can get its id.
         known = self._chosen.get(id(array))
         if known is None:
-            known = self._chosen[id(array)] = (array, Chosen.below(array))
+            known = self._chosen[id(array)] = (array, LazySelection.from_array(array))
         return known[1]
 
 

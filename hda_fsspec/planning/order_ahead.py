@@ -14,7 +14,7 @@ from typing import Any
 
 from dask.callbacks import Callback
 
-from hda_fsspec.client import Products, shared_products
+from hda_fsspec.client import Client, get_client
 from hda_fsspec.concurrency.forks import ForkLock
 from hda_fsspec.fetching.readahead import Batch
 from hda_fsspec.records import Product
@@ -23,7 +23,7 @@ from hda_fsspec.workers import computations
 logger = logging.getLogger("hda_fsspec")
 
 
-class OrderAhead(Callback):
+class PrefetchCallback(Callback):
     """Called by the schedulers ``threads``, ``processes`` and ``sync`` where they start and end."""
 
     def __init__(self) -> None:
@@ -60,9 +60,9 @@ def _fetch_ahead(dsk: Mapping[Any, Any], keys: list[Any], batches: list[Batch]) 
     # xarray loads the engines of all packages at the first open: Dask's arrays can wait.
     from hda_fsspec.planning import graphs
 
-    wanted: dict[Products, list[Product]] = {}
+    wanted: dict[Client, list[Product]] = {}
     for source, number in graphs.products_in_order(dsk, keys):
-        wanted.setdefault(shared_products(source.settings), []).append(source.pieces[number])
+        wanted.setdefault(get_client(source.settings), []).append(source.pieces[number])
     for products, its_reads in wanted.items():
         if not products.settings.offline:
             batches.append(products.pump.begin(its_reads))
@@ -70,7 +70,7 @@ def _fetch_ahead(dsk: Mapping[Any, Any], keys: list[Any], batches: list[Batch]) 
             products.run(batches[-1].advance)
 
 
-_registered: list[OrderAhead] = []
+_registered: list[PrefetchCallback] = []
 _register_lock = ForkLock()
 
 
@@ -78,5 +78,5 @@ def register() -> None:
     """See to it that computes of this process order ahead; once is enough."""
     with _register_lock:
         if not _registered:
-            _registered.append(OrderAhead())
+            _registered.append(PrefetchCallback())
             _registered[0].register()

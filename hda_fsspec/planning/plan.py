@@ -12,8 +12,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from hda_fsspec.cache import eviction
-from hda_fsspec.client import Products
-from hda_fsspec.planning.estimate import Weights, weigh
+from hda_fsspec.client import Client
+from hda_fsspec.planning.estimate import ProductSizes, estimate_sizes
 from hda_fsspec.printable import printable
 from hda_fsspec.records import Product
 
@@ -109,16 +109,16 @@ class Plan:
     def _rows(self) -> list[tuple[str, str]]:
         if not self.products:
             return []
-        sizes = [f"{human_bytes(self.bytes_known)} known"]
+        sizes = [f"{format_bytes(self.bytes_known)} known"]
         if self.bytes_estimated:
-            sizes.append(f"{human_bytes(self.bytes_estimated)} estimated")
+            sizes.append(f"{format_bytes(self.bytes_estimated)} estimated")
         if self.sizes_unknown:
             sizes.append(f"{self.sizes_unknown} of unknown size")
-        bound = "no bound" if self.cache_bound is None else human_bytes(self.cache_bound)
-        free = "not known" if self.disk_free is None else f"{human_bytes(self.disk_free)} free"
+        bound = "no bound" if self.cache_bound is None else format_bytes(self.cache_bound)
+        free = "not known" if self.disk_free is None else f"{format_bytes(self.disk_free)} free"
         return [
             ("orders", f"{self.orders_needed} needed, {self.local} local already"),
-            ("bytes", f"{', '.join(sizes)}; {human_bytes(self.bytes_needed)} to download"),
+            ("bytes", f"{', '.join(sizes)}; {format_bytes(self.bytes_needed)} to download"),
             ("quota", self._quota()),
             ("cache", f"{bound}: {_fits(is_so=self.fits_cache)}"),
             ("disk", f"{free}: {_fits(is_so=self.fits_disk)}"),
@@ -134,16 +134,16 @@ class Plan:
         return orders if seconds is None else f"{orders}; {_duration(seconds)} of waiting for it"
 
 
-def plan_of(products: Products, wanted: Sequence[Product]) -> Plan:
+def plan_of(products: Client, wanted: Sequence[Product]) -> Plan:
     """Return what making some products local would cost, with the quota as far as it is known."""
     quota = products.quota()
-    weights = weigh(products, wanted)
+    weights = estimate_sizes(products, wanted)
     return make_plan(products, weights, quota_limit=quota.limit, quota_left=quota.left)
 
 
 def make_plan(
-    products: Products,
-    weights: Weights,
+    products: Client,
+    weights: ProductSizes,
     *,
     quota_limit: int | None = None,
     quota_left: int | None = None,
@@ -152,9 +152,9 @@ def make_plan(
 
     Parameters
     ----------
-    products : Products
+    products : Client
         Who would fetch them.
-    weights : Weights
+    weights : ProductSizes
         Which, and what they weigh.
     quota_limit, quota_left : int, optional
         What is known of the account's quota.
@@ -185,7 +185,7 @@ def make_plan(
     )
 
 
-def joined(plans: Sequence[Plan]) -> Plan:
+def merge_plans(plans: Sequence[Plan]) -> Plan:
     """Return what several plans of different settings cost together.
 
     Bound and free space are those of the cache that is fullest.
@@ -205,7 +205,7 @@ def joined(plans: Sequence[Plan]) -> Plan:
     )
 
 
-def nothing() -> Plan:
+def empty_plan() -> Plan:
     """Return the plan of no products."""
     return Plan(
         products=(),
@@ -223,7 +223,7 @@ def nothing() -> Plan:
     )
 
 
-def human_bytes(count: float) -> str:
+def format_bytes(count: float) -> str:
     """Return a number of bytes as people read it.
 
     >>> human_bytes(1_234_567)

@@ -14,11 +14,11 @@ from typing import Any
 
 from fsspec.callbacks import DEFAULT_CALLBACK
 
-from hda_fsspec.client import Entry, Products
-from hda_fsspec.fetching.gather import each
+from hda_fsspec.client import Client, Entry
+from hda_fsspec.fetching.gather import gather_products
 from hda_fsspec.planning import plan as plans
-from hda_fsspec.planning.estimate import Weights, weigh
-from hda_fsspec.planning.plan import Plan, human_bytes
+from hda_fsspec.planning.estimate import ProductSizes, estimate_sizes
+from hda_fsspec.planning.plan import Plan, format_bytes
 from hda_fsspec.records import Product
 
 _Future = concurrent.futures.Future[Entry | None]
@@ -30,11 +30,11 @@ class Prefetch:
 
     Attributes
     ----------
-    products : Products
+    products : Client
         Who fetches them.
     plan : Plan
         What it costs.
-    weights : Weights
+    weights : ProductSizes
         What each weighs.
     wanted : sequence of Product
         Which: all of the plan, or the first of them.
@@ -42,9 +42,9 @@ class Prefetch:
         Whether it is an error if they turn out not to fit.
     """
 
-    products: Products
+    products: Client
     plan: Plan
-    weights: Weights
+    weights: ProductSizes
     wanted: Sequence[Product]
     allow_partial: bool
 
@@ -100,18 +100,18 @@ class Prefetch:
         is_dark = bound is not None and self.plan.sizes_unknown > 0
         at_a_time = settings.max_orders + settings.max_connections if is_dark else None
         if missing:
-            each(missing, begin, finish, callback, at_a_time=at_a_time)
+            gather_products(missing, begin, finish, callback, at_a_time=at_a_time)
         if is_full and not self.allow_partial:
             raise _is_full(self.products, self.plan, len(kept))
         return [product for product in self.wanted if product in kept]
 
 
-def prepare(products: Products, wanted: Sequence[Product], *, allow_partial: bool) -> Prefetch:
+def prepare(products: Client, wanted: Sequence[Product], *, allow_partial: bool) -> Prefetch:
     """Look whether products can be made local at one time; orders nothing.
 
     Parameters
     ----------
-    products : Products
+    products : Client
         Who would fetch them.
     wanted : sequence of Product
         Which, in the order in which they matter.
@@ -123,7 +123,7 @@ def prepare(products: Products, wanted: Sequence[Product], *, allow_partial: boo
     OSError
         ``ENOSPC``: they do not fit, and ``allow_partial`` is not set.
     """
-    weights = weigh(products, wanted)
+    weights = estimate_sizes(products, wanted)
     plan = plans.make_plan(products, weights)
     if plan.fits:
         return Prefetch(products, plan, weights, plan.products, allow_partial)
@@ -132,7 +132,7 @@ def prepare(products: Products, wanted: Sequence[Product], *, allow_partial: boo
     return Prefetch(products, plan, weights, _first_that_fit(plan, weights), allow_partial)
 
 
-def _first_that_fit(plan: Plan, weights: Weights) -> list[Product]:
+def _first_that_fit(plan: Plan, weights: ProductSizes) -> list[Product]:
     chosen: list[Product] = []
     total = needed = 0
     for product in plan.products:
@@ -146,27 +146,27 @@ def _first_that_fit(plan: Plan, weights: Weights) -> list[Product]:
     return chosen
 
 
-def _does_not_fit(products: Products, plan: Plan) -> OSError:
+def _does_not_fit(products: Client, plan: Plan) -> OSError:
     total = plan.bytes_known + plan.bytes_estimated
     about = "about " if plan.bytes_estimated else ""
     if plan.fits_cache:
-        where = f"its disk has room for {human_bytes(plan.disk_room or 0)}"
+        where = f"its disk has room for {format_bytes(plan.disk_room or 0)}"
         cure = "Free some space, set cache_dir (HDA_CACHE_DIR) to a larger disk"
     else:
-        where = f"it is bounded to {human_bytes(plan.cache_bound or 0)}"
+        where = f"it is bounded to {format_bytes(plan.cache_bound or 0)}"
         cure = "Raise cache_max_bytes (HDA_CACHE_MAX_BYTES)"
     msg = (
         f"The cache {products.cache.root} cannot hold these {len(plan.products)} products of "
-        f"{about}{human_bytes(total)} at one time: {where}. {cure}, select less, or fetch what "
+        f"{about}{format_bytes(total)} at one time: {where}. {cure}, select less, or fetch what "
         "fits with allow_partial=True. Nothing was ordered."
     )
     return OSError(errno.ENOSPC, msg)
 
 
-def _is_full(products: Products, plan: Plan, kept: int) -> OSError:
+def _is_full(products: Client, plan: Plan, kept: int) -> OSError:
     msg = (
         f"The cache {products.cache.root} is full: {kept} of {len(plan.products)} products fit "
-        f"into its bound of {human_bytes(plan.cache_bound or 0)}, and are kept. Raise "
+        f"into its bound of {format_bytes(plan.cache_bound or 0)}, and are kept. Raise "
         "cache_max_bytes (HDA_CACHE_MAX_BYTES), select less, or fetch what fits with "
         "allow_partial=True."
     )

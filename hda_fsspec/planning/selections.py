@@ -13,7 +13,7 @@ import numpy as np
 import xarray as xr
 from xarray.core import indexing  # xarray documents this module for writers of backends
 
-from hda_fsspec.lazy.arrays import RecipeArray
+from hda_fsspec.lazy.arrays import HDABackendArray
 
 # Indexing these gives another lazy array. Others may read when they are indexed.
 _LAZY = (indexing.LazilyIndexedArray, indexing.LazilyVectorizedIndexedArray)
@@ -23,16 +23,16 @@ _ADAPTERS = (indexing.ExplicitlyIndexed, indexing.ImplicitToExplicitIndexingAdap
 _NOT_UNDERSTOOD = (AttributeError, IndexError, NotImplementedError, TypeError, ValueError)
 
 
-class Chosen:
+class LazySelection:
     """An array as xarray or Dask holds it, with the recipe below it.
 
     Attributes
     ----------
-    recipe : RecipeArray
+    recipe : HDABackendArray
         The variable that is read in the end.
     """
 
-    def __init__(self, array: Any, recipe: RecipeArray) -> None:
+    def __init__(self, array: Any, recipe: HDABackendArray) -> None:
         self.recipe = recipe
         self._takes = getattr(array, "indexer_cls", indexing.OuterIndexer)
         self._lazy: Any = None
@@ -41,19 +41,19 @@ class Chosen:
         self._is_whole = self._lazy is not None and _is_whole(self._lazy)
 
     @classmethod
-    def below(cls, array: Any) -> Chosen | None:
+    def from_array(cls, array: Any) -> LazySelection | None:
         """Look below an array; None if what it holds is in memory, or not ours."""
         below = array
         # Only adapters are asked: other objects that have an "array" may raise when it is named.
-        while isinstance(below, _ADAPTERS) and not isinstance(below, RecipeArray):
+        while isinstance(below, _ADAPTERS) and not isinstance(below, HDABackendArray):
             below = getattr(below, "array", None)
-        return cls(array, below) if isinstance(below, RecipeArray) else None
+        return cls(array, below) if isinstance(below, HDABackendArray) else None
 
     def pieces(self) -> np.ndarray[Any, Any]:
         """Return the numbers of the products that reading all of the array reads."""
         return self._read(self._lazy)
 
-    def pieces_at(self, key: Any) -> np.ndarray[Any, Any]:
+    def product_numbers_at(self, key: Any) -> np.ndarray[Any, Any]:
         """Return the numbers of the products that reading part of the array reads.
 
         Parameters
@@ -66,7 +66,7 @@ class Chosen:
             expanded = self._expanded(key)
             if self._is_whole and all(_is_forward(one) for one in expanded):
                 # Most tasks are such: their key reaches the recipe as it is.
-                return self.recipe.pieces_at(expanded)
+                return self.recipe.product_numbers_at(expanded)
             narrowed = indexing.apply_indexer(self._lazy, self._takes(expanded))
         except _NOT_UNDERSTOOD:
             return self.pieces()
@@ -88,15 +88,15 @@ class Chosen:
             # The same that BackendArray does with a key before it reads.
             raw, _ = indexing.decompose_indexer(lazy.key, shape, indexing.IndexingSupport.OUTER)
         except _NOT_UNDERSTOOD:
-            return self.recipe.pieces_at((slice(None),) * len(shape))
-        return self.recipe.pieces_at(raw.tuple)
+            return self.recipe.product_numbers_at((slice(None),) * len(shape))
+        return self.recipe.product_numbers_at(raw.tuple)
 
 
 def _composed(array: Any) -> Any:
     """Return a lazily indexed array that lies directly upon the recipe and reads the same."""
-    if isinstance(array, RecipeArray):
+    if isinstance(array, HDABackendArray):
         return indexing.LazilyIndexedArray(array)
-    if isinstance(array, _LAZY) and isinstance(array.array, RecipeArray):
+    if isinstance(array, _LAZY) and isinstance(array.array, HDABackendArray):
         return array
     below = _composed(array.array)
     if isinstance(array, _LAZY):

@@ -21,7 +21,7 @@ from hda_fsspec.printable import flat, printable
 from hda_fsspec.reading.gdal import confine, confined, open_options
 from hda_fsspec.reading.gribs import grib_parts, open_grib
 from hda_fsspec.reading.groups import list_groups, no_such_group, only_groups
-from hda_fsspec.reading.library_locks import HDF5_GUARD
+from hda_fsspec.reading.library_locks import HDF5_LOCK
 from hda_fsspec.reading.options import OpenOptions
 from hda_fsspec.reading.requirements import check_engine, check_raster_engine, is_installed
 from hda_fsspec.reading.selfcontained import refuse_references
@@ -191,8 +191,8 @@ def _guarded(engine: str) -> Iterator[dict[str, Any]]:
     if engine not in _NETCDF_ENGINES:
         yield {}
         return
-    with HDF5_GUARD:
-        yield {"lock": HDF5_GUARD}
+    with HDF5_LOCK:
+        yield {"lock": HDF5_LOCK}
 
 
 def _open_raster(file: DataFile, arguments: dict[str, Any]) -> xr.Dataset:

@@ -13,7 +13,7 @@ import threading
 from types import TracebackType
 from typing import Any
 
-from xarray.backends.locks import HDF5_LOCK, NETCDFC_LOCK, combine_locks
+from xarray.backends import locks
 
 
 class ReentrantLock:
@@ -67,12 +67,12 @@ class ReentrantLock:
 
 
 #: For netCDF-3, netCDF-4 and HDF5 files.
-HDF5_GUARD = ReentrantLock(combine_locks([NETCDFC_LOCK, HDF5_LOCK]))
+HDF5_LOCK = ReentrantLock(locks.combine_locks([locks.NETCDFC_LOCK, locks.HDF5_LOCK]))
 
 # A child that is forked while another thread is inside these libraries would wait for ever for a
 # thread that it does not have, and find them half-way: forks wait until nobody is.
 os.register_at_fork(
-    before=HDF5_GUARD.acquire,
-    after_in_parent=HDF5_GUARD.release,
-    after_in_child=HDF5_GUARD.release,
+    before=HDF5_LOCK.acquire,
+    after_in_parent=HDF5_LOCK.release,
+    after_in_child=HDF5_LOCK.release,
 )

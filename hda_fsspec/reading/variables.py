@@ -17,14 +17,14 @@ import xarray as xr
 from xarray.backends import NetCDF4DataStore
 
 from hda_fsspec.formats.detect import Format, sniff
-from hda_fsspec.reading.library_locks import HDF5_GUARD
+from hda_fsspec.reading.library_locks import HDF5_LOCK
 from hda_fsspec.reading.options import OpenOptions
 from hda_fsspec.reading.selfcontained import refuse_references
 
 
-def open_singly(
+def open_variables(
     path: Path, options: OpenOptions, *, name: str = "", scratch: Path | None = None
-) -> SingleVariables | None:
+) -> NetCDFVariables | None:
     """Open a file for its single variables; None if it cannot be read so.
 
     The options must leave everything to xarray's defaults, and the netCDF library must read the
@@ -38,7 +38,7 @@ def open_singly(
         return None
     refuse_references(path, name=name or str(path), scratch=scratch)
     try:
-        return SingleVariables(path, options.group)
+        return NetCDFVariables(path, options.group)
     except (FileNotFoundError, PermissionError):
         raise
     except (ImportError, OSError):
@@ -50,7 +50,7 @@ def are_numbers(dtype: np.dtype[Any], encoding: Any) -> bool:
     return dtype.kind in "fiu" and "units" not in encoding
 
 
-class SingleVariables:
+class NetCDFVariables:
     """An open netCDF file whose variables are decoded one by one.
 
     Parameters
@@ -63,8 +63,8 @@ class SingleVariables:
 
     def __init__(self, path: Path, group: str | None) -> None:
         open_store: Any = NetCDF4DataStore.open
-        with HDF5_GUARD:
-            self._store = open_store(os.fspath(path), group=group, lock=HDF5_GUARD)
+        with HDF5_LOCK:
+            self._store = open_store(os.fspath(path), group=group, lock=HDF5_LOCK)
         self._decoded: dict[str, xr.Variable] = {}
 
     def __getitem__(self, name: str) -> xr.Variable:
@@ -80,7 +80,7 @@ class SingleVariables:
         return close
 
     def _decode(self, name: str) -> xr.Variable:
-        with HDF5_GUARD:
+        with HDF5_LOCK:
             raw = self._store.open_store_variable(name, self._store.ds.variables[name])
         # As xr.open_dataset does it, which leaves related variables aside by default too.
         variables, _, _ = xr.conventions.decode_cf_variables({name: raw}, {}, decode_coords=False)

@@ -8,13 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from hda_fsspec.lazy.arrays import Key, RecipeArray, is_empty, key_lengths
+from hda_fsspec.lazy.arrays import HDABackendArray, Key, is_empty, key_lengths
 from hda_fsspec.stack.stack import Stack
 
 _NONE = np.zeros(0, dtype=np.int64)
 
 
-class TemplateArray(RecipeArray):
+class TemplateArray(HDABackendArray):
     """A variable that is the same in all products of a stack, read from its template.
 
     Dask knows it by what it is, and not by which product it is read from.
@@ -48,13 +48,13 @@ class TemplateArray(RecipeArray):
         values = self.stack.read_present(self.number, self.name, key)
         return values.astype(self.dtype, copy=False)
 
-    def pieces_at(self, key: Key) -> np.ndarray[Any, Any]:
+    def product_numbers_at(self, key: Key) -> np.ndarray[Any, Any]:
         """Return the number of the template; none if the key selects nothing."""
         numbers = [] if is_empty(key, self.shape) else [self.number]
         return np.array(numbers, dtype=np.int64)
 
 
-class StackArray(RecipeArray):
+class StackArray(HDABackendArray):
     """A variable that lies along the dimension of a stack.
 
     Parameters
@@ -86,7 +86,7 @@ class StackArray(RecipeArray):
     def __dask_tokenize__(self) -> tuple[Any, ...]:
         return (type(self).__name__, self.stack.digest, self.name, str(self.dtype))
 
-    def pieces_at(self, key: Key) -> np.ndarray[Any, Any]:
+    def product_numbers_at(self, key: Key) -> np.ndarray[Any, Any]:
         """Return the numbers of the products that reading a key would read, sorted, each once."""
         if any(length == 0 for length in key_lengths(key, self.shape)):
             return np.zeros(0, dtype=np.int64)

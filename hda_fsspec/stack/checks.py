@@ -15,7 +15,7 @@ from hda_fsspec.errors import ProductMismatchError
 from hda_fsspec.printable import printable
 from hda_fsspec.reading.meaning import GRID_MAPPING, PACKING, different_meaning
 from hda_fsspec.stack.header import Header, VariableHeader
-from hda_fsspec.stack.layout import Layout, grid_names
+from hda_fsspec.stack.layout import ConcatLayout, grid_names
 
 _KIND_STEP = "Narrow the query to products of one kind."
 _DECODE_STEP = "Leave decode_times and decode_cf as they are: only decoded times can be compared."
@@ -40,7 +40,7 @@ _GRID_STEP = (
 
 
 @dataclasses.dataclass(frozen=True)
-class Expected:
+class ExpectedProduct:
     """What one product of a stack must be like.
 
     Attributes
@@ -49,7 +49,7 @@ class Expected:
         Which product, for messages.
     template : Header
         The header it must agree with.
-    layout : Layout
+    layout : ConcatLayout
         How the stack is laid.
     index : numpy.ndarray or None
         Its part of the index, as it was predicted.
@@ -63,7 +63,7 @@ class Expected:
 
     product_id: str
     template: Header
-    layout: Layout
+    layout: ConcatLayout
     index: np.ndarray[Any, Any] | None
     length: int
     grid_tolerance: float | None = None
@@ -102,18 +102,18 @@ class Expected:
         return bool(encoding.stores(wanted, values).all())
 
 
-def check_kind(
+def check_same_structure(
     product_id: str,
     header: Header,
     template: Header,
-    layout: Layout,
+    layout: ConcatLayout,
     *,
     grid_tolerance: float | None = None,
     is_scanned: bool = False,
 ) -> None:
     """Raise ProductMismatchError unless a product fits the template, on the same grid.
 
-    For the parameters see :class:`Expected`.
+    For the parameters see :class:`ExpectedProduct`.
     """
     _Checker(product_id, template, layout, grid_tolerance, is_scanned=is_scanned).check(header)
 
@@ -133,7 +133,7 @@ class _Checker:
         self,
         product_id: str,
         template: Header,
-        layout: Layout,
+        layout: ConcatLayout,
         grid_tolerance: float | None,
         *,
         is_scanned: bool,
@@ -143,7 +143,7 @@ class _Checker:
         self.layout = layout
         self.grid_tolerance = grid_tolerance
         self.is_scanned = is_scanned
-        self._grid = layout.compared(template) & grid_names(template)
+        self._grid = layout.variables_to_match(template) & grid_names(template)
         self.scan_step = _ANEW_STEP if is_scanned else _SCAN_STEP
 
     def check(self, header: Header) -> frozenset[str]:
@@ -157,7 +157,7 @@ class _Checker:
             self._check_variable(name, template.variables[name], header.variables[name])
         dims = {dim for name in shared for dim in template.variables[name].dims}
         self._check_sizes(header.sizes, dims - {layout.dim})
-        for name in sorted(layout.compared(template) - lacking):
+        for name in sorted(layout.variables_to_match(template) - lacking):
             mine, theirs = template.variables[name], header.variables[name]
             if mine.digest is None or theirs.digest == mine.digest:
                 continue

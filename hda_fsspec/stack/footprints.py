@@ -13,7 +13,7 @@ import numpy as np
 TOLERANCE = 0.01
 
 
-def elsewhere(boxes: Sequence[str | None], known: Collection[int]) -> int | None:
+def most_different_bbox(boxes: Sequence[str | None], known: Collection[int]) -> int | None:
     """Return the product whose box differs most from those of some products, if one differs.
 
     Parameters

@@ -14,16 +14,22 @@ from typing import Any
 
 import xarray as xr
 
-from hda_fsspec.client import Entry, Products, each, shared_products
-from hda_fsspec.errors import CANNOT_BE_HAD
+from hda_fsspec.client import Client, Entry, gather_products, get_client
+from hda_fsspec.errors import PER_PRODUCT_ERRORS
 from hda_fsspec.lazy import openfiles
 from hda_fsspec.lazy.arrays import Source
-from hda_fsspec.lazy.filemarks import FileMark, file_mark
+from hda_fsspec.lazy.filemarks import FileStamp, file_mark
 from hda_fsspec.reading.opening import OpenOptions
 from hda_fsspec.records import Product
 from hda_fsspec.stack import header
 from hda_fsspec.stack.header import Header, KeptHeader
-from hda_fsspec.stack.layout import Layout, differing_times, find_layout, grid_names, loose_times
+from hda_fsspec.stack.layout import (
+    ConcatLayout,
+    differing_times,
+    find_layout,
+    grid_names,
+    loose_times,
+)
 from hda_fsspec.stack.union import unite
 
 logger = logging.getLogger("hda_fsspec")
@@ -31,12 +37,12 @@ logger = logging.getLogger("hda_fsspec")
 _Fetched = concurrent.futures.Future[Entry]
 
 
-class KnownHeaders:
+class HeaderIndex:
     """The headers that are known while a query is opened.
 
     Parameters
     ----------
-    products : Products
+    products : Client
         What makes products local.
     source : Source
         The products of the query.
@@ -53,7 +59,7 @@ class KnownHeaders:
     ----------
     mark : str
         Tells these headers from others of the same products.
-    layout : Layout or None
+    layout : ConcatLayout or None
         How products are laid, once one was seen.
     known : dict of int to Header
         The headers, by the number of the product.
@@ -65,7 +71,7 @@ class KnownHeaders:
 
     def __init__(
         self,
-        products: Products,
+        products: Client,
         source: Source,
         *,
         concat_dim: str | None,
@@ -79,12 +85,12 @@ class KnownHeaders:
         self._may_miss = may_miss
         self._keep_grids = keep_grids
         self.mark = _mark(source.options, concat_dim, concat_variables, keep_grids)
-        self.layout: Layout | None = None
+        self.layout: ConcatLayout | None = None
         self.known: dict[int, Header] = {}
         self.files: dict[int, tuple[Any, ...]] = {}
         self.missing: dict[int, Exception] = {}
 
-    def recall(self) -> None:
+    def load_stored(self) -> None:
         """Take up what was kept of earlier openings."""
         for number in range(len(self._source.pieces)):
             kept = kept_header(self._source, self.mark, number)
@@ -100,11 +106,11 @@ class KnownHeaders:
         except FileNotFoundError:
             return False  # evicted in this moment
 
-    def look_at(self, numbers: Sequence[int]) -> None:
+    def read(self, numbers: Sequence[int]) -> None:
         """Take the headers of products, which are ordered where they are not local."""
         wanted = {self._source.pieces[n]: n for n in numbers if n not in self.known}
         settings = self._source.settings
-        each(
+        gather_products(
             list(wanted),
             self._begin,
             lambda product, fetched: self._take(wanted[product], fetched),
@@ -119,14 +125,14 @@ class KnownHeaders:
         cache = self._products.cache
         for number in range(first_kept):
             if cache.lookup(pieces[number], touch=False) is not None:
-                self.look_at([number])
+                self.read([number])
                 break
         candidates = iter(range(min(_TEMPLATES, len(pieces))))
         while not self.known:
             number = next(candidates, -1)
             if number < 0:
                 raise next(iter(self.missing.values()))
-            self.look_at([number])
+            self.read([number])
 
     def product_id(self, number: int) -> str:
         """Return which product a number stands for."""
@@ -141,7 +147,7 @@ class KnownHeaders:
         return outcome
 
     def _take(self, number: int, fetched: _Fetched) -> None:
-        def work(dataset: xr.Dataset, mark: FileMark) -> KeptHeader:
+        def work(dataset: xr.Dataset, mark: FileStamp) -> KeptHeader:
             # Until the template is known, a product of its kind is laid as it is itself.
             bare = Header.of(dataset)
             own = self.layout or self._find_layout(bare)
@@ -150,8 +156,8 @@ class KnownHeaders:
 
         try:
             fetched.result()
-            kept = openfiles.use(self._source, number, work)
-        except CANNOT_BE_HAD as err:
+            kept = openfiles.with_dataset(self._source, number, work)
+        except PER_PRODUCT_ERRORS as err:
             if not self._may_miss:
                 raise
             self.missing[number] = err
@@ -182,7 +188,7 @@ class KnownHeaders:
         self.layout = self._find_layout(template)
         return template, absent
 
-    def _find_layout(self, header: Header) -> Layout:
+    def _find_layout(self, header: Header) -> ConcatLayout:
         return find_layout(header, *self._wanted, differing_times(self.known.values()))
 
 
@@ -191,30 +197,32 @@ _TEMPLATES = 3
 
 
 def filled_for(
-    layout: Layout, bare: Header, dataset: xr.Dataset, *, keep_grids: bool = False
+    layout: ConcatLayout, bare: Header, dataset: xr.Dataset, *, keep_grids: bool = False
 ) -> Header:
     """Return the header of an open product with the values that a layout needs."""
-    compared, keep = layout.compared(bare), layout.kept(bare)
+    compared, keep = layout.variables_to_match(bare), layout.variables_to_store(bare)
     if keep_grids:
         keep |= compared & grid_names(bare)
     # Whether other times differ is looked at anew with each header, stacked or not.
     return bare.filled(dataset, keep=keep, digest=compared | loose_times(bare))
 
 
-def with_grids(source: Source, mark: str, layout: Layout, number: int, header: Header) -> Header:
+def with_grids(
+    source: Source, mark: str, layout: ConcatLayout, number: int, header: Header
+) -> Header:
     """Return the header of a product with the values of its grid, as far as they are at hand.
 
     They are read of its file, if that is local, or are those that were kept; nothing is ordered.
     """
-    entry = shared_products(source.settings).cache.lookup(source.pieces[number], touch=False)
+    entry = get_client(source.settings).cache.lookup(source.pieces[number], touch=False)
     kept = kept_header(source, mark, number)
     full = None if kept is None else kept.header
     if entry is not None:
 
-        def work(dataset: xr.Dataset, _: FileMark) -> Header:
+        def work(dataset: xr.Dataset, _: FileStamp) -> Header:
             return filled_for(layout, Header.of(dataset), dataset, keep_grids=True)
 
-        full = openfiles.use(source, number, work, entry=entry)
+        full = openfiles.with_dataset(source, number, work, entry=entry)
     if full is None:
         return header
     variables = {
@@ -233,12 +241,12 @@ def keep_header(source: Source, mark: str, number: int, kept: KeptHeader) -> Non
         # Values of a kind that JSON cannot hold: the product is read again next time.
         logger.debug("The header of %s is not kept: %s", product.product_id, err)
         return
-    shared_products(source.settings).keep_header(product, data)
+    get_client(source.settings).keep_header(product, data)
 
 
 def kept_header(source: Source, mark: str, number: int) -> KeptHeader | None:
     """Return the header of a product that was kept for the same use, if there is one."""
-    data = shared_products(source.settings).header(source.pieces[number])
+    data = get_client(source.settings).header(source.pieces[number])
     return None if data is None else header.load(data, mark)
 
 

@@ -20,7 +20,7 @@ _NEW_NAMES = ("time", "start_time", "catalogue_time", "hda_time")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Layout:
+class ConcatLayout:
     """How the products of a stack lie along one dimension.
 
     Attributes
@@ -74,20 +74,22 @@ class Layout:
         name = variable.attrs.get("bounds", variable.encoding.get("bounds"))
         return name if isinstance(name, str) and name in header.variables else None
 
-    def kept(self, header: Header) -> set[str]:
+    def variables_to_store(self, header: Header) -> set[str]:
         """Return the variables whose values a header must hold.
 
         Those are index coordinates, the bounds of the index, and scalars.
         """
         names = {name for name, v in header.variables.items() if v.dims == (name,)}
-        scalars = {n for n, v in header.variables.items() if not v.dims} & self.compared(header)
+        scalars = {n for n, v in header.variables.items() if not v.dims} & self.variables_to_match(
+            header
+        )
         # Whether they differ is looked at anew with each header.
         scalars |= scalar_times(header)
         bounds = self._bounds_name(header)
         names |= set() if bounds is None else {bounds}
         return names | scalars | ({self.dim} if self.has_index else set())
 
-    def compared(self, header: Header) -> set[str]:
+    def variables_to_match(self, header: Header) -> set[str]:
         """Return the variables that must be equal in all products."""
         along = {*self.stacked, self.dim}
         return {
@@ -148,7 +150,7 @@ def find_layout(
     concat_dim: str | None,
     concat_variables: Collection[str] = (),
     differing: Collection[str] = (),
-) -> Layout:
+) -> ConcatLayout:
     """Decide the layout from the header of a product.
 
     Parameters
@@ -185,7 +187,7 @@ def find_layout(
     more = [*concat_variables, *sorted(loose)]
     stacked += [name for name in dict.fromkeys(more) if name not in stacked and name != dim]
     one_step = is_new or header.sizes[dim] == 1
-    return Layout(
+    return ConcatLayout(
         dim=dim,
         is_new=is_new,
         has_index=has_index,

@@ -16,21 +16,21 @@ import numpy as np
 import xarray as xr
 from xarray.core import indexing  # xarray documents this module for writers of backends
 
-from hda_fsspec.client import Products
-from hda_fsspec.errors import ProductMismatchError, QueryError, note_once, nothing_found
-from hda_fsspec.lazy.arrays import Closer, RecipeVariable, Source
-from hda_fsspec.lazy.sources import Pieces
+from hda_fsspec.client import Client
+from hda_fsspec.errors import ProductMismatchError, QueryError, no_products_error, note_once
+from hda_fsspec.lazy.arrays import Closer, HDAVariable, Source
+from hda_fsspec.lazy.sources import ProductTable
 from hda_fsspec.paths.locations import Location
 from hda_fsspec.planning import order_ahead
 from hda_fsspec.printable import printable, warn
 from hda_fsspec.reading.opening import OpenOptions
 from hda_fsspec.records import Product
 from hda_fsspec.stack.arrays import StackArray, TemplateArray
-from hda_fsspec.stack.checks import check_kind
-from hda_fsspec.stack.footprints import elsewhere
+from hda_fsspec.stack.checks import check_same_structure
+from hda_fsspec.stack.footprints import most_different_bbox
 from hda_fsspec.stack.header import Header
-from hda_fsspec.stack.header_store import KnownHeaders
-from hda_fsspec.stack.layout import Layout, loose_times
+from hda_fsspec.stack.header_store import HeaderIndex
+from hda_fsspec.stack.layout import ConcatLayout, loose_times
 from hda_fsspec.stack.preflight import check_before_ordering
 from hda_fsspec.stack.stack import Stack
 from hda_fsspec.timeindex import predict
@@ -107,12 +107,12 @@ class _Steps:
 
 
 def open_query(
-    products: Products, location: Location, options: OpenOptions, how: StackOptions
+    products: Client, location: Location, options: OpenOptions, how: StackOptions
 ) -> xr.Dataset:
     """Open the products of a query as one lazy dataset; what is raised: see the engine."""
     found = sorted(products.search(location), key=lambda p: (p.startdate or "", p.product_id))
     if not found:
-        raise nothing_found("open", location.path)
+        raise no_products_error("open", location.path)
     check_before_ordering(
         location,
         found,
@@ -123,9 +123,9 @@ def open_query(
         is_known=lambda product: products.header(product) is not None,
     )
     order_ahead.register()
-    pieces = Pieces(found)
+    pieces = ProductTable(found)
     source = Source(products.settings, pieces, options)
-    headers = KnownHeaders(
+    headers = HeaderIndex(
         products,
         source,
         concat_dim=how.concat_dim,
@@ -147,7 +147,7 @@ def open_query(
     place = {int(old): new for new, old in enumerate(order)}
     if list(place) != list(range(len(found))):
         found = [found[number] for number in place]
-        pieces, steps = Pieces(found), steps.take(order)
+        pieces, steps = ProductTable(found), steps.take(order)
         source = dataclasses.replace(source, pieces=pieces)
     stack = Stack(
         source,
@@ -176,24 +176,24 @@ def open_query(
     return dataset
 
 
-def _look(headers: KnownHeaders, found: Sequence[Product], how: StackOptions) -> int:
+def _look(headers: HeaderIndex, found: Sequence[Product], how: StackOptions) -> int:
     """Take the headers that are needed in any case; return how many beside the template's."""
-    headers.recall()
+    headers.load_stored()
     if how.scan:
-        headers.look_at(range(len(found)))
+        headers.read(range(len(found)))
     headers.find_template()
     asked = 0
-    probe = elsewhere([product.bbox for product in found], headers.known)
+    probe = most_different_bbox([product.bbox for product in found], headers.known)
     if probe is None and len(headers.known) == 1:
         probe = _another_time(headers, len(found))
     if probe is not None and not headers.is_complete:
         asked += 1
-        headers.look_at([probe])
+        headers.read([probe])
     template = headers.known[min(headers.known)]
     if headers.is_complete:
         template, _ = headers.unite()
     check = functools.partial(
-        check_kind,
+        check_same_structure,
         layout=_layout(headers),
         grid_tolerance=how.grid_tolerance,
         is_scanned=headers.is_complete,
@@ -209,7 +209,7 @@ def _look(headers: KnownHeaders, found: Sequence[Product], how: StackOptions) ->
     return asked
 
 
-def _another_time(headers: KnownHeaders, count: int) -> int | None:
+def _another_time(headers: HeaderIndex, count: int) -> int | None:
     """Return the product that tells in which of several times the products differ.
 
     Where products have no time dimension, but several other times, such as the start of a run and
@@ -222,7 +222,7 @@ def _another_time(headers: KnownHeaders, count: int) -> int | None:
     return count - 1 if number < count // 2 else 0
 
 
-def _layout(headers: KnownHeaders) -> Layout:
+def _layout(headers: HeaderIndex) -> ConcatLayout:
     layout = headers.layout
     if layout is None:
         raise AssertionError
@@ -232,7 +232,7 @@ def _layout(headers: KnownHeaders) -> Layout:
     return layout
 
 
-def _steps(pieces: Pieces, headers: KnownHeaders, asked: int) -> _Steps:
+def _steps(pieces: ProductTable, headers: HeaderIndex, asked: int) -> _Steps:
     """Return how many steps the products have, and where they are."""
     layout = _layout(headers)
     interval = (_times(pieces, "startdate"), _times(pieces, "enddate"))
@@ -249,12 +249,12 @@ def _steps(pieces: Pieces, headers: KnownHeaders, asked: int) -> _Steps:
     return _Steps(lengths)
 
 
-def _predicted(headers: KnownHeaders, interval: tuple[_Array, _Array], asked: int) -> _Steps:
+def _predicted(headers: HeaderIndex, interval: tuple[_Array, _Array], asked: int) -> _Steps:
     """Return where products lie; what is needed to tell is ordered."""
     while True:
         layout = _layout(headers)
         known = [
-            predict.Known(
+            predict.SeenProduct(
                 number,
                 values,
                 layout.bounds_values(header),
@@ -271,7 +271,7 @@ def _predicted(headers: KnownHeaders, interval: tuple[_Array, _Array], asked: in
         if not prediction.ask:
             break
         asked += len(prediction.ask)
-        headers.look_at(prediction.ask)
+        headers.read(prediction.ask)
         for number in prediction.ask:
             if number in headers.missing:
                 fault = headers.missing[number]
@@ -290,7 +290,7 @@ def _predicted(headers: KnownHeaders, interval: tuple[_Array, _Array], asked: in
 def _shown(
     index: _Array,
     lengths: _Array,
-    known: Sequence[predict.Known],
+    known: Sequence[predict.SeenProduct],
     encoding: predict.TimeEncoding,
 ) -> _Array | None:
     """Return the index as files store it, if that is not the index itself."""
@@ -306,7 +306,7 @@ def _shown(
     return None if np.array_equal(shown, index) else shown
 
 
-def _unpredictable(why: str, headers: KnownHeaders) -> ProductMismatchError:
+def _unpredictable(why: str, headers: HeaderIndex) -> ProductMismatchError:
     dim = _layout(headers).dim
     if headers.is_complete:
         msg = (
@@ -369,7 +369,7 @@ def _overlap(
 ) -> QueryError:
     first, second = (found[number] for number in pairs[0])
     more = f" (and {len(pairs) - 1} more such pairs)" if len(pairs) > 1 else ""
-    if elsewhere([first.bbox, second.bbox], [0]) is not None:
+    if most_different_bbox([first.bbox, second.bbox], [0]) is not None:
         what = f"stand at the same time in different places{more}, as tiles do. {_TILES}"
     elif all(lengths[number] == 1 for number in pairs[0]):
         what = (
@@ -390,7 +390,7 @@ def _times(pieces: Sequence[Product], name: str) -> _Array:
     return np.array(texts, dtype="datetime64[us]")
 
 
-def _catalogue_index(pieces: Pieces, starts: _Array) -> _Array:
+def _catalogue_index(pieces: ProductTable, starts: _Array) -> _Array:
     if np.isnat(starts).any():
         product = pieces[int(np.flatnonzero(np.isnat(starts))[0])]
         msg = (
@@ -415,7 +415,7 @@ def _dataset(stack: Stack, template_number: int, known: Collection[Header]) -> x
         if name in layout.stacked:
             dims = header.dims if layout.dim in header.dims else (layout.dim, *header.dims)
             data = indexing.LazilyIndexedArray(StackArray(stack, name, dims))
-            variable: xr.Variable = RecipeVariable(dims, data, header.attrs, dict(header.encoding))
+            variable: xr.Variable = HDAVariable(dims, data, header.attrs, dict(header.encoding))
             if stack.chunks:
                 variable.encoding["preferred_chunks"] = {layout.dim: stack.chunks}
         elif header.values is not None:
@@ -423,7 +423,7 @@ def _dataset(stack: Stack, template_number: int, known: Collection[Header]) -> x
         else:
             lazy = TemplateArray(stack, name, number=_holder(stack, name, template_number))
             data = indexing.LazilyIndexedArray(lazy)
-            variable = RecipeVariable(header.dims, data, header.attrs, dict(header.encoding))
+            variable = HDAVariable(header.dims, data, header.attrs, dict(header.encoding))
         variables[name] = variable
     coordinate = stack.coordinate
     if coordinate is not None:

@@ -11,7 +11,7 @@ from hda_fsspec.printable import printable
 from hda_fsspec.reading.options import OpenOptions
 from hda_fsspec.reading.requirements import check_installed
 from hda_fsspec.records import Product
-from hda_fsspec.stack.footprints import elsewhere
+from hda_fsspec.stack.footprints import most_different_bbox
 
 _SHOWN = 3
 
@@ -80,7 +80,7 @@ def _refuse_twins(
         ids = [printable(product.product_id) for product in group]
         more = f", and {len(ids) - _SHOWN} more" if len(ids) > _SHOWN else ""
         shown = " and ".join(ids) if len(ids) == 2 else ", ".join(ids[:_SHOWN]) + more
-        if elsewhere([product.bbox for product in group], [0]) is not None:
+        if most_different_bbox([product.bbox for product in group], [0]) is not None:
             ways = (
                 "They stand in different places, as tiles do. Open those of one place with a "
                 "pattern over product ids, such as *T32TPS*, or each as a node of a tree, with "

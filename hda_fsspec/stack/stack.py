@@ -20,20 +20,20 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from hda_fsspec.client import Entry, shared_products
+from hda_fsspec.client import Entry, get_client
 from hda_fsspec.concurrency.forks import ForkLock
-from hda_fsspec.concurrency.futures import Interest
-from hda_fsspec.errors import CANNOT_BE_HAD, ProductMismatchError
+from hda_fsspec.concurrency.futures import CancelToken
+from hda_fsspec.errors import PER_PRODUCT_ERRORS, ProductMismatchError
 from hda_fsspec.lazy import openfiles
 from hda_fsspec.lazy.arrays import Key, Source
-from hda_fsspec.lazy.filemarks import FileMark, file_mark
+from hda_fsspec.lazy.filemarks import FileStamp, file_mark
 from hda_fsspec.printable import warn
 from hda_fsspec.reading.variables import are_numbers
 from hda_fsspec.stack import header
-from hda_fsspec.stack.checks import Expected, lacks
+from hda_fsspec.stack.checks import ExpectedProduct, lacks
 from hda_fsspec.stack.header import Header, KeptHeader
 from hda_fsspec.stack.header_store import filled_for, keep_header, kept_header, with_grids
-from hda_fsspec.stack.layout import Layout
+from hda_fsspec.stack.layout import ConcatLayout
 from hda_fsspec.timeindex.overlaps import Segments
 from hda_fsspec.workers import waiting
 
@@ -48,7 +48,7 @@ class Stack:
     ----------
     source : Source
         The products, in the order of the index.
-    layout : Layout
+    layout : ConcatLayout
         How they lie along the dimension.
     template : Header
         The header that all must agree with.
@@ -72,13 +72,13 @@ class Stack:
     is_scanned : bool
         Whether the headers of all products were known when the stack was made.
     mark : str
-        Under which headers are kept; see :class:`hda_fsspec.stack.header_store.KnownHeaders`.
+        Under which headers are kept; see :class:`hda_fsspec.stack.header_store.HeaderIndex`.
     """
 
     def __init__(
         self,
         source: Source,
-        layout: Layout,
+        layout: ConcatLayout,
         template: Header,
         template_number: int,
         *,
@@ -139,7 +139,7 @@ class Stack:
     def _essentials(self) -> Header:
         """Return of the template what travels."""
         is_exact = self.grid_tolerance is None
-        keep = () if is_exact else self.layout.compared(self.template)
+        keep = () if is_exact else self.layout.variables_to_match(self.template)
         return self.template.essentials(keep)
 
     @staticmethod
@@ -162,7 +162,7 @@ class Stack:
             on_missing, grid_tolerance, is_scanned, mark = state["options"]
             found = Stack(
                 source,
-                Layout(**{**state["layout"], "stacked": tuple(state["layout"]["stacked"])}),
+                ConcatLayout(**{**state["layout"], "stacked": tuple(state["layout"]["stacked"])}),
                 template,
                 state["template_number"],
                 **arrays,
@@ -235,13 +235,13 @@ class Stack:
         steps = positions - (self._ends - parts.counts)[part] + parts.firsts[part]
         return parts.products[part], steps
 
-    def expected(self, number: int) -> Expected:
+    def expected(self, number: int) -> ExpectedProduct:
         """Return what one product must be like."""
         first, length = int(self._begins[number]), int(self.lengths[number])
         index = None
         if self.index is not None and self.layout.has_index:
             index = self.index[first : first + length]
-        return Expected(
+        return ExpectedProduct(
             product_id=self.source.pieces[number].product_id,
             template=self.template,
             layout=self.layout,
@@ -260,29 +260,33 @@ class Stack:
     ) -> np.ndarray[Any, Any] | None:
         """Read part of a variable of one product; None if it is missing and may be."""
         try:
-            products, product = shared_products(self.source.settings), self.source.pieces[number]
+            products, product = get_client(self.source.settings), self.source.pieces[number]
             return self._read(number, waiting.wait(fetch, products, product), name, key)
-        except CANNOT_BE_HAD as err:
+        except PER_PRODUCT_ERRORS as err:
             if self.on_missing != "nan":
                 raise
             self._tell_missing(number, err)
             return None
         finally:
-            openfiles.note_read(self.source, number)
+            openfiles.mark_read(self.source, number)
 
     def read_present(self, number: int, name: str, key: Key) -> np.ndarray[Any, Any]:
         """Read part of a variable of one product, which is made local first and cannot miss."""
         values = self._read(number, openfiles.make_local(self.source, number), name, key)
-        openfiles.note_read(self.source, number)
+        openfiles.mark_read(self.source, number)
         return values
 
     def _read(self, number: int, entry: Entry, name: str, key: Key) -> np.ndarray[Any, Any]:
-        def work(dataset: xr.Dataset, mark: FileMark) -> np.ndarray[Any, Any]:
+        def work(dataset: xr.Dataset, mark: FileStamp) -> np.ndarray[Any, Any]:
             self._refuse_absent(number, name, self._lacking(number, dataset, mark))
             return np.asarray(dataset.variables[name][key].values)
 
         found = self._read_known(number, entry, name, key)
-        return openfiles.use(self.source, number, work, entry=entry) if found is None else found
+        return (
+            openfiles.with_dataset(self.source, number, work, entry=entry)
+            if found is None
+            else found
+        )
 
     def _read_known(
         self, number: int, entry: Entry, name: str, key: Key
@@ -299,14 +303,14 @@ class Stack:
         if lacking is None:
             return None
         self._refuse_absent(number, name, lacking)
-        return openfiles.read_number(self.source, entry, mark, name, key)
+        return openfiles.read_variable_directly(self.source, entry, mark, name, key)
 
     def _refuse_absent(self, number: int, name: str, lacking: frozenset[str]) -> None:
         if name in lacking:
             product_id = self.source.pieces[number].product_id
             raise lacks(product_id, name, is_scanned=self.is_scanned)
 
-    def _lacking(self, number: int, dataset: xr.Dataset, mark: FileMark) -> frozenset[str]:
+    def _lacking(self, number: int, dataset: xr.Dataset, mark: FileStamp) -> frozenset[str]:
         """Return what an open product lacks; raise ProductMismatchError if it does not fit."""
         lacking = self._known_lacking(number, mark)
         if lacking is not None:
@@ -319,7 +323,7 @@ class Stack:
         self._checked[number] = mark, lacking
         return lacking
 
-    def _known_lacking(self, number: int, mark: FileMark) -> frozenset[str] | None:
+    def _known_lacking(self, number: int, mark: FileStamp) -> frozenset[str] | None:
         """Return what this very file lacks, if it was checked before or its header was kept."""
         checked = self._checked.get(number)
         if checked is not None and checked[0] == mark:
@@ -377,14 +381,14 @@ class Stack:
         No more are under way than half of the cache can hold, so that what is fetched does not
         push out what was not read yet.
         """
-        with Interest() as interest:
+        with CancelToken() as interest:
             yield from self._fetch_ahead(numbers, interest)
 
     def _fetch_ahead(
-        self, numbers: Sequence[int], interest: Interest
+        self, numbers: Sequence[int], interest: CancelToken
     ) -> Iterator[tuple[int, concurrent.futures.Future[Entry]]]:
         settings = self.source.settings
-        products = shared_products(settings)
+        products = get_client(settings)
         most = settings.max_orders + settings.max_connections
         bound = products.cache.max_bytes
         queue: collections.deque[concurrent.futures.Future[Entry]] = collections.deque()
@@ -397,7 +401,7 @@ class Stack:
                 if queue and bound is not None and (len(queue) + 1) * largest > bound // 2:
                     break
                 following.popleft()
-                queue.append(products.fetch(product, wanted=interest.is_alive))
+                queue.append(products.fetch(product, wanted=interest.should_continue))
             fetch = queue.popleft()
             yield number, fetch
             if fetch.done() and fetch.exception() is None:

@@ -10,7 +10,7 @@ import numpy as np
 from hda_fsspec.timeindex.calendars import Array, Flags
 
 
-def unseen_twin(starts: Array, ends: Array, is_open: Flags) -> int | None:
+def unseen_duplicate(starts: Array, ends: Array, is_open: Flags) -> int | None:
     """Return a product that was not seen, whose interval is that of another one.
 
     They may be two versions of a product; or the catalogue shows of many products only the month

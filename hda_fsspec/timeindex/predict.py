@@ -29,13 +29,13 @@ from hda_fsspec.timeindex.calendars import (
     UnpredictableError,
     axis_of,
 )
-from hda_fsspec.timeindex.duplicates import unseen_twin
+from hda_fsspec.timeindex.duplicates import unseen_duplicate
 from hda_fsspec.timeindex.encoding import TimeEncoding
 from hda_fsspec.timeindex.rules import Grid, Interval, rules
 
 __all__ = [
-    "Known",
     "Prediction",
+    "SeenProduct",
     "TimeEncoding",
     "UnpredictableError",
     "predict",
@@ -53,7 +53,7 @@ _EXACT = TimeEncoding()
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Known:
+class SeenProduct:
     """What is known of one product whose header was seen.
 
     Attributes
@@ -103,7 +103,7 @@ class Prediction:
 def predict(
     starts: Array,
     ends: Array,
-    known: Sequence[Known],
+    known: Sequence[SeenProduct],
     *,
     asked: int | None = None,
 ) -> Prediction:
@@ -119,7 +119,7 @@ def predict(
     ----------
     starts, ends : numpy.ndarray
         The intervals of the catalogue, ``datetime64[us]``; NaT where it tells none.
-    known : sequence of Known
+    known : sequence of SeenProduct
         Products that were seen, at least one.
     asked : int, optional
         How many headers were ordered because this function asked; by default all known but one.
@@ -250,7 +250,7 @@ def _predict_times(
     lengths = np.full(len(starts), own.shape[1], np.int64)
     is_open = np.ones(len(starts), np.bool_)
     is_open[list(seen)] = False
-    twin = unseen_twin(*interval, is_open) if asked < MAX_ASKED else None
+    twin = unseen_duplicate(*interval, is_open) if asked < MAX_ASKED else None
     if twin is not None:
         return Prediction(None, lengths, (twin,), names)
     spread = _spread(fits, is_open)

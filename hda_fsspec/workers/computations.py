@@ -44,7 +44,7 @@ def are_under_way() -> bool:
     return bool(_under_way)
 
 
-def is_dropped(key: Hashable) -> bool:
+def is_cancelled(key: Hashable) -> bool:
     """Whether the computation of a task broke off, and no other one wants the task."""
     with _lock:
         wanted = any(key in keys for keys in _under_way.values())

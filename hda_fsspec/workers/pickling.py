@@ -19,7 +19,7 @@ from hda_fsspec.concurrency.daskworkers import dask_worker
 from hda_fsspec.errors import ConfigurationError, note_once
 
 #: Counted up whenever what lazy data pickles as means something else to the code that reads it.
-STATE = 1
+PICKLE_FORMAT = 1
 
 # From so many bytes on, what several variables have in common is worth to be stored once.
 _SHARED_BYTES = 256
@@ -54,7 +54,7 @@ def pack(value: object) -> tuple[Any, ...]:
     file = io.BytesIO()
     packer = _Packer(file)
     packer.dump(value)
-    return (STATE, __version__, file.getvalue(), *packer.large)
+    return (PICKLE_FORMAT, __version__, file.getvalue(), *packer.large)
 
 
 def unpack(state: int, version: str, payload: bytes, *large: bytes) -> Any:
@@ -64,25 +64,25 @@ def unpack(state: int, version: str, payload: bytes, *large: bytes) -> Any:
     message; the computation would wait for another worker for ever.
     """
     given = (state, version, payload, *large)
-    if state != STATE:
+    if state != PICKLE_FORMAT:
         msg = (
             f"hda_fsspec {version} made this lazy data (state {state}), and hda_fsspec "
-            f"{__version__} (state {STATE}) cannot read it"
+            f"{__version__} (state {PICKLE_FORMAT}) cannot read it"
         )
-        return Unreadable(given, msg)
+        return UnpickledElsewhere(given, msg)
     try:
         return _Unpacker(payload, large).load()
     except ConfigurationError as err:
-        return Unreadable(given, str(err))
+        return UnpickledElsewhere(given, str(err))
     except Exception as err:  # noqa: BLE001  (raised when it is used)
         msg = (
             f"hda_fsspec {version} made this lazy data, and hda_fsspec {__version__} cannot read "
             f"it: {type(err).__name__}: {err}"
         )
-        return Unreadable(given, msg)
+        return UnpickledElsewhere(given, msg)
 
 
-class Unreadable:
+class UnpickledElsewhere:
     """Lazy data that this process cannot read; it says why when it is used.
 
     It goes on to other processes just as it came, so that a scheduler need not understand it.
@@ -121,10 +121,10 @@ class Unreadable:
             if version == __version__
             else " Install one and the same version where data sets are opened and on all workers."
         )
-        return ConfigurationError(f"{self._why.rstrip('.')} (seen {whereabouts()}).{step}")
+        return ConfigurationError(f"{self._why.rstrip('.')} (seen {describe_process()}).{step}")
 
 
-def whereabouts() -> str:
+def describe_process() -> str:
     """Say which process this is: host and number, and which Dask worker, if it is one."""
     process = f"on host {os.uname().nodename!r}, process {os.getpid()}"
     worker = dask_worker()
@@ -133,7 +133,7 @@ def whereabouts() -> str:
     return f"{process}, Dask worker {worker.name!r} at {worker.address}"
 
 
-def tell_where(err: BaseException, *, user: str | None, cache_dir: Path) -> None:
+def add_worker_note(err: BaseException, *, user: str | None, cache_dir: Path) -> None:
     """Note on an error of a Dask worker where it was raised, and with what.
 
     Elsewhere nothing is noted: who sees the error is where it was raised.
@@ -141,7 +141,7 @@ def tell_where(err: BaseException, *, user: str | None, cache_dir: Path) -> None
     if dask_worker() is not None:
         note_once(
             err,
-            f"Raised {whereabouts()}: hda_fsspec {__version__}, user {user!r}, cache folder "
+            f"Raised {describe_process()}: hda_fsspec {__version__}, user {user!r}, cache folder "
             f"{cache_dir}. A worker takes its password, and each setting that was not given as an "
             "argument, from its own environment or rc file.",
         )

@@ -16,9 +16,9 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Self
 
-from hda_fsspec.client import Entry, Products
+from hda_fsspec.client import Client, Entry
 from hda_fsspec.concurrency.daskworkers import dask_worker
-from hda_fsspec.concurrency.futures import Interest
+from hda_fsspec.concurrency.futures import CancelToken
 from hda_fsspec.records import Product
 from hda_fsspec.workers import computations
 
@@ -30,7 +30,7 @@ _LOOK_SECONDS = 0.2
 _LOG_EVERY_SECONDS = 60.0
 
 
-def make_local(products: Products, product: Product) -> Entry:
+def fetch_and_wait(products: Client, product: Product) -> Entry:
     """Return the local file of a product, which is fetched and waited for if need be.
 
     Raises
@@ -43,21 +43,21 @@ def make_local(products: Products, product: Product) -> Entry:
     entry = products.local(product)
     if entry is not None:
         return entry
-    with Interest() as interest:
-        return wait(products.fetch(product, wanted=interest.is_alive), products, product)
+    with CancelToken() as interest:
+        return wait(products.fetch(product, wanted=interest.should_continue), products, product)
 
 
-def wait(fetch: concurrent.futures.Future[Entry], products: Products, product: Product) -> Entry:
+def wait(fetch: concurrent.futures.Future[Entry], products: Client, product: Product) -> Entry:
     """Wait for a fetch of a product; what is raised: see :func:`make_local`."""
     if not fetch.done() and not _is_done(fetch, _GRACE_SECONDS):
         # Twice as many as are prepared at a time: those that come next are asked for already, so
         # that their orders go out in the moment in which they may.
-        with _Slot(2 * products.settings.max_orders) as slot:
+        with _TaskSlot(2 * products.settings.max_orders) as slot:
             _wait_long(fetch, product, slot)
     return fetch.result()
 
 
-def _wait_long(fetch: concurrent.futures.Future[Entry], product: Product, slot: _Slot) -> None:
+def _wait_long(fetch: concurrent.futures.Future[Entry], product: Product, slot: _TaskSlot) -> None:
     is_cancelled = _cancellation()
     began = told = time.monotonic()
     while not _is_done(fetch, slot.look_seconds()):
@@ -82,7 +82,7 @@ def _cancellation() -> Callable[[], bool]:
         key = worker.get_current_task()
         return lambda: _is_dropped(worker, key)
     key = computations.current_task()
-    return lambda: key is not None and computations.is_dropped(key)
+    return lambda: key is not None and computations.is_cancelled(key)
 
 
 def _is_dropped(worker: Any, key: Any) -> bool:
@@ -93,7 +93,7 @@ def _is_dropped(worker: Any, key: Any) -> bool:
     return task is None or task.state == "cancelled"
 
 
-class _Away:
+class _SecededTasks:
     """Counts the tasks that have left their slots."""
 
     def __init__(self) -> None:
@@ -114,18 +114,18 @@ class _Away:
             self._count -= 1
 
 
-_away = _Away()
+_away = _SecededTasks()
 
 
 def _forget_after_fork() -> None:
     global _away  # noqa: PLW0603
-    _away = _Away()
+    _away = _SecededTasks()
 
 
 os.register_at_fork(after_in_child=_forget_after_fork)
 
 
-class _Slot:
+class _TaskSlot:
     """The slot of the task that this thread runs on a Dask worker, if it runs one.
 
     The task leaves it as soon as fewer than ``most`` are away, and comes back when it has waited.
