@@ -105,12 +105,12 @@ class Client:
         self._quota = Quota(
             Ledger(settings.cache_dir, account), products_left=lambda: len(self._flights)
         )
-        admission = RequestLimiter(
+        limiter = RequestLimiter(
             SharedSlots(settings.cache_dir, f"requests of {account}"),
             own=settings.max_connections,
             patience_seconds=settings.max_wait,
         )
-        session = Session(settings, calls=admission.request, heard=self._quota.on_response)
+        session = Session(settings, calls=limiter.request, heard=self._quota.on_response)
         broker = Broker(
             session, max_products=settings.max_products, workers=settings.max_connections
         )
@@ -135,7 +135,7 @@ class Client:
             broker=broker,
             cache=self.cache,
             locks=FileLocks(settings.cache_dir),
-            admission=admission,
+            limiter=limiter,
             orders=Orders(notes, account),
             preparing=SharedSlots(settings.cache_dir, f"orders of {account}"),
             quota=self._quota,

@@ -130,7 +130,7 @@ def _no_shared_products() -> Iterator[None]:
     """Each test begins without the tokens, listings and connections of the one before."""
     yield
     if "hda_fsspec.client" in sys.modules:
-        sys.modules["hda_fsspec.client"].close_shared_products()
+        sys.modules["hda_fsspec.client"].close_clients()
 
 
 class Bench:
@@ -263,7 +263,7 @@ class Stacks:
         return xr.open_dataset(query or self.query, engine="hda", storage_options=options, **given)
 
     @property
-    def products(self) -> Any:
+    def client(self) -> Any:
         """What all data sets of these settings share in this process."""
         from hda_fsspec.client import get_client
         from hda_fsspec.settings import Settings
@@ -283,7 +283,7 @@ class Stacks:
         from hda_fsspec.lazy import openfiles
 
         openfiles.clear_pool()
-        self.products.cache.clear()
+        self.client.cache.clear()
 
     def forget(self) -> None:
         """Forget what this process knows, as a new one would; the disk keeps what it has."""

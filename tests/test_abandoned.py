@@ -89,7 +89,7 @@ def test_products_that_wait_for_quota_are_given_up(bench: Any) -> None:
     """Interest lost while the quota is waited for saves the order; what was ordered comes."""
     emulator = bench.start(days=3, quota=1, quota_window_seconds=0.8)
     fs = bench.filesystem(emulator)
-    products = fs._products
+    products = fs._client
     found = [products.product(Location.parse(bench.path(day))) for day in (1, 2, 3)]
     is_wanted = True
     futures = [products.fetch(product, wanted=lambda: is_wanted) for product in found]

@@ -41,9 +41,9 @@ class Daily(HDABackendArray):
 
     def read(self, key: tuple[Any, ...]) -> Any:
         """Make the products local, and return their numbers."""
-        products = get_client(self.source.settings)
+        client = get_client(self.source.settings)
         for number in self.product_numbers_at(key).tolist():
-            products.fetch(self.source.pieces[number]).result()
+            client.fetch(self.source.pieces[number]).result()
         return np.arange(float(self.shape[0]))[key[0]]
 
 

@@ -153,8 +153,8 @@ def test_a_cache_of_two_products(stacks: Any, workers: Workers) -> None:
     # A worker knows at once of what it has published itself only, and each of the four threads
     # may keep what it is about to open.
     assert sum(held) <= bound + held[0] * 4
-    stacks.products.cache.evict()
-    assert stacks.products.cache.usage().total_bytes <= bound
+    stacks.client.cache.evict()
+    assert stacks.client.cache.usage().total_bytes <= bound
 
 
 def test_the_cache_is_deleted_meanwhile(stacks: Any, workers: Workers) -> None:

@@ -344,7 +344,7 @@ def test_a_file_without_end_stops_at_the_room_of_the_disk(
         )
     )
     monkeypatch.setattr(
-        fs._products.cache._room, "_free_bytes", lambda _: 20_000_000 - _held_bytes(bench)
+        fs._client.cache._room, "_free_bytes", lambda _: 20_000_000 - _held_bytes(bench)
     )
 
     with pytest.raises(OSError, match=r"bytes free, and .* are needed"):
@@ -405,7 +405,7 @@ def test_a_file_that_drips_is_given_up(bench: Any, elsewhere: Any) -> None:
 
     emulator = _led_to(bench, elsewhere(answer))
     fs = bench.filesystem(emulator, timeout=TIMEOUT)
-    fs._products._session._monotonic = Clock()
+    fs._client._session._monotonic = Clock()
 
     with pytest.raises(DownloadError, match=r"broke off 6 times .* did not end within 60 s"):
         fs.cat(bench.path(1))

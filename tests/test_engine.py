@@ -210,7 +210,7 @@ def test_an_address_without_engine_goes_to_netcdf4() -> None:
 )
 def test_guessing_costs_nothing(given: Any, answer: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """It never raises, and looks at nothing but the path."""
-    monkeypatch.setattr("hda_fsspec.client.shared_products", None)
+    monkeypatch.setattr("hda_fsspec.client.get_client", None)
     monkeypatch.setattr(Settings, "resolve", None)
 
     assert HDABackendEntrypoint().guess_can_open(given) is answer

@@ -29,7 +29,7 @@ def test_an_interrupt_ends_the_coroutine(monkeypatch: pytest.MonkeyPatch) -> Non
         begun.wait(10)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(sync, "result_of", interrupted)
+    monkeypatch.setattr(sync, "wait_for", interrupted)
 
     with pytest.raises(KeyboardInterrupt):
         sync.sync_method(work)(SimpleNamespace(loop=get_loop()))

@@ -203,7 +203,7 @@ def test_what_is_planted_under_a_partials_name(plant: str, bench: Any, tmp_path:
     bench.cache_dir.chmod(0o2770)
     emulator = bench.start(1)
     fs = bench.filesystem(emulator)
-    (product,) = fs._products.search(Location.parse(bench.query))
+    (product,) = fs._client.search(Location.parse(bench.query))
     stem = f"{product_key(product)}.{version_tag(product)}"
     partial = bench.cache_dir / "v1" / "partial"
     partial.mkdir(exist_ok=True)

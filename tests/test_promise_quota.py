@@ -93,8 +93,8 @@ def test_what_was_ordered_before_does_not_wait(bench: Any) -> None:
     fs = bench.filesystem(emulator, max_wait=50)
     with pytest.raises(QuotaError, match="max_wait"):
         fs.prefetch(bench.query)
-    local = [entry.product.product_id for entry in fs._products.cache.entries()]
-    fs._products.cache.clear()
+    local = [entry.product.product_id for entry in fs._client.cache.entries()]
+    fs._client.cache.clear()
 
     assert len(local) == 2
     for product_id in local:
@@ -128,7 +128,7 @@ def test_a_repeated_order_is_no_new_one(bench: Any) -> None:
     emulator = bench.start(days=3, quota=2, quota_window_seconds=60)
     fs = bench.filesystem(emulator, on_quota="raise")
     fs.prefetch([bench.path(1), bench.path(2)])
-    fs._products.cache.clear()
+    fs._client.cache.clear()
     emulator.forget_orders()
 
     grants = bench.cache_dir / "v1" / "quota"
@@ -152,7 +152,7 @@ def test_a_repeated_order_opens_no_closed_quota(
     fs.cat(bench.path(1))
     with pytest.raises(QuotaError):
         fs.cat(bench.path(2))
-    fs._products.cache.clear()
+    fs._client.cache.clear()
     emulator.forget_orders()
     fs.cat(bench.path(1))
     posts = emulator.order_posts
@@ -206,12 +206,12 @@ def test_a_quota_that_is_used_elsewhere(bench: Any) -> None:
     mine = bench.filesystem(emulator, on_quota="raise")
     other = bench.filesystem(emulator, cache_dir=bench.folder / "other")
     mine.cat(bench.path(1))
-    assert mine._products.quota().left == 3
+    assert mine._client.quota().left == 3
 
     other.prefetch([bench.path(2), bench.path(3)])
     mine.ls(bench.query, refresh=True)
 
-    assert mine._products.quota().left == 1
+    assert mine._client.quota().left == 1
 
 
 def test_a_queue_that_moves_is_waited_for(bench: Any) -> None:

@@ -36,7 +36,7 @@ def interrupted(
     products = [dated_product(bench.product_id(1), content)]
     emulator: Emulator = bench.start(products=products, **options)
     fs = bench.filesystem(emulator)
-    product = fs._products.product(Location.parse(bench.path(1)))
+    product = fs._client.product(Location.parse(bench.path(1)))
     with Cache(bench.cache_dir).stage(product) as staging:
         with staging.open() as handle:
             handle.write(content[:held])
@@ -292,8 +292,8 @@ def test_what_others_remembered_is_believed_if_it_can_be(bench: Any) -> None:
     }
     emulator = bench.start(1, size=200_000)
     fs = bench.filesystem(emulator)
-    (product,) = fs._products.search(Location.parse(bench.query))
-    with fs._products.cache.stage(product) as staging:
+    (product,) = fs._client.search(Location.parse(bench.query))
+    with fs._client.cache.stage(product) as staging:
         with staging.open() as handle:
             handle.write(bench.body(1, 200_000)[:100_000])
         staging.remember(**wrong)

@@ -224,11 +224,11 @@ def test_a_world_writable_folder_is_refused(bench: Any) -> None:
 def test_orders_and_quota_are_kept_per_account(bench: Any) -> None:
     """Another account on the same cache does not take up an order that is not its own."""
     emulator = bench.start(days=1, preparation_seconds=0.2)
-    products = Client(bench.filesystem(emulator).settings)
+    client = Client(bench.filesystem(emulator).settings)
     other = Client(bench.filesystem(emulator, user="other", password="x").settings)
-    first = products._fetches._halves.orders
+    first = client._fetches._halves.orders
     second = other._fetches._halves.orders
-    product = products.search(_query(bench))[0]
+    product = client.search(_query(bench))[0]
 
     first.put(product, "an order")
 

@@ -123,7 +123,7 @@ def test_a_whole_job_with_xarray(stacks: Any, logs: Callable[[], str]) -> None:
     ds = stacks.open(chunks={})
     plan = ds.hda.plan()
     texts += shown(ds, ds.sst, ds.hda, plan, Location.parse(stacks.query))
-    texts += [repr(stacks.products), repr(stacks.products.settings), str(vars(plan))]
+    texts += [repr(stacks.client), repr(stacks.client.settings), str(vars(plan))]
     texts += shown(ds.sst.data, ds.encoding, ds.attrs, ds.sst.encoding)
     texts.append(cloudpickle.dumps(dict(ds.__dask_graph__())).decode("latin-1"))
     (optimised,) = dask.base.optimize(ds.sst.sum().data)  # type: ignore[no-untyped-call]

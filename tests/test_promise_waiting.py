@@ -38,7 +38,7 @@ def slow_and_quick(bench: Any) -> Any:
 def test_a_ready_product_opens_while_others_are_prepared(slow_and_quick: Any, bench: Any) -> None:
     """While orders are waited for, a ready product opens at once, on the same and another fs."""
     fs = bench.filesystem(slow_and_quick)
-    waiting = [fs._products.fetch(fs._products.product(_at(bench, day))) for day in range(3, 13)]
+    waiting = [fs._client.fetch(fs._client.product(_at(bench, day))) for day in range(3, 13)]
     _wait_for_orders(slow_and_quick, 12)
     began = time.monotonic()
 
@@ -72,7 +72,7 @@ def test_a_waiting_order_holds_no_connection(slow_and_quick: Any, bench: Any) ->
     """With one connection to use, twenty orders wait and a ready product still comes."""
     fs = bench.filesystem(slow_and_quick, max_connections=1)
     for day in range(3, 22):
-        fs._products.fetch(fs._products.product(_at(bench, day)))
+        fs._client.fetch(fs._client.product(_at(bench, day)))
     _wait_for_orders(slow_and_quick, 21)
 
     assert fs.cat(bench.path(1)) == bench.body(1)
@@ -174,7 +174,7 @@ def test_the_lock_of_a_stuck_process_is_waited_for_not_for_ever(bench: Any) -> N
     """After `max_wait` a product is fetched although somebody still holds its lock."""
     emulator = bench.start(days=2)
     fs = bench.filesystem(emulator, max_wait=0.3)
-    products = fs._products
+    products = fs._client
     product = products.product(_at(bench, 1))
     locks = FileLocks(bench.cache_dir)
     held = locks.try_acquire(f"product {products.cache.key(product)}")
@@ -189,7 +189,7 @@ def test_slots_of_stuck_processes_are_told(bench: Any) -> None:
     """Where all orders at a time are taken for `max_wait`, the error says so."""
     emulator = bench.start(days=1)
     fs = bench.filesystem(emulator, max_wait=0.3, max_orders=1)
-    taken = SharedSlots(bench.cache_dir, f"orders of {fs._products.account}")
+    taken = SharedSlots(bench.cache_dir, f"orders of {fs._client.account}")
     assert taken.acquire([0]) == 0
 
     with pytest.raises(OrderTimeoutError, match="max_orders"):

@@ -52,7 +52,7 @@ def test_nothing_holds_an_evicted_file_open(days: Any) -> None:
 def test_the_short_way_to_read(days: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """For a moment a product is not looked up again; every read is told all the same."""
     now, looked_up, told = [0.0], [], []
-    make_local, note_read = openfiles.make_local, openfiles.mark_read
+    make_local, mark_read = openfiles.make_local, openfiles.mark_read
 
     def count(source: Any, number: int) -> Any:
         looked_up.append(number)
@@ -60,11 +60,11 @@ def test_the_short_way_to_read(days: Any, monkeypatch: pytest.MonkeyPatch) -> No
 
     def tell(source: Any, number: int) -> None:
         told.append(source.pieces[number].product_id)
-        note_read(source, number)
+        mark_read(source, number)
 
     monkeypatch.setattr(openfiles, "time", types.SimpleNamespace(monotonic=lambda: now[0]))
-    monkeypatch.setattr(openfiles, "make_local", count)
-    monkeypatch.setattr(openfiles, "note_read", tell)
+    monkeypatch.setattr(openfiles, "fetch_and_wait", count)
+    monkeypatch.setattr(openfiles, "mark_read", tell)
     found = _open(days)
     before = len(looked_up)
 
@@ -127,10 +127,10 @@ def test_what_was_guarded_may_be_evicted_once_read(
 
     def evict_first(pool: Any, key: Any, mark: Any, open_it: Any) -> Any:
         if not evicted:
-            (entry,) = days.products.cache.entries()
-            evicted.append(days.products.cache.remove(entry.key))
+            (entry,) = days.client.cache.entries()
+            evicted.append(days.client.cache.remove(entry.key))
         else:
-            (entry,) = days.products.cache.entries()
+            (entry,) = days.client.cache.entries()
             assert entry.used_at > time.time() + 60
         return get(pool, key, mark, open_it)
 
@@ -138,7 +138,7 @@ def test_what_was_guarded_may_be_evicted_once_read(
     assert found["sst"].to_numpy().tolist() == [20.0, 21.0]
 
     assert len(evicted) == 1
-    (entry,) = days.products.cache.entries()
+    (entry,) = days.client.cache.entries()
     assert entry.used_at <= time.time() + 60
 
 

@@ -163,7 +163,7 @@ def test_whatever_is_echoed_is_kept_nowhere(bench: Any, caplog: pytest.LogCaptur
     fs = bench.filesystem(emulator)
     emulator.fault(Fault("cut", after_bytes=1_200_000))
     texts = [repr(fs.ls("hda://", detail=True)), repr(fs.ls(bench.query, detail=True))]
-    products = fs._products.search(Location.parse(bench.query))
+    products = fs._client.search(Location.parse(bench.query))
     texts += [pickle.dumps(products).decode("latin-1")]
 
     assert fs.cat(bench.path(1)) == bench.body(1, 1_500_000)

@@ -47,7 +47,7 @@ def days(stacks: Any) -> Any:
 
 
 def _local_file(days: Any, day: int) -> Path:
-    entries = {entry.product.product_id: entry.path for entry in days.products.cache.entries()}
+    entries = {entry.product.product_id: entry.path for entry in days.client.cache.entries()}
     return Path(entries[_name(day)])
 
 
@@ -199,7 +199,7 @@ def test_a_file_that_is_replaced_and_evicted_at_once(
             shutil.rmtree(Path(path).parent)
         return is_unchanged(path, mark)
 
-    monkeypatch.setattr(openfiles, "is_of_mark", evict_and_look)
+    monkeypatch.setattr(openfiles, "is_unchanged", evict_and_look)
 
     np.testing.assert_array_equal(found["sst"].values[0], 20.0 + LON)
     assert len(evicted) == 1
@@ -274,7 +274,7 @@ def test_a_member_that_is_gone_is_unpacked_again(stacks: Any) -> None:
     found = stacks.open(f"{stacks.query[:-1]}{archive.name}")
     found["sst"].load()
 
-    (entry,) = stacks.products.cache.entries()
+    (entry,) = stacks.client.cache.entries()
     shutil.rmtree(entry.folder / ".scratch")
     _close_handles(stacks.folder)
 
@@ -285,8 +285,8 @@ def test_a_file_that_is_evicted_while_it_is_open(days: Any) -> None:
     """It is gone and no other is there: it is fetched again, and read."""
     found = days.open()
     found.compute()
-    for entry in list(days.products.cache.entries()):
-        days.products.cache.remove(entry.key)
+    for entry in list(days.client.cache.entries()):
+        days.client.cache.remove(entry.key)
 
     np.testing.assert_array_equal(found["sst"].isel(time=1).values, 20.0 + LON)
 
@@ -313,19 +313,19 @@ def test_headers_of_another_xarray_are_not_taken_up(
     days.evict()
     days.forget()
     days.open(scan=True)
-    assert not list(days.products.cache.entries())
+    assert not list(days.client.cache.entries())
 
     monkeypatch.setattr(xr, "__version__", "another")
     days.forget()
     days.open(scan=True)
 
-    assert len(list(days.products.cache.entries())) == 3
+    assert len(list(days.client.cache.entries())) == 3
 
 
 def test_a_lookup_sees_that_a_file_was_replaced(days: Any) -> None:
     """An entry is remembered with its file: one of the same length has a record of its own."""
     days.open().load()
-    cache = days.products.cache
+    cache = days.client.cache
     before = {entry.product.product_id: entry for entry in cache.entries()}[_name(2)]
     assert cache.lookup(before.product) is not None
 

@@ -117,7 +117,7 @@ def days(stacks: Any) -> Any:
 
 
 def _local_file(stacks: Any, day: int) -> Path:
-    entries = {entry.product.product_id: entry.path for entry in stacks.products.cache.entries()}
+    entries = {entry.product.product_id: entry.path for entry in stacks.client.cache.entries()}
     return Path(entries[f"sst_2024050{day}.nc"])
 
 

@@ -129,7 +129,7 @@ def test_the_second_opening_needs_no_order(stacks: Any) -> None:
     assert stacks.emulator.orders == 1
     assert second["mask"].dtype == "i1"
     xr.testing.assert_identical(second.coords["time"], first.coords["time"])
-    assert len(list(stacks.products.cache.entries())) == 0
+    assert len(list(stacks.client.cache.entries())) == 0
     xr.testing.assert_identical(second.load(), first.load())
 
 
@@ -155,9 +155,9 @@ def test_an_evicted_product_is_fetched_again(stacks: Any, chunks: Any) -> None:
     wanted = ds.compute()
 
     for _ in range(2):
-        stacks.products.cache.clear()
+        stacks.client.cache.clear()
         xr.testing.assert_identical(ds.compute(), wanted)
-    assert len(list(stacks.products.cache.entries())) == DAYS
+    assert len(list(stacks.client.cache.entries())) == DAYS
 
 
 def test_a_cache_that_holds_three_products(stacks: Any) -> None:
@@ -215,7 +215,7 @@ def test_other_products_have_other_names(stacks: Any) -> None:
     new = dated_product(name(4), path)
     fields = {field.name: getattr(new, field.name) for field in dataclasses.fields(new)}
     stacks.emulator.catalogue.replace(stacks.dataset, name(1), **fields)
-    stacks.products.search(Location.parse(stacks.query), refresh=True)
+    stacks.client.search(Location.parse(stacks.query), refresh=True)
     after = stacks.open(chunks={})
 
     assert after["time"].to_numpy()[0] == np.datetime64("2024-05-02T12:00")

@@ -64,7 +64,7 @@ def served(bench: Any) -> Emulator:
 @pytest.mark.parametrize("held", [0, 3_000_000])
 def test_a_long_body_in_pieces(held: int, served: Emulator, bench: Any) -> None:
     """No piece is larger than 1 MiB, and the disk is given the file part by part, in order."""
-    products = bench.filesystem(served)._products
+    products = bench.filesystem(served)._client
     product = products.product(Location.parse(bench.path(1)))
     body = served.catalogue.product(bench.dataset, bench.product_id(1)).content.read()  # type: ignore[union-attr]
     broker = Broker(products._session, max_products=10, workers=1)

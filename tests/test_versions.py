@@ -50,7 +50,7 @@ def test_an_old_record_opens_the_old_version(bench: Any) -> None:
     """Who holds the record of the old version reads the old file as long as it is there."""
     emulator = bench.start(days=1)
     fs = bench.filesystem(emulator)
-    products = fs._products
+    products = fs._client
     location = Location.parse(bench.path(1))
     old = products.product(location)
     products.fetch(old).result()
@@ -136,7 +136,7 @@ def test_lengths_are_remembered_after_eviction(bench: Any) -> None:
     emulator = bench.start(days=2, sizes="ND")
     fs = bench.filesystem(emulator)
     fs.cat(bench.path(1))
-    fs._products.cache.clear()
+    fs._client.cache.clear()
     close_clients()
 
     again = bench.filesystem(emulator)
@@ -180,7 +180,7 @@ def test_an_evicted_product_is_fetched_by_its_old_order(bench: Any) -> None:
     fs = bench.filesystem(emulator)
     fs.cat(bench.path(1))
 
-    fs._products.cache.clear()
+    fs._client.cache.clear()
 
     assert fs.cat(bench.path(1)) == bench.body(1)
     assert (emulator.order_posts, emulator.downloads) == (1, 2)
@@ -189,9 +189,9 @@ def test_an_evicted_product_is_fetched_by_its_old_order(bench: Any) -> None:
 def test_eviction_between_fetch_and_open(bench: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """A product that is evicted in the moment when it is opened is fetched again."""
     emulator = bench.start(days=1)
-    products = Client(bench.filesystem(emulator).settings)
-    product = products.product(Location.parse(bench.path(1)))
-    fetch = products.fetch
+    client = Client(bench.filesystem(emulator).settings)
+    product = client.product(Location.parse(bench.path(1)))
+    fetch = client.fetch
     evicted = 0
 
     def fetch_and_evict(*given: Any, **more: Any) -> Any:
@@ -200,11 +200,11 @@ def test_eviction_between_fetch_and_open(bench: Any, monkeypatch: pytest.MonkeyP
         future.result()
         if evicted < 2:
             evicted += 1
-            products.cache.clear()
+            client.cache.clear()
         return future
 
-    monkeypatch.setattr(products, "fetch", fetch_and_evict)
-    entry, handle = products.open(product).result(10)
+    monkeypatch.setattr(client, "fetch", fetch_and_evict)
+    entry, handle = client.open(product).result(10)
 
     with handle:
         assert handle.read() == bench.body(1)
@@ -217,9 +217,9 @@ def test_a_fault_while_an_evicted_product_is_opened_again(
 ) -> None:
     """Also a fault in the second attempt reaches who waits: nobody waits for ever."""
     emulator = bench.start(days=1)
-    products = Client(bench.filesystem(emulator).settings)
-    product = products.product(Location.parse(bench.path(1)))
-    fetch = products.fetch
+    client = Client(bench.filesystem(emulator).settings)
+    product = client.product(Location.parse(bench.path(1)))
+    fetch = client.fetch
     calls = 0
 
     def fetch_once(*given: Any, **more: Any) -> Any:
@@ -229,10 +229,10 @@ def test_a_fault_while_an_evicted_product_is_opened_again(
             raise PermissionError("the folder was closed meanwhile")
         future = fetch(*given, **more)
         future.result()
-        products.cache.clear()
+        client.cache.clear()
         return future
 
-    monkeypatch.setattr(products, "fetch", fetch_once)
+    monkeypatch.setattr(client, "fetch", fetch_once)
 
     with pytest.raises(PermissionError, match="closed meanwhile"):
-        products.open(product).result(10)
+        client.open(product).result(10)

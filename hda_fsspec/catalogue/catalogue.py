@@ -82,7 +82,7 @@ class Catalogue:
         self,
         settings: Settings,
         broker: Broker,
-        notes: MetadataStore,
+        metadata: MetadataStore,
         account: str,
         *,
         local: Callable[[], Iterable[Product]] = tuple,
@@ -90,7 +90,7 @@ class Catalogue:
     ) -> None:
         self._settings = settings
         self._broker = broker
-        self._notes = notes
+        self._metadata = metadata
         self._clock = clock
         self._local = local
         self._origins: dict[str, str] = {}
@@ -101,7 +101,7 @@ class Catalogue:
         self._forgotten_at = float("-inf")
         self.licences = Terms(
             broker,
-            notes,
+            metadata,
             account,
             accept=settings.accept_terms,
             terms_of=self._terms_of,
@@ -312,7 +312,7 @@ class Catalogue:
         for name in names:
             with self._lock:
                 self._memory.pop(name, None)
-            self._notes.listings.delete(name)
+            self._metadata.listings.delete(name)
 
     def _search(self, location: Location) -> ProductsById:
         dataset_id = location.dataset or ""
@@ -370,7 +370,7 @@ class Catalogue:
         """Return the kept answers of a data set, and the records of its local products."""
         kept = []
         prefix = self._name(SEARCH, Location(dataset_id).path)
-        for note in self._notes.listings.values():
+        for note in self._metadata.listings.values():
             if not isinstance(note, dict) or not str(note.get("name")).startswith(prefix):
                 continue
             location = Location.parse(str(note["name"]).removeprefix(self._name(SEARCH, "")))
@@ -442,7 +442,7 @@ class Catalogue:
             now = self._clock()
             self._remember(name, now, value)
             note = {"at": now, "name": name, "value": kind.pack(value)}
-            self._notes.listings.put(name, note)
+            self._metadata.listings.put(name, note)
             return value
 
     def _recall(self, kind: Codec, what: str) -> Any:
@@ -457,7 +457,7 @@ class Catalogue:
             if known is not None and self._is_trusted(known[0]):
                 self._memory.move_to_end(name)
                 return known
-        note = self._notes.listings.get(name, max_age_seconds=self._max_age)
+        note = self._metadata.listings.get(name, max_age_seconds=self._max_age)
         if not isinstance(note, dict) or not isinstance(note.get("at"), (int, float)):
             return None
         at = float(note["at"])

@@ -53,14 +53,14 @@ class Terms:
     def __init__(
         self,
         broker: Broker,
-        notes: MetadataStore,
+        metadata: MetadataStore,
         account: str,
         *,
         accept: bool,
         terms_of: TermsOf,
     ) -> None:
         self._broker = broker
-        self._notes = notes
+        self._metadata = metadata
         self._account = account
         self._accept_all = accept
         self._terms_of = terms_of
@@ -153,7 +153,7 @@ class Terms:
     def _missing(self, terms: Iterable[str], *, anew: bool) -> list[str]:
         """Return which are not accepted, not by notes if anew; raises UnavailableError."""
         if not anew:
-            self._accepted |= self._notes.accepted_terms(self._account)
+            self._accepted |= self._metadata.accepted_terms(self._account)
             if self._accepted.issuperset(terms):
                 return []
         accepted = self._broker.conveniences.ask(
@@ -163,7 +163,7 @@ class Terms:
             anew=anew,
         )
         self._accepted = accepted
-        self._notes.add_accepted_terms(self._account, accepted)
+        self._metadata.add_accepted_terms(self._account, accepted)
         return [term for term in terms if term not in accepted]
 
     def _accept_or_refuse(self, dataset_id: str, terms: tuple[str, ...]) -> None:
@@ -199,7 +199,7 @@ class Terms:
         finally:
             self._accepted |= accepted
             if accepted:
-                self._notes.add_accepted_terms(self._account, self._accepted)
+                self._metadata.add_accepted_terms(self._account, self._accepted)
 
     def _not_accepted(
         self, dataset_id: str, missing: list[str], refusal: HDAError | None = None

@@ -61,12 +61,12 @@ def _check(args: argparse.Namespace, user: str, password: str) -> None:
     from hda_fsspec.client import Client
 
     given = {**given_settings(args), "user": user, "password": password}
-    products = Client(Settings.resolve(**given))
+    client = Client(Settings.resolve(**given))
     try:
-        products.catalogue.licences.status()
+        client.catalogue.licences.status()
     except HDAError as err:
         note_once(err, "Nothing was written.")
         raise
     finally:
-        products.close()
-    say(f"The service at {products.settings.endpoint_url} accepts them.")
+        client.close()
+    say(f"The service at {client.settings.endpoint_url} accepts them.")

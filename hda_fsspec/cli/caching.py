@@ -8,7 +8,7 @@ from hda_fsspec.cache.cache import Cache
 from hda_fsspec.cache.metadata import MetadataStore
 from hda_fsspec.cli.terminal import (
     ask,
-    human_bytes,
+    format_bytes,
     local_time,
     location_word,
     plural,
@@ -40,7 +40,7 @@ def ls(args: argparse.Namespace) -> None:
     others = any(entry.product.broker != mine for entry in entries)
     rows = [
         (
-            human_bytes(entry.size),
+            format_bytes(entry.size),
             local_time(entry.used_at),
             location_word(
                 Location(entry.product.dataset_id, product=entry.product.product_id).path
@@ -59,9 +59,9 @@ def du(args: argparse.Namespace) -> None:
     usage, bound = cache.usage(), cache.max_bytes
     say(
         f"folder: {cache.root}",
-        f"products: {human_bytes(usage.bytes)} in {plural(usage.files, 'file')}",
-        f"unfinished downloads: {human_bytes(usage.partial_bytes)}",
-        f"bound: {'none' if bound is None else human_bytes(bound)}",
+        f"products: {format_bytes(usage.bytes)} in {plural(usage.files, 'file')}",
+        f"unfinished downloads: {format_bytes(usage.partial_bytes)}",
+        f"bound: {'none' if bound is None else format_bytes(bound)}",
     )
 
 
@@ -70,7 +70,7 @@ def prune(args: argparse.Namespace) -> None:
     cache = _cache(args)
     freed = cache.prune(older_than_seconds=args.older_than)
     freed += sum(entry.size for entry in cache.evict())
-    say(f"Removed {human_bytes(freed)}; {human_bytes(cache.usage().total_bytes)} are left.")
+    say(f"Removed {format_bytes(freed)}; {format_bytes(cache.usage().total_bytes)} are left.")
 
 
 def verify(args: argparse.Namespace) -> int:
@@ -96,13 +96,13 @@ def clear(args: argparse.Namespace) -> int:
     """Remove all products and what is remembered of them, after asking."""
     cache = _cache(args)
     usage = cache.usage()
-    what = f"{plural(usage.files, 'product')}, {human_bytes(usage.total_bytes)}, in {cache.root}"
+    what = f"{plural(usage.files, 'product')}, {format_bytes(usage.total_bytes)}, in {cache.root}"
     if not args.yes and not _confirm(f"Remove {what}? [y/N] "):
         remark("nothing was removed; --yes removes without asking")
         return 1
     freed = cache.clear()
     MetadataStore(cache.root).forget()
-    say(f"Removed {human_bytes(freed)} from {cache.root}.")
+    say(f"Removed {format_bytes(freed)} from {cache.root}.")
     return 0
 
 

@@ -8,7 +8,13 @@ import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from hda_fsspec.cli.terminal import given_settings, human_bytes, plural, resolve_settings, say_block
+from hda_fsspec.cli.terminal import (
+    format_bytes,
+    given_settings,
+    plural,
+    resolve_settings,
+    say_block,
+)
 from hda_fsspec.errors import QueryError
 from hda_fsspec.paths.locations import Location
 from hda_fsspec.printable import printable
@@ -36,10 +42,10 @@ def plan(args: argparse.Namespace) -> None:
     from hda_fsspec.planning.plan import plan_of
 
     selections = [_parsed(text) for text in args.sel]
-    products = get_client(resolve_settings(args))
-    found = products_of(products, args.path)
+    client = get_client(resolve_settings(args))
+    found = products_of(client, args.path)
     if not selections:
-        say_block(repr(plan_of(products, found)))
+        say_block(repr(plan_of(client, found)))
         return
     try:
         with contextlib.nullcontext() if args.order_template else without_orders():
@@ -53,7 +59,7 @@ def plan(args: argparse.Namespace) -> None:
 
 def _needs_template(path: str, found: Sequence[Product], err: OrderNeededError) -> QueryError:
     product, wanted = err.product, printable(err.product.product_id)
-    size = "" if product.size is None else f" (about {human_bytes(product.size)})"
+    size = "" if product.size is None else f" (about {format_bytes(product.size)})"
     location = Location.parse(path)
     without = "" if location.product else ", or narrow startdate and enddate in the path"
     msg = (

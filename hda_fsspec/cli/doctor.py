@@ -13,7 +13,7 @@ from pathlib import Path
 
 from hda_fsspec import __version__
 from hda_fsspec.cache.cache import Cache
-from hda_fsspec.cli.terminal import given_settings, human_bytes, plural, say
+from hda_fsspec.cli.terminal import format_bytes, given_settings, plural, say
 from hda_fsspec.errors import (
     AuthenticationError,
     BrokerError,
@@ -123,9 +123,9 @@ def _check_cache(settings: Settings) -> Iterator[Finding]:
         yield Finding("FAIL", f"cache folder: {err}")
         return
     yield Finding("ok", f"cache folder {cache.root}: mode {mode:04o}, can be written to")
-    told = "no bound" if bound is None else f"bound {human_bytes(bound)}"
+    told = "no bound" if bound is None else f"bound {format_bytes(bound)}"
     room = (
-        f"cache size: {human_bytes(usage.total_bytes)}, {told}, disk has {human_bytes(free)} free"
+        f"cache size: {format_bytes(usage.total_bytes)}, {told}, disk has {format_bytes(free)} free"
     )
     if bound is not None and usage.total_bytes + free < bound:
         step = "the disk is full before the bound is reached; lower cache_max_bytes or free space"
@@ -146,10 +146,10 @@ def _check_service(settings: Settings) -> Iterator[Finding]:
     from hda_fsspec.client import Client
 
     quick = dataclasses.replace(settings, timeout=min(settings.timeout, _TIMEOUT_SECONDS))
-    products = Client(quick)
+    client = Client(quick)
     broker, login = f"broker {settings.endpoint_url}", f"login as {settings.user}"
     try:
-        states = products.catalogue.licences.status()
+        states = client.catalogue.licences.status()
     except OfflineError:
         yield Finding("-", f"{broker}: not tried, offline is set")
     except ConfigurationError as err:
@@ -170,4 +170,4 @@ def _check_service(settings: Settings) -> Iterator[Finding]:
         step = "" if accepted == len(states) else "hda-fsspec terms list shows which"
         yield Finding("ok", f"licences: {accepted} of {len(states)} accepted", step)
     finally:
-        products.close()
+        client.close()

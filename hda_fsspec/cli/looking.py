@@ -7,7 +7,7 @@ import shlex
 from typing import Any
 
 from hda_fsspec.cli.terminal import (
-    human_bytes,
+    format_bytes,
     open_filesystem,
     remark,
     say,
@@ -56,6 +56,6 @@ def info(args: argparse.Namespace) -> None:
 def _size(info: dict[str, Any]) -> str:
     """Return the size of a product; the catalogue's word, which may be wrong, gets a tilde."""
     if info["size"] is not None:
-        return human_bytes(info["size"])
+        return format_bytes(info["size"])
     told = info["catalogue_size"]
-    return "-" if told is None else f"~{human_bytes(told)}"
+    return "-" if told is None else f"~{format_bytes(told)}"

@@ -142,10 +142,10 @@ def say_table(
         say("  ".join(cells).rstrip())
 
 
-def human_bytes(count: float) -> str:
+def format_bytes(count: float) -> str:
     """Return a number of bytes as people read it.
 
-    >>> human_bytes(999), human_bytes(1_234_567), human_bytes(50e9)
+    >>> format_bytes(999), format_bytes(1_234_567), format_bytes(50e9)
     ('999 B', '1.2 MB', '50.0 GB')
     """
     for unit in ("B", "kB", "MB", "GB", "TB"):

@@ -264,8 +264,8 @@ def _prepare_here(prepare: _Prepare, products: Sequence[str], options: Mapping[s
 def _starts(fs: HDAFileSystem, paths: Sequence[str]) -> dict[str, str | None]:
     from hda_fsspec.client import get_client
 
-    products = get_client(fs.settings)
-    return {path: products.product_to_open(Location.parse(path)).startdate for path in paths}
+    client = get_client(fs.settings)
+    return {path: client.product_to_open(Location.parse(path)).startdate for path in paths}
 
 
 def _names(concat_dim: Any) -> tuple[str, ...]:

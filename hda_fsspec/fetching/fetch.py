@@ -77,7 +77,7 @@ class Halves:
     broker: Broker
     cache: Cache
     locks: FileLocks
-    admission: RequestLimiter
+    limiter: RequestLimiter
     orders: Orders
     preparing: SharedSlots
     quota: Quota
@@ -299,7 +299,7 @@ class Fetches:
             yield self._transfers
             try:
                 with (
-                    (yield from self._halves.admission.transfer()),
+                    (yield from self._halves.limiter.transfer()),
                     self._halves.cache.stage(
                         product, expected_bytes=self._halves.expected(product)
                     ) as staging,

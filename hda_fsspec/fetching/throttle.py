@@ -50,14 +50,14 @@ class RequestLimiter:
 
     def __init__(
         self,
-        places: SharedSlots,
+        slots: SharedSlots,
         *,
         own: int,
         patience_seconds: float,
         sleep: Callable[[float], None] = time.sleep,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._places = places
+        self._slots = slots
         # Of one, a transfer may need a second one: to log in anew when its token is refused.
         self._room = threading.Semaphore(max(2, own))
         self._patience_seconds = patience_seconds
@@ -73,7 +73,7 @@ class RequestLimiter:
                 yield
             finally:
                 if place is not None:
-                    self._places.release(place)
+                    self._slots.release(place)
 
     def transfer(self) -> Generator[float, None, contextlib.ExitStack]:
         """Wait for the place of a transfer; a generator, which yields the seconds to wait.
@@ -88,18 +88,18 @@ class RequestLimiter:
             while not self._room.acquire(blocking=False):
                 yield _TRANSFER_PAUSE_SECONDS
             held.callback(self._room.release)
-            while (place := self._places.acquire(_TRANSFER_PLACES)) is None:
+            while (place := self._slots.acquire(_TRANSFER_PLACES)) is None:
                 if self._clock() >= give_up_at:
                     return held.pop_all()
                 yield _TRANSFER_PAUSE_SECONDS
-            held.callback(self._places.release, place)
+            held.callback(self._slots.release, place)
             return held.pop_all()
 
     def _wait_for_place(self) -> int | None:
         began = self._clock()
         pause = _FIRST_PAUSE_SECONDS
         has_told = False
-        while (place := self._places.acquire(_CALL_PLACES)) is None:
+        while (place := self._slots.acquire(_CALL_PLACES)) is None:
             waited = self._clock() - began
             if waited >= _CALL_PATIENCE_SECONDS:
                 break

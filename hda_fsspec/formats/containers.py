@@ -1,6 +1,6 @@
 """Where files that hold other files end: ZIP, TAR, and streams of gzip, bzip2 and xz.
 
-Each check raises DamageError if the end that the format prescribes is missing. It extracts
+Each check raises CorruptFileError if the end that the format prescribes is missing. It extracts
 nothing, and trusts no name, length or place that it reads.
 """
 

@@ -169,7 +169,7 @@ def name_contradicts(format: Format, *names: str) -> bool:  # noqa: A002
 
     Examples
     --------
-    >>> is_contradicted(Format.OTHER, "sst_20240501.nc"), is_contradicted(Format.OTHER, "a.csv")
+    >>> name_contradicts(Format.OTHER, "sst_20240501.nc"), name_contradicts(Format.OTHER, "a.csv")
     (True, False)
     """
     return format is Format.OTHER and any(name.lower().endswith(_PROMISING) for name in names)

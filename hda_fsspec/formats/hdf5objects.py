@@ -25,7 +25,7 @@ def hdf5_references(data: FileBytes, start: int) -> Iterator[Reference]:
 
     Raises
     ------
-    DamageError
+    CorruptFileError
         A structure that has to be followed is damaged, of a kind that is not known, or more than
         any file has.
     """

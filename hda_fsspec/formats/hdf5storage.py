@@ -80,7 +80,7 @@ class Hdf5Bytes:
     def step(self, count: int = 0) -> None:
         """Count one more thing that is looked at, and bytes of it.
 
-        Raises DamageError where that is more than any product needs.
+        Raises CorruptFileError where that is more than any product needs.
         """
         self._steps += 1
         self._bytes += count
@@ -248,7 +248,7 @@ class Hdf5Bytes:
     def global_object(self, reference: bytes) -> bytes:
         """Return an object of a global heap, by its address and number.
 
-        Raises DamageError where it is not.
+        Raises CorruptFileError where it is not.
         """
         try:
             address = self.address(reference, 0)

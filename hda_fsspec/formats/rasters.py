@@ -1,6 +1,6 @@
 """Where image files end: TIFF, BigTIFF and JPEG 2000.
 
-Each check follows the places and lengths that the format stores, and raises DamageError if one
+Each check follows the places and lengths that the format stores, and raises CorruptFileError if one
 lies beyond the file. It decodes no pixel.
 """
 

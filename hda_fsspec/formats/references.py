@@ -1,7 +1,7 @@
 """What in a file leads to other files or to addresses, told by the file's bytes alone.
 
 No library is asked, since each of them follows what it finds. A file that cannot be understood is
-not taken for harmless: DamageError says what is wrong with it.
+not taken for harmless: CorruptFileError says what is wrong with it.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def find_reference(data: FileBytes) -> Reference | None:
 
     Raises
     ------
-    DamageError
+    CorruptFileError
         The file cannot be followed to its end, so that nothing can be said.
     """
     return next(_references(data), None)

@@ -121,7 +121,7 @@ class HDAFileSystem(ReadOnly, ListingFileSystem):
         return f"hda-{hashlib.sha256(self.settings.endpoint_url.encode()).hexdigest()[:16]}"
 
     @property
-    def _products(self) -> Client:
+    def _client(self) -> Client:
         # Late, since it loads the HTTP client: who only names the class needs none.
         from hda_fsspec.client import get_client
 
@@ -170,14 +170,14 @@ class HDAFileSystem(ReadOnly, ListingFileSystem):
     async def _open_local(self, path: Any, listener: Listener | None = None) -> BufferedReader:
         """Make a product local, without holding a thread while it is waited for, and open it."""
         location = to_location(path)
-        product = await self._run(lambda: product_to_open(self._products, location))
+        product = await self._run(lambda: product_to_open(self._client, location))
         return await self._open_product(product, listener)
 
     async def _open_product(
         self, product: Product, listener: Listener | None = None
     ) -> BufferedReader:
         with CancelToken() as interest:
-            opening = self._products.open(product, listener, wanted=interest.should_continue)
+            opening = self._client.open(product, listener, wanted=interest.should_continue)
             try:
                 _, handle = await asyncio.wrap_future(opening)
             except asyncio.CancelledError:
@@ -232,11 +232,11 @@ class HDAFileSystem(ReadOnly, ListingFileSystem):
             callback.absolute_update(done)
 
         location = to_location(rpath)
-        copies = self._products.copies
+        copies = self._client.copies
         is_open_file = hasattr(lpath, "write")
         if not is_open_file:
             (_targets_of_get.get() or Targets()).claim(location.path, Path(lpath))
-        product = await self._run(lambda: product_to_open(self._products, location))
+        product = await self._run(lambda: product_to_open(self._client, location))
         if skip_existing and not is_open_file:
             path = Path(lpath)
             if await self._run(lambda: copies.is_complete_copy(product, path)):
@@ -276,7 +276,7 @@ class HDAFileSystem(ReadOnly, ListingFileSystem):
         if mode != "rb":
             refuse(f"open with mode {mode!r}", path)
         location = to_location(path)
-        products = self._products
+        products = self._client
         product = product_to_open(products, location)
         entry = products.local(product)
         handle = None
@@ -331,7 +331,7 @@ class HDAFileSystem(ReadOnly, ListingFileSystem):
         from hda_fsspec.client import quietly
 
         with quietly(is_so=not progress):
-            entries = self._products.fetch_all(products_of(self._products, path), callback=callback)
+            entries = self._client.fetch_all(products_of(self._client, path), callback=callback)
         return [os.fspath(entry.path) for entry in entries]
 
     def download(
@@ -382,8 +382,8 @@ class HDAFileSystem(ReadOnly, ListingFileSystem):
         target = Path(named)
         is_one = is_one_path(rpath) and to_location(rpath).product is not None
         is_file = is_one and not named.endswith(("/", os.sep)) and not target.is_dir()
-        found = products_of(self._products, rpath)
-        copies = self._products.copies
+        found = products_of(self._client, rpath)
+        copies = self._client.copies
         deliveries = Deliveries(target.parent if is_file else target, copies.is_ours)
         if skip_existing and is_file:
             here = {one: target for one in found if copies.is_complete_copy(one, target)}
@@ -408,7 +408,7 @@ class HDAFileSystem(ReadOnly, ListingFileSystem):
             with quietly(is_so=not progress):
                 gather_products(
                     [product for product in found if product not in here],
-                    lambda product, wanted: self._products.open(product, wanted=wanted),
+                    lambda product, wanted: self._client.open(product, wanted=wanted),
                     deliver,
                     callback,
                     at_a_time=self._at_a_time,
@@ -431,7 +431,7 @@ class HDAFileSystem(ReadOnly, ListingFileSystem):
         if location.dataset is None:
             msg = "Cannot accept the licences of all data sets at once: name one data set."
             raise LocationError(msg)
-        return self._products.catalogue.licences.accept(location.dataset)
+        return self._client.catalogue.licences.accept(location.dataset)
 
 
 def _with_folders(targets: Sequence[Any]) -> list[str]:

@@ -65,23 +65,23 @@ def is_one_path(paths: Any) -> bool:
 
 
 def list_infos(
-    products: Client, location: Location, *, refresh: bool = False
+    client: Client, location: Location, *, refresh: bool = False
 ) -> list[dict[str, Any]]:
     """Return what is below a location, or matches it, as fsspec's dictionaries."""
     if location.dataset is None:
-        every = products.datasets(refresh=refresh)
+        every = client.datasets(refresh=refresh)
         wanted = (d for d in every if location.pattern is None or location.matches(d.dataset_id))
         return [directory_entry(Location(d.dataset_id), title=d.title) for d in wanted]
     if location.product is not None:
-        found = [products.product(location, refresh=refresh)]
+        found = [client.product(location, refresh=refresh)]
     else:
-        found = products.search(location, refresh=refresh)
+        found = client.search(location, refresh=refresh)
     paths = location.paths_of(product.product_id for product in found)
-    origin = products.catalogue.origin(location)
+    origin = client.catalogue.origin(location)
     more = {} if origin is None else {"origin": origin}
     return [
         {**_file_entry(path, product, size), **more}
-        for path, product, size in zip(paths, found, products.sizes(found), strict=True)
+        for path, product, size in zip(paths, found, client.sizes(found), strict=True)
     ]
 
 
@@ -127,7 +127,7 @@ def identity_of(entry: dict[str, Any], *, broker: str) -> str:
     return hashlib.sha256(repr(facts).encode()).hexdigest()
 
 
-def products_of(products: Client, paths: Paths) -> list[Product]:
+def products_of(client: Client, paths: Paths) -> list[Product]:
     """Return the products that paths, queries and patterns mean, in order.
 
     Raises
@@ -140,23 +140,23 @@ def products_of(products: Client, paths: Paths) -> list[Product]:
     expanded: list[Product] = []
     for location in map(to_location, list_of(paths)):
         if location.product is not None:
-            expanded.append(products.product_to_open(location))
+            expanded.append(client.product_to_open(location))
             continue
         refuse_root(location, None)
-        found = products.search(location)
+        found = client.search(location)
         if not found:
             raise no_products_error("fetch", location.path)
         expanded += found
     return expanded
 
 
-def product_to_open(products: Client, location: Location) -> Product:
+def product_to_open(client: Client, location: Location) -> Product:
     """Return the record of a product that will be read; raises OSError if it is none."""
     if location.pattern is not None:
         raise pattern_is_no_path(location)
     if location.product is None:
         _refuse_directory(location)
-    return products.product_to_open(location)
+    return client.product_to_open(location)
 
 
 def pattern_is_no_path(location: Location) -> FileNotFoundError:

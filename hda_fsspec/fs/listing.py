@@ -45,7 +45,7 @@ class ListingFileSystem(AsyncFileSystem):  # type: ignore[misc]  # fsspec is unt
     _use_listings_cache = True
 
     @property
-    def _products(self) -> Client:
+    def _client(self) -> Client:
         """What the verbs work with."""
         raise NotImplementedError
 
@@ -57,12 +57,12 @@ class ListingFileSystem(AsyncFileSystem):  # type: ignore[misc]  # fsspec is unt
         is a task of a Dask worker.
         """
         if dask_worker() is not None:
-            self._products.expect_broker()
+            self._client.expect_broker()
         return super().loop  # type: ignore[no-any-return]
 
     async def _run(self, work: Callable[[], T]) -> T:
         """Do blocking work in a thread, off the event loop."""
-        return await asyncio.wrap_future(self._products.run(work))
+        return await asyncio.wrap_future(self._client.run(work))
 
     @classmethod
     def _strip_protocol(cls, path: Any) -> Any:
@@ -89,7 +89,7 @@ class ListingFileSystem(AsyncFileSystem):  # type: ignore[misc]  # fsspec is unt
 
     def invalidate_cache(self, path: Any = None) -> None:
         """Forget the listing of a path, or all of them."""
-        self._products.catalogue.invalidate(None if path is None else to_location(path))
+        self._client.catalogue.invalidate(None if path is None else to_location(path))
         super().invalidate_cache(path)
 
     async def _ls(
@@ -101,7 +101,7 @@ class ListingFileSystem(AsyncFileSystem):  # type: ignore[misc]  # fsspec is unt
     ) -> list[Any]:
         location = to_location(path)
         is_anew = refresh or not self._use_listings_cache
-        found = await self._run(lambda: list_infos(self._products, location, refresh=is_anew))
+        found = await self._run(lambda: list_infos(self._client, location, refresh=is_anew))
         return found if detail else [info["name"] for info in found]
 
     async def _info(
@@ -116,7 +116,7 @@ class ListingFileSystem(AsyncFileSystem):  # type: ignore[misc]  # fsspec is unt
         if location.product is not None:
             found: list[dict[str, Any]] = await self._ls(path, refresh=refresh)
             return found[0]
-        await self._run(lambda: self._products.catalogue.validate(location))
+        await self._run(lambda: self._client.catalogue.validate(location))
         return directory_entry(location)
 
     async def _exists(self, path: Any, **kwargs: Any) -> bool:
@@ -225,7 +225,7 @@ class ListingFileSystem(AsyncFileSystem):  # type: ignore[misc]  # fsspec is unt
 
     def ukey(self, path: Any) -> str:
         """Return a hash of a product's identity and version as the catalogue has them."""
-        return identity_of(self.info(path), broker=self._products.settings.endpoint_url)
+        return identity_of(self.info(path), broker=self._client.settings.endpoint_url)
 
     def checksum(self, path: Any) -> int:
         """Return :meth:`ukey` as a number."""

@@ -187,21 +187,21 @@ class ProductArray(HDABackendArray):
         name: str,
         shape: Sequence[int],
         dtype: np.dtype[Any],
-        outline: StructureFingerprint,
+        fingerprint: StructureFingerprint,
     ) -> None:
         super().__init__(source, name, shape, dtype)
-        self.outline = outline
+        self.fingerprint = fingerprint
 
     def read(self, key: Key) -> Any:
         """Return the values at a key; the product is fetched first if it is not local."""
-        values = openfiles.read_again(self.source, self.name, key, self.outline.mark)
+        values = openfiles.read_again(self.source, self.name, key, self.fingerprint.mark)
         if values is None:
             values = openfiles.read(self.source, 0, self.name, key, check=self._check)
         return values
 
     def _check(self, dataset: xr.Dataset, mark: FileStamp) -> None:
-        if mark != self.outline.mark:
-            self.outline.check(self.source.pieces[0].product_id, dataset, mark)
+        if mark != self.fingerprint.mark:
+            self.fingerprint.check(self.source.pieces[0].product_id, dataset, mark)
 
     def product_numbers_at(self, key: Key) -> np.ndarray[Any, Any]:
         """Return the number of the product; none if the key selects nothing."""

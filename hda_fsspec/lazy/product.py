@@ -42,10 +42,10 @@ class Nodes(dict[str, xr.Dataset]):
         self.closer = Closer(source)
 
 
-def open_product(products: Client, location: Location, options: OpenOptions) -> xr.Dataset:
+def open_product(client: Client, location: Location, options: OpenOptions) -> xr.Dataset:
     """Open one product lazily, with its full encoding; it is fetched first if it is not local."""
-    source = _source(products, [products.product_to_open(location)], options)
-    if products.cache.lookup(source.pieces[0], touch=False) is None:
+    source = _source(client, [client.product_to_open(location)], options)
+    if client.cache.lookup(source.pieces[0], touch=False) is None:
         check_before_ordering(location, [source.pieces[0]], options)
         with _hints.waiting():
             openfiles.make_local(source, 0)
@@ -54,26 +54,26 @@ def open_product(products: Client, location: Location, options: OpenOptions) -> 
     )
 
 
-def open_product_tree(products: Client, location: Location, options: OpenOptions) -> Nodes:
+def open_product_tree(client: Client, location: Location, options: OpenOptions) -> Nodes:
     """Open all groups of a product, or all files of an archive product, by their nodes."""
-    product = products.product_to_open(location)
+    product = client.product_to_open(location)
     check_before_ordering(location, [product], options)
-    nodes = Nodes(_source(products, [product], options))
-    nodes.update(_tree(products, product, options, location.path))
+    nodes = Nodes(_source(client, [product], options))
+    nodes.update(_tree(client, product, options, location.path))
     return nodes
 
 
 def open_query_tree(
-    products: Client, location: Location, options: OpenOptions, *, max_nodes: int
+    client: Client, location: Location, options: OpenOptions, *, max_nodes: int
 ) -> Nodes:
     """Open each product of a query as a node, named by its id; all of them are fetched first.
 
     Raises QueryError if more than ``max_nodes`` are not local.
     """
-    found = products.search(location)
+    found = client.search(location)
     if not found:
         raise no_products_error("open", location.path)
-    missing = [p for p in found if products.cache.lookup(p, touch=False) is None]
+    missing = [p for p in found if client.cache.lookup(p, touch=False) is None]
     if len(missing) > max_nodes:
         msg = (
             f"A tree of {location.path} needs all of its {len(found)} products, and {len(missing)} "
@@ -82,25 +82,25 @@ def open_query_tree(
         )
         raise QueryError(msg, key="max_nodes")
     check_before_ordering(location, found, options)
-    products.fetch_all(found)
-    tree = Nodes(_source(products, found, options))
+    client.fetch_all(found)
+    tree = Nodes(_source(client, found, options))
     for product in found:
         path = location.directory.child(product.product_id).path
         node = product.product_id.replace(_ROOT, "_")
-        for name, dataset in _tree(products, product, options, path).items():
+        for name, dataset in _tree(client, product, options, path).items():
             tree[f"/{node}{name.rstrip(_ROOT)}"] = dataset
     return tree
 
 
-def _source(products: Client, found: Sequence[Product], options: OpenOptions) -> Source:
+def _source(client: Client, found: Sequence[Product], options: OpenOptions) -> Source:
     order_ahead.register()
-    return Source(products.settings, ProductTable(found), options)
+    return Source(client.settings, ProductTable(found), options)
 
 
 def _tree(
-    products: Client, product: Product, options: OpenOptions, path: str
+    client: Client, product: Product, options: OpenOptions, path: str
 ) -> dict[str, xr.Dataset]:
-    source = dataclasses.replace(_source(products, [product], options), node=_ROOT)
+    source = dataclasses.replace(_source(client, [product], options), node=_ROOT)
 
     def work(tree: dict[str, xr.Dataset], mark: FileStamp) -> dict[str, xr.Dataset]:
         return {

@@ -79,13 +79,13 @@ class ProductTable(Sequence[Product]):
         return hashlib.sha256(self._packed).hexdigest()
 
     def __len__(self) -> int:
-        return len(self._products)
+        return len(self._client)
 
     def __getitem__(self, number: Any) -> Any:
-        return self._products[number]
+        return self._client[number]
 
     def __iter__(self) -> Iterator[Product]:
-        return iter(self._products)
+        return iter(self._client)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, ProductTable) and self._packed == other._packed

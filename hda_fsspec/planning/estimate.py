@@ -48,16 +48,16 @@ class ProductSizes:
         return self.known.get(product, self.estimated.get(product, 0))
 
 
-def estimate_sizes(products: Client, wanted: Sequence[Product]) -> ProductSizes:
+def estimate_sizes(client: Client, wanted: Sequence[Product]) -> ProductSizes:
     """Look how long the files of products are; uses none of them."""
     unique = tuple(dict.fromkeys(wanted))
     local: dict[Product, Entry] = {}
     known: dict[Product, int] = {}
     for product in unique:
-        entry = products.cache.lookup(product, touch=False)
+        entry = client.cache.lookup(product, touch=False)
         if entry is not None:
             local[product] = entry
-        size = products.size(product) if entry is None else entry.size
+        size = client.size(product) if entry is None else entry.size
         if size is not None:
             known[product] = size
     others = [product for product in unique if product not in known]

@@ -134,15 +134,15 @@ class Plan:
         return orders if seconds is None else f"{orders}; {_duration(seconds)} of waiting for it"
 
 
-def plan_of(products: Client, wanted: Sequence[Product]) -> Plan:
+def plan_of(client: Client, wanted: Sequence[Product]) -> Plan:
     """Return what making some products local would cost, with the quota as far as it is known."""
-    quota = products.quota()
-    weights = estimate_sizes(products, wanted)
-    return make_plan(products, weights, quota_limit=quota.limit, quota_left=quota.left)
+    quota = client.quota()
+    weights = estimate_sizes(client, wanted)
+    return make_plan(client, weights, quota_limit=quota.limit, quota_left=quota.left)
 
 
 def make_plan(
-    products: Client,
+    client: Client,
     weights: ProductSizes,
     *,
     quota_limit: int | None = None,
@@ -159,7 +159,7 @@ def make_plan(
     quota_limit, quota_left : int, optional
         What is known of the account's quota.
     """
-    cache = products.cache
+    cache = client.cache
     bound = cache.max_bytes
     free = _free_bytes(cache.root)
     disk_room = free
@@ -226,7 +226,7 @@ def empty_plan() -> Plan:
 def format_bytes(count: float) -> str:
     """Return a number of bytes as people read it.
 
-    >>> human_bytes(1_234_567)
+    >>> format_bytes(1_234_567)
     '1.2 MB'
     """
     if count < 1000:

@@ -42,7 +42,7 @@ class Prefetch:
         Whether it is an error if they turn out not to fit.
     """
 
-    products: Client
+    client: Client
     plan: Plan
     weights: ProductSizes
     wanted: Sequence[Product]
@@ -68,7 +68,7 @@ class Prefetch:
         HDAError
             The first fault, when all the others have ended; its notes name the others.
         """
-        cache = self.products.cache
+        cache = self.client.cache
         bound = self.plan.cache_bound
         local = [product for product in self.wanted if product in self.weights.local]
         missing = [product for product in self.wanted if product not in self.weights.local]
@@ -82,7 +82,7 @@ class Prefetch:
         def begin(product: Product, wanted: Callable[[], bool]) -> _Future:
             if is_full:
                 return _none()
-            return self.products.fetch(product, wanted=wanted)  # type: ignore[return-value]
+            return self.client.fetch(product, wanted=wanted)  # type: ignore[return-value]
 
         def finish(product: Product, entry: Entry | None) -> None:
             nonlocal held, is_full
@@ -95,18 +95,18 @@ class Prefetch:
             cache.protect(entry)
             kept[product] = None
 
-        settings = self.products.settings
+        settings = self.client.settings
         # Where nobody knows what comes, orders go out as the room allows.
         is_dark = bound is not None and self.plan.sizes_unknown > 0
         at_a_time = settings.max_orders + settings.max_connections if is_dark else None
         if missing:
             gather_products(missing, begin, finish, callback, at_a_time=at_a_time)
         if is_full and not self.allow_partial:
-            raise _is_full(self.products, self.plan, len(kept))
+            raise _is_full(self.client, self.plan, len(kept))
         return [product for product in self.wanted if product in kept]
 
 
-def prepare(products: Client, wanted: Sequence[Product], *, allow_partial: bool) -> Prefetch:
+def prepare(client: Client, wanted: Sequence[Product], *, allow_partial: bool) -> Prefetch:
     """Look whether products can be made local at one time; orders nothing.
 
     Parameters
@@ -123,13 +123,13 @@ def prepare(products: Client, wanted: Sequence[Product], *, allow_partial: bool)
     OSError
         ``ENOSPC``: they do not fit, and ``allow_partial`` is not set.
     """
-    weights = estimate_sizes(products, wanted)
-    plan = plans.make_plan(products, weights)
+    weights = estimate_sizes(client, wanted)
+    plan = plans.make_plan(client, weights)
     if plan.fits:
-        return Prefetch(products, plan, weights, plan.products, allow_partial)
+        return Prefetch(client, plan, weights, plan.products, allow_partial)
     if not allow_partial:
-        raise _does_not_fit(products, plan)
-    return Prefetch(products, plan, weights, _first_that_fit(plan, weights), allow_partial)
+        raise _does_not_fit(client, plan)
+    return Prefetch(client, plan, weights, _first_that_fit(plan, weights), allow_partial)
 
 
 def _first_that_fit(plan: Plan, weights: ProductSizes) -> list[Product]:
@@ -146,7 +146,7 @@ def _first_that_fit(plan: Plan, weights: ProductSizes) -> list[Product]:
     return chosen
 
 
-def _does_not_fit(products: Client, plan: Plan) -> OSError:
+def _does_not_fit(client: Client, plan: Plan) -> OSError:
     total = plan.bytes_known + plan.bytes_estimated
     about = "about " if plan.bytes_estimated else ""
     if plan.fits_cache:
@@ -156,16 +156,16 @@ def _does_not_fit(products: Client, plan: Plan) -> OSError:
         where = f"it is bounded to {format_bytes(plan.cache_bound or 0)}"
         cure = "Raise cache_max_bytes (HDA_CACHE_MAX_BYTES)"
     msg = (
-        f"The cache {products.cache.root} cannot hold these {len(plan.products)} products of "
+        f"The cache {client.cache.root} cannot hold these {len(plan.products)} products of "
         f"{about}{format_bytes(total)} at one time: {where}. {cure}, select less, or fetch what "
         "fits with allow_partial=True. Nothing was ordered."
     )
     return OSError(errno.ENOSPC, msg)
 
 
-def _is_full(products: Client, plan: Plan, kept: int) -> OSError:
+def _is_full(client: Client, plan: Plan, kept: int) -> OSError:
     msg = (
-        f"The cache {products.cache.root} is full: {kept} of {len(plan.products)} products fit "
+        f"The cache {client.cache.root} is full: {kept} of {len(plan.products)} products fit "
         f"into its bound of {format_bytes(plan.cache_bound or 0)}, and are kept. Raise "
         "cache_max_bytes (HDA_CACHE_MAX_BYTES), select less, or fetch what fits with "
         "allow_partial=True."

@@ -71,7 +71,7 @@ class HeaderIndex:
 
     def __init__(
         self,
-        products: Client,
+        client: Client,
         source: Source,
         *,
         concat_dim: str | None,
@@ -79,7 +79,7 @@ class HeaderIndex:
         may_miss: bool,
         keep_grids: bool,
     ) -> None:
-        self._products = products
+        self._client = client
         self._source = source
         self._wanted = (concat_dim, concat_variables)
         self._may_miss = may_miss
@@ -100,7 +100,7 @@ class HeaderIndex:
 
     def _is_replaced(self, number: int, kept: KeptHeader) -> bool:
         """Whether another file of the product is local than that of its kept header."""
-        entry = self._products.cache.lookup(self._source.pieces[number], touch=False)
+        entry = self._client.cache.lookup(self._source.pieces[number], touch=False)
         try:
             return entry is not None and kept.file != file_mark(entry)
         except FileNotFoundError:
@@ -122,7 +122,7 @@ class HeaderIndex:
         """See to it that at least one header is known: the earliest that costs no order, if any."""
         pieces = self._source.pieces
         first_kept = min(self.known, default=len(pieces))
-        cache = self._products.cache
+        cache = self._client.cache
         for number in range(first_kept):
             if cache.lookup(pieces[number], touch=False) is not None:
                 self.read([number])
@@ -143,7 +143,7 @@ class HeaderIndex:
     ) -> concurrent.futures.Future[_Fetched]:
         # "each" ends in an error if one fetch does; whether that is one is decided in "_take".
         outcome: concurrent.futures.Future[_Fetched] = concurrent.futures.Future()
-        self._products.fetch(product, wanted=wanted).add_done_callback(outcome.set_result)
+        self._client.fetch(product, wanted=wanted).add_done_callback(outcome.set_result)
         return outcome
 
     def _take(self, number: int, fetched: _Fetched) -> None:

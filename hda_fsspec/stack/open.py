@@ -107,10 +107,10 @@ class _Steps:
 
 
 def open_query(
-    products: Client, location: Location, options: OpenOptions, how: StackOptions
+    client: Client, location: Location, options: OpenOptions, how: StackOptions
 ) -> xr.Dataset:
     """Open the products of a query as one lazy dataset; what is raised: see the engine."""
-    found = sorted(products.search(location), key=lambda p: (p.startdate or "", p.product_id))
+    found = sorted(client.search(location), key=lambda p: (p.startdate or "", p.product_id))
     if not found:
         raise no_products_error("open", location.path)
     check_before_ordering(
@@ -120,13 +120,13 @@ def open_query(
         is_stacked_by_time=how.concat_dim in {None, "time"}
         and not how.scan
         and how.on_overlap == "raise",
-        is_known=lambda product: products.header(product) is not None,
+        is_known=lambda product: client.header(product) is not None,
     )
     order_ahead.register()
     pieces = ProductTable(found)
-    source = Source(products.settings, pieces, options)
+    source = Source(client.settings, pieces, options)
     headers = HeaderIndex(
-        products,
+        client,
         source,
         concat_dim=how.concat_dim,
         concat_variables=how.concat_variables,

@@ -388,20 +388,20 @@ class Stack:
         self, numbers: Sequence[int], interest: CancelToken
     ) -> Iterator[tuple[int, concurrent.futures.Future[Entry]]]:
         settings = self.source.settings
-        products = get_client(settings)
+        client = get_client(settings)
         most = settings.max_orders + settings.max_connections
-        bound = products.cache.max_bytes
+        bound = client.cache.max_bytes
         queue: collections.deque[concurrent.futures.Future[Entry]] = collections.deque()
         largest = 0
         following = collections.deque(numbers)
         for number in numbers:
             while following and len(queue) < most:
                 product = self.source.pieces[following[0]]
-                largest = max(largest, products.size(product) or product.size or 0)
+                largest = max(largest, client.size(product) or product.size or 0)
                 if queue and bound is not None and (len(queue) + 1) * largest > bound // 2:
                     break
                 following.popleft()
-                queue.append(products.fetch(product, wanted=interest.should_continue))
+                queue.append(client.fetch(product, wanted=interest.should_continue))
             fetch = queue.popleft()
             yield number, fetch
             if fetch.done() and fetch.exception() is None:

@@ -30,7 +30,7 @@ _LOOK_SECONDS = 0.2
 _LOG_EVERY_SECONDS = 60.0
 
 
-def fetch_and_wait(products: Client, product: Product) -> Entry:
+def fetch_and_wait(client: Client, product: Product) -> Entry:
     """Return the local file of a product, which is fetched and waited for if need be.
 
     Raises
@@ -40,19 +40,19 @@ def fetch_and_wait(products: Client, product: Product) -> Entry:
     concurrent.futures.CancelledError
         The computation of Dask that wants it was cancelled.
     """
-    entry = products.local(product)
+    entry = client.local(product)
     if entry is not None:
         return entry
     with CancelToken() as interest:
-        return wait(products.fetch(product, wanted=interest.should_continue), products, product)
+        return wait(client.fetch(product, wanted=interest.should_continue), client, product)
 
 
-def wait(fetch: concurrent.futures.Future[Entry], products: Client, product: Product) -> Entry:
+def wait(fetch: concurrent.futures.Future[Entry], client: Client, product: Product) -> Entry:
     """Wait for a fetch of a product; what is raised: see :func:`make_local`."""
     if not fetch.done() and not _is_done(fetch, _GRACE_SECONDS):
         # Twice as many as are prepared at a time: those that come next are asked for already, so
         # that their orders go out in the moment in which they may.
-        with _TaskSlot(2 * products.settings.max_orders) as slot:
+        with _TaskSlot(2 * client.settings.max_orders) as slot:
             _wait_long(fetch, product, slot)
     return fetch.result()
 

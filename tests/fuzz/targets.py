@@ -412,7 +412,7 @@ def formats(data: bytes) -> None:
 
 
 def references(data: bytes) -> None:
-    """Look for what leads out of any file: a reference, none, or a DamageError."""
+    """Look for what leads out of any file: a reference, none, or a CorruptFileError."""
     with tempfile.TemporaryFile() as stream:
         stream.write(data)
         with contextlib.suppress(CorruptFileError):
