@@ -19,7 +19,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TextIO
 
-from hda_fsspec import __version__
+from hda_fsspec._version import __version__
 from hda_fsspec.emulator import Catalogue, Emulator
 from hda_fsspec.errors import ConfigurationError
 from hda_fsspec.fs.filesystem import HDAFileSystem

@@ -1,14 +1,13 @@
-"""The layers of the package, as the design draws them: imports point down only."""
+"""The shape of the package: imports point down only (see ``pyproject.toml``), values do no I/O."""
 
 from __future__ import annotations
 
 import ast
 import dataclasses
-import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import pytest
+from importlinter.cli import lint_imports
 from private_names import PRIVATE_ALLOWED
 
 if TYPE_CHECKING:
@@ -17,26 +16,11 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "hda_fsspec"
 
-LAYERS = Path(__file__).with_name("layers.toml")
-_TABLES = tomllib.loads(LAYERS.read_text(encoding="utf-8"))
-
-
-def _expanded(names: list[str]) -> set[str]:
-    """Return the parts that names of parts and groups stand for."""
-    groups = _TABLES["groups"]
-    return {part for name in names for part in (_expanded(groups.get(name, [])) or {name})}
-
-
-PARTS: dict[str, set[str]] = {part: set(modules) for part, modules in _TABLES["parts"].items()}
-PART_OF = {module: part for part, modules in PARTS.items() for module in modules}
-VALUES = _expanded(["values"])
-ALLOWED = {part: _expanded(names) for part, names in _TABLES["allowed"].items()}
-
-#: Names that the front door offers to everyone, since they cost nothing to load.
-FRONT_DOOR_CONSTANTS = {"__version__"}
+#: Rooms that only hold values.
+VALUES = {"printable", "errors", "filenames", "records", "paths", "schema"}
 
 #: Modules of the network half that only decide.
-PURE = {"network.answers", "network.failures"}
+PURE = {"network.responses", "network.retries"}
 
 ENVIRONMENT_NAMES = {"environ", "environb", "getenv", "getenvb", "putenv", "unsetenv"}
 HTTP_CLIENTS = ("requests", "urllib3", "urllib.request", "httpx", "aiohttp")
@@ -59,14 +43,9 @@ class Source:
         return ".".join(self.path.relative_to(PACKAGE).with_suffix("").parts)
 
     @property
-    def top(self) -> str:
+    def room(self) -> str:
         """The module or sub-package at the top of the package."""
         return self.dotted.split(".")[0]
-
-    @property
-    def unit(self) -> str:
-        """The part that the module belongs to."""
-        return PART_OF.get(self.top, self.top)
 
 
 def _read(path: Path) -> Source:
@@ -74,10 +53,6 @@ def _read(path: Path) -> Source:
 
 
 SOURCES = [_read(path) for path in sorted(PACKAGE.rglob("*.py"))]
-MODULES = {source.dotted.removesuffix(".__init__") for source in SOURCES}
-PACKAGES = {source.top for source in SOURCES if source.path.parent != PACKAGE}
-TOPS = {source.top for source in SOURCES}
-UNITS = {source.unit for source in SOURCES}
 
 
 def _is_type_checking(test: ast.expr) -> bool:
@@ -107,34 +82,8 @@ def _imports(source: Source) -> Iterator[tuple[str, int]]:
             yield from ((f"{module}.{alias.name}", node.lineno) for alias in node.names)
 
 
-def _own_imports(source: Source) -> Iterator[tuple[str, int]]:
-    """Yield the entries of the table that a module imports from, with lines."""
-    for name, line in _imports(source):
-        parts = name.split(".")
-        if parts[0] != "hda_fsspec":
-            continue
-        head = parts[1] if len(parts) > 1 else "__init__"
-        if head in FRONT_DOOR_CONSTANTS:
-            continue
-        yield (PART_OF.get(head, head) if head in TOPS else "__init__"), line
-
-
-def _module_of(name: str) -> str:
-    """Return which module of the package an imported name is, or is of; else "__init__"."""
-    parts = name.split(".")[1:] if name.split(".", maxsplit=1)[0] == "hda_fsspec" else []
-    while parts and ".".join(parts) not in MODULES:
-        parts.pop()
-    return ".".join(parts) or "__init__"
-
-
 def _is_of(name: str, packages: tuple[str, ...]) -> bool:
     return any(name == package or name.startswith(f"{package}.") for package in packages)
-
-
-def _imports_of(source: Source, packages: tuple[str, ...]) -> Iterator[str]:
-    for name, line in _imports(source):
-        if _is_of(name, packages):
-            yield f"{line} imports {name}"
 
 
 def _violations(check: Callable[[Source], Iterator[str]]) -> list[str]:
@@ -143,59 +92,16 @@ def _violations(check: Callable[[Source], Iterator[str]]) -> list[str]:
     ]
 
 
-def test_every_module_has_its_place_in_the_table() -> None:
-    """A new module must be given a layer before it can be used."""
-    missing = sorted(UNITS - ALLOWED.keys())
-
-    assert not missing, f"{missing}: add it to the tables in {LAYERS}"
-
-
-def _layers(below: dict[str, set[str]]) -> set[str]:
-    """Return what cannot be sorted into layers, since it imports itself in a circle."""
-    left = {name: set(names) - {name} for name, names in below.items()}
-    while ready := [name for name, names in left.items() if not names & left.keys()]:
-        for name in ready:
-            del left[name]
-    return set(left)
-
-
-def test_modules_have_no_cycle() -> None:
-    """No module imports itself by way of others, so that each can be read after those below it."""
-    below: dict[str, set[str]] = {module: set() for module in MODULES}
-    for source in SOURCES:
-        # Within the emulator the catalogue and what it is made of know each other.
-        if source.unit != "emulator":
-            module = source.dotted.removesuffix(".__init__")
-            below[module] |= {_module_of(name) for name, _ in _imports(source)}
-    for front_door in {"__init__"} | PACKAGES:
-        below.pop(front_door, None)
-
-    assert _layers(below) == set()
-    assert _layers(ALLOWED) == set()
-
-
-def test_network_disk_and_formats_are_strangers() -> None:
-    """The network half, the disk half and the readers of formats never know each other."""
-    halves = {"network", "disk", "fileformats"}
-
-    assert {half: ALLOWED[half] & halves for half in halves} == {half: set() for half in halves}
-
-
-@pytest.mark.parametrize("source", SOURCES, ids=lambda source: source.dotted)
-def test_imports_point_down(source: Source) -> None:
-    """A module imports only what its layer allows, at the top or late."""
-    allowed = ALLOWED.get(source.unit, set()) | {source.unit}
-
-    wrong = [f"line {line}: {name}" for name, line in _own_imports(source) if name not in allowed]
-
-    assert not wrong, f"{source.unit} may import {sorted(allowed)}; but {'; '.join(wrong)}"
+def test_imports_point_down() -> None:
+    """The rooms stand in layers, within each room there is no circle, and some know no others."""
+    assert lint_imports(config_filename=str(ROOT / "pyproject.toml"), cache_dir=None) == 0
 
 
 def test_values_do_no_io() -> None:
     """Errors, records, paths and the schema are values: they import nothing that reads or waits."""
 
     def check(source: Source) -> Iterator[str]:
-        if source.unit not in VALUES | {"schema"} and source.dotted not in PURE:
+        if source.room not in VALUES and source.dotted not in PURE:
             return
         # A request may be given as the path of a JSON file.
         free = {"os", "pathlib"} if source.dotted == "paths.api_requests" else set()
@@ -210,7 +116,7 @@ def test_only_settings_reads_the_environment() -> None:
     """No module but settings mentions the environment."""
 
     def check(source: Source) -> Iterator[str]:
-        if source.unit == "settings":
+        if source.room == "settings":
             return
         mentions = [["os", each] for each in sorted(ENVIRONMENT_NAMES)]
         for node in _nodes(source.tree):
@@ -221,32 +127,6 @@ def test_only_settings_reads_the_environment() -> None:
                 yield f"{line} imports {name}"
 
     assert _violations(check) == []
-
-
-def test_only_session_speaks_http() -> None:
-    """No module but session imports requests, nor any other HTTP client."""
-
-    def check(source: Source) -> Iterator[str]:
-        if source.dotted == "network.session":
-            return
-        # The emulator's server takes the table of reason phrases from http.client.
-        standard = () if source.unit == "emulator" else ("http.client",)
-        yield from _imports_of(source, (*HTTP_CLIENTS, *standard))
-
-    assert _violations(check) == []
-
-
-def test_the_emulator_is_independent() -> None:
-    """The emulator shares no code with the client beyond errors and records, nor its libraries."""
-
-    def check(source: Source) -> Iterator[str]:
-        if source.unit != "emulator":
-            return
-        client = (*HTTP_CLIENTS, "fsspec", "dask", "platformdirs")
-        yield from _imports_of(source, client)
-
-    assert _violations(check) == []
-    assert [name for name, below in ALLOWED.items() if "emulator" in below] == ["cli", "demo"]
 
 
 def _foreign_private_names(source: Source) -> Iterator[tuple[str, int]]:

@@ -17,8 +17,8 @@ from dask import _task_spec, config
 from dask.callbacks import Callback
 from xarray.core import indexing
 
-from hda_fsspec.lazy.arrays import HDABackendArray, Source, key_lengths
-from hda_fsspec.lazy.sources import ProductTable
+from hda_fsspec.lazy.arrays import HDABackendArray, key_lengths
+from hda_fsspec.lazy.sources import ProductTable, Source
 from hda_fsspec.planning.graphs import products_of_graph, products_read
 from hda_fsspec.records import Product
 from hda_fsspec.settings import Settings

@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 import xarray as xr
 
+from hda_fsspec.lazy.fingerprint import digest_of
 from hda_fsspec.stack.header import (
     Header,
     KeptHeader,
     array_from_json,
     array_to_json,
-    digest_of,
     dump,
     load,
 )

@@ -1,1 +1,1 @@
-"""The disk half: the cache folder and all that is kept in it. Knows no network."""
+"""The cache folder and all that is kept in it. Knows no network."""

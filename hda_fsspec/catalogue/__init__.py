@@ -1,1 +1,1 @@
-"""The use case: list a location, make its products local."""
+"""What the service offers, and on which terms: data sets, products, licences."""

@@ -11,7 +11,7 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
-from hda_fsspec import __version__
+from hda_fsspec._version import __version__
 from hda_fsspec.cache.cache import Cache
 from hda_fsspec.cli.terminal import format_bytes, given_settings, plural, say
 from hda_fsspec.errors import (

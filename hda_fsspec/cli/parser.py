@@ -10,7 +10,7 @@ import re
 from pathlib import Path
 from typing import Any, NoReturn
 
-from hda_fsspec import __version__
+from hda_fsspec._version import __version__
 from hda_fsspec.localpaths import local_path
 from hda_fsspec.printable import printable
 

@@ -1,7 +1,7 @@
 """Where files of gridded data end: HDF5 (and so netCDF-4), netCDF-3 and GRIB.
 
-Each check reads what the format itself says of its length, and raises CorruptFileError if the file is
-shorter. It knows nothing of variables beyond their place in the file.
+Each check reads what the format itself says of its length, and raises CorruptFileError if the file
+is shorter. It knows nothing of variables beyond their place in the file.
 """
 
 from __future__ import annotations

@@ -54,13 +54,13 @@ class FileBytes:
         self.size = os.fstat(stream.fileno()).st_size
 
     def require(self, end: int, what: str) -> None:
-        """Raise CorruptFileError unless the file holds at least ``end`` bytes, needed for ``what``."""
+        """Raise CorruptFileError unless the file holds ``end`` bytes, needed for ``what``."""
         if end > self.size:
             msg = f"it holds {self.size} bytes, {what} ends at byte {end}: it is cut short"
             raise CorruptFileError(msg)
 
     def read(self, offset: int, count: int, what: str) -> bytes:
-        """Return exactly ``count`` bytes from ``offset``; CorruptFileError if they are not all there."""
+        """Return exactly ``count`` bytes from ``offset``; CorruptFileError if some lack."""
         # Checked first: a wild offset would be an OverflowError or an OSError of the seek.
         self.require(offset + count, what)
         self.stream.seek(offset)

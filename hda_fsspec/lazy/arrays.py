@@ -7,7 +7,6 @@ reading.
 
 from __future__ import annotations
 
-import dataclasses
 import re
 from collections.abc import Sequence
 from typing import Any, TypeVar
@@ -21,9 +20,7 @@ from xarray.core import indexing  # xarray documents this module for writers of 
 from hda_fsspec.lazy import openfiles
 from hda_fsspec.lazy.filemarks import FileStamp
 from hda_fsspec.lazy.fingerprint import StructureFingerprint
-from hda_fsspec.lazy.sources import ProductTable
-from hda_fsspec.reading.opening import OpenOptions
-from hda_fsspec.settings import Settings
+from hda_fsspec.lazy.sources import Source
 from hda_fsspec.workers.pickling import add_worker_note, pack, unpack
 
 Key = tuple[Any, ...]
@@ -31,32 +28,6 @@ Key = tuple[Any, ...]
 _Kind = TypeVar("_Kind", bound="HDABackendArray | Closer")
 
 _TOKEN = re.compile(r"-[0-9a-f]{32}\Z")
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Source:
-    """Where values come from.
-
-    Attributes
-    ----------
-    settings : Settings
-        Which service, as whom, with which cache.
-    pieces : ProductTable
-        The products.
-    options : OpenOptions
-        How they are opened.
-    node : str or None
-        Which dataset of the tree that a product is opened as; None where it is one dataset.
-    """
-
-    settings: Settings
-    pieces: ProductTable
-    options: OpenOptions
-    node: str | None = None
-
-    def __dask_tokenize__(self) -> tuple[Any, ...]:
-        # Who reads does not change what is read.
-        return (self.settings.endpoint_url, self.pieces.digest, repr(self.options), self.node)
 
 
 class Closer:

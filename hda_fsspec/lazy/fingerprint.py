@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import xarray as xr
 
 from hda_fsspec.errors import ProductMismatchError
 from hda_fsspec.lazy.filemarks import FileStamp
 from hda_fsspec.printable import printable
 from hda_fsspec.reading.meaning import meaning_of
-from hda_fsspec.stack.header import digest_of
+
+#: Numbers of one kind are hashed as these.
+_WIDE = {"b": "<i8", "i": "<i8", "u": "<i8", "f": "<f8", "c": "<c16"}
 
 
 class StructureFingerprint:
@@ -60,3 +64,24 @@ def _digest(variables: Mapping[Any, xr.Variable]) -> str:
             (str(name), variable.dims, variable.shape, str(variable.dtype), meaning, index)
         )
     return hashlib.sha256(repr(sorted(facts, key=lambda fact: fact[0])).encode()).hexdigest()
+
+
+def digest_of(values: np.ndarray[Any, Any]) -> str:
+    """Return a hash of values that is equal in all processes.
+
+    Numbers of one kind have it in common however many bytes they take, and in which order.
+    """
+    if values.dtype.kind in "OUS":
+        kind, data = "text", json.dumps(list(map(_as_text, values.ravel()))).encode()
+    else:
+        own = values.dtype.newbyteorder("<").str
+        kind = own if own == "<u8" else _WIDE.get(values.dtype.kind, own)
+        data = values.astype(kind).tobytes()
+    return hashlib.sha256(f"{kind} {values.shape} ".encode() + data).hexdigest()[:32]
+
+
+def _as_text(value: Any) -> str:
+    if isinstance(value, bytes):
+        return value.decode("latin-1")
+    # As text, an array of many numbers is cut short.
+    return str(value.tolist() if isinstance(value, np.ndarray) else value)

@@ -17,7 +17,7 @@ import time
 import weakref
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import xarray as xr
@@ -28,14 +28,12 @@ from hda_fsspec.formats.detect import Format, sniff
 from hda_fsspec.lazy.closing import close_nothing, close_unused, close_when_unused
 from hda_fsspec.lazy.filemarks import FileStamp, file_mark, is_unchanged
 from hda_fsspec.lazy.pool import Pool
+from hda_fsspec.lazy.sources import Source
 from hda_fsspec.printable import printable
 from hda_fsspec.reading.opening import OpenOptions, open_local
 from hda_fsspec.reading.trees import open_tree
 from hda_fsspec.reading.variables import NetCDFVariables, open_variables
 from hda_fsspec.workers import computations, waiting
-
-if TYPE_CHECKING:
-    from hda_fsspec.lazy.arrays import Source
 
 T = TypeVar("T")
 

@@ -13,17 +13,17 @@ from xarray.core import indexing  # xarray documents this module for writers of 
 
 from hda_fsspec.client import Client
 from hda_fsspec.concurrency.forks import ForkLock
-from hda_fsspec.errors import QueryError, no_products_error
+from hda_fsspec.errors import ConfigurationError, QueryError, no_products_error, note_once
 from hda_fsspec.lazy import openfiles
-from hda_fsspec.lazy.arrays import Closer, HDAVariable, ProductArray, Source
+from hda_fsspec.lazy.arrays import Closer, HDAVariable, ProductArray
 from hda_fsspec.lazy.filemarks import FileStamp
 from hda_fsspec.lazy.fingerprint import StructureFingerprint
-from hda_fsspec.lazy.sources import ProductTable
+from hda_fsspec.lazy.sources import ProductTable, Source
 from hda_fsspec.paths.locations import Location
-from hda_fsspec.planning import order_ahead
-from hda_fsspec.reading.opening import OpenOptions
+from hda_fsspec.printable import printable
+from hda_fsspec.reading.options import OpenOptions
+from hda_fsspec.reading.requirements import check_installed
 from hda_fsspec.records import Product
-from hda_fsspec.stack.preflight import check_before_ordering
 
 logger = logging.getLogger("hda_fsspec")
 
@@ -46,7 +46,7 @@ def open_product(client: Client, location: Location, options: OpenOptions) -> xr
     """Open one product lazily, with its full encoding; it is fetched first if it is not local."""
     source = _source(client, [client.product_to_open(location)], options)
     if client.cache.lookup(source.pieces[0], touch=False) is None:
-        check_before_ordering(location, [source.pieces[0]], options)
+        check_can_be_read(location, [source.pieces[0]], options)
         with _hints.waiting():
             openfiles.make_local(source, 0)
     return openfiles.with_dataset(
@@ -57,7 +57,7 @@ def open_product(client: Client, location: Location, options: OpenOptions) -> xr
 def open_product_tree(client: Client, location: Location, options: OpenOptions) -> Nodes:
     """Open all groups of a product, or all files of an archive product, by their nodes."""
     product = client.product_to_open(location)
-    check_before_ordering(location, [product], options)
+    check_can_be_read(location, [product], options)
     nodes = Nodes(_source(client, [product], options))
     nodes.update(_tree(client, product, options, location.path))
     return nodes
@@ -81,7 +81,7 @@ def open_query_tree(
             "fs.prefetch(…), narrow the query, or raise max_nodes."
         )
         raise QueryError(msg, key="max_nodes")
-    check_before_ordering(location, found, options)
+    check_can_be_read(location, found, options)
     client.fetch_all(found)
     tree = Nodes(_source(client, found, options))
     for product in found:
@@ -92,8 +92,27 @@ def open_query_tree(
     return tree
 
 
+def check_can_be_read(location: Location, found: Sequence[Product], options: OpenOptions) -> None:
+    """Raise ConfigurationError, before anything is ordered, where the installation lacks a reader.
+
+    Parameters
+    ----------
+    location : Location
+        What is opened.
+    found : sequence of Product
+        What the listing has of it.
+    options : OpenOptions
+        How each product will be opened.
+    """
+    try:
+        names = [printable(product.product_id) for product in found]
+        check_installed(options, names, location.query)
+    except (QueryError, ConfigurationError) as err:
+        note_once(err, "Nothing was ordered.")
+        raise
+
+
 def _source(client: Client, found: Sequence[Product], options: OpenOptions) -> Source:
-    order_ahead.register()
     return Source(client.settings, ProductTable(found), options)
 
 

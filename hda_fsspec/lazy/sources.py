@@ -16,7 +16,9 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from hda_fsspec.concurrency.forks import ForkLock
+from hda_fsspec.reading.options import OpenOptions
 from hda_fsspec.records import Product
+from hda_fsspec.settings import Settings
 
 _LEFT_OUT = ("properties", "bbox")
 _COLUMNS = tuple(f.name for f in dataclasses.fields(Product) if f.name not in _LEFT_OUT)
@@ -79,13 +81,13 @@ class ProductTable(Sequence[Product]):
         return hashlib.sha256(self._packed).hexdigest()
 
     def __len__(self) -> int:
-        return len(self._client)
+        return len(self._products)
 
     def __getitem__(self, number: Any) -> Any:
-        return self._client[number]
+        return self._products[number]
 
     def __iter__(self) -> Iterator[Product]:
-        return iter(self._client)
+        return iter(self._products)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, ProductTable) and self._packed == other._packed
@@ -98,3 +100,29 @@ class ProductTable(Sequence[Product]):
 
     def __repr__(self) -> str:
         return f"<Pieces: {len(self)} products>"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Source:
+    """Where values come from.
+
+    Attributes
+    ----------
+    settings : Settings
+        Which service, as whom, with which cache.
+    pieces : ProductTable
+        The products.
+    options : OpenOptions
+        How they are opened.
+    node : str or None
+        Which dataset of the tree that a product is opened as; None where it is one dataset.
+    """
+
+    settings: Settings
+    pieces: ProductTable
+    options: OpenOptions
+    node: str | None = None
+
+    def __dask_tokenize__(self) -> tuple[Any, ...]:
+        # Who reads does not change what is read.
+        return (self.settings.endpoint_url, self.pieces.digest, repr(self.options), self.node)

@@ -19,7 +19,7 @@ import requests
 import requests.adapters
 import urllib3.exceptions
 
-from hda_fsspec import __version__
+from hda_fsspec._version import __version__
 from hda_fsspec.errors import BrokerError, HDAError, OfflineError
 from hda_fsspec.network.credentials import Bearer, no_auth, stranger
 from hda_fsspec.network.faults import causes_of, is_handshake_cut, is_nobody_there, words_of

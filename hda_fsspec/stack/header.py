@@ -10,7 +10,6 @@ from __future__ import annotations
 import base64
 import dataclasses
 import functools
-import hashlib
 import json
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any
@@ -18,6 +17,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from hda_fsspec.lazy.fingerprint import digest_of
 from hda_fsspec.reading.meaning import meaning_of
 from hda_fsspec.timeindex.encoding import TimeEncoding
 
@@ -30,8 +30,6 @@ MEANING_ENCODINGS = (
     *("ancillary_variables", "geometry", "node_coordinates", "node_count", "part_node_count"),
     "interior_ring",
 )
-
-_WIDE = {"b": "<i8", "i": "<i8", "u": "<i8", "f": "<f8", "c": "<c16"}
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -247,27 +245,6 @@ def _two_numbers(value: Any) -> tuple[float, float] | None:
         return None
     scale, offset = value
     return float(scale), float(offset)
-
-
-def digest_of(values: np.ndarray[Any, Any]) -> str:
-    """Return a hash of values that is equal in all processes.
-
-    Numbers of one kind have it in common however many bytes they take, and in which order.
-    """
-    if values.dtype.kind in "OUS":
-        kind, data = "text", json.dumps(list(map(_as_text, values.ravel()))).encode()
-    else:
-        own = values.dtype.newbyteorder("<").str
-        kind = own if own == "<u8" else _WIDE.get(values.dtype.kind, own)
-        data = values.astype(kind).tobytes()
-    return hashlib.sha256(f"{kind} {values.shape} ".encode() + data).hexdigest()[:32]
-
-
-def _as_text(value: Any) -> str:
-    if isinstance(value, bytes):
-        return value.decode("latin-1")
-    # As text, an array of many numbers is cut short.
-    return str(value.tolist() if isinstance(value, np.ndarray) else value)
 
 
 def array_to_json(values: np.ndarray[Any, Any]) -> dict[str, Any]:

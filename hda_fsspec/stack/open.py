@@ -18,10 +18,10 @@ from xarray.core import indexing  # xarray documents this module for writers of 
 
 from hda_fsspec.client import Client
 from hda_fsspec.errors import ProductMismatchError, QueryError, no_products_error, note_once
-from hda_fsspec.lazy.arrays import Closer, HDAVariable, Source
-from hda_fsspec.lazy.sources import ProductTable
+from hda_fsspec.lazy.arrays import Closer, HDAVariable
+from hda_fsspec.lazy.product import check_can_be_read
+from hda_fsspec.lazy.sources import ProductTable, Source
 from hda_fsspec.paths.locations import Location
-from hda_fsspec.planning import order_ahead
 from hda_fsspec.printable import printable, warn
 from hda_fsspec.reading.opening import OpenOptions
 from hda_fsspec.records import Product
@@ -31,7 +31,7 @@ from hda_fsspec.stack.footprints import most_different_bbox
 from hda_fsspec.stack.header import Header
 from hda_fsspec.stack.header_store import HeaderIndex
 from hda_fsspec.stack.layout import ConcatLayout, loose_times
-from hda_fsspec.stack.preflight import check_before_ordering
+from hda_fsspec.stack.preflight import refuse_equal_times
 from hda_fsspec.stack.stack import Stack
 from hda_fsspec.timeindex import predict
 from hda_fsspec.timeindex.overlaps import (
@@ -113,16 +113,9 @@ def open_query(
     found = sorted(client.search(location), key=lambda p: (p.startdate or "", p.product_id))
     if not found:
         raise no_products_error("open", location.path)
-    check_before_ordering(
-        location,
-        found,
-        options,
-        is_stacked_by_time=how.concat_dim in {None, "time"}
-        and not how.scan
-        and how.on_overlap == "raise",
-        is_known=lambda product: client.header(product) is not None,
-    )
-    order_ahead.register()
+    check_can_be_read(location, found, options)
+    if how.concat_dim in {None, "time"} and not how.scan and how.on_overlap == "raise":
+        refuse_equal_times(location, found, lambda product: client.header(product) is not None)
     pieces = ProductTable(found)
     source = Source(client.settings, pieces, options)
     headers = HeaderIndex(

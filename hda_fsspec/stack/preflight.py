@@ -1,15 +1,13 @@
-"""What the listing and the installation tell before anything is ordered. Nothing is opened here."""
+"""Products that the catalogue shows at the same times, refused before anything is ordered."""
 
 from __future__ import annotations
 
 import collections
 from collections.abc import Callable, Sequence
 
-from hda_fsspec.errors import ConfigurationError, ProductMismatchError, QueryError, note_once
+from hda_fsspec.errors import ProductMismatchError, QueryError, note_once
 from hda_fsspec.paths.locations import Location
 from hda_fsspec.printable import printable
-from hda_fsspec.reading.options import OpenOptions
-from hda_fsspec.reading.requirements import check_installed
 from hda_fsspec.records import Product
 from hda_fsspec.stack.footprints import most_different_bbox
 
@@ -24,15 +22,10 @@ class AmbiguousTimesError(QueryError, ProductMismatchError):
     """
 
 
-def check_before_ordering(
-    location: Location,
-    found: Sequence[Product],
-    options: OpenOptions,
-    *,
-    is_stacked_by_time: bool = False,
-    is_known: Callable[[Product], bool] = lambda _: False,
+def refuse_equal_times(
+    location: Location, found: Sequence[Product], is_known: Callable[[Product], bool]
 ) -> None:
-    """Refuse to open what cannot become a data set, whatever is in its files.
+    """Refuse products of equal interval: whatever rule tells their times, it tells equal ones.
 
     Parameters
     ----------
@@ -40,35 +33,14 @@ def check_before_ordering(
         What is opened.
     found : sequence of Product
         What the listing has of it.
-    options : OpenOptions
-        How each product will be opened.
-    is_stacked_by_time : bool
-        Whether the catalogue's times shall tell where products stand.
     is_known : callable
         Whether the times inside a product are known, which go before the catalogue's.
 
     Raises
     ------
-    ConfigurationError
-        A package, or an engine of xarray, is not installed.
     AmbiguousTimesError
         The catalogue tells the same times of several products.
     """
-    try:
-        check_installed(
-            options, [printable(product.product_id) for product in found], location.query
-        )
-        if is_stacked_by_time:
-            _refuse_twins(location, found, is_known)
-    except (QueryError, ConfigurationError) as err:
-        note_once(err, "Nothing was ordered.")
-        raise
-
-
-def _refuse_twins(
-    location: Location, found: Sequence[Product], is_known: Callable[[Product], bool]
-) -> None:
-    """Refuse products of equal interval: whatever rule tells their times, it tells equal ones."""
     groups: dict[tuple[str, str | None], list[Product]] = collections.defaultdict(list)
     for product in found:
         if product.startdate is not None:
@@ -98,4 +70,6 @@ def _refuse_twins(
             f"times inside the products differ, scan=True reads the headers of all {len(found)} "
             "first, and orders what is not local."
         )
-        raise AmbiguousTimesError(msg, key="on_overlap")
+        err = AmbiguousTimesError(msg, key="on_overlap")
+        note_once(err, "Nothing was ordered.")
+        raise err

@@ -25,13 +25,14 @@ from hda_fsspec.concurrency.forks import ForkLock
 from hda_fsspec.concurrency.futures import CancelToken
 from hda_fsspec.errors import PER_PRODUCT_ERRORS, ProductMismatchError
 from hda_fsspec.lazy import openfiles
-from hda_fsspec.lazy.arrays import Key, Source
+from hda_fsspec.lazy.arrays import Key
 from hda_fsspec.lazy.filemarks import FileStamp, file_mark
+from hda_fsspec.lazy.fingerprint import digest_of
+from hda_fsspec.lazy.sources import Source
 from hda_fsspec.printable import warn
 from hda_fsspec.reading.variables import are_numbers
-from hda_fsspec.stack import header
 from hda_fsspec.stack.checks import ExpectedProduct, lacks
-from hda_fsspec.stack.header import Header, KeptHeader
+from hda_fsspec.stack.header import Header, KeptHeader, array_from_json, array_to_json
 from hda_fsspec.stack.header_store import filled_for, keep_header, kept_header, with_grids
 from hda_fsspec.stack.layout import ConcatLayout
 from hda_fsspec.timeindex.overlaps import Segments
@@ -187,9 +188,9 @@ class Stack:
         facts = (
             *self.source.__dask_tokenize__(),
             self.layout,
-            "" if coordinate is None else header.digest_of(coordinate),
-            *(header.digest_of(array) for array in (self._parts.products, self._parts.firsts)),
-            header.digest_of(self._parts.counts),
+            "" if coordinate is None else digest_of(coordinate),
+            *(digest_of(array) for array in (self._parts.products, self._parts.firsts)),
+            digest_of(self._parts.counts),
             sorted((name, numbers.tolist()) for name, numbers in self.absent.items()),
             self.on_missing,
             self.grid_tolerance,
@@ -411,14 +412,14 @@ class Stack:
 def _packed_array(values: np.ndarray[Any, Any]) -> dict[str, Any]:
     """Return an array as JSON values that compress well: steps of an index are mostly equal."""
     if values.dtype.kind not in "iM":
-        return header.array_to_json(values)
+        return array_to_json(values)
     steps = np.diff(values.view("i8"), prepend=0) if values.dtype.itemsize == 8 else values
-    return {"of": values.dtype.str, "steps": header.array_to_json(steps)}
+    return {"of": values.dtype.str, "steps": array_to_json(steps)}
 
 
 def _unpacked_array(value: dict[str, Any]) -> np.ndarray[Any, Any]:
     """Read what :func:`_packed_array` returned."""
     if "of" not in value:
-        return header.array_from_json(value)
-    steps = header.array_from_json(value["steps"])
+        return array_from_json(value)
+    steps = array_from_json(value["steps"])
     return np.cumsum(steps).view(value["of"]) if steps.dtype == np.int64 else steps

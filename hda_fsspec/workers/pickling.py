@@ -14,7 +14,7 @@ from typing import Any
 
 import cloudpickle
 
-from hda_fsspec import __version__
+from hda_fsspec._version import __version__
 from hda_fsspec.concurrency.daskworkers import dask_worker
 from hda_fsspec.errors import ConfigurationError, note_once
 
