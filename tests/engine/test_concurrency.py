@@ -124,7 +124,7 @@ def test_threads_that_open_and_read_at_once(
     options = {k: str(v) for k, v in bench.settings(emulator).items()}
     code = (
         "import concurrent.futures, json, random, sys, xarray as xr\n"
-        "from hda_fsspec.lazy import opened\n"
+        "from hda_fsspec.lazy import openfiles\n"
         "query, options = json.loads(sys.argv[1])\n"
         "paths = [f'{query}/P{n:02}_20240501.nc' for n in range(30)]\n"
         "def work(seed):\n"
@@ -134,7 +134,7 @@ def test_threads_that_open_and_read_at_once(
         "        ds = xr.open_dataset(paths[n], engine='hda', storage_options=options)\n"
         "        total += float(ds['sst'][0, n % 7])\n"
         "        if turn % 8 == seed:\n"
-        "            opened.clear_pool()\n"
+        "            openfiles.clear_pool()\n"
         "        total += float(ds['sst'].mean())\n"
         "    return total\n"
         "with concurrent.futures.ThreadPoolExecutor(8) as pool:\n"
@@ -159,9 +159,9 @@ def test_threads_that_use_the_engine_first_at_once(bench: Any, bodies: list[byte
     options = {k: str(v) for k, v in served.options.items()}
     code = (
         "import concurrent.futures, json, sys, threading, xarray as xr\n"
-        "from hda_fsspec import xarray_backend\n"
+        "from hda_fsspec.engine import backend\n"
         "query, path, options = json.loads(sys.argv[1])\n"
-        "engine = xarray_backend.HDABackendEntrypoint()\n"
+        "engine = backend.HDABackendEntrypoint()\n"
         "ways = [lambda: engine.open_dataset(query, storage_options=options),\n"
         "        lambda: engine.open_dataset(path, storage_options=options),\n"
         "        lambda: engine.open_groups_as_dict(path, storage_options=options),\n"

@@ -63,7 +63,7 @@ def test_the_short_way_to_read(days: Any, monkeypatch: pytest.MonkeyPatch) -> No
         mark_read(source, number)
 
     monkeypatch.setattr(openfiles, "time", types.SimpleNamespace(monotonic=lambda: now[0]))
-    monkeypatch.setattr(openfiles, "fetch_and_wait", count)
+    monkeypatch.setattr(openfiles, "make_local", count)
     monkeypatch.setattr(openfiles, "mark_read", tell)
     found = _open(days)
     before = len(looked_up)

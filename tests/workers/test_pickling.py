@@ -49,7 +49,7 @@ class _Packed:
 def test_another_version_passes_it_on(monkeypatch: pytest.MonkeyPatch) -> None:
     """What a process of another version cannot read it hands on unchanged."""
     given = pack({"a": b"x" * 1000})
-    monkeypatch.setattr(pickling, "STATE", pickling.PICKLE_FORMAT + 1)
+    monkeypatch.setattr(pickling, "PICKLE_FORMAT", pickling.PICKLE_FORMAT + 1)
     strange = unpack(*given)
     assert isinstance(strange, UnpickledElsewhere)
     with pytest.raises(ConfigurationError, match=r"state 1.*state 2.*on host"):
