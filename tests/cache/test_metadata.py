@@ -231,7 +231,8 @@ def test_a_large_listing_is_small_and_little_more_than_json(root: Path) -> None:
 
     script = (
         "import json, sys, time; from pathlib import Path;"
-        "from hda_fsspec.cache.metadata import JsonStore, unpack_products; start = time.process_time();"
+        "from hda_fsspec.cache.metadata import JsonStore, unpack_products;"
+        "start = time.process_time();"
         "json.loads(Path(sys.argv[2]).read_bytes()); middle = time.process_time();"
         "products = unpack_products(JsonStore(Path(sys.argv[1]), 'listings').get('query'));"
         "print(len(products), (time.process_time() - middle) / (middle - start))"
