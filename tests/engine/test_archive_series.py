@@ -409,9 +409,7 @@ def test_files_beside_a_series(zips: Archives) -> None:
     ("months", "options"),
     [
         ((7, 8), {}),
-        ((7, 8), {"chunks": {}}),
         ((7, 8), {"chunks": {"time": 31}}),
-        ((5, 6, 7), {"scan": True}),
         ((5, 6, 7), {"scan": True, "chunks": {}}),
     ],
     ids=str,
