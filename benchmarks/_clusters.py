@@ -86,8 +86,8 @@ def _import_all() -> None:
     import netCDF4
     import xarray as xr
 
-    import hda_fsspec.lazy.doors
+    import hda_fsspec.engine.openers
 
     assert netCDF4
-    assert hda_fsspec.lazy.doors
+    assert hda_fsspec.engine.openers
     xr.backends.list_engines()

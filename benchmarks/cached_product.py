@@ -81,7 +81,7 @@ def _by_turns(
 def _measure(file: Path, cache_dir: Path) -> tuple[_Seen, _Seen]:
     """Return what opening a file takes, and what reading all of its values does."""
     from hda_fsspec import HDAFileSystem
-    from hda_fsspec.lazy import opened
+    from hda_fsspec.lazy import openfiles
 
     with serve("benchmarks.cached_product:one_product", str(file)) as served:
         options = served.options(cache_dir)
@@ -99,7 +99,7 @@ def _measure(file: Path, cache_dir: Path) -> tuple[_Seen, _Seen]:
         xr.open_dataset(**how).close()
         if how is ours:
             # Else the file would be open when it is plain xarray's turn, and HDF5 open it faster.
-            opened.clear_pool()
+            openfiles.clear_pool()
         return time.perf_counter() - began
 
     def reading(how: dict[str, Any]) -> float:
@@ -107,7 +107,7 @@ def _measure(file: Path, cache_dir: Path) -> tuple[_Seen, _Seen]:
             began = time.perf_counter()
             ds.load()
             seconds = time.perf_counter() - began
-        opened.clear_pool()
+        openfiles.clear_pool()
         return seconds
 
     return (

@@ -34,7 +34,7 @@ if given["what"] == "hda":
     client = hda.Client(hda.Configuration(**account, path="/nonexistent"), progress=False)
     found = len(client.search(given["request"]))
 else:
-    import fsspec, hda_fsspec.fs.filesystem, hda_fsspec.usecase.products
+    import fsspec, hda_fsspec.fs.filesystem, hda_fsspec.client
     imported = time.perf_counter()
     fs = fsspec.filesystem("hda", **given["options"])
     found = len(fs.ls(given["query"], detail=True))

@@ -46,7 +46,7 @@ def peak():
 """
 _PREFETCH = """\
 import time
-import fsspec, hda_fsspec.usecase.products
+import fsspec, hda_fsspec.client
 fs = fsspec.filesystem("hda", **given["options"])
 began = time.perf_counter()
 [path] = fs.prefetch(given["path"])

@@ -25,15 +25,15 @@ MAX_MEGABYTES = 200
 _MEASURE = """\
 import resource, time
 import netCDF4, dask.array, xarray as xr
-import hda_fsspec.lazy.doors
+import hda_fsspec.engine.openers
 from hda_fsspec.paths.locations import Location
-from hda_fsspec.usecase.products import shared_products
+from hda_fsspec.client import get_client
 from hda_fsspec.settings import Settings
 xr.backends.list_engines()
 peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000
 before, began = peak(), time.perf_counter()
 if given["what"] == "list":
-    found = len(shared_products(Settings.resolve(**given["options"])).search(
+    found = len(get_client(Settings.resolve(**given["options"])).search(
         Location.parse(given["query"])))
 else:
     ds = xr.open_dataset(given["query"], engine="hda", chunks=given["chunks"],

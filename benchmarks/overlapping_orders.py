@@ -50,7 +50,7 @@ def seconds_of(served: Served, cache_dir: Path, max_orders: int) -> float:
 
 def main() -> None:
     """Measure, and print a table; a ratio is to the ideal."""
-    importlib.import_module("hda_fsspec.usecase.products")  # now, not while it is measured
+    importlib.import_module("hda_fsspec.client")  # now, not while it is measured
     make = "benchmarks.overlapping_orders:prepared_products"
     print(f"{PRODUCTS} products of {BODY_BYTES / 1000:.0f} kB, {PREPARATION_SECONDS:g} s each\n")
     print(

@@ -12,16 +12,15 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 from hda_fsspec import errors
+from hda_fsspec._version import __version__
 from hda_fsspec.paths.locations import Location
 from hda_fsspec.printable import PrintableRecords
 from hda_fsspec.records import Product
 
 if TYPE_CHECKING:
-    from hda_fsspec.classical import open_mfdataset
+    from hda_fsspec.engine.mfdataset import open_mfdataset
     from hda_fsspec.fs.filesystem import HDAFileSystem
     from hda_fsspec.settings import Settings
-
-__version__ = "0.1.0"
 
 # On the logger, before all handlers of whoever listens.
 logging.getLogger("hda_fsspec").addFilter(PrintableRecords())
@@ -39,7 +38,7 @@ __all__ = [
 _LATE = {
     "HDAFileSystem": "hda_fsspec.fs.filesystem",
     "Settings": "hda_fsspec.settings",
-    "open_mfdataset": "hda_fsspec.classical",
+    "open_mfdataset": "hda_fsspec.engine.mfdataset",
 }
 
 

@@ -222,7 +222,7 @@ class BrokerError(HDAError, OSError):
 
 #: What the service or the network may do to one product alone. Anything else holds for all alike
 #: (credentials, licences, quota, offline), or says that a product is another one (a mismatch).
-CANNOT_BE_HAD = (OrderError, DownloadError, ProductFormatError)
+PER_PRODUCT_ERRORS = (OrderError, DownloadError, ProductFormatError)
 
 
 def note_others(first: BaseException, others: Sequence[str], what: str) -> None:
@@ -245,7 +245,7 @@ def not_there(message: str) -> FileNotFoundError:
     return error
 
 
-def nothing_found(purpose: str, path: str) -> FileNotFoundError:
+def no_products_error(purpose: str, path: str) -> FileNotFoundError:
     """Return the error of a query or pattern that finds nothing; purpose is a verb."""
     msg = (
         f"Nothing to {purpose}: {path} finds no product. Compare dates, box and keys with the data "

@@ -17,10 +17,10 @@ from typing import Any
 import netCDF4
 import xarray as xr
 
-import hda_fsspec.lazy.doors
+import hda_fsspec.engine.openers
 
 assert netCDF4
-assert hda_fsspec.lazy.doors
+assert hda_fsspec.engine.openers
 
 
 def _compute(job: dict[str, Any]) -> None:

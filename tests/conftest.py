@@ -129,8 +129,8 @@ QUERY = f"hda://{DATASET}/enddate=2024-05-31/startdate=2024-05-01"
 def _no_shared_products() -> Iterator[None]:
     """Each test begins without the tokens, listings and connections of the one before."""
     yield
-    if "hda_fsspec.usecase.products" in sys.modules:
-        sys.modules["hda_fsspec.usecase.products"].close_shared_products()
+    if "hda_fsspec.client" in sys.modules:
+        sys.modules["hda_fsspec.client"].close_clients()
 
 
 class Bench:
@@ -263,12 +263,12 @@ class Stacks:
         return xr.open_dataset(query or self.query, engine="hda", storage_options=options, **given)
 
     @property
-    def products(self) -> Any:
+    def client(self) -> Any:
         """What all data sets of these settings share in this process."""
+        from hda_fsspec.client import get_client
         from hda_fsspec.settings import Settings
-        from hda_fsspec.usecase.products import shared_products
 
-        return shared_products(Settings.resolve(**self.options))
+        return get_client(Settings.resolve(**self.options))
 
     @property
     def ordered(self) -> list[str]:
@@ -280,18 +280,18 @@ class Stacks:
 
     def evict(self) -> None:
         """Empty the cache under whatever is open; headers are kept."""
-        from hda_fsspec.lazy import opened
+        from hda_fsspec.lazy import openfiles
 
-        opened.clear_pool()
-        self.products.cache.clear()
+        openfiles.clear_pool()
+        self.client.cache.clear()
 
     def forget(self) -> None:
         """Forget what this process knows, as a new one would; the disk keeps what it has."""
-        from hda_fsspec.lazy import opened
-        from hda_fsspec.usecase.products import close_shared_products
+        from hda_fsspec.client import close_clients
+        from hda_fsspec.lazy import openfiles
 
-        opened.clear_pool()
-        close_shared_products()
+        openfiles.clear_pool()
+        close_clients()
 
 
 @pytest.fixture(scope="session")

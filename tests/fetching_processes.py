@@ -26,10 +26,10 @@ import time
 from pathlib import Path
 from typing import Any
 
-import hda_fsspec.usecase.products  # so that no process has to import it
+import hda_fsspec.client  # so that no process has to import it
 from hda_fsspec import HDAFileSystem
 
-assert hda_fsspec.usecase.products
+assert hda_fsspec.client
 
 
 def _fetch(job: dict[str, Any], number: int, got: dict[str, str]) -> None:

@@ -7,12 +7,12 @@ PRIVATE_ALLOWED: dict[tuple[str, str], str] = {
     **{
         (module, "xarray.core.indexing"): "xarray documents it for writers of backends"
         for module in (
-            *("lazy.recipes", "lazy.lazily", "lazy.stacking", "lazy.selections"),
+            *("lazy.arrays", "lazy.product", "stack.open", "planning.selections"),
             *("reading.concatenating", "reading.gdal"),
         )
     },
     **{
-        ("lazy.graphs", f"dask._task_spec.{name}"): "what a graph is made of has no public name"
+        ("planning.graphs", f"dask._task_spec.{name}"): "what a graph is made of has no public name"
         for name in (
             *("Alias", "DataNode", "GraphNode", "Task", "TaskRef", "_execute_subgraph"),
             *("convert_legacy_graph", "cull"),
@@ -20,7 +20,7 @@ PRIVATE_ALLOWED: dict[tuple[str, str], str] = {
     },
     **{
         (
-            "lazy.sharedchunks",
+            "planning.shared_chunks",
             f"dask._task_spec.{name}",
         ): "what a graph is made of has no public name"
         for name in ("GraphNode", "convert_legacy_graph")

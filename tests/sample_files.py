@@ -20,7 +20,7 @@ from typing import Any
 import netCDF4
 import pytest
 
-from hda_fsspec.fileformats.formats import Format
+from hda_fsspec.formats.detect import Format
 
 
 @dataclasses.dataclass(frozen=True)

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 import click
 
-from hda_fsspec import __version__
+from hda_fsspec._version import __version__
 from hda_fsspec.cli.commands import EXIT_CODES, LazyGroup, Options, settings_options
 from hda_fsspec.cli.terminal import echo_error, echo_error_block
 from hda_fsspec.errors import HDAError

@@ -13,7 +13,7 @@ from hda_fsspec.cli.terminal import (
     echo,
     echo_json,
     echo_table,
-    human_bytes,
+    format_bytes,
     local_time,
     location_word,
     note,
@@ -22,7 +22,7 @@ from hda_fsspec.cli.terminal import (
 from hda_fsspec.paths.locations import Location
 
 if TYPE_CHECKING:
-    from hda_fsspec.disk.cache import Cache
+    from hda_fsspec.cache.cache import Cache
     from hda_fsspec.settings import Settings
 
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 7 * 86_400}
@@ -49,7 +49,7 @@ def cache() -> None:
 
 
 def _cache(settings: Settings) -> Cache:
-    from hda_fsspec.disk.cache import Cache
+    from hda_fsspec.cache.cache import Cache
 
     return Cache(settings.cache_dir, max_bytes=settings.cache_max_bytes)
 
@@ -90,7 +90,7 @@ def ls(options: Options, is_json: bool) -> None:
     others = any(entry.product.broker != settings.endpoint_url for entry in entries)
     rows = [
         (
-            human_bytes(entry.size),
+            format_bytes(entry.size),
             local_time(entry.used_at),
             location_word(path),
             *([entry.product.broker] if others else []),
@@ -119,9 +119,9 @@ def du(options: Options, is_json: bool) -> None:
         return
     echo(
         f"folder: {cache.root}",
-        f"products: {human_bytes(usage.bytes)} in {plural(usage.files, 'file')}",
-        f"unfinished downloads: {human_bytes(usage.partial_bytes)}",
-        f"bound: {'none' if bound is None else human_bytes(bound)}",
+        f"products: {format_bytes(usage.bytes)} in {plural(usage.files, 'file')}",
+        f"unfinished downloads: {format_bytes(usage.partial_bytes)}",
+        f"bound: {'none' if bound is None else format_bytes(bound)}",
     )
 
 
@@ -145,7 +145,7 @@ def prune(options: Options, older_than: float | None, is_json: bool) -> None:
     if is_json:
         echo_json({"removed_bytes": freed, "left_bytes": left})
     else:
-        echo(f"Removed {human_bytes(freed)}; {human_bytes(left)} are left.")
+        echo(f"Removed {format_bytes(freed)}; {format_bytes(left)} are left.")
 
 
 @command("hda-fsspec cache verify --remove", group=cache)
@@ -156,7 +156,7 @@ def verify(options: Options, remove: bool, is_json: bool) -> int:
 
     The exit code is 1 if one is damaged.
     """
-    from hda_fsspec.fileformats.formats import check_complete
+    from hda_fsspec.formats.detect import check_complete
 
     cache = _cache(options.settings)
     sound = 0
@@ -196,18 +196,18 @@ def clear(options: Options, is_sure: bool, is_json: bool) -> int:
 
     Orders under way, the quota and accepted licences stay. The exit code is 1 if the answer is no.
     """
-    from hda_fsspec.disk.notes import Notes
+    from hda_fsspec.cache.metadata import MetadataStore
 
     cache = _cache(options.settings)
     usage = cache.usage()
-    what = f"{plural(usage.files, 'product')}, {human_bytes(usage.total_bytes)}, in {cache.root}"
+    what = f"{plural(usage.files, 'product')}, {format_bytes(usage.total_bytes)}, in {cache.root}"
     if not is_sure and ask(f"Remove {what}? [y/N] ").lower() not in {"y", "yes"}:
         note("nothing was removed; --yes removes without asking")
         return 1
     freed = cache.clear()
-    Notes(cache.root).forget()
+    MetadataStore(cache.root).forget()
     if is_json:
         echo_json({"folder": str(cache.root), "removed_bytes": freed})
     else:
-        echo(f"Removed {human_bytes(freed)} from {cache.root}.")
+        echo(f"Removed {format_bytes(freed)} from {cache.root}.")
     return 0

@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 if TYPE_CHECKING:
+    from hda_fsspec.client import Client
     from hda_fsspec.fs.filesystem import HDAFileSystem
     from hda_fsspec.settings import Settings
-    from hda_fsspec.usecase.products import Products
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -62,11 +62,11 @@ class Options:
         return HDAFileSystem(**self.given)
 
     @property
-    def products(self) -> Products:
+    def client(self) -> Client:
         """What lists and fetches with these settings; the filesystem works with it, too."""
-        from hda_fsspec.usecase.products import shared_products
+        from hda_fsspec.client import get_client
 
-        return shared_products(self.settings)
+        return get_client(self.settings)
 
 
 class _SettingOption(click.Option):

@@ -37,7 +37,7 @@ def datasets(options: Options, words: Sequence[str], is_json: bool) -> None:
     All words must be there, in any order and case; * and ? stand for letters. What fits best comes
     first. The list of all is kept for as long as listings are, so that it is seldom asked for.
     """
-    every = options.products.datasets()
+    every = options.client.datasets()
     found = rank(every, words)
     if is_json:
         echo_json([{"dataset_id": one.dataset_id, "title": one.title} for one in found])

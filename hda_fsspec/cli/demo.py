@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 import click
 
-from hda_fsspec import __version__
+from hda_fsspec._version import __version__
 from hda_fsspec.cli.commands import Options, command, json_option
 from hda_fsspec.cli.terminal import echo_json, plural
 from hda_fsspec.errors import ConfigurationError

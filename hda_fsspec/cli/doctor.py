@@ -10,9 +10,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hda_fsspec import __version__
+from hda_fsspec._version import __version__
 from hda_fsspec.cli.commands import Options, command, json_option
-from hda_fsspec.cli.terminal import echo, echo_json, human_bytes, plural
+from hda_fsspec.cli.terminal import echo, echo_json, format_bytes, plural
 from hda_fsspec.errors import (
     AuthenticationError,
     BrokerError,
@@ -109,7 +109,7 @@ def _show_settings(settings: Settings, sources: dict[str, str]) -> Iterator[Find
 
 
 def _check_rc_file(path: Path) -> Finding:
-    from hda_fsspec.rcfile import chmod_line, exposure
+    from hda_fsspec.settings.rcfile import chmod_line, exposure
 
     try:
         facts = path.stat()
@@ -129,8 +129,8 @@ def _check_rc_file(path: Path) -> Finding:
 
 
 def _check_cache(settings: Settings) -> Iterator[Finding]:
-    from hda_fsspec.disk.cache import Cache
-    from hda_fsspec.disk.locks import FileLocks
+    from hda_fsspec.cache.cache import Cache
+    from hda_fsspec.cache.locks import FileLocks
 
     cache = Cache(settings.cache_dir, max_bytes=settings.cache_max_bytes)
     try:
@@ -142,9 +142,9 @@ def _check_cache(settings: Settings) -> Iterator[Finding]:
         yield Finding("FAIL", f"cache folder: {err}")
         return
     yield Finding("ok", f"cache folder {cache.root}: mode {mode:04o}, can be written to")
-    told = "no bound" if bound is None else f"bound {human_bytes(bound)}"
+    told = "no bound" if bound is None else f"bound {format_bytes(bound)}"
     room = (
-        f"cache size: {human_bytes(usage.total_bytes)}, {told}, disk has {human_bytes(free)} free"
+        f"cache size: {format_bytes(usage.total_bytes)}, {told}, disk has {format_bytes(free)} free"
     )
     if bound is not None and usage.total_bytes + free < bound:
         step = "the disk is full before the bound is reached; lower cache_max_bytes or free space"
@@ -162,13 +162,13 @@ def _check_cache(settings: Settings) -> Iterator[Finding]:
 
 
 def _check_service(settings: Settings) -> Iterator[Finding]:
-    from hda_fsspec.usecase.products import Products
+    from hda_fsspec.client import Client
 
     quick = dataclasses.replace(settings, timeout=min(settings.timeout, _TIMEOUT_SECONDS))
-    products = Products(quick)
+    products = Client(quick)
     broker, login = f"broker {settings.endpoint_url}", f"login as {settings.user}"
     try:
-        states = products.catalogue.licences.states()
+        states = products.catalogue.licences.status()
     except OfflineError:
         yield Finding("-", f"{broker}: not tried, offline is set")
     except ConfigurationError as err:

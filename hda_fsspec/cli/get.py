@@ -13,7 +13,7 @@ import click
 
 from hda_fsspec.cli.commands import Options, command, json_option
 from hda_fsspec.cli.terminal import echo_json, echo_paths, is_terminal, plural
-from hda_fsspec.errors import LocationError, note_once, nothing_found
+from hda_fsspec.errors import LocationError, no_products_error, note_once
 from hda_fsspec.paths.locations import PROTOCOL, Location
 
 if TYPE_CHECKING:
@@ -86,13 +86,13 @@ def _progress(options: Options) -> Iterator[dict[str, Any]]:
         yield {}
         return
     from hda_fsspec.cli.progress import Bars, console_of
-    from hda_fsspec.usecase.products import quietly
+    from hda_fsspec.client import quietly
 
     console = console_of(sys.stderr)
     if console.is_dumb_terminal:  # which can take back nothing that was drawn
         yield {}
         return
-    with quietly(), Bars(options.products.quota, console) as bars:
+    with quietly(), Bars(options.client.quota, console) as bars:
         yield {"callback": bars}
 
 
@@ -138,5 +138,5 @@ def _products_of(fs: HDAFileSystem, location: Location) -> list[Location]:
         raise LocationError(msg)
     found: list[dict[str, Any]] = fs.ls(location)
     if not found:
-        raise nothing_found("copy", location.path)
+        raise no_products_error("copy", location.path)
     return [Location.parse(info["name"]) for info in found]

@@ -18,7 +18,7 @@ from hda_fsspec.cli.terminal import (
     echo_json,
     echo_locations,
     echo_table,
-    human_bytes,
+    format_bytes,
     is_terminal,
     note,
     plural,
@@ -101,8 +101,8 @@ def info(options: Options, path: str, is_json: bool) -> None:
 
 def _cached(options: Options) -> Callable[[dict[str, Any]], bool]:
     """Return what says whether a listed product is local, in its version: it asks nobody."""
-    products = options.products
-    broker = products.settings.endpoint_url
+    client = options.client
+    broker = client.settings.endpoint_url
 
     def is_cached(info: dict[str, Any]) -> bool:
         listed = Product(
@@ -114,7 +114,7 @@ def _cached(options: Options) -> Callable[[dict[str, Any]], bool]:
             updated=info["updated"],
             broker=broker,
         )
-        return products.cache.lookup(listed, touch=False) is not None
+        return client.cache.lookup(listed, touch=False) is not None
 
     return is_cached
 
@@ -136,7 +136,7 @@ def _echo_products(
     if is_terminal(sys.stdout):
         known = [info["size"] or info["catalogue_size"] for info in found]
         is_exact = all(info["size"] is not None for info in found)
-        told = f"{'' if is_exact else '~'}{human_bytes(sum(filter(None, known)))}"
+        told = f"{'' if is_exact else '~'}{format_bytes(sum(filter(None, known)))}"
         unknown = known.count(None)
         told += f" and {unknown} of unknown size" if unknown else ""
         echo(f"{plural(len(found), 'product')}, {told}, {sum(cached)} cached")
@@ -150,9 +150,9 @@ def _start(info: dict[str, Any]) -> str:
 def _size(info: dict[str, Any]) -> str:
     """Return the size of a product; the catalogue's word, which may be wrong, gets a tilde."""
     if info["size"] is not None:
-        return human_bytes(info["size"])
+        return format_bytes(info["size"])
     told = info["catalogue_size"]
-    return "-" if told is None else f"~{human_bytes(told)}"
+    return "-" if told is None else f"~{format_bytes(told)}"
 
 
 def _yes_or_no(*, is_so: bool) -> str:

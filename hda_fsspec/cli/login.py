@@ -28,8 +28,8 @@ def login(options: Options, is_checked: bool, is_json: bool) -> None:
 
     Asks for both; other lines of the file stay, and its mode is 0600. HDA_RC names another file.
     """
-    from hda_fsspec.rcfile import read_rc, tell_exposure, write_rc
     from hda_fsspec.settings import Settings, rc_path
+    from hda_fsspec.settings.rcfile import read_rc, tell_exposure, write_rc
 
     path = rc_path()
     tell_exposure(path, say=lambda message: note(f"note: {message}"))
@@ -76,13 +76,13 @@ def _ask_password(user: str, path: Path) -> str:
 
 def _check(options: Options, user: str, password: str) -> str:
     """Return the address of the service, which accepts user and password; else raise."""
+    from hda_fsspec.client import Client
     from hda_fsspec.settings import Settings
-    from hda_fsspec.usecase.products import Products
 
     given = {**options.given, "user": user, "password": password}
-    products = Products(Settings.resolve(**given))
+    products = Client(Settings.resolve(**given))
     try:
-        products.catalogue.licences.states()
+        products.catalogue.licences.status()
     except HDAError as err:
         note_once(err, "Nothing was written.")
         raise

@@ -11,7 +11,7 @@ import click
 
 from hda_fsspec.cli.commands import Options, command, json_option
 from hda_fsspec.cli.open import open_with_xarray, reading_options
-from hda_fsspec.cli.terminal import echo_block, echo_json, human_bytes, plural
+from hda_fsspec.cli.terminal import echo_block, echo_json, format_bytes, plural
 from hda_fsspec.errors import QueryError
 from hda_fsspec.paths.locations import Location
 from hda_fsspec.printable import printable
@@ -19,9 +19,9 @@ from hda_fsspec.printable import printable
 if TYPE_CHECKING:
     import xarray as xr
 
-    from hda_fsspec.planning.plans import Plan
+    from hda_fsspec.client import OrderNeededError
+    from hda_fsspec.planning.plan import Plan
     from hda_fsspec.records import Product
-    from hda_fsspec.usecase.products import OrderNeededError
 
 # A clock has colons of its own.
 _VALUE = r"[^:]*?T\d\d(?::\d\d){0,2}(?:\.\d+)?Z?|[^:]*"
@@ -62,15 +62,15 @@ def plan(  # noqa: PLR0917  (click gives them by name)
     That is orders, bytes, time by the quota, and whether there is room. Nothing is ordered, unless
     --order-template allows it.
     """
-    from hda_fsspec.fs.listing import products_of
-    from hda_fsspec.planning.plans import plan_of
-    from hda_fsspec.usecase.products import OrderNeededError, without_orders
+    from hda_fsspec.client import OrderNeededError, without_orders
+    from hda_fsspec.fs.info import products_of
+    from hda_fsspec.planning.plan import plan_of
 
     parsed = [_parsed(text) for text in selections]
-    products = options.products
-    found = products_of(products, path)
+    client = options.client
+    found = products_of(client, path)
     if not parsed:
-        _echo(plan_of(products, found), is_json=is_json)
+        _echo(plan_of(client, found), is_json=is_json)
         return
     try:
         with contextlib.nullcontext() if may_order else without_orders():
@@ -97,7 +97,7 @@ def _echo(plan: Plan, *, is_json: bool) -> None:
 
 def _needs_template(path: str, found: Sequence[Product], err: OrderNeededError) -> QueryError:
     product, wanted = err.product, printable(err.product.product_id)
-    size = "" if product.size is None else f" (about {human_bytes(product.size)})"
+    size = "" if product.size is None else f" (about {format_bytes(product.size)})"
     location = Location.parse(path)
     without = "" if location.product else ", or narrow startdate and enddate in the path"
     msg = (

@@ -21,7 +21,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from hda_fsspec.cli.terminal import human_bytes, plural
+from hda_fsspec.cli.terminal import format_bytes, plural
 from hda_fsspec.paths.locations import Location
 from hda_fsspec.printable import printable
 
@@ -134,11 +134,11 @@ class Bars(Callback):  # type: ignore[misc]  # fsspec is untyped
             table.add_row(Text(name), *([] if is_narrow else [bar]), Text(told))
 
         for file in arriving[:_MOST_FILES]:
-            size = "" if file.size is None else f" of {human_bytes(file.size)}"
-            told = f"{human_bytes(file.value)}{size}"
+            size = "" if file.size is None else f" of {format_bytes(file.size)}"
+            told = f"{format_bytes(file.value)}{size}"
             add(_shortened(file.name, same, longest), file.value, file.size, told)
         bad = f", {failed} failed" if failed else ""
-        told = f"{human_bytes(received)}, " if received else ""
+        told = f"{format_bytes(received)}, " if received else ""
         told += _duration(now - self._began)
         add(f"{ended} of {plural(count, 'file')}{bad}", ended, count or None, told)
         waiting = [file for file in files if not file.value]

@@ -21,7 +21,7 @@ from typing import Any, TextIO
 
 import click
 
-from hda_fsspec.paths.percent import escape
+from hda_fsspec.paths.quoting import escape
 from hda_fsspec.printable import escaped, printable
 
 _GAP = 2
@@ -232,10 +232,10 @@ def _bold() -> Callable[[str], str]:
     return functools.partial(click.style, bold=True)
 
 
-def human_bytes(count: float) -> str:
+def format_bytes(count: float) -> str:
     """Return a number of bytes as people read it.
 
-    >>> human_bytes(999), human_bytes(1_234_567), human_bytes(50e9)
+    >>> format_bytes(999), format_bytes(1_234_567), format_bytes(50e9)
     ('999 B', '1.2 MB', '50.0 GB')
     """
     for unit in ("B", "kB", "MB", "GB", "TB"):

@@ -12,10 +12,10 @@ import stat
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from hda_fsspec.disk.entries import product_key
-from hda_fsspec.disk.notes import Shelf
+from hda_fsspec.cache.entries import product_key
+from hda_fsspec.cache.metadata import JsonStore
 from hda_fsspec.errors import ProductFormatError
-from hda_fsspec.fileformats.formats import ALL_SUFFIXES, Format, check_complete, is_contradicted
+from hda_fsspec.formats.detect import ALL_SUFFIXES, Format, check_complete, name_contradicts
 from hda_fsspec.records import Product
 
 
@@ -24,13 +24,13 @@ class Copies:
 
     Parameters
     ----------
-    notes : Shelf
+    notes : JsonStore
         Where copies are noted.
     size_of : callable
         Returns the length of a product's file in bytes, None where it is not known.
     """
 
-    def __init__(self, notes: Shelf, size_of: Callable[[Product], int | None]) -> None:
+    def __init__(self, notes: JsonStore, size_of: Callable[[Product], int | None]) -> None:
         self._notes = notes
         self._size_of = size_of
 
@@ -141,4 +141,4 @@ def _is_complete(path: Path, size: int | None) -> bool:
         # Not there, not readable, or damaged: copied anew, which then says what is wrong.
         return False
     is_told = size is not None or format_ is not Format.OTHER
-    return is_told and not is_contradicted(format_, path.name)
+    return is_told and not name_contradicts(format_, path.name)

@@ -10,12 +10,12 @@ import logging
 import time
 from collections.abc import Callable
 
+from hda_fsspec.catalogue.terms import Terms
 from hda_fsspec.errors import AuthenticationError, BrokerError, OrderError, QuotaError
 from hda_fsspec.fetching.orders import Orders
-from hda_fsspec.fetching.quota import Closed, Quota
-from hda_fsspec.licences import Licences
-from hda_fsspec.network.answers import is_about_licences
-from hda_fsspec.network.broker import Broker
+from hda_fsspec.fetching.quota import Quota, QuotaWait
+from hda_fsspec.network.api import Broker
+from hda_fsspec.network.responses import is_about_licences
 from hda_fsspec.printable import printable
 from hda_fsspec.records import Product
 from hda_fsspec.settings import Settings
@@ -23,7 +23,7 @@ from hda_fsspec.settings import Settings
 logger = logging.getLogger("hda_fsspec")
 
 
-class QuotaClosedError(Exception):
+class QuotaExhaustedError(Exception):
     """No order may go out now, but one may in so many ``seconds``."""
 
     def __init__(self, seconds: float) -> None:
@@ -49,7 +49,7 @@ class Ordering:
         settings: Settings,
         *,
         broker: Broker,
-        licences: Licences,
+        licences: Terms,
         orders: Orders,
         quota: Quota,
         clock: Callable[[], float] = time.monotonic,
@@ -84,9 +84,9 @@ class Ordering:
         TermsNotAcceptedError, AuthenticationError, BrokerError
             It refuses the account, or cannot be asked.
         """
-        is_new = not self._orders.is_paid(product)
+        is_new = not self._orders.was_ordered(product)
         if is_new:
-            closed = self._quota.ask(product)
+            closed = self._quota.reserve(product)
             if closed is not None:
                 raise self._closed(closed, began)
         try:
@@ -98,13 +98,13 @@ class Ordering:
                 # Nobody knows whether the service took it.
                 self._quota.granted(product)
             else:
-                self._quota.withdrawn(product)
+                self._quota.release(product)
             if err.status is None or err.status >= 500:
                 raise
             msg = order_failed(product, str(err))
             raise OrderError(msg, product_id=product.product_id) from err
         except BaseException:
-            self._quota.withdrawn(product)
+            self._quota.release(product)
             raise
         self._orders.put(product, download_id)
         if is_new:
@@ -125,11 +125,11 @@ class Ordering:
             # An unaccepted licence looks like a lack of rights, or like an unknown product. The
             # latter is as likely by itself, unless the service says more.
             is_likely = isinstance(err, AuthenticationError)
-            if not self._licences.explain_refusal(product.dataset_id, err, is_likely=is_likely):
+            if not self._licences.check_after_refusal(product.dataset_id, err, is_likely=is_likely):
                 raise
         return self._broker.order(product)
 
-    def _closed(self, closed: Closed, began: float) -> Exception:
+    def _closed(self, closed: QuotaWait, began: float) -> Exception:
         """Say what a used-up quota means here: an error, or how long to wait."""
         seconds = closed.seconds
         if closed.is_used_up and self._settings.on_quota == "raise":
@@ -139,7 +139,7 @@ class Ordering:
         else:
             if closed.is_used_up:
                 self._quota.tell(closed)
-            return QuotaClosedError(seconds)
+            return QuotaExhaustedError(seconds)
         state = f"is used up for another {seconds:.0f} s"
         if not closed.is_used_up:
             state = "has no order left beside those of other processes, which wait for an answer"

@@ -15,8 +15,8 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from hda_fsspec.disk.grants import Grants, Ledger
-from hda_fsspec.network.answers import quota_state
+from hda_fsspec.cache.ledger import Ledger, OrderCounts
+from hda_fsspec.network.responses import quota_state
 from hda_fsspec.records import Product
 
 logger = logging.getLogger("hda_fsspec")
@@ -38,7 +38,7 @@ _FARTHEST_SECONDS = 86_400.0
 
 
 @dataclasses.dataclass(frozen=True)
-class Told:
+class ServiceQuota:
     """What the service told of the quota last.
 
     Attributes
@@ -62,11 +62,11 @@ class Told:
     closed_until: float = 0.0
     refused_at: float = 0.0
 
-    def at(self, now: float) -> Told:
+    def at(self, now: float) -> ServiceQuota:
         """Return what still means something: not what a clock noted that was set back since."""
         told = self
         if told.heard_at > now + _AHEAD_SECONDS:
-            told = Told(closed_until=told.closed_until, refused_at=told.refused_at)
+            told = ServiceQuota(closed_until=told.closed_until, refused_at=told.refused_at)
         if told.reset_at > now + _FARTHEST_SECONDS:
             told = dataclasses.replace(told, reset_at=0.0)
         is_absurd = told.closed_until > now + _FARTHEST_SECONDS
@@ -75,7 +75,7 @@ class Told:
         return told
 
     @classmethod
-    def from_json(cls, value: Any) -> Told | None:
+    def from_json(cls, value: Any) -> ServiceQuota | None:
         """Read what another process kept; None for anything else."""
         try:
             told = cls(**value)
@@ -86,7 +86,7 @@ class Told:
 
 
 @dataclasses.dataclass(frozen=True)
-class Closed:
+class QuotaWait:
     """No new order may go out now.
 
     Attributes
@@ -149,12 +149,12 @@ class Quota:
         self._lock = threading.Lock()  # never held for long: every answer of the service takes it
         self._asked_at: dict[Product, float] = {}
         self._of_thread = threading.local()
-        self._told = Told()
+        self._told = ServiceQuota()
         self._untold_in_a_row = 0
         self._logged_at = float("-inf")
         self._written_at = float("-inf")
 
-    def heard(self, headers: Mapping[str, str], sent_at: float) -> None:
+    def on_response(self, headers: Mapping[str, str], sent_at: float) -> None:
         """Take note of the headers of any answer, to a request that went out at a time."""
         if "X-Quota-Remaining" not in headers:
             return
@@ -172,7 +172,7 @@ class Quota:
                     left = min(state.remaining, told.remaining)
                     self._told = dataclasses.replace(told, remaining=left)
                 return
-            self._told = Told(
+            self._told = ServiceQuota(
                 limit=state.limit,
                 remaining=state.remaining,
                 reset_at=state.reset_at or 0.0,
@@ -185,7 +185,7 @@ class Quota:
         if is_news:
             self._pass_on()
 
-    def ask(self, product: Product) -> Closed | None:
+    def reserve(self, product: Product) -> QuotaWait | None:
         """Ask for leave to order a product that was not ordered before.
 
         Returns
@@ -200,10 +200,10 @@ class Quota:
             closed = self._verdict(self._ledger.others(product))
             if closed is not None:
                 return closed
-            self._asked_at[product] = self._ledger.ask(product)
+            self._asked_at[product] = self._ledger.reserve(product)
             closed = self._verdict(self._ledger.others(product))
             if closed is not None:
-                self.withdrawn(product)
+                self.release(product)
             return closed
 
     def granted(self, product: Product) -> None:
@@ -214,14 +214,14 @@ class Quota:
             self._told = dataclasses.replace(self._told, closed_until=0.0)
         # What was told in answer to this very order, in this thread, has counted it.
         heard_at = getattr(self._of_thread, "heard_at", 0.0)
-        self._ledger.grant(product, heard_at if heard_at >= asked_at else self._clock())
+        self._ledger.confirm(product, heard_at if heard_at >= asked_at else self._clock())
 
-    def withdrawn(self, product: Product) -> None:
+    def release(self, product: Product) -> None:
         """Note that an order came to nothing."""
         self._asked_at.pop(product, None)
-        self._ledger.withdraw(product)
+        self._ledger.release(product)
 
-    def refused(self, product: Product, reset_at: float | None) -> Closed:
+    def refused(self, product: Product, reset_at: float | None) -> QuotaWait:
         """Note that an order was refused for the quota, and return how long to wait.
 
         Parameters
@@ -232,7 +232,7 @@ class Quota:
             When the service says that an order is possible again, in seconds since 1970; a time
             in the past counts as not told.
         """
-        self.withdrawn(product)
+        self.release(product)
         now = self._clock()
         with self._lock:
             told = self._told.at(now)
@@ -260,7 +260,7 @@ class Quota:
             left = None if told.remaining is None else max(0, int(self._left(counted)))
             return QuotaView(told.limit, left, self._spent_until(now) or None)
 
-    def tell(self, closed: Closed) -> None:
+    def tell(self, closed: QuotaWait) -> None:
         """Say in the log, at most once a minute, until when orders wait and how many products."""
         with self._lock:
             now = self._clock()
@@ -274,7 +274,7 @@ class Quota:
             self._products_left(),
         )
 
-    def _verdict(self, others: Grants) -> Closed | None:
+    def _verdict(self, others: OrderCounts) -> QuotaWait | None:
         """Say whether one more order may go out beside those of others."""
         now = self._clock()
         with self._lock:
@@ -284,12 +284,12 @@ class Quota:
             if self._left(others) >= 1:
                 return None
             if others.asked:
-                return Closed(_ANSWER_SECONDS + self._jitter(), is_used_up=False)
+                return QuotaWait(_ANSWER_SECONDS + self._jitter(), is_used_up=False)
             # At its time one order tries what there is, and is told.
             reset_at = self._told.reset_at
             return self._closed(now, reset_at) if now < reset_at else None
 
-    def _left(self, others: Grants) -> float:
+    def _left(self, others: OrderCounts) -> float:
         """Return how many orders are left beside those of others, in doubt fewer."""
         told = self._told
         if told.remaining is None:
@@ -304,12 +304,12 @@ class Quota:
         until = max(told.closed_until, 0.0 if told.remaining else told.reset_at)
         return until if until > now else 0.0
 
-    def _closed(self, now: float, until: float) -> Closed:
-        return Closed(max(0.0, until - now) + self._jitter(), is_used_up=True)
+    def _closed(self, now: float, until: float) -> QuotaWait:
+        return QuotaWait(max(0.0, until - now) + self._jitter(), is_used_up=True)
 
     def _learn(self) -> None:
         """Take up what another process was told since."""
-        theirs = Told.from_json(self._ledger.told()) or Told()
+        theirs = ServiceQuota.from_json(self._ledger.told()) or ServiceQuota()
         now = self._clock()
         with self._lock:
             mine, theirs = self._told.at(now), theirs.at(now)

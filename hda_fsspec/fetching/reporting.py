@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
-from hda_fsspec.fetching.flights import Steps
+from hda_fsspec.concurrency.tasks import Steps
 from hda_fsspec.fetching.quota import QuotaView
 from hda_fsspec.printable import printable
 from hda_fsspec.records import Product

@@ -12,10 +12,10 @@ import logging
 from collections.abc import Callable, Generator, Iterator, Mapping
 from typing import Any, Protocol
 
-from hda_fsspec.disk.folder import NO_ROOM_ERRNOS
+from hda_fsspec.cache.folder import NO_ROOM_ERRNOS
 from hda_fsspec.errors import BrokerError, DownloadError
-from hda_fsspec.network.answers import Answer, content_length, content_range, is_encoded
-from hda_fsspec.network.broker import Broker
+from hda_fsspec.network.api import Broker
+from hda_fsspec.network.responses import ResponseHead, content_length, content_range, is_encoded
 from hda_fsspec.printable import printable
 from hda_fsspec.records import Product
 
@@ -90,13 +90,13 @@ class Action(enum.Enum):
 
 
 def plan(  # noqa: PLR0911  (one return for each kind of answer)
-    answer: Answer, *, held: int, first_byte: int, facts: Mapping[str, Any]
+    answer: ResponseHead, *, held: int, first_byte: int, facts: Mapping[str, Any]
 ) -> tuple[Action, int | None]:
     """Decide what to do with an answer, and return the file's total length if it tells it.
 
     Parameters
     ----------
-    answer : Answer
+    answer : ResponseHead
         Status and headers.
     held : int
         Bytes that are held already.

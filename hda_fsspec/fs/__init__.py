@@ -1,1 +1,1 @@
-"""The fsspec filesystem."""
+"""The fsspec filesystem ``hda``."""

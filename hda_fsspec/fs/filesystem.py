@@ -2,7 +2,7 @@
 
 Its coroutines hand all work to threads of their own, so that a wait for an order never blocks
 fsspec's event loop. It holds nothing but what it was given: tokens, listings and connections
-belong to :mod:`hda_fsspec.usecase.products`, of which all instances with equal settings share one.
+belong to :mod:`hda_fsspec.client`, of which all instances with equal settings share one.
 """
 
 from __future__ import annotations
@@ -22,29 +22,29 @@ from typing import TYPE_CHECKING, Any
 
 from fsspec.callbacks import DEFAULT_CALLBACK
 
+from hda_fsspec.concurrency.futures import CancelToken, wait_for
 from hda_fsspec.errors import LocationError
 from hda_fsspec.fs.files import Deliveries, ProductFile, Targets, copy_out
-from hda_fsspec.fs.listing import (
+from hda_fsspec.fs.info import (
     Paths,
     is_one_path,
-    located,
     name_of,
-    plain,
     product_to_open,
     products_of,
+    to_location,
+    to_strings,
 )
-from hda_fsspec.fs.looking import LookingFileSystem
+from hda_fsspec.fs.listing import ListingFileSystem
 from hda_fsspec.fs.readonly import ReadOnly, refuse
+from hda_fsspec.fs.sync import first_error, sync_method
 from hda_fsspec.fs.targets import local_target
-from hda_fsspec.fs.waiting import blocking, first_of
 from hda_fsspec.fs.writing import explained
-from hda_fsspec.interest import Interest, result_of
 from hda_fsspec.paths.locations import AnyPath
 from hda_fsspec.records import Product
 from hda_fsspec.settings import Settings, refuse_unknown_settings
 
 if TYPE_CHECKING:
-    from hda_fsspec.usecase.products import Entry, Listener, Products
+    from hda_fsspec.client import Client, Entry, Listener
 
 #: The targets of the `get` that a copy is part of, of which no two may be alike.
 _targets_of_get: contextvars.ContextVar[Targets | None] = contextvars.ContextVar(
@@ -56,7 +56,7 @@ _faults_of_get: contextvars.ContextVar[list[Exception] | None] = contextvars.Con
 )
 
 
-class HDAFileSystem(ReadOnly, LookingFileSystem):
+class HDAFileSystem(ReadOnly, ListingFileSystem):
     """Copernicus data on WEkEO as a read-only filesystem.
 
     ``hda://DATASET/key=value/…`` is a directory, the query; the products it finds are the files in
@@ -121,11 +121,11 @@ class HDAFileSystem(ReadOnly, LookingFileSystem):
         return f"hda-{hashlib.sha256(self.settings.endpoint_url.encode()).hexdigest()[:16]}"
 
     @property
-    def _products(self) -> Products:
+    def _client(self) -> Client:
         # Late, since it loads the HTTP client: who only names the class needs none.
-        from hda_fsspec.usecase.products import shared_products
+        from hda_fsspec.client import get_client
 
-        return shared_products(self.settings)
+        return get_client(self.settings)
 
     def _local_target(self, rpath: Any, lpath: Any) -> Any:
         return local_target(rpath, lpath, settings=self._options)
@@ -133,7 +133,7 @@ class HDAFileSystem(ReadOnly, LookingFileSystem):
     async def _get(
         self, rpath: Any, lpath: Any, *args: Any, progress: bool = True, **kwargs: Any
     ) -> Any:
-        from hda_fsspec.usecase.products import quietly
+        from hda_fsspec.client import quietly
 
         lpath = self._local_target(rpath, lpath)
         if isinstance(lpath, list):
@@ -143,12 +143,12 @@ class HDAFileSystem(ReadOnly, LookingFileSystem):
         _targets_of_get.set(Targets())
         try:
             with quietly(is_so=not progress), explained():
-                done = await super()._get(plain(rpath), lpath, *args, **kwargs)
+                done = await super()._get(to_strings(rpath), lpath, *args, **kwargs)
         finally:
             _faults_of_get.set(None)
             _targets_of_get.set(None)
         if faults:
-            raise first_of(faults)
+            raise first_error(faults)
         return done
 
     def _few_open_files(self) -> asyncio.Semaphore:
@@ -169,15 +169,15 @@ class HDAFileSystem(ReadOnly, LookingFileSystem):
 
     async def _open_local(self, path: Any, listener: Listener | None = None) -> BufferedReader:
         """Make a product local, without holding a thread while it is waited for, and open it."""
-        location = located(path)
-        product = await self._run(lambda: product_to_open(self._products, location))
+        location = to_location(path)
+        product = await self._run(lambda: product_to_open(self._client, location))
         return await self._open_product(product, listener)
 
     async def _open_product(
         self, product: Product, listener: Listener | None = None
     ) -> BufferedReader:
-        with Interest() as interest:
-            opening = self._products.open(product, listener, wanted=interest.is_alive)
+        with CancelToken() as interest:
+            opening = self._client.open(product, listener, wanted=interest.should_continue)
             try:
                 _, handle = await asyncio.wrap_future(opening)
             except asyncio.CancelledError:
@@ -221,7 +221,7 @@ class HDAFileSystem(ReadOnly, LookingFileSystem):
         self, rpath: Any, lpath: Any, callback: Any, *, skip_existing: bool
     ) -> None:
         lpath = self._local_target(rpath, lpath)
-        if located(rpath).product is None and await self._isdir(rpath):
+        if to_location(rpath).product is None and await self._isdir(rpath):
             with explained(lpath):
                 await self._run(lambda: Path(lpath).mkdir(parents=True, exist_ok=True))
             return
@@ -231,12 +231,12 @@ class HDAFileSystem(ReadOnly, LookingFileSystem):
                 callback.set_size(total)
             callback.absolute_update(done)
 
-        location = located(rpath)
-        copies = self._products.copies
+        location = to_location(rpath)
+        copies = self._client.copies
         is_open_file = hasattr(lpath, "write")
         if not is_open_file:
             (_targets_of_get.get() or Targets()).claim(location.path, Path(lpath))
-        product = await self._run(lambda: product_to_open(self._products, location))
+        product = await self._run(lambda: product_to_open(self._client, location))
         if skip_existing and not is_open_file:
             path = Path(lpath)
             if await self._run(lambda: copies.is_complete_copy(product, path)):
@@ -258,11 +258,11 @@ class HDAFileSystem(ReadOnly, LookingFileSystem):
             size = await self._run(copy)
         listener(size, size)
 
-    cat = blocking(LookingFileSystem._cat)
-    cat_file = blocking(_cat_file)
-    cat_ranges = blocking(LookingFileSystem._cat_ranges)
-    get = blocking(_get)
-    get_file = blocking(_get_file)
+    cat = sync_method(ListingFileSystem._cat)
+    cat_file = sync_method(_cat_file)
+    cat_ranges = sync_method(ListingFileSystem._cat_ranges)
+    get = sync_method(_get)
+    get_file = sync_method(_get_file)
 
     def _open(
         self,
@@ -275,8 +275,8 @@ class HDAFileSystem(ReadOnly, LookingFileSystem):
     ) -> ProductFile:
         if mode != "rb":
             refuse(f"open with mode {mode!r}", path)
-        location = located(path)
-        products = self._products
+        location = to_location(path)
+        products = self._client
         product = product_to_open(products, location)
         entry = products.local(product)
         handle = None
@@ -284,8 +284,8 @@ class HDAFileSystem(ReadOnly, LookingFileSystem):
             with contextlib.suppress(FileNotFoundError):  # evicted in this moment
                 handle = entry.open()
         if handle is None:
-            with Interest() as interest:
-                _, handle = result_of(products.open(product, wanted=interest.is_alive))
+            with CancelToken() as interest:
+                _, handle = wait_for(products.open(product, wanted=interest.should_continue))
         blocksize = block_size if isinstance(block_size, int) else self.blocksize
         return ProductFile(handle, name_of(location), self.open, blocksize=blocksize)
 
@@ -328,10 +328,10 @@ class HDAFileSystem(ReadOnly, LookingFileSystem):
             The first product that cannot be had. All others are fetched first, and the notes of
             the error name those that failed too.
         """
-        from hda_fsspec.usecase.products import quietly
+        from hda_fsspec.client import quietly
 
         with quietly(is_so=not progress):
-            entries = self._products.fetch_all(products_of(self._products, path), callback=callback)
+            entries = self._client.fetch_all(products_of(self._client, path), callback=callback)
         return [os.fspath(entry.path) for entry in entries]
 
     def download(
@@ -376,14 +376,14 @@ class HDAFileSystem(ReadOnly, LookingFileSystem):
         FileNotFoundError, HDAError
             As :meth:`prefetch`; but the cache need not hold all products at one time.
         """
-        from hda_fsspec.usecase.products import each, quietly
+        from hda_fsspec.client import gather_products, quietly
 
         named = os.fspath(self._local_target(rpath, lpath))
         target = Path(named)
-        is_one = is_one_path(rpath) and located(rpath).product is not None
+        is_one = is_one_path(rpath) and to_location(rpath).product is not None
         is_file = is_one and not named.endswith(("/", os.sep)) and not target.is_dir()
-        found = products_of(self._products, rpath)
-        copies = self._products.copies
+        found = products_of(self._client, rpath)
+        copies = self._client.copies
         deliveries = Deliveries(target.parent if is_file else target, copies.is_ours)
         if skip_existing and is_file:
             here = {one: target for one in found if copies.is_complete_copy(one, target)}
@@ -400,15 +400,15 @@ class HDAFileSystem(ReadOnly, LookingFileSystem):
                 deliveries.add(product, entry.delivered_name, handle)
                 return
             # Who names the file means it, unless that is just the name of the product.
-            is_named_by_id = target.name == located(rpath).name
+            is_named_by_id = target.name == to_location(rpath).name
             copy_out(handle, target, copies.is_ours if is_named_by_id else None)
             deliveries.keep(product, target)
 
         try:
             with quietly(is_so=not progress):
-                each(
+                gather_products(
                     [product for product in found if product not in here],
-                    lambda product, wanted: self._products.open(product, wanted=wanted),
+                    lambda product, wanted: self._client.open(product, wanted=wanted),
                     deliver,
                     callback,
                     at_a_time=self._at_a_time,
@@ -427,11 +427,11 @@ class HDAFileSystem(ReadOnly, LookingFileSystem):
         list of str
             The ids of the licences that were accepted now.
         """
-        location = located(path)
+        location = to_location(path)
         if location.dataset is None:
             msg = "Cannot accept the licences of all data sets at once: name one data set."
             raise LocationError(msg)
-        return self._products.catalogue.licences.accept(location.dataset)
+        return self._client.catalogue.licences.accept(location.dataset)
 
 
 def _with_folders(targets: Sequence[Any]) -> list[str]:

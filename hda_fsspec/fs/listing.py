@@ -1,183 +1,257 @@
-"""What fsspec is told of locations: names, listings, and which paths cannot be walked or opened.
+"""Looking at ``hda://``: listing, finding, matching, measuring. Nothing here orders or opens.
 
-Pure translation between :class:`Location`, :class:`Product` and fsspec's dictionaries; what the
-service holds is asked of :class:`Products`.
+Blocking work goes to threads of its own, so that a wait never blocks fsspec's event loop.
 """
 
 from __future__ import annotations
 
-import errno
-import hashlib
-import io
-import os
-import re
-from collections.abc import Iterable
+import asyncio
+from collections.abc import AsyncIterator, Callable
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from hda_fsspec.errors import LocationError, nothing_found
-from hda_fsspec.paths.locations import PROTOCOL, AnyPath, Location, is_remote_path
-from hda_fsspec.records import Product, parse_time
+from fsspec.asyn import AsyncFileSystem
+from fsspec.mapping import FSMap
+
+from hda_fsspec.concurrency.daskworkers import dask_worker
+from hda_fsspec.fs.info import (
+    date_of,
+    directory_entry,
+    identity_of,
+    is_one_path,
+    list_infos,
+    name_of,
+    pattern_is_no_path,
+    refuse_root,
+    to_location,
+    to_strings,
+)
+from hda_fsspec.paths.locations import PROTOCOL, Location
+from hda_fsspec.printable import warn
 
 if TYPE_CHECKING:
-    from hda_fsspec.usecase.products import Products
+    from hda_fsspec.client import Client
 
-Paths = AnyPath | Iterable[AnyPath]
-
-#: Storage options that are the filesystem's own, and no settings.
-FILESYSTEM_OPTIONS = frozenset(
-    {"use_listings_cache", "asynchronous", "loop", "batch_size", "skip_instance_cache"}
-)
-
-_PREFIX = f"{PROTOCOL}://"
-_PORT_BY_CHANCE = re.compile(r"\Ahttp://127\.0\.0\.1:\d+(?=/emulator-[0-9a-f]{16}/)")
-_IDENTITY = ("dataset_id", "product_id", "catalogue_size", "startdate", "enddate", "updated")
+T = TypeVar("T")
 
 
-def located(path: Any) -> Location:
-    """Return the location that a path of any kind names; raises LocationError."""
-    return Location.parse(path)
+class ListingFileSystem(AsyncFileSystem):  # type: ignore[misc]  # fsspec is untyped
+    """The half of the filesystem that costs no order.
 
-
-def name_of(location: Location) -> str:
-    """Return a path as fsspec names it, without protocol."""
-    return location.path.removeprefix(_PREFIX)
-
-
-def plain(paths: Any) -> Any:
-    """Return paths as strings, in a list if there are several: fsspec knows no other ones."""
-    if isinstance(paths, str):  # as it is, since a slash at its end means something
-        return paths
-    if is_one_path(paths):
-        return Location.parse(paths).path
-    return [plain(path) for path in paths]
-
-
-def list_of(paths: Any) -> list[Any]:
-    """Return the paths that one argument holds, each as it was given."""
-    return [paths] if is_one_path(paths) else list(paths)
-
-
-def is_one_path(paths: Any) -> bool:
-    """Whether a value is one path, and not several of them."""
-    is_path = isinstance(paths, (str, bytes, Location, os.PathLike, io.IOBase))
-    return is_path or is_remote_path(paths) or not isinstance(paths, Iterable)
-
-
-def entries_below(
-    products: Products, location: Location, *, refresh: bool = False
-) -> list[dict[str, Any]]:
-    """Return what is below a location, or matches it, as fsspec's dictionaries."""
-    if location.dataset is None:
-        every = products.datasets(refresh=refresh)
-        wanted = (d for d in every if location.pattern is None or location.matches(d.dataset_id))
-        return [directory_entry(Location(d.dataset_id), title=d.title) for d in wanted]
-    if location.product is not None:
-        found = [products.product(location, refresh=refresh)]
-    else:
-        found = products.search(location, refresh=refresh)
-    paths = location.paths_of(product.product_id for product in found)
-    origin = products.catalogue.origin(location)
-    more = {} if origin is None else {"origin": origin}
-    return [
-        {**_file_entry(path, product, size), **more}
-        for path, product, size in zip(paths, found, products.sizes(found), strict=True)
-    ]
-
-
-def directory_entry(location: Location, **more: str) -> dict[str, Any]:
-    """Return the dictionary of a directory."""
-    told = {"dataset_id": location.dataset} if location.dataset else {}
-    return {"name": name_of(location), "size": 0, "type": "directory", **told, **more}
-
-
-def _file_entry(path: str, product: Product, size: int | None) -> dict[str, Any]:
-    return {
-        "name": path.removeprefix(_PREFIX),
-        "size": size,
-        "type": "file",
-        "product_id": product.product_id,
-        "dataset_id": product.dataset_id,
-        "startdate": product.startdate,
-        "enddate": product.enddate,
-        "updated": product.updated,
-        "catalogue_size": product.size,
-        "properties": dict(product.properties),
-    }
-
-
-def date_of(entry: dict[str, Any], *keys: str) -> datetime:
-    """Return the first of some dates that an entry has; raises NotImplementedError for none."""
-    for key in keys:
-        if entry.get(key):
-            return parse_time(entry[key])
-    msg = f"The catalogue tells no {' and no '.join(keys)} of {entry['name']}."
-    raise NotImplementedError(msg)
-
-
-def identity_of(entry: dict[str, Any], *, broker: str) -> str:
-    """Return a hash of what an entry of a broker is, and of its version as the catalogue has it.
-
-    The true length is left out: it gets known when a product is fetched, which changes nothing.
+    Faults of login, quota or network are raised by all verbs: they never look like "not there".
     """
-    # An emulator's address names what it offers; which port it got says nothing.
-    facts = [_PORT_BY_CHANCE.sub("", broker), *(entry.get(key) for key in _IDENTITY)]
-    if entry["type"] == "directory":
-        facts.append(entry["name"])
-    return hashlib.sha256(repr(facts).encode()).hexdigest()
 
+    protocol = PROTOCOL
+    _use_listings_cache = True
 
-def products_of(products: Products, paths: Paths) -> list[Product]:
-    """Return the products that paths, queries and patterns mean, in order.
+    @property
+    def _client(self) -> Client:
+        """What the verbs work with."""
+        raise NotImplementedError
 
-    Raises
-    ------
-    FileNotFoundError
-        A query or pattern finds nothing, or a product is not there.
-    LocationError
-        A path is that of all data sets.
-    """
-    expanded: list[Product] = []
-    for location in map(located, list_of(paths)):
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop:
+        """The loop of the coroutines.
+
+        Blocking verbs ask for it in the thread of their caller: only here can it be seen that this
+        is a task of a Dask worker.
+        """
+        if dask_worker() is not None:
+            self._client.expect_broker()
+        return super().loop  # type: ignore[no-any-return]
+
+    async def _run(self, work: Callable[[], T]) -> T:
+        """Do blocking work in a thread, off the event loop."""
+        return await asyncio.wrap_future(self._client.run(work))
+
+    @classmethod
+    def _strip_protocol(cls, path: Any) -> Any:
+        if not is_one_path(path):
+            return [cls._strip_protocol(one) for one in path]
+        return name_of(to_location(path))
+
+    @classmethod
+    def _parent(cls, path: Any) -> str:
+        return name_of(to_location(path).parent)
+
+    def unstrip_protocol(self, name: Any) -> str:
+        """Return a path with ``hda://`` in front."""
+        return to_location(name).path
+
+    def get_mapper(self, root: Any = "", *args: Any, **kwargs: Any) -> FSMap:
+        """Return a mapping of the names below a path to the contents of products."""
+        return super().get_mapper(to_strings(root), *args, **kwargs)
+
+    def tree(self, path: Any = "/", *args: Any, **kwargs: Any) -> str:
+        """Return what is below a path, drawn as a tree."""
+        drawn: str = super().tree(to_location(path).path, *args, **kwargs)
+        return drawn
+
+    def invalidate_cache(self, path: Any = None) -> None:
+        """Forget the listing of a path, or all of them."""
+        self._client.catalogue.invalidate(None if path is None else to_location(path))
+        super().invalidate_cache(path)
+
+    async def _ls(
+        self,
+        path: Any,
+        detail: bool = True,
+        refresh: bool = False,
+        **kwargs: Any,  # noqa: ARG002  (fsspec's signature)
+    ) -> list[Any]:
+        location = to_location(path)
+        is_anew = refresh or not self._use_listings_cache
+        found = await self._run(lambda: list_infos(self._client, location, refresh=is_anew))
+        return found if detail else [info["name"] for info in found]
+
+    async def _info(
+        self,
+        path: Any,
+        refresh: bool = False,
+        **kwargs: Any,  # noqa: ARG002  (fsspec's signature)
+    ) -> dict[str, Any]:
+        location = to_location(path)
+        if location.pattern is not None:
+            raise pattern_is_no_path(location)
         if location.product is not None:
-            expanded.append(products.product_to_open(location))
-            continue
+            found: list[dict[str, Any]] = await self._ls(path, refresh=refresh)
+            return found[0]
+        await self._run(lambda: self._client.catalogue.validate(location))
+        return directory_entry(location)
+
+    async def _exists(self, path: Any, **kwargs: Any) -> bool:
+        try:
+            await self._info(path, **kwargs)
+        except FileNotFoundError:
+            return False
+        return True
+
+    async def _isfile(self, path: Any) -> bool:
+        return await self._has_type(path, "file")
+
+    async def _isdir(self, path: Any) -> bool:
+        return await self._has_type(path, "directory")
+
+    async def _has_type(self, path: Any, kind: str) -> bool:
+        try:
+            return bool((await self._info(path))["type"] == kind)
+        except FileNotFoundError:
+            return False
+
+    async def _walk(
+        self,
+        path: Any,
+        maxdepth: int | None = None,
+        topdown: bool = True,
+        on_error: str | Callable[[OSError], None] = "omit",
+        **kwargs: Any,
+    ) -> AsyncIterator[Any]:
+        refuse_root(to_location(path), maxdepth)
+
+        # fsspec leaves out whatever raises an OSError: a refused login would look like "empty".
+        def tell(err: OSError) -> None:
+            if on_error == "raise" or not isinstance(err, FileNotFoundError):
+                raise err
+            if callable(on_error):
+                on_error(err)
+
+        async for step in super()._walk(path, maxdepth, topdown, tell, **kwargs):
+            yield step
+
+    async def _find(
+        self, path: Any, maxdepth: int | None = None, withdirs: bool = False, **kwargs: Any
+    ) -> Any:
+        refuse_root(to_location(path), maxdepth)
+        return await super()._find(path, maxdepth=maxdepth, withdirs=withdirs, **kwargs)
+
+    async def _glob(self, path: Any, maxdepth: int | None = None, **kwargs: Any) -> Any:
+        _refuse_no_depth(maxdepth)
+        detail, withdirs = kwargs.pop("detail", False), kwargs.pop("withdirs", True)
+        location = to_location(path)
+        if location.dataset is None and "**" in (location.pattern or ""):
+            refuse_root(location, None)
+        try:
+            if location.pattern is None:
+                found = [await self._info(path, **kwargs)]
+            else:
+                found = await self._ls(path, **kwargs)
+        except FileNotFoundError:
+            found = []
+        by_name = {
+            info["name"]: info
+            for info in sorted(found, key=lambda info: info["name"])
+            if withdirs or info["type"] == "file"
+        }
+        return by_name if detail else list(by_name)
+
+    async def _du(
+        self,
+        path: Any,
+        total: bool = True,
+        maxdepth: int | None = None,
+        withdirs: bool = False,
+        **kwargs: Any,
+    ) -> Any:
+        _refuse_no_depth(maxdepth)
+        location = to_location(path)
         refuse_root(location, None)
-        found = products.search(location)
-        if not found:
-            raise nothing_found("fetch", location.path)
-        expanded += found
-    return expanded
+        found = await self._ls(path, **kwargs)
+        if withdirs and location.product is None and location.pattern is None:
+            found = [directory_entry(location), *found]
+        sizes = {info["name"]: _size_or_estimate(info) for info in found}
+        _warn_of_estimates(location, found)
+        return sum(sizes.values()) if total else sizes
+
+    async def _expand_path(
+        self,
+        path: Any,
+        recursive: bool = False,
+        maxdepth: int | None = None,
+        assume_literal: bool = False,
+    ) -> Any:
+        path = to_strings(path)
+        if recursive:
+            for one in [path] if isinstance(path, str) else path:
+                refuse_root(to_location(one), maxdepth)
+        return await super()._expand_path(path, recursive, maxdepth, assume_literal)
+
+    def created(self, path: Any) -> datetime:
+        """Return the start of a product's interval, as an aware datetime."""
+        return date_of(self.info(path), "startdate")
+
+    def modified(self, path: Any) -> datetime:
+        """Return when a product's entry last changed, else the end of its interval."""
+        return date_of(self.info(path), "updated", "enddate")
+
+    def ukey(self, path: Any) -> str:
+        """Return a hash of a product's identity and version as the catalogue has them."""
+        return identity_of(self.info(path), broker=self._client.settings.endpoint_url)
+
+    def checksum(self, path: Any) -> int:
+        """Return :meth:`ukey` as a number."""
+        return int(self.ukey(path), 16)
 
 
-def product_to_open(products: Products, location: Location) -> Product:
-    """Return the record of a product that will be read; raises OSError if it is none."""
-    if location.pattern is not None:
-        raise pattern_is_no_path(location)
-    if location.product is None:
-        _refuse_directory(location)
-    return products.product_to_open(location)
+def _size_or_estimate(info: dict[str, Any]) -> int:
+    # An estimate is better than nothing: the catalogue's size may be off by a factor.
+    return int(info["size"] if info["size"] is not None else info.get("catalogue_size") or 0)
 
 
-def pattern_is_no_path(location: Location) -> FileNotFoundError:
-    """Return the error for a pattern where one path is meant."""
-    msg = f"There is no file {location.path}: it is a pattern. fs.glob expands it."
-    return FileNotFoundError(errno.ENOENT, msg)
-
-
-def refuse_root(location: Location, maxdepth: int | None) -> None:
-    """Raise LocationError for a walk through all data sets."""
-    if location.dataset is None and maxdepth != 1:
-        msg = (
-            "Going through hda:// itself would search every data set of the service. Start at a "
-            "data set or a query; fs.ls('hda://') lists the data sets."
+def _warn_of_estimates(location: Location, found: list[dict[str, Any]]) -> None:
+    unknown = [info for info in found if info["size"] is None]
+    nothing = sum(not info.get("catalogue_size") for info in unknown)
+    if unknown:
+        counted = f"{len(unknown) - nothing} count as the catalogue's size, which is an estimate"
+        rest = f", and {nothing} as 0 bytes" if nothing else ""
+        warn(
+            f"du of {location.path}: {len(unknown)} of {len(found)} products have no known length "
+            f"before they are local; {counted}{rest}.",
+            stacklevel=3,
         )
-        raise LocationError(msg)
 
 
-def _refuse_directory(location: Location) -> NoReturn:
-    msg = (
-        f"Cannot open {location.path} as a file: it is a directory. fs.ls lists its products; "
-        "fs.get, fs.download and fs.prefetch fetch them all."
-    )
-    raise IsADirectoryError(errno.EISDIR, msg)
+def _refuse_no_depth(maxdepth: int | None) -> None:
+    # The tree below a query is one level deep, so any depth will do.
+    if maxdepth is not None and maxdepth < 1:
+        msg = f"maxdepth must be at least 1, and is {maxdepth}"
+        raise ValueError(msg)

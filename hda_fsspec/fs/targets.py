@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from hda_fsspec.errors import LocationError
-from hda_fsspec.fs.listing import Paths, located, refuse_root
+from hda_fsspec.fs.info import Paths, refuse_root, to_location
 from hda_fsspec.fs.writing import explained
 from hda_fsspec.localpaths import local_path, remote_scheme, shown
 from hda_fsspec.printable import lines
@@ -72,7 +72,7 @@ def _lines(source: Paths, target: Any, settings: Mapping[str, Any]) -> list[str]
         to = to if not others or to.endswith("/") else f"{to}/"
         lines = _lines(first, to, settings)
         return [*lines, f"# and so the other {len(others)}"] if others else lines
-    location = located(source)
+    location = to_location(source)
     refuse_root(location, None)
     path = location.path
     if location.pattern is None and location.product is None:

@@ -1,1 +1,1 @@
-"""Lazy data: recipes, stacks of products, and what reading them would read."""
+"""Lazy variables of products, and the files that are open to read them."""

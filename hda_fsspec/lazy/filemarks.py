@@ -13,15 +13,15 @@ from pathlib import Path
 
 import xarray as xr
 
-from hda_fsspec.usecase.products import Entry
+from hda_fsspec.client import Entry
 
 _DECODED_BY = f"xarray {xr.__version__}"
 
 #: When the file was fetched, its length and time of change, and what decodes it.
-FileMark = tuple[float, int, int, str]
+FileStamp = tuple[float, int, int, str]
 
 
-def file_mark(entry: Entry) -> FileMark:
+def file_mark(entry: Entry) -> FileStamp:
     """Return what tells a file from what may lie there later, and how it is decoded.
 
     FileNotFoundError if another one lies there now, a link or a FIFO for instance.
@@ -32,7 +32,7 @@ def file_mark(entry: Entry) -> FileMark:
     return entry.fetched_at, found.st_size, found.st_mtime_ns, _DECODED_BY
 
 
-def is_of_mark(path: str | Path, mark: FileMark) -> bool:
+def is_unchanged(path: str | Path, mark: FileStamp) -> bool:
     """Whether the file that lies there is still the one of a mark that was taken before.
 
     One that is gone is not: it may have been replaced before it was evicted.

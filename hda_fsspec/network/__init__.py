@@ -1,1 +1,1 @@
-"""The network half: requests, tokens, retries, and the calls of the service. Knows no disk."""
+"""Requests, tokens, retries, and the calls of the service. Knows no disk."""

@@ -19,32 +19,32 @@ import requests
 import requests.adapters
 import urllib3.exceptions
 
-from hda_fsspec import __version__
+from hda_fsspec._version import __version__
 from hda_fsspec.errors import BrokerError, HDAError, OfflineError
-from hda_fsspec.network.answers import (
-    ERROR_BODY_BYTES,
-    Answer,
-    Problem,
-    explain,
-    is_encoded,
-    read_json,
-    retry_after,
-)
 from hda_fsspec.network.credentials import Bearer, no_auth, stranger
-from hda_fsspec.network.failures import (
-    RETRIES,
-    Failures,
-    cannot_send,
-    delay_seconds,
-    error_of,
-    no_answer,
-    no_broker,
-)
 from hda_fsspec.network.faults import causes_of, is_handshake_cut, is_nobody_there, words_of
 from hda_fsspec.network.metering import MOST_BYTES, Allowance, Reply, TooLongError, allowing, meter
 from hda_fsspec.network.proxies import proxies_for
-from hda_fsspec.network.quoting import Secrets
+from hda_fsspec.network.redaction import Secrets
 from hda_fsspec.network.redirects import REDIRECTS, RedirectError, next_address, shown
+from hda_fsspec.network.responses import (
+    ERROR_BODY_BYTES,
+    Problem,
+    ResponseHead,
+    is_encoded,
+    parse_problem,
+    read_json,
+    retry_after,
+)
+from hda_fsspec.network.retries import (
+    RETRIES,
+    FailureCounter,
+    cannot_send,
+    delay_seconds,
+    error_for_response,
+    no_answer,
+    no_broker,
+)
 from hda_fsspec.network.tokens import Tokens
 from hda_fsspec.printable import warn
 from hda_fsspec.settings import Settings
@@ -194,7 +194,7 @@ class Session:
         It is asked for no more often than `most_retries` again; None for as often as can help.
         """
         address = self._address(path)
-        failures = Failures(most_retries)
+        failures = FailureCounter(most_retries)
         while True:
             reply = self._send(
                 method,
@@ -218,7 +218,7 @@ class Session:
         said = f"answered {what} with status {problem.status}: {problem.text!r}"
         raise no_broker(f"{method} {address}", said, self.address, problem.status)
 
-    def head(self, path: str, *, accept: Collection[int] = ()) -> Answer:
+    def head(self, path: str, *, accept: Collection[int] = ()) -> ResponseHead:
         """Ask for the head of a resource; redirects are not followed.
 
         Parameters
@@ -241,7 +241,7 @@ class Session:
         """
         address = self._address(path)
         reply = self._send("HEAD", address, accept={*REDIRECTS, *accept})
-        return Answer(reply.status, self.secrets.headers(reply.headers))
+        return ResponseHead(reply.status, self.secrets.headers(reply.headers))
 
     def put(self, path: str, body: Any, *, most_retries: int | None = None) -> None:
         """Put a body, and leave the answer's unread; raises what :meth:`head` raises."""
@@ -250,7 +250,7 @@ class Session:
     @contextlib.contextmanager
     def stream(
         self, path: str, *, headers: Mapping[str, str], accept: Collection[int] = ()
-    ) -> Iterator[tuple[Answer, Iterator[bytes]]]:
+    ) -> Iterator[tuple[ResponseHead, Iterator[bytes]]]:
         """Get a file as its head and an iterator over its body, in pieces of up to 1 MiB.
 
         Where the answer leads to another host the file is fetched there, without the token. A fault
@@ -260,7 +260,7 @@ class Session:
         address = self._address(path)
         reply = self._send("GET", address, headers=headers, accept=accept, stream=True)
         try:
-            head = Answer(reply.status, self.secrets.headers(reply.headers))
+            head = ResponseHead(reply.status, self.secrets.headers(reply.headers))
             yield head, self._pieces(reply, path)
         finally:
             reply.response.close()
@@ -301,7 +301,7 @@ class Session:
         **options: Any,
     ) -> Reply:
         self._refuse_if_offline(f"{method} {address}")
-        failures = Failures(most_retries)
+        failures = FailureCounter(most_retries)
         renewed = False
         while True:
             token = "" if is_login else self._tokens.current()
@@ -334,7 +334,7 @@ class Session:
             count = failures.count(problem.status)
             if is_final or failures.are_enough(problem.status):
                 where = f", which leads to {shown(reply.response.url)}," * reply.is_elsewhere
-                raise error_of(
+                raise error_for_response(
                     f"{method} {address}{where}",
                     None if reply.is_elsewhere else status,
                     problem,
@@ -454,7 +454,7 @@ class Session:
         method: str,
         address: str,
         err: requests.exceptions.RequestException,
-        failures: Failures,
+        failures: FailureCounter,
     ) -> None:
         kind = kind_of_fault(err)
         if kind == "nobody there" and self._is_expected_there:
@@ -476,7 +476,7 @@ class Session:
         """Say what an answer says, without the secrets that it may quote, and close it."""
         body = b"" if is_encoded(reply.headers) else reply.body or self._body(reply.response)
         reply.response.close()
-        return explain(reply.status, body[:ERROR_BODY_BYTES], self.secrets.all)
+        return parse_problem(reply.status, body[:ERROR_BODY_BYTES], self.secrets.all)
 
     def _post_plain(
         self,
@@ -485,7 +485,7 @@ class Session:
         body: Mapping[str, str] | None = None,
         form: Mapping[str, str] | None = None,
     ) -> tuple[int, Mapping[str, Any]]:
-        failures = Failures()
+        failures = FailureCounter()
         while True:
             reply = self._send("POST", url, json=body, data=form, is_login=True)
             try:

@@ -17,7 +17,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 from hda_fsspec.errors import AuthenticationError, BrokerError, ConfigurationError, HDAError
-from hda_fsspec.network.quoting import Secrets
+from hda_fsspec.network.redaction import Secrets
 from hda_fsspec.settings import rc_path
 
 logger = logging.getLogger("hda_fsspec")

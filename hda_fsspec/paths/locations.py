@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from hda_fsspec.errors import LocationError
 from hda_fsspec.paths.api_requests import read_request
 from hda_fsspec.paths.patterns import MAGIC, canonical_pattern, pattern_regex
-from hda_fsspec.paths.percent import quote, quote_name, unquote
+from hda_fsspec.paths.quoting import quote, quote_name, unquote
 from hda_fsspec.paths.values import text_of_number, text_of_value, values_in
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ import functools
 import re
 from collections.abc import Sequence
 
-from hda_fsspec.paths.percent import escape, quote, unquote
+from hda_fsspec.paths.quoting import escape, quote, unquote
 
 MAGIC = re.compile(r"[*?\[]")
 

@@ -1,1 +1,1 @@
-"""What computing something costs, and fetching it beforehand: ``ds.hda``."""
+"""What an expression reads and costs, and fetching it beforehand."""

@@ -20,8 +20,8 @@ from pathlib import Path
 from typing import IO, Any, TypeVar
 
 from hda_fsspec.errors import ProductFormatError
-from hda_fsspec.fileformats.formats import Format, sniff
 from hda_fsspec.filenames import alike
+from hda_fsspec.formats.detect import Format, sniff
 from hda_fsspec.printable import printable
 
 #: Streams hold one file, whose name and length only they themselves know.

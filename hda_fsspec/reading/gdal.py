@@ -21,7 +21,7 @@ from xarray.backends import BackendArray
 from xarray.core import indexing  # xarray documents this module for writers of backends
 
 from hda_fsspec.errors import ProductFormatError
-from hda_fsspec.fileformats.formats import Format
+from hda_fsspec.formats.detect import Format
 from hda_fsspec.safefiles import reader_of
 
 #: GDAL's settings around each opening and each read: of the thread, not of the process.

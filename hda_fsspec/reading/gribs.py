@@ -21,7 +21,7 @@ import xarray as xr
 
 from hda_fsspec.errors import ConfigurationError, ProductFormatError
 from hda_fsspec.printable import flat, lines, printable
-from hda_fsspec.reading.filelocks import ReentrantLock
+from hda_fsspec.reading.library_locks import ReentrantLock
 from hda_fsspec.reading.unpacking import (
     content_key,
     folder_above,

@@ -11,7 +11,7 @@ import xarray as xr
 
 from hda_fsspec.errors import ProductFormatError
 from hda_fsspec.printable import printable
-from hda_fsspec.reading.filelocks import HDF5_GUARD
+from hda_fsspec.reading.library_locks import HDF5_LOCK
 
 _MAX_SHOWN = 20
 
@@ -21,10 +21,10 @@ def list_groups(path: Path) -> dict[str, int] | None:
 
     None for another file, or one that netCDF4 cannot read.
     """
-    with HDF5_GUARD:
+    with HDF5_LOCK:
         try:
             store = xr.backends.NetCDF4DataStore.open(  # type: ignore[no-untyped-call]
-                str(path), lock=HDF5_GUARD
+                str(path), lock=HDF5_LOCK
             )
         except (OSError, RuntimeError, ImportError):
             return None

@@ -18,7 +18,7 @@ from pathlib import Path, PurePosixPath
 import xarray as xr
 
 from hda_fsspec.errors import ProductFormatError
-from hda_fsspec.fileformats.formats import Format, check_complete, sniff
+from hda_fsspec.formats.detect import Format, check_complete, sniff
 from hda_fsspec.printable import lines, printable, python_text
 from hda_fsspec.reading.archives import (
     ARCHIVES,
@@ -30,12 +30,12 @@ from hda_fsspec.reading.archives import (
     zarr_roots,
 )
 from hda_fsspec.reading.concatenating import put_together
-from hda_fsspec.reading.datafiles import DataFile, open_data_file
+from hda_fsspec.reading.engines import DataFile, open_data_file
 from hda_fsspec.reading.merging import close_all, merge_files
 from hda_fsspec.reading.options import OpenOptions
 from hda_fsspec.reading.unpacking import Allowance, require_room, unpack
 
-__all__ = ["Contents", "OpenOptions", "look_into", "member_names", "open_local"]
+__all__ = ["Contents", "OpenOptions", "inspect_file", "member_names", "open_local"]
 
 #: A .zip in a .tar in a .gz is odd; deeper than this is a trap.
 _MAX_DEPTH = 4
@@ -94,9 +94,9 @@ class Contents:
         scratch = self.scratch.with_name(f"{self.scratch.name}-{mark}")
         name = f"{printable(member.name)} of {self.name}"
         depth, allowance = self.depth + 1, self.allowance
-        return look_into(path, name=name, scratch=scratch, depth=depth, allowance=allowance)
+        return inspect_file(path, name=name, scratch=scratch, depth=depth, allowance=allowance)
 
-    def choose(self, pattern: str | None) -> list[Member]:
+    def select_members(self, pattern: str | None) -> list[Member]:
         """Return the data files that match a glob; all of them if it is None.
 
         The glob is matched with a file's path in the archive, with or without the folder that all
@@ -108,7 +108,7 @@ class Contents:
             raise _is_zarr(self) if self.zarr_roots else _no_data(self)
         if pattern is None:
             return list(self.members)
-        chosen = [member for member in self.members if self.is_meant(member, pattern)]
+        chosen = [member for member in self.members if self.matches(member, pattern)]
         if not chosen:
             raise _no_match(self, pattern)
         return chosen
@@ -117,7 +117,7 @@ class Contents:
         """Raise OSError if the disk has no room for all of these; asked before the first."""
         require_room(self.path, chosen, self.scratch)
 
-    def is_meant(self, member: Member, pattern: str) -> bool:
+    def matches(self, member: Member, pattern: str) -> bool:
         """Whether a glob matches a file."""
         names = (member.name, self.short_name(member), PurePosixPath(member.name).name)
         return pattern in names or any(fnmatch.fnmatchcase(name, pattern) for name in names)
@@ -131,7 +131,7 @@ class Contents:
         return DataFile(self.path, self.format, self.name, self.scratch, raster_name)
 
 
-def look_into(
+def inspect_file(
     path: Path, *, name: str, scratch: Path, depth: int = 0, allowance: Allowance | None = None
 ) -> Contents:
     """Say what a product consists of; an archive in an archive is unpacked for that.
@@ -193,7 +193,7 @@ def open_local(path: Path, options: OpenOptions, *, name: str, scratch: Path) ->
     ConfigurationError
         A package that the format needs is not installed, or an option is not known to it.
     """
-    contents = look_into(path, name=name, scratch=scratch)
+    contents = inspect_file(path, name=name, scratch=scratch)
     if not contents.is_archive:
         if options.member is not None:
             msg = (
@@ -214,7 +214,7 @@ def _open_archive(contents: Contents, options: OpenOptions) -> xr.Dataset:
             if not contents.zarr_roots:
                 raise
             raise _is_zarr(contents) from err
-    chosen = contents.choose(options.member)
+    chosen = contents.select_members(options.member)
     if len(chosen) > 1 and options.member is None:
         raise _several(contents)
     rest = dataclasses.replace(options, member=None, member_dim=None, one_name=False)
@@ -291,7 +291,7 @@ def _is_zarr(contents: Contents) -> ProductFormatError:
 
 def _no_match(contents: Contents, pattern: str) -> ProductFormatError:
     useless = [
-        contents.short_name(each) for each in contents.others if contents.is_meant(each, pattern)
+        contents.short_name(each) for each in contents.others if contents.matches(each, pattern)
     ]
     if useless:
         msg = (

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import xarray as xr
 
 from hda_fsspec.errors import ConfigurationError
-from hda_fsspec.fileformats.formats import Format, promised_format
+from hda_fsspec.formats.detect import Format, promised_format
 from hda_fsspec.reading.gribs import import_cfgrib
 from hda_fsspec.reading.options import OpenOptions
 

@@ -12,9 +12,9 @@ import stat
 from pathlib import Path
 
 from hda_fsspec.errors import ProductFormatError
-from hda_fsspec.fileformats.filebytes import DamageError, FileBytes, Reference
-from hda_fsspec.fileformats.formats import Format, sniff
-from hda_fsspec.fileformats.references import find_reference
+from hda_fsspec.formats.detect import Format, sniff
+from hda_fsspec.formats.reader import CorruptFileError, FileBytes, Reference
+from hda_fsspec.formats.references import find_reference
 from hda_fsspec.reading.unpacking import folder_above, make_folder
 from hda_fsspec.safefiles import SafeFolder, reader_of, tell_once
 
@@ -71,7 +71,7 @@ def _look_through(path: Path, name: str, stamp: _Stamp) -> None:
         is_same = _stamp(os.fstat(stream.fileno())) == stamp
         try:
             found = find_reference(FileBytes(stream))
-        except DamageError as damage:
+        except CorruptFileError as damage:
             msg = (
                 f"{name} was not opened: whether it leads to other files cannot be told, since "
                 f"{damage}. If it opens with other tools and you trust it, make it local with "

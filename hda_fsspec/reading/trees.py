@@ -14,9 +14,9 @@ import xarray as xr
 
 from hda_fsspec.errors import ProductFormatError
 from hda_fsspec.reading.archives import Member, shared_folder
-from hda_fsspec.reading.datafiles import open_data_file_groups
+from hda_fsspec.reading.engines import open_data_file_groups
 from hda_fsspec.reading.merging import close_all
-from hda_fsspec.reading.opening import Contents, look_into
+from hda_fsspec.reading.opening import Contents, inspect_file
 from hda_fsspec.reading.options import OpenOptions
 
 
@@ -30,7 +30,7 @@ def open_tree(
     without suffix (``"/Oa01_radiance"``), in folders below the one that they share, with their
     own groups below. ``member`` leaves out files that do not match.
     """
-    contents = look_into(path, name=name, scratch=scratch)
+    contents = inspect_file(path, name=name, scratch=scratch)
     if options.member is not None and not contents.is_archive:
         msg = f"{name} has no member {options.member!r}: it is not an archive. Leave member out."
         raise ProductFormatError(msg)
@@ -40,7 +40,7 @@ def open_tree(
 def _open_contents(contents: Contents, options: OpenOptions) -> dict[str, xr.Dataset]:
     if not contents.is_archive or (not contents.members and options.product_engine is not None):
         return open_data_file_groups(contents.data_file(), options)
-    chosen = contents.choose(options.member)
+    chosen = contents.select_members(options.member)
     rest = dataclasses.replace(options, member=None)
     if len(contents.members) == 1:
         return _open_contents(contents.inside(chosen[0]), rest)

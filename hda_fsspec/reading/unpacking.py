@@ -20,10 +20,10 @@ import weakref
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
+from hda_fsspec.concurrency.forks import ForkLock
 from hda_fsspec.errors import ProductFormatError
-from hda_fsspec.fileformats.formats import check_complete, sniff
 from hda_fsspec.filenames import plain_name
-from hda_fsspec.forks import ForkLock
+from hda_fsspec.formats.detect import check_complete, sniff
 from hda_fsspec.printable import printable
 from hda_fsspec.reading.archives import STREAMS, Member, damaged, opened
 from hda_fsspec.safefiles import SafeFolder, UntrustedFileError, reader_of, tell_once

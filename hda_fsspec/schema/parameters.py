@@ -14,7 +14,14 @@ from typing import Any
 
 from hda_fsspec.errors import QueryError
 from hda_fsspec.records import Scalar, format_time
-from hda_fsspec.schema.vocabulary import BOX, read_box, read_instant, read_number, shown, single
+from hda_fsspec.schema.vocabulary import (
+    BOX,
+    read_box,
+    read_instant,
+    read_variable_directly,
+    shown,
+    single,
+)
 
 _NUMBERS = frozenset({"number", "integer"})
 _KINDS = _NUMBERS | {"string", "boolean", "array", "object", "null"}
@@ -40,7 +47,7 @@ class Choice:
         if isinstance(self.value, (bool, str)):
             return False
         try:
-            return read_number("", text) == self.value
+            return read_variable_directly("", text) == self.value
         except QueryError:
             return False
 
@@ -154,7 +161,7 @@ class Parameter:
         return text
 
     def _number(self, text: str, key: str) -> int | float:
-        number = read_number(key, text)
+        number = read_variable_directly(key, text)
         if "number" not in self.kinds and isinstance(number, float):
             if not number.is_integer():
                 msg = f"{key} takes a whole number, not {text}."

@@ -17,7 +17,7 @@ from typing import Any
 from hda_fsspec.errors import BrokerError, QueryError
 from hda_fsspec.printable import printable
 from hda_fsspec.records import format_time
-from hda_fsspec.schema.daylists import DayLists
+from hda_fsspec.schema.date_lists import DayLists
 from hda_fsspec.schema.parameters import Parameter, hint, nearest
 from hda_fsspec.schema.vocabulary import (
     BOX,

@@ -15,11 +15,11 @@ import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from hda_fsspec.disk.cache import Cache
-from hda_fsspec.disk.grants import Ledger
-from hda_fsspec.disk.locks import FileLocks
-from hda_fsspec.disk.notes import Notes
-from hda_fsspec.disk.places import Places
+from hda_fsspec.cache.cache import Cache
+from hda_fsspec.cache.ledger import Ledger
+from hda_fsspec.cache.locks import FileLocks
+from hda_fsspec.cache.metadata import MetadataStore
+from hda_fsspec.cache.slots import SharedSlots
 from hda_fsspec.errors import HDAError
 from hda_fsspec.records import Product
 
@@ -112,7 +112,7 @@ def _uses(root: Path) -> Iterator[Callable[[], object]]:
     yield lambda: _lock(root)
     yield lambda: cache.prune(older_than_seconds=0, partials_after_seconds=0)
     yield cache.clear
-    yield lambda: Notes(root).forget()
+    yield lambda: MetadataStore(root).forget()
 
 
 def _look_up(cache: Cache, product: Product) -> None:
@@ -134,13 +134,13 @@ def _put(cache: Cache, product: Product) -> None:
 
 
 def _keep(root: Path) -> None:
-    notes, ledger = Notes(root), Ledger(root, "account")
+    notes, ledger = MetadataStore(root), Ledger(root, "account")
     for product in _PRODUCTS:
         notes.put_header(product, notes.header(product) or b"x")
         notes.put_order("account", product, **(notes.order("account", product) or {}))
-        notes.lengths.note(product, (notes.lengths.length_of(product) or 0) + 1)
-        ledger.ask(product)
-        ledger.grant(product, 0.0)
+        notes.lengths.record(product, (notes.lengths.length_of(product) or 0) + 1)
+        ledger.reserve(product)
+        ledger.confirm(product, 0.0)
     ledger.told()
     ledger.tell({})
     ledger.all()
@@ -148,13 +148,13 @@ def _keep(root: Path) -> None:
 
 
 def _lock(root: Path) -> None:
-    places = Places(root, "requests")
+    places = SharedSlots(root, "requests")
     for number in range(2):
         with contextlib.ExitStack() as held:
             lock = FileLocks(root).try_acquire(f"lock {number}")
             if lock is not None:
                 held.enter_context(lock)
-            places.take(range(2))
+            places.acquire(range(2))
 
 
 @functools.cache

@@ -23,11 +23,11 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from hda_fsspec.cache.entries import RECORD_NAME, read_entry, safe_name
+from hda_fsspec.cache.folder import Folder, dump_json
+from hda_fsspec.cache.metadata import pack_products, unpack_products
+from hda_fsspec.cache.sizes import KnownSizes
 from hda_fsspec.cli import terminal
-from hda_fsspec.disk.entries import RECORD_NAME, read_entry, safe_name
-from hda_fsspec.disk.folder import Folder, dump_json
-from hda_fsspec.disk.lengths import Lengths
-from hda_fsspec.disk.notes import pack_products, unpack_products
 from hda_fsspec.errors import (
     ConfigurationError,
     HDAError,
@@ -36,28 +36,28 @@ from hda_fsspec.errors import (
     QueryError,
 )
 from hda_fsspec.fetching import transfer
-from hda_fsspec.fetching.quota import Told
-from hda_fsspec.fileformats.filebytes import DamageError, FileBytes
-from hda_fsspec.fileformats.formats import check_complete, extension, sniff
-from hda_fsspec.fileformats.references import find_reference
+from hda_fsspec.fetching.quota import ServiceQuota
 from hda_fsspec.filenames import alike, is_plain, plain_name
-from hda_fsspec.lazy.headers import load
-from hda_fsspec.network import answers
-from hda_fsspec.network.answers import Answer
-from hda_fsspec.network.broker import Broker
-from hda_fsspec.network.quoting import Secrets
+from hda_fsspec.formats.detect import check_complete, extension, sniff
+from hda_fsspec.formats.reader import CorruptFileError, FileBytes
+from hda_fsspec.formats.references import find_reference
+from hda_fsspec.network import responses
+from hda_fsspec.network.api import Broker
+from hda_fsspec.network.redaction import Secrets
 from hda_fsspec.network.redirects import RedirectError, is_same_origin, next_address
 from hda_fsspec.network.redirects import shown as redirect_shown
+from hda_fsspec.network.responses import ResponseHead
 from hda_fsspec.network.session import Session
 from hda_fsspec.paths.locations import Location
-from hda_fsspec.paths.percent import shell_word
+from hda_fsspec.paths.quoting import shell_word
 from hda_fsspec.printable import LONGEST_TEXT, printable, python_text
-from hda_fsspec.rcfile import read_rc, write_rc
 from hda_fsspec.reading.archives import list_members
 from hda_fsspec.reading.unpacking import unpack
 from hda_fsspec.records import Product, is_name
 from hda_fsspec.schema.queryables import Schema
 from hda_fsspec.settings import Settings
+from hda_fsspec.settings.rcfile import read_rc, write_rc
+from hda_fsspec.stack.header import load
 
 from .neighbours import plant_and_use
 
@@ -179,8 +179,8 @@ class _Answering:
 
     order = json
 
-    def head(self, *_: object, **__: object) -> Answer:
-        return Answer(405, {})
+    def head(self, *_: object, **__: object) -> ResponseHead:
+        return ResponseHead(405, {})
 
 
 def broker(data: bytes) -> None:
@@ -224,30 +224,30 @@ def headers(data: bytes) -> None:
     text = data.decode("latin-1")
     for name in ("X-Quota-Reset", "X-Quota-Limit", "X-Quota-Remaining", "Retry-After"):
         given = {name: text}
-        answers.quota_state(given)
-        seconds = answers.retry_after(given, 1.7e9)
+        responses.quota_state(given)
+        seconds = responses.retry_after(given, 1.7e9)
         expect(seconds is None or seconds >= 0, "a wait is negative")
     parts = {"Content-Range": text, "Content-Length": text, "ETag": text, "Last-Modified": text}
     for status in (200, 202, 206, 416):
         for held, first in ((0, 0), (400, 400), (400, 0)):
             facts = {"total": 400} if held else {}
-            transfer.plan(Answer(status, parts), held=held, first_byte=first, facts=facts)
-    delivered = answers.delivered_name({"Content-Disposition": text})
+            transfer.plan(ResponseHead(status, parts), held=held, first_byte=first, facts=facts)
+    delivered = responses.delivered_name({"Content-Disposition": text})
     for name in (delivered or "", text):
         safe = safe_name(name, name)
         expect(safe == Path(safe).name and safe not in {"", ".", ".."}, "a name leads elsewhere")
         is_clean = not any(unicodedata.category(c).startswith("C") for c in safe)
         expect(is_clean and len(safe.encode()) <= 255, "a name is no file name")
         expect(safe_name(safe, "") == safe, "a safe name is not safe")
-    answers.redact(text, ["secret", text[:8] or "x"])
+    responses.redact(text, ["secret", text[:8] or "x"])
 
 
 def body(data: bytes) -> None:
     """Read any body of an error: a short line."""
     with contextlib.suppress(ValueError, RecursionError):
-        answers.read_json(data)
+        responses.read_json(data)
     for status in (401, 404, 429, 500):
-        problem = answers.explain(status, data)
+        problem = responses.parse_problem(status, data)
         expect(len(problem.text) <= 300 and "\n" not in problem.text, "a problem is told at length")
 
 
@@ -345,11 +345,11 @@ def notes(data: bytes) -> None:
     """Read any bytes as each of the files that the cache keeps: known, or not known."""
     value = _json(data)
     unpack_products(value)
-    Told.from_json(value)
+    ServiceQuota.from_json(value)
     facts = transfer.believed(value if isinstance(value, Mapping) else {})
     for held in (0, 5, 1 << 20):
         first_byte = transfer.range_start(held, facts)
-        for answer in (Answer(200, {}), Answer(206, {"Content-Range": "bytes 5-9/10"})):
+        for answer in (ResponseHead(200, {}), ResponseHead(206, {"Content-Range": "bytes 5-9/10"})):
             transfer.plan(answer, held=held, first_byte=first_byte, facts=facts)
     name = facts.get("name")
     expect(safe_name(name or "", "x"), "no name")
@@ -361,11 +361,11 @@ def notes(data: bytes) -> None:
         (place / RECORD_NAME).write_bytes(data)
         found = read_entry(Folder(Path(scratch)), place)
         expect(found is None or found.path.parent == place, "a record leads elsewhere")
-        lengths = Lengths(Path(scratch))
-        lengths.note(Product(_DATASET, "a", size=5), 5)
+        lengths = KnownSizes(Path(scratch))
+        lengths.record(Product(_DATASET, "a", size=5), 5)
         (kept,) = [path for path in Path(scratch).rglob("*") if _is_of_lengths(path)]
         kept.write_bytes(data)
-        again = Lengths(Path(scratch))
+        again = KnownSizes(Path(scratch))
         length = again.length_of(Product(_DATASET, "a", size=5))
         expect(length is None or length >= 0, "a length is negative")
         again.catalogue_is_exact(_DATASET)
@@ -412,10 +412,10 @@ def formats(data: bytes) -> None:
 
 
 def references(data: bytes) -> None:
-    """Look for what leads out of any file: a reference, none, or a DamageError."""
+    """Look for what leads out of any file: a reference, none, or a CorruptFileError."""
     with tempfile.TemporaryFile() as stream:
         stream.write(data)
-        with contextlib.suppress(DamageError):
+        with contextlib.suppress(CorruptFileError):
             found = find_reference(FileBytes(stream))
             expect(found is None or all(isinstance(each, str) for each in found), "no words")
 

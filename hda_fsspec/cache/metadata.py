@@ -1,0 +1,254 @@
+"""Small facts that outlive a process: orders under way, listings, headers, accepted licences.
+
+A note is one file, written whole or not at all, and read tolerantly: what is missing or garbled
+is not known, and asked again. Notes know nothing of the service, and hold no secrets.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import hashlib
+import json
+import logging
+import os
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from hda_fsspec.cache.entries import product_key, version_tag
+from hda_fsspec.cache.folder import CANNOT_KEEP_ERRNOS, Folder, dump_json
+from hda_fsspec.cache.sizes import KnownSizes
+from hda_fsspec.records import Product
+from hda_fsspec.safefiles import files_in, read_all, tell_once
+
+logger = logging.getLogger("hda_fsspec")
+
+_COLUMNS = tuple(field.name for field in dataclasses.fields(Product))
+#: What the products of one answer have in common, so that it is written once.
+_COMMON = ("dataset_id", "broker")
+
+
+class JsonStore:
+    """Notes of one kind, each under a name.
+
+    Parameters
+    ----------
+    root : Path
+        The cache folder.
+    kind : str
+        The sub-folder of ``v1`` that holds them.
+    clock : callable
+        The time in seconds since 1970.
+    is_own : bool
+        Whether only what this user wrote is believed, for what concerns files outside of the cache.
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        kind: str,
+        *,
+        clock: Callable[[], float] = time.time,
+        is_own: bool = False,
+    ) -> None:
+        self._folder = Folder(Path(root))
+        self._is_own = is_own
+        self._kind = kind
+        self._clock = clock
+        self._has_warned = False
+
+    def get(self, name: str, *, max_age_seconds: float | None = None) -> Any:
+        """Return the value of a note; None if there is none, or none as young as that."""
+        data = self.get_bytes(name, max_age_seconds=max_age_seconds)
+        return None if data is None else _json_or_none(data)
+
+    def get_bytes(self, name: str, *, max_age_seconds: float | None = None) -> bytes | None:
+        """Return the content of a note that was put as bytes."""
+        if not self._folder.is_present():
+            return None
+        path = self._path(name)
+        # Thousands are asked for in a row, and most are not there, which one call tells.
+        if not os.path.lexists(path):
+            return None
+        try:
+            with os.fdopen(self._folder.open(path), "rb") as handle:
+                facts = os.fstat(handle.fileno())
+                # One from the future is no younger: a clock was wrong, now or then.
+                age_seconds = abs(self._clock() - facts.st_mtime)
+                is_old = max_age_seconds is not None and age_seconds > max_age_seconds
+                if is_old or (self._is_own and not self._folder.is_own(facts, path.parent)):
+                    return None
+                return read_all(handle, path)
+        except OSError as err:
+            # Missing, a colleague's private one, or no file: in all cases not known here.
+            tell_once(err)
+            return None
+
+    def values(self) -> Iterator[Any]:
+        """Go through the values of all notes, in no particular order."""
+        if self._folder.is_present():
+            for path in self._all():
+                with contextlib.suppress(OSError):  # forgotten just now, or a colleague's own
+                    yield _json_or_none(self._folder.read(path))
+
+    def put(self, name: str, value: Any) -> None:
+        """Keep a JSON value under a name, in place of what was there."""
+        self.put_bytes(name, dump_json(value))
+
+    def put_bytes(self, name: str, data: bytes) -> None:
+        """Keep bytes under a name, in place of what was there.
+
+        A folder that is read-only or full loses the note, and says so once in the log.
+        """
+        path = self._path(name)
+        try:
+            self._folder.prepare()
+            self._folder.write(path, data)
+            self._folder.utime(path, self._clock())
+        except FileNotFoundError:
+            # The folder was removed at this very moment: the note is gone with it.
+            return
+        except OSError as err:
+            # A note saves a request later on; the work at hand can go on without it.
+            if err.errno not in CANNOT_KEEP_ERRNOS:
+                raise
+            if not self._has_warned:
+                self._has_warned = True
+                logger.warning("Facts of the kind %r are not kept: %s", self._kind, err)
+
+    def delete(self, name: str) -> None:
+        """Forget a note; nothing happens if there is none."""
+        try:
+            self._folder.unlink(self._path(name))
+        except OSError as err:
+            if err.errno not in CANNOT_KEEP_ERRNOS:
+                raise
+            # It will be outdated when it is next read, as it would be without a cache folder.
+            logger.debug("The note %s cannot be removed: %s", name, err)
+
+    def clear(self) -> None:
+        """Forget all notes."""
+        for path in self._all():
+            self._folder.unlink(path)
+
+    def _path(self, name: str) -> Path:
+        digest = hashlib.sha256(name.encode(errors="surrogatepass")).hexdigest()
+        return self._folder.path / f"{self._kind}/{digest[:2]}/{digest}.note"
+
+    def _all(self) -> list[Path]:
+        return [
+            folder / name
+            for folder, inside in self._folder.subfolders(self._folder.path / self._kind)
+            for name, _ in files_in(inside)
+            if name.endswith(".note")
+        ]
+
+
+class MetadataStore:
+    """All notes of a cache folder.
+
+    Attributes
+    ----------
+    listings : JsonStore
+        Answers of the catalogue, under names of the caller's choice; see :func:`pack_products`.
+    lengths : KnownSizes
+        True lengths of products.
+    """
+
+    def __init__(self, root: Path, *, clock: Callable[[], float] = time.time) -> None:
+        self.listings = JsonStore(root, "listings", clock=clock)
+        self.lengths = KnownSizes(root)
+        self._orders = JsonStore(root, "orders", clock=clock)
+        self._headers = JsonStore(root, "headers", clock=clock)
+        self._terms = JsonStore(root, "terms", clock=clock)
+
+    def order(self, account: str, product: Product) -> dict[str, Any] | None:
+        """Return what was noted when this version of a product was ordered, if it was."""
+        value = self._orders.get(_name(product, account))
+        return value if isinstance(value, dict) else None
+
+    def put_order(self, account: str, product: Product, **facts: Any) -> None:
+        """Note an order (download_id, ordered_at, …), so that another process can resume it."""
+        self._orders.put(_name(product, account), facts)
+
+    def header(self, product: Product) -> bytes | None:
+        """Return what was kept of this version of a product to describe it without its file."""
+        return self._headers.get_bytes(_name(product))
+
+    def put_header(self, product: Product, header: bytes) -> None:
+        """Keep a description of a product; it survives the eviction of the file."""
+        self._headers.put_bytes(_name(product), header)
+
+    def forget(self) -> None:
+        """Forget listings and headers, which are asked for again when they are needed.
+
+        Orders under way and accepted licences are kept: they are no copies of something.
+        """
+        self.listings.clear()
+        self._headers.clear()
+
+    def accepted_terms(self, account: str) -> frozenset[str]:
+        """Return the licences that the account is known to have accepted."""
+        value = self._terms.get(account)
+        return frozenset(str(term) for term in value) if isinstance(value, list) else frozenset()
+
+    def add_accepted_terms(self, account: str, terms: Iterable[str]) -> None:
+        """Note that the account accepted licences; there is no note of what is not accepted."""
+        known = self.accepted_terms(account)
+        # If two processes add at once one addition may be lost, which costs a request later on.
+        if not known.issuperset(terms := frozenset(terms)):
+            self._terms.put(account, sorted(known | terms))
+
+
+def pack_products(products: Sequence[Product]) -> dict[str, Any]:
+    """Return records as JSON, column by column, which is smaller and quicker to read than rows."""
+    packed: dict[str, Any] = {
+        name: [getattr(product, name) for product in products] for name in _COLUMNS
+    }
+    for name in _COMMON:
+        if len(set(packed[name])) == 1:
+            packed[name] = packed[name][0]
+    packed["properties"] = _pack_properties(products)
+    return packed
+
+
+def unpack_products(value: Any) -> list[Product] | None:
+    """Return the records that :func:`pack_products` packed; None for anything else."""
+    try:
+        unpacked = {**value, "properties": _unpack_properties(value["properties"])}
+        for name in _COMMON:
+            if isinstance(unpacked[name], str):
+                unpacked[name] = [unpacked[name]] * len(unpacked["product_id"])
+        columns = [unpacked[name] for name in _COLUMNS]
+        return [Product(*row) for row in zip(*columns, strict=True)]
+    except (TypeError, ValueError, KeyError, IndexError):
+        return None
+
+
+def _pack_properties(products: Sequence[Product]) -> list[Any]:
+    """Return the names, which most products share, once, and the values per product."""
+    shapes: dict[tuple[str, ...], int] = {}
+    rows: list[list[Any]] = []
+    for product in products:
+        names = tuple(name for name, _ in product.properties)
+        shape = shapes.setdefault(names, len(shapes))
+        rows.append([shape, *(value for _, value in product.properties)])
+    return [[list(names) for names in shapes], rows]
+
+
+def _unpack_properties(value: Any) -> list[tuple[tuple[str, Any], ...]]:
+    shapes, rows = value
+    return [tuple(zip(shapes[row[0]], row[1:], strict=True)) for row in rows]
+
+
+def _name(product: Product, account: str = "") -> str:
+    return f"{account}/{product_key(product)}.{version_tag(product)}"
+
+
+def _json_or_none(data: bytes) -> Any:
+    try:
+        return json.loads(data)
+    except (ValueError, RecursionError):
+        return None

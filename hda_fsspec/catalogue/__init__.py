@@ -1,0 +1,1 @@
+"""What the service offers, and on which terms: data sets, products, licences."""

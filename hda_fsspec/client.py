@@ -1,0 +1,438 @@
+"""The use case: list a location, make its products local.
+
+One :class:`Client` per settings and process holds tokens, listings, connections and everything
+under way; filesystems and data sets of equal settings share it.
+"""
+
+from __future__ import annotations
+
+import concurrent.futures
+import contextlib
+import contextvars
+import errno
+import hashlib
+import itertools
+import os
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from io import BufferedReader
+from typing import Any, TypeVar
+
+from fsspec.callbacks import DEFAULT_CALLBACK
+
+from hda_fsspec.cache.cache import Cache, Entry
+from hda_fsspec.cache.ledger import Ledger
+from hda_fsspec.cache.locks import FileLocks
+from hda_fsspec.cache.metadata import JsonStore, MetadataStore
+from hda_fsspec.cache.slots import SharedSlots
+from hda_fsspec.catalogue.catalogue import Catalogue
+from hda_fsspec.catalogue.offline import LOCAL
+from hda_fsspec.concurrency.daskworkers import dask_worker
+from hda_fsspec.concurrency.tasks import Flight, Flights, Steps
+from hda_fsspec.errors import OfflineError
+from hda_fsspec.fetching.copies import Copies
+from hda_fsspec.fetching.fetch import Fetches, Halves
+from hda_fsspec.fetching.gather import gather_products
+from hda_fsspec.fetching.orders import Orders
+from hda_fsspec.fetching.quota import Quota, QuotaView
+from hda_fsspec.fetching.readahead import ReadAhead
+from hda_fsspec.fetching.reporting import Reporter, quietly, waiting_for
+from hda_fsspec.fetching.throttle import RequestLimiter
+from hda_fsspec.network.api import Broker
+from hda_fsspec.network.session import Session
+from hda_fsspec.paths.locations import Location
+from hda_fsspec.records import Dataset, Product
+from hda_fsspec.settings import Settings
+
+__all__ = [
+    "Client",
+    "Entry",
+    "Listener",
+    "OrderNeededError",
+    "close_clients",
+    "gather_products",
+    "get_client",
+    "quietly",
+    "waiting_for",
+    "without_orders",
+]
+
+T = TypeVar("T")
+Listener = Callable[[int, int | None], None]
+
+_LOOKING_THREADS = 16
+_TRIES_TO_OPEN = 5
+
+
+#: Set while something only looks: what is not local is not fetched then.
+_orders_are_forbidden: contextvars.ContextVar[bool] = contextvars.ContextVar(
+    "orders are forbidden", default=False
+)
+
+
+class OrderNeededError(Exception):
+    """A product would have to be fetched, within :func:`without_orders`."""
+
+    def __init__(self, product: Product) -> None:
+        super().__init__(product)
+        self.product = product
+
+    def __str__(self) -> str:
+        return f"{self.product} is not local"
+
+
+@contextlib.contextmanager
+def without_orders() -> Iterator[None]:
+    """Let every fetch that this thread begins of what is not local end in OrderNeededError."""
+    token = _orders_are_forbidden.set(True)
+    try:
+        yield
+    finally:
+        _orders_are_forbidden.reset(token)
+
+
+class Client:
+    """Listing and fetching with one set of settings.
+
+    Parameters
+    ----------
+    settings : Settings
+        All settings.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        account = hashlib.sha256("\0".join(settings.account).encode()).hexdigest()[:16]
+        self._quota = Quota(
+            Ledger(settings.cache_dir, account), products_left=lambda: len(self._flights)
+        )
+        limiter = RequestLimiter(
+            SharedSlots(settings.cache_dir, f"requests of {account}"),
+            own=settings.max_connections,
+            patience_seconds=settings.max_wait,
+        )
+        session = Session(settings, calls=limiter.request, heard=self._quota.on_response)
+        broker = Broker(
+            session, max_products=settings.max_products, workers=settings.max_connections
+        )
+        notes = MetadataStore(settings.cache_dir)
+        self.settings = settings
+        self.account = account
+        self.cache = Cache(settings.cache_dir, max_bytes=settings.cache_max_bytes)
+        self.catalogue = Catalogue(settings, broker, notes, account, local=self._local_products)
+        self._session = session
+        self._notes = notes
+        self._lengths = notes.lengths
+        self.copies = Copies(JsonStore(settings.cache_dir, "copies", is_own=True), self.size)
+        self._flights: Flights[Entry] = Flights(settings.max_connections)
+        self._looking: Flights[Any] = Flights(_LOOKING_THREADS)
+        self._tickets = itertools.count()
+        self._reporter = Reporter(
+            self._quota.view,
+            is_shown=settings.progress,
+            begin=lambda steps: self._looking.submit(next(self._tickets), lambda _: steps),
+        )
+        halves = Halves(
+            broker=broker,
+            cache=self.cache,
+            locks=FileLocks(settings.cache_dir),
+            limiter=limiter,
+            orders=Orders(notes, account),
+            preparing=SharedSlots(settings.cache_dir, f"orders of {account}"),
+            quota=self._quota,
+            licences=self.catalogue.licences,
+            learn=self._lengths.record,
+            report=self._reporter.tell,
+            expected=self.size,
+            abandon=self._flights.abandon,
+        )
+        self._fetches = Fetches(settings, halves)
+        self.pump = ReadAhead(
+            fetch=lambda product, wanted: self.fetch(product, wanted=wanted),
+            is_local=lambda product: self.cache.lookup(product, touch=False) is not None,
+            weigh=lambda product: self.size(product) or product.size,
+            room=lambda: self.cache.max_bytes,
+            at_a_time=settings.max_orders + settings.max_connections,
+        )
+
+    def close(self) -> None:
+        """Close the idle connections; what is under way goes on."""
+        self._session.close()
+
+    def expect_broker(self) -> None:
+        """Take it for sure that the address is right: where nobody is there, somebody will be.
+
+        So it is for a task of a Dask worker. Whoever sent it has reached the service, and a worker
+        may start before its network.
+        """
+        self._session.expect_broker()
+
+    def run(self, work: Callable[[], T]) -> concurrent.futures.Future[T]:
+        """Do blocking work in a thread of this object."""
+
+        def steps(_: Flight[Any]) -> Steps[T]:
+            yield from ()
+            return work()
+
+        return self._looking.submit(next(self._tickets), steps)
+
+    def datasets(self, *, refresh: bool = False) -> list[Dataset]:
+        """Return all data sets; see :meth:`Catalogue.datasets`."""
+        return self.catalogue.datasets(refresh=refresh)
+
+    def search(self, location: Location, *, refresh: bool = False) -> list[Product]:
+        """Return the products below a location; with a pattern those that match it.
+
+        What is raised: see :meth:`Catalogue.search`. An empty query is an empty list.
+        """
+        found = self.catalogue.search(location, refresh=refresh)
+        if location.pattern is None:
+            return list(found.values())
+        return [product for product in found.values() if location.matches(product.product_id)]
+
+    def product(self, location: Location, *, refresh: bool = False) -> Product:
+        """Return the product that a location names; see :meth:`Catalogue.product`.
+
+        A local one that no listing tells of is told by its own record: offline, and where no query
+        says what to ask for.
+        """
+        if not refresh and (self.settings.offline or not location.query):
+            known = self.catalogue.cached_product(location)
+            entry = None if known is not None else self._local_entry(location)
+            if entry is not None:
+                self.catalogue.note_origin(location, LOCAL)
+                return entry.product
+        return self.catalogue.product(location, refresh=refresh)
+
+    def product_to_open(self, location: Location) -> Product:
+        """Return the record of a product that will be read: a local one costs no request.
+
+        A listing that is still trusted decides which version it is; without one, what is local
+        is good enough, and only then is the service asked.
+        """
+        known = self.catalogue.cached_product(location)
+        if known is not None:
+            return known
+        entry = self._local_entry(location, touch=True)
+        return self.product(location) if entry is None else entry.product
+
+    def _local_entry(self, location: Location, *, touch: bool = False) -> Entry | None:
+        named = Product(
+            location.dataset or "", location.product or "", broker=self.settings.endpoint_url
+        )
+        return self.cache.lookup(named, touch=touch)
+
+    def _local_products(self) -> Iterator[Product]:
+        for entry in self.cache.entries():
+            if entry.product.broker != self.settings.endpoint_url:
+                continue
+            named = Location(entry.product.dataset_id, product=entry.product.product_id)
+            # Found by its name as well: the cache may hold what is of no use to these settings.
+            mine = self._local_entry(named)
+            if mine is not None:
+                yield mine.product
+
+    def size(self, product: Product) -> int | None:
+        """Return the length of a product's file in bytes, None where it is not known.
+
+        It is known if the product was fetched once, or if the catalogue's sizes of this data set
+        have proved exact.
+        """
+        return self.sizes([product])[0]
+
+    def sizes(self, products: Sequence[Product]) -> list[int | None]:
+        """Return what :meth:`size` returns for each of many products."""
+        return self._lengths.sizes_of(products)
+
+    def local(self, product: Product) -> Entry | None:
+        """Return the local file of a product if there is one: no network, no lock, no hash."""
+        return self.cache.lookup(product)
+
+    def fetch(
+        self,
+        product: Product,
+        listener: Listener | None = None,
+        *,
+        wanted: Callable[[], bool] | None = None,
+    ) -> concurrent.futures.Future[Entry]:
+        """Make a product local; all who ask for one product at a time share one fetch.
+
+        Parameters
+        ----------
+        product : Product
+            Which.
+        listener : callable, optional
+            Told (bytes done, bytes in all or None).
+        wanted : callable, optional
+            Says whether the caller still wants it. When nobody does it is not ordered any more,
+            and the future ends with CancelledError. Without it the caller wants it in any case.
+
+        Returns
+        -------
+        concurrent.futures.Future of Entry
+            Its exceptions are those of :meth:`Fetcher.steps`, and OfflineError.
+        """
+        entry = self.cache.lookup(product)
+        if entry is not None:
+            return _done(entry)
+        if self.settings.offline:
+            msg = (
+                f"{product} is not in the cache "
+                f"{self.settings.cache_dir}, and offline is set. Unset offline (or HDA_OFFLINE) to "
+                "fetch it."
+            )
+            return _failed(OfflineError(msg))
+        if _orders_are_forbidden.get():
+            return _failed(OrderNeededError(product))
+        future = self._flights.submit(
+            product, lambda flight: self._fetches.steps(product, flight), listener, wanted
+        )
+        self._reporter.watch(product, future, wanted)
+        return future
+
+    def open(
+        self,
+        product: Product,
+        listener: Listener | None = None,
+        *,
+        wanted: Callable[[], bool] | None = None,
+    ) -> concurrent.futures.Future[tuple[Entry, BufferedReader]]:
+        """Make a product local, as :meth:`fetch`, and open it before it can be evicted."""
+        outcome: concurrent.futures.Future[tuple[Entry, BufferedReader]] = (
+            concurrent.futures.Future()
+        )
+        outcome.set_running_or_notify_cancel()
+        holding = contextlib.ExitStack()
+        holding.enter_context(self.cache.hold(product))
+        outcome.add_done_callback(lambda _: holding.close())
+
+        def attempt(left: int) -> None:
+            fetch = self.fetch(product, listener, wanted=wanted)
+            fetch.add_done_callback(lambda done: finish(done, left))
+
+        def finish(done: concurrent.futures.Future[Entry], left: int) -> None:
+            try:
+                entry = done.result()
+                handle = _open_or_none(entry, is_last=not left)
+                if handle is None:
+                    attempt(left - 1)
+                    return
+            except BaseException as err:  # noqa: BLE001  (whoever waits for the outcome gets it)
+                outcome.set_exception(err)
+            else:
+                outcome.set_result((entry, handle))
+
+        attempt(_TRIES_TO_OPEN - 1)
+        return outcome
+
+    def fetch_all(
+        self, products: Sequence[Product], *, callback: Any = DEFAULT_CALLBACK
+    ) -> list[Entry]:
+        """Make many products local at one time, and return their entries in order.
+
+        Raises
+        ------
+        OSError
+            ``ENOSPC``: the cache cannot hold them all at one time.
+        HDAError
+            The first fault, when all the others have ended; its notes name the others.
+        """
+        self._refuse_what_does_not_fit(products)
+        entries = gather_products(
+            products,
+            lambda product, wanted: self.fetch(product, wanted=wanted),
+            lambda _, entry: entry,
+            callback,
+        )
+        if any(not entry.path.exists() for entry in entries):
+            raise self._does_not_fit(sum(entry.size for entry in entries), len(entries))
+        return entries
+
+    def header(self, product: Product) -> bytes | None:
+        """Return the description of a product that was kept, whether or not it is local."""
+        return self._notes.header(product)
+
+    def keep_header(self, product: Product, header: bytes) -> None:
+        """Keep a description of a product; it survives the eviction of its file."""
+        self._notes.put_header(product, header)
+
+    def quota(self) -> QuotaView:
+        """Return how the order quota of the account stands, as far as it is known; asks nobody."""
+        return self._quota.view()
+
+    def accept_terms(self, dataset_id: str) -> list[str]:
+        """Accept the licences of a data set; return those that were not accepted before."""
+        return self.catalogue.licences.accept(dataset_id)
+
+    def _refuse_what_does_not_fit(self, products: Sequence[Product]) -> None:
+        needed = sum(size or 0 for size in self.sizes([*set(products)]))
+        bound = self.cache.max_bytes if needed else None
+        if bound is not None and needed > bound:
+            raise self._does_not_fit(needed, len(products))
+
+    def _does_not_fit(self, needed: int, count: int) -> OSError:
+        msg = (
+            f"The cache {self.settings.cache_dir} is bounded to {self.cache.max_bytes} bytes and "
+            f"cannot hold these {count} products of {needed} bytes at one time. Raise "
+            "cache_max_bytes, ask for fewer at a time, or copy them out with fs.get or fs.download."
+        )
+        return OSError(errno.ENOSPC, msg)
+
+
+def _open_or_none(entry: Entry, *, is_last: bool) -> BufferedReader | None:
+    """Open an entry; None if it was evicted in this moment, by another process or for room."""
+    try:
+        return entry.open()
+    except FileNotFoundError:
+        if is_last:
+            raise
+        return None
+
+
+def _done(result: T) -> concurrent.futures.Future[T]:
+    future: concurrent.futures.Future[T] = concurrent.futures.Future()
+    future.set_result(result)
+    return future
+
+
+def _failed(error: BaseException) -> concurrent.futures.Future[Any]:
+    future: concurrent.futures.Future[Any] = concurrent.futures.Future()
+    future.set_exception(error)
+    return future
+
+
+_shared: dict[tuple[Settings, str | None, bool], Client] = {}
+_of_the_parent: list[Client] = []
+_shared_lock = threading.Lock()
+
+
+def get_client(settings: Settings) -> Client:
+    """Return the one :class:`Client` of this process for these settings."""
+    # The password is no part of equality, but who corrects it must not get the refused login.
+    key = (settings, settings.password, settings.progress)
+    with _shared_lock:
+        found = _shared.get(key)
+        if found is None:
+            found = _shared[key] = Client(settings)
+    if dask_worker() is not None:
+        found.expect_broker()
+    return found
+
+
+def close_clients() -> None:
+    """Forget all shared objects of this process and close their idle connections."""
+    with _shared_lock:
+        for products in _shared.values():
+            products.close()
+        _shared.clear()
+
+
+def _forget_after_fork() -> None:
+    # The child has neither the threads nor a right to the connections of its parent.
+    global _shared_lock  # noqa: PLW0603  (another thread may have held it when forking)
+    _shared_lock = threading.Lock()
+    # Kept alive for ever: the end of its flights would give back the parent's locks and partials.
+    _of_the_parent.extend(_shared.values())
+    _shared.clear()
+
+
+os.register_at_fork(after_in_child=_forget_after_fork)

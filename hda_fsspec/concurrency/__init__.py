@@ -1,0 +1,1 @@
+"""Threads, futures, tasks and forks: small tools that know nothing of products."""

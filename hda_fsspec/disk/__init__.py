@@ -1,1 +1,0 @@
-"""The disk half: the cache folder and all that is kept in it. Knows no network."""

@@ -1,0 +1,1 @@
+"""What xarray sees: the engine ``hda``, ``ds.hda``, and :func:`hda_fsspec.open_mfdataset`."""

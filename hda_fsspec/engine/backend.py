@@ -1,0 +1,301 @@
+"""The xarray engine ``hda``: a product, or a whole query, of an ``hda://`` path as a dataset.
+
+It only translates xarray's arguments; see :mod:`hda_fsspec.lazy.product` and
+:mod:`hda_fsspec.stack.open` for what is done. xarray loads the engines of all packages when
+anything is opened, so what takes time to import is imported when this engine is used.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import numbers
+import os
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+import xarray as xr
+from xarray.backends import BackendEntrypoint
+
+from hda_fsspec.engine import accessor  # noqa: F401  (registers ds.hda)
+from hda_fsspec.errors import LocationError, QueryError
+from hda_fsspec.fs.info import FILESYSTEM_OPTIONS
+from hda_fsspec.paths.locations import PROTOCOL, Location, is_remote_path
+from hda_fsspec.reading.options import OpenOptions
+from hda_fsspec.settings import Settings
+
+if TYPE_CHECKING:
+    from hda_fsspec.client import Client
+    from hda_fsspec.lazy.product import Nodes
+
+_DATASET_PREFIX = "EO:"  # of the ids of all data sets of the service
+
+
+class HDABackendEntrypoint(BackendEntrypoint):
+    """Open Copernicus products of WEkEO by their ``hda://`` path."""
+
+    description: ClassVar[str] = "Open Copernicus products of WEkEO (hda:// paths)"
+    url: ClassVar[str] = "https://www.wekeo.eu"
+    supports_groups: ClassVar[bool] = True
+
+    def guess_can_open(self, filename_or_obj: Any) -> bool:
+        """Whether it is a location, an ``hda://`` path or a UPath of one; costs nothing."""
+        if isinstance(filename_or_obj, str):
+            return filename_or_obj.startswith(f"{PROTOCOL}://")
+        if isinstance(filename_or_obj, Location):
+            return True
+        return is_remote_path(filename_or_obj) and filename_or_obj.protocol == PROTOCOL
+
+    def open_dataset(
+        self,
+        filename_or_obj: Any,
+        *,
+        drop_variables: str | Iterable[str] | None = None,
+        mask_and_scale: bool | Mapping[str, bool] | None = None,
+        decode_times: Any = None,
+        decode_timedelta: Any = None,
+        use_cftime: Any = None,
+        concat_characters: bool | Mapping[str, bool] | None = None,
+        decode_coords: Any = None,
+        storage_options: Mapping[str, Any] | None = None,
+        group: str | None = None,
+        member: str | None = None,
+        concat_dim: str | None = None,
+        scan: bool = False,
+        concat_variables: str | Iterable[str] = (),
+        on_missing: Literal["raise", "nan"] = "raise",
+        on_overlap: Literal["raise", "latest", "earliest"] = "raise",
+        grid_tolerance: float | None = None,
+        product_coord: str | None = None,
+        product_engine: str | None = None,
+        product_engine_kwargs: Mapping[str, Any] | None = None,
+    ) -> xr.Dataset:
+        """Open a product, or the products of a query or pattern as one lazy dataset.
+
+        Parameters
+        ----------
+        filename_or_obj : str, Location or UPath
+            The path. One that a verb of the filesystem returned may lack its ``hda://``.
+        drop_variables, mask_and_scale, decode_times, decode_timedelta, use_cftime, \
+concat_characters, decode_coords
+            As for :func:`xarray.open_dataset`.
+        storage_options : mapping, optional
+            Settings; see :class:`hda_fsspec.HDAFileSystem`. They count before those of a UPath.
+        group : str, optional
+            The group of a netCDF-4 or HDF5 product.
+        member : str, optional
+            Glob pattern of the files inside an archive product.
+        concat_dim : str, optional
+            The dimension along which a query is stacked; found by itself if None. With ``member``
+            also the one along which the files of an archive lie that hold the same variables.
+        scan : bool
+            False: predict where products stand, and verify when they are read. True: order every
+            product and read its header first.
+        concat_variables : iterable of str
+            Variables to stack although they lack the dimension.
+        on_missing : {"raise", "nan"}
+            "nan": a product that cannot be had becomes missing values, with a warning.
+        on_overlap : {"raise", "latest", "earliest"}
+            What to do with products that cover the same times, such as runs of a forecast. Steps
+            of two are never mixed: "latest" takes each time from the product of the latest start,
+            where starts are equal of the latest publication; "earliest" from the earliest.
+        grid_tolerance : float, optional
+            How far the coordinates of products may be apart, in their own units; those of one
+            product are used. None: they must be equal.
+        product_coord : str, optional
+            Name of a coordinate with product ids; None: no such coordinate.
+        product_engine : str, optional
+            xarray's engine for the files; found by their content if not given.
+        product_engine_kwargs : mapping, optional
+            Further options of that engine.
+
+        Raises
+        ------
+        FileNotFoundError
+            The product is not there, or the query finds none.
+        ProductFormatError
+            A file is damaged, or cannot be opened without further options.
+        ProductMismatchError, QueryError
+            The products do not stack; the message says what differs and what to do.
+        HDAError
+            The product cannot be had.
+        """
+        location = _location(filename_or_obj)
+        _check_choice("on_missing", on_missing, ("raise", "nan"))
+        _check_choice("on_overlap", on_overlap, ("raise", "latest", "earliest"))
+        _check_tolerance(grid_tolerance)
+        products = _products(filename_or_obj, storage_options)
+        options = OpenOptions.make(
+            group=group,
+            member=member,
+            member_dim=concat_dim,
+            one_name=location.product is not None,
+            drop_variables=drop_variables,
+            product_engine=product_engine,
+            product_engine_kwargs=product_engine_kwargs,
+            mask_and_scale=mask_and_scale,
+            decode_times=decode_times,
+            decode_timedelta=decode_timedelta,
+            use_cftime=use_cftime,
+            concat_characters=concat_characters,
+            decode_coords=decode_coords,
+        )
+        from hda_fsspec.engine.openers import (
+            StackOptions,
+            open_product,
+            open_query,
+        )
+
+        if location.product is not None:
+            return open_product(products, location, options)
+        how = StackOptions(
+            concat_dim=concat_dim,
+            scan=scan,
+            concat_variables=_names(concat_variables),
+            on_missing=on_missing,
+            on_overlap=on_overlap,
+            grid_tolerance=None if grid_tolerance is None else float(grid_tolerance),
+            product_coord=product_coord,
+        )
+        with _told("all headers of" if scan else "the template of", location):
+            return open_query(products, location, options, how)
+
+    def open_groups_as_dict(
+        self,
+        filename_or_obj: Any,
+        *,
+        drop_variables: str | Iterable[str] | None = None,
+        mask_and_scale: bool | Mapping[str, bool] | None = None,
+        decode_times: Any = None,
+        decode_timedelta: Any = None,
+        use_cftime: Any = None,
+        concat_characters: bool | Mapping[str, bool] | None = None,
+        decode_coords: Any = None,
+        storage_options: Mapping[str, Any] | None = None,
+        group: str | None = None,
+        member: str | None = None,
+        max_nodes: int = 20,
+        product_engine: str | None = None,
+        product_engine_kwargs: Mapping[str, Any] | None = None,
+    ) -> Nodes:
+        """Open the groups of a product, the files of an archive product, or a query's products.
+
+        Parameters
+        ----------
+        filename_or_obj : str, Location or UPath
+            The path. One that a verb of the filesystem returned may lack its ``hda://``.
+        max_nodes : int
+            A query needs all of its products: with more than this many that are not local it is
+            refused.
+        drop_variables, mask_and_scale, decode_times, decode_timedelta, use_cftime, \
+concat_characters, decode_coords, storage_options, group, member, product_engine, \
+product_engine_kwargs
+            As for :meth:`open_dataset`.
+
+        Returns
+        -------
+        dict of str to Dataset
+            Paths of nodes, such as ``/PRODUCT`` or ``/Oa01_radiance``; below the product's id for
+            a query.
+
+        Raises
+        ------
+        QueryError
+            More than ``max_nodes`` products are not local.
+        FileNotFoundError, ProductFormatError, HDAError
+            As :meth:`open_dataset`.
+        """
+        location = _location(filename_or_obj)
+        products = _products(filename_or_obj, storage_options)
+        options = OpenOptions.make(
+            group=group,
+            member=member,
+            drop_variables=drop_variables,
+            product_engine=product_engine,
+            product_engine_kwargs=product_engine_kwargs,
+            mask_and_scale=mask_and_scale,
+            decode_times=decode_times,
+            decode_timedelta=decode_timedelta,
+            use_cftime=use_cftime,
+            concat_characters=concat_characters,
+            decode_coords=decode_coords,
+        )
+        from hda_fsspec.engine.openers import open_product_tree, open_query_tree
+
+        if location.product is not None:
+            return open_product_tree(products, location, options)
+        with _told("the nodes of", location):
+            return open_query_tree(products, location, options, max_nodes=max_nodes)
+
+    def open_datatree(self, filename_or_obj: Any, **options: Any) -> xr.DataTree:
+        """Open what :meth:`open_groups_as_dict` opens, and with its options, as a tree."""
+        nodes = self.open_groups_as_dict(filename_or_obj, **options)
+        tree: xr.DataTree = xr.DataTree.from_dict(nodes)
+        for node in tree.subtree:
+            node.set_close(nodes.closer)
+        return tree
+
+
+def _check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        *rest, last = (f'"{choice}"' for choice in choices)
+        msg = f"{name} is {', '.join(rest)} or {last}, not {value!r}."
+        raise QueryError(msg, key=name)
+
+
+def _check_tolerance(value: object) -> None:
+    # numpy's numbers are numbers, too; Python's booleans would be.
+    is_number = isinstance(value, numbers.Real) and not isinstance(value, bool)
+    number = float(str(value)) if is_number else -1.0
+    if value is not None and not 0 <= number < float("inf"):
+        msg = f"grid_tolerance is a number of 0 or more, in the units of the grid, not {value!r}."
+        raise QueryError(msg, key="grid_tolerance")
+
+
+def _names(names: str | Iterable[str]) -> tuple[str, ...]:
+    return (names,) if isinstance(names, str) else tuple(names)
+
+
+def _location(filename_or_obj: Any) -> Location:
+    if HDABackendEntrypoint().guess_can_open(filename_or_obj):
+        location = Location.parse(filename_or_obj)
+    else:
+        location = Location.parse(_returned_by_a_verb(filename_or_obj))
+    if location.dataset is None:
+        msg = f"Cannot open {location.path}: name a data set, and a query or a product of it."
+        raise LocationError(msg)
+    return location
+
+
+def _told(what: str, location: Location) -> contextlib.AbstractContextManager[None]:
+    """Say of all that is fetched what it is for, if somebody has to wait for it."""
+    from hda_fsspec.client import waiting_for
+
+    return waiting_for(f"{what} {location.path}")
+
+
+def _returned_by_a_verb(given: Any) -> str:
+    """Return the path that a verb of the filesystem returned; raises LocationError for others.
+
+    Such a path begins with the id of a data set. :func:`xarray.open_mfdataset` takes it for one of
+    the local disk, and puts the working folder in front.
+    """
+    text = os.fspath(given) if isinstance(given, (str, os.PathLike)) else ""
+    if isinstance(text, str) and not os.path.lexists(text):
+        text = text.removeprefix(os.path.join(os.getcwd(), ""))  # noqa: PTH109, PTH118
+        if text.startswith(_DATASET_PREFIX):
+            return text
+    msg = (
+        f'engine="hda" opens hda:// paths, and {given!r} is none. A path that the filesystem '
+        "returned is made one by fs.unstrip_protocol(path). Open other files without engine=, or "
+        "with the engine of their format."
+    )
+    raise LocationError(msg)
+
+
+def _products(filename_or_obj: Any, storage_options: Mapping[str, Any] | None) -> Client:
+    from hda_fsspec.client import get_client
+
+    own = filename_or_obj.storage_options if is_remote_path(filename_or_obj) else {}
+    options = {**own, **(storage_options or {})}
+    settings = {k: v for k, v in options.items() if k not in FILESYSTEM_OPTIONS}
+    return get_client(Settings.resolve(**settings))

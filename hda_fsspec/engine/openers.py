@@ -1,0 +1,27 @@
+"""The lazy side of the package as the engine and ``ds.hda`` use it, imported at the first use.
+
+All of it comes with this one module, which one thread imports while others wait. Dask's modules
+import one another in circles: that fails where threads begin at different ends.
+"""
+
+from __future__ import annotations
+
+import dask  # noqa: F401  (as a whole, before any of its modules)
+
+from hda_fsspec.lazy.product import Nodes, open_product, open_product_tree, open_query_tree
+from hda_fsspec.planning import order_ahead
+from hda_fsspec.planning.graphs import products_read
+from hda_fsspec.stack.open import StackOptions, open_query
+
+__all__ = [
+    "Nodes",
+    "StackOptions",
+    "open_product",
+    "open_product_tree",
+    "open_query",
+    "open_query_tree",
+    "products_read",
+]
+
+# Whoever opens lazy data will compute it.
+order_ahead.register()

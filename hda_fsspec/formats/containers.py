@@ -1,0 +1,318 @@
+"""Where files that hold other files end: ZIP, TAR, and streams of gzip, bzip2 and xz.
+
+Each check raises CorruptFileError if the end that the format prescribes is missing. It extracts
+nothing, and trusts no name, length or place that it reads.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import functools
+import re
+import struct
+import zipfile
+import zlib
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from hda_fsspec.formats.reader import BLOCK_BYTES, CorruptFileError, FileBytes
+
+_ZIP_END = b"PK\x05\x06"
+_ZIP64_END = b"PK\x06\x06"
+_ZIP64_LOCATOR = b"PK\x06\x07"
+_ZIP_ENTRY = b"PK\x01\x02"
+#: The end record with the longest comment (or as many bytes after it).
+_ZIP_TAIL_BYTES = 22 + 65_535
+
+_TAR_BLOCK_BYTES = 512
+#: Type flags of links, devices and folders, which no data follow whatever their size says.
+_TAR_WITHOUT_DATA = b"123456"
+_PAX_MAX_BYTES = 1 << 20
+_PAX_LENGTH = re.compile(rb"(\d{1,9}) ")
+_PAX_SIZE = re.compile(rb"size=(\d{1,20})\n")
+#: More than the 65 MB that the strongest preset of xz needs; a bound on what a header may ask for.
+_XZ_MAX_MEMORY_BYTES = 1 << 30
+
+
+class _ZipDirectory(NamedTuple):
+    """What the end record says of the central directory."""
+
+    entries: int
+    size: int
+    offset: int
+    limit: int  # where the end record itself starts
+
+
+def _zip_directory(data: FileBytes, tail: bytes, tail_start: int, at: int) -> _ZipDirectory:
+    """Read the end record at ``tail[at:]``, and the ZIP64 one where there is one."""
+    form = "<4H2IH"
+    disk, first_disk, _, entries, size, offset, comment = struct.unpack_from(form, tail, at + 4)
+    limit = tail_start + at
+    data.require(limit + 22 + comment, "the comment in its ZIP end record")
+    locator = data.peek(limit - 20, 20)
+    if locator[:4] == _ZIP64_LOCATOR and len(locator) == 20:
+        limit = int.from_bytes(locator[8:16], "little")
+        record = data.read(limit, 56, "its ZIP64 end record")
+        if record[:4] != _ZIP64_END:
+            msg = f"no ZIP64 end record stands at byte {limit}, where its locator points"
+            raise CorruptFileError(msg)
+        disk, first_disk, _, entries, size, offset = struct.unpack("<2I4Q", record[16:])
+    if disk or first_disk:
+        msg = "it is one part of a split ZIP archive"
+        raise CorruptFileError(msg)
+    if offset + size > limit:
+        msg = (
+            f"its ZIP central directory should stand at bytes {offset} to {offset + size}, but "
+            f"its end record already at byte {limit}"
+        )
+        raise CorruptFileError(msg)
+    return _ZipDirectory(entries, size, offset, limit)
+
+
+def _find_zip_directory(data: FileBytes) -> _ZipDirectory:
+    """Return the central directory of the last end record that fits the file."""
+    start = max(0, data.size - _ZIP_TAIL_BYTES)
+    tail = data.peek(start, _ZIP_TAIL_BYTES)
+    first_problem: CorruptFileError | None = None
+    at = tail.rfind(_ZIP_END)
+    while at >= 0:
+        if at + 22 <= len(tail):
+            try:
+                return _zip_directory(data, tail, start, at)
+            except CorruptFileError as problem:
+                # Bytes after the end, or a comment, may look like an end record by chance.
+                first_problem = first_problem or problem
+        at = tail.rfind(_ZIP_END, 0, at + 3)
+    if first_problem is not None:
+        raise first_problem
+    msg = f"it holds {data.size} bytes and no ZIP end record in the last ones: it is cut short"
+    raise CorruptFileError(msg)
+
+
+def _zip64_values(extra: bytes, values: list[int]) -> list[int]:
+    """Replace the values that did not fit into 32 bits by those of the ZIP64 extra field."""
+    position = 0
+    while position + 4 <= len(extra):
+        kind, length = struct.unpack_from("<HH", extra, position)
+        if kind == 1:
+            field = extra[position + 4 : position + 4 + length]
+            large = (int.from_bytes(field[i : i + 8], "little") for i in range(0, len(field), 8))
+            return [next(large, value) if value == 0xFFFFFFFF else value for value in values]
+        position += 4 + length
+    return values
+
+
+def check_zip(data: FileBytes, *, deep: bool = False) -> None:
+    """Read the central directory; each member it names must have room before it.
+
+    With ``deep`` every member is read too and its CRC compared; a member that cannot be read (it
+    is encrypted, or packed by a method that Python lacks) then counts as damaged.
+    """
+    directory = _find_zip_directory(data)
+    what = "its ZIP central directory"
+    position, end, count, packed_bytes = directory.offset, directory.offset + directory.size, 0, 0
+    while position < end:
+        head = data.read(position, 46, what)
+        if head[:4] != _ZIP_ENTRY:
+            msg = f"{what} is damaged at byte {position}"
+            raise CorruptFileError(msg)
+        packed, unpacked, name, extra, comment = struct.unpack("<2I3H", head[20:34])
+        offset = int.from_bytes(head[42:46], "little")
+        more = data.read(position + 46 + name, extra, what)
+        _, packed, offset = _zip64_values(more, [unpacked, packed, offset])
+        if offset + 30 + packed > directory.offset:
+            msg = f"member {count + 1} of {what} ends beyond byte {directory.offset}, its start"
+            raise CorruptFileError(msg)
+        position += 46 + name + extra + comment
+        packed_bytes += packed + 30
+        count += 1
+    if position != end or count & 0xFFFF != directory.entries & 0xFFFF:
+        msg = f"{what} holds {count} members, its end record says {directory.entries}"
+        raise CorruptFileError(msg)
+    # Members that share their bytes make a "zip bomb"; no product has them.
+    if packed_bytes > directory.offset:
+        msg = f"the members of {what} overlap"
+        raise CorruptFileError(msg)
+    if deep:
+        _test_members(data)
+
+
+def _test_members(data: FileBytes) -> None:
+    name = "its list of members"
+    try:
+        with zipfile.ZipFile(data.stream) as archive:
+            for member in archive.infolist():
+                name = f"its member {member.filename!r}"
+                with archive.open(member) as stream:
+                    while stream.read(BLOCK_BYTES):
+                        pass
+    except _member_errors() as err:
+        # bzip2 calls its own damage an OSError, without a number, and a seek to a wild place is
+        # an invalid argument; all others come from the file system.
+        if isinstance(err, OSError) and err.errno not in (None, errno.EINVAL):
+            raise
+        msg = f"{name} cannot be read: {err or type(err).__name__}"
+        raise CorruptFileError(msg) from err
+
+
+def _member_errors() -> tuple[type[Exception], ...]:
+    """Return what reading a damaged member raises: zipfile lets each library's own errors out."""
+    errors = [zipfile.BadZipFile, zlib.error, struct.error, EOFError, ValueError, OverflowError]
+    # These come from what a file says too: a method that is not known, encryption, damage of a
+    # bzip2 stream, the size of an LZMA dictionary.
+    errors += [NotImplementedError, RuntimeError, OSError, MemoryError]
+    with contextlib.suppress(ImportError):
+        import lzma
+
+        errors.append(lzma.LZMAError)
+    return tuple(errors)
+
+
+def is_tar_header(block: bytes) -> bool:
+    """Whether a block of 512 bytes is a TAR header: its checksum fits (both ways of adding)."""
+    if len(block) < _TAR_BLOCK_BYTES or not block[0]:
+        return False
+    try:
+        stored = int(block[148:156].strip(b" \0"), 8)
+    except ValueError:
+        return False
+    blanked = block[:148] + b" " * 8 + block[156:_TAR_BLOCK_BYTES]
+    unsigned = sum(blanked)
+    return stored in (unsigned, unsigned - 256 * sum(byte > 127 for byte in blanked))
+
+
+def _tar_size(header: bytes) -> int:
+    field = header[124:136]
+    if field[0] & 0x80:  # GNU and star write large sizes in binary
+        return int.from_bytes(bytes([field[0] & 0x7F]) + field[1:], "big")
+    try:
+        return int(field.strip(b" \0") or b"0", 8)
+    except ValueError:
+        return -1
+
+
+def _pax_size(records: bytes) -> int | None:
+    """Return the size that a pax header gives for the next member, if it gives one."""
+    position, size = 0, None
+    while match := _PAX_LENGTH.match(records, position):
+        end = position + int(match[1])
+        told = _PAX_SIZE.fullmatch(records, match.end(), end)
+        if told is not None:
+            size = int(told[1])
+        if end <= match.end():
+            break
+        position = end
+    return size
+
+
+def check_tar(data: FileBytes) -> None:
+    """Walk from header to header, up to the block of zeros that ends an archive."""
+    position, size_told = 0, None
+    while True:
+        what = f"the TAR block at byte {position}"
+        header = data.read(position, _TAR_BLOCK_BYTES, what)
+        if not any(header):
+            return
+        if not is_tar_header(header):
+            msg = f"{what} is neither a header nor the end of the archive"
+            raise CorruptFileError(msg)
+        kind = header[156:157]
+        size = _tar_size(header)
+        position += _TAR_BLOCK_BYTES
+        if kind == b"S":
+            position = _skip_sparse_headers(data, position, is_extended=header[482] != 0)
+        if kind not in b"xgXLK":
+            size = size if size_told is None else size_told
+            size_told = None
+            if kind in _TAR_WITHOUT_DATA:
+                size = 0
+        if size < 0:
+            msg = f"{what} gives a size that is no number"
+            raise CorruptFileError(msg)
+        if kind in b"xX":
+            size_told = _pax_size(data.read(position, min(size, _PAX_MAX_BYTES), "a pax header"))
+        position += size + -size % _TAR_BLOCK_BYTES
+        data.require(position, f"the member of {what}")
+
+
+def _skip_sparse_headers(data: FileBytes, position: int, *, is_extended: bool) -> int:
+    while is_extended:
+        is_extended = data.read(position, _TAR_BLOCK_BYTES, "a TAR header")[504] != 0
+        position += _TAR_BLOCK_BYTES
+    return position
+
+
+class _Inflater:
+    """A zlib decompressor that looks like those of bz2 and lzma."""
+
+    def __init__(self) -> None:
+        self._inner = zlib.decompressobj(wbits=31)
+        self._is_full = False
+
+    @property
+    def eof(self) -> bool:
+        return self._inner.eof
+
+    @property
+    def unused_data(self) -> bytes:
+        return self._inner.unused_data
+
+    @property
+    def needs_input(self) -> bool:
+        # After a full answer more may follow although all input is used up.
+        return not self._is_full and not self._inner.unconsumed_tail
+
+    def decompress(self, piece: bytes, max_length: int) -> bytes:
+        unpacked = self._inner.decompress(self._inner.unconsumed_tail + piece, max_length)
+        self._is_full = len(unpacked) == max_length
+        return unpacked
+
+
+def check_gzip(data: FileBytes) -> None:
+    """Unpack a gzip stream, since nothing else shows its end and its checksum."""
+    _check_stream(data, "gzip", _Inflater, (zlib.error,))
+
+
+def check_bzip2(data: FileBytes) -> None:
+    """Unpack a bzip2 stream, since nothing else shows its end and its checksum."""
+    import bz2
+
+    _check_stream(data, "bzip2", bz2.BZ2Decompressor, (ValueError, OSError))
+
+
+def check_xz(data: FileBytes) -> None:
+    """Unpack an xz stream, since nothing else shows its end and its checksum."""
+    import lzma
+
+    make = functools.partial(lzma.LZMADecompressor, lzma.FORMAT_XZ, _XZ_MAX_MEMORY_BYTES)
+    _check_stream(data, "xz", make, (lzma.LZMAError, MemoryError))
+
+
+def _check_stream(
+    data: FileBytes,
+    name: str,
+    make_decompressor: Callable[[], Any],
+    errors: tuple[type[Exception], ...],
+) -> None:
+    """Unpack a stream of one or more parts; only zeros may follow the last one."""
+    decompressor = make_decompressor()
+    for block in data.blocks():
+        rest = block
+        while rest:
+            if decompressor.eof:
+                rest = rest.lstrip(b"\0")
+                if not rest:
+                    break
+                decompressor = make_decompressor()
+            try:
+                decompressor.decompress(rest, BLOCK_BYTES)
+                while not (decompressor.eof or decompressor.needs_input):
+                    decompressor.decompress(b"", BLOCK_BYTES)
+            except errors as err:
+                msg = f"its {name} stream is damaged: {err}"
+                raise CorruptFileError(msg) from err
+            rest = decompressor.unused_data if decompressor.eof else b""
+    if not decompressor.eof:
+        msg = f"it holds {data.size} bytes and its {name} stream goes on: it is cut short"
+        raise CorruptFileError(msg)

@@ -1,0 +1,355 @@
+"""Products that are open in this process: made local, opened, kept open for a while, and read.
+
+A product is made local before any lock of a file format is taken, so that an order that is
+waited for holds up no read of another product.
+"""
+
+from __future__ import annotations
+
+import concurrent.futures
+import dataclasses
+import errno
+import functools
+import inspect
+import os
+import threading
+import time
+import weakref
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
+
+import numpy as np
+import xarray as xr
+
+from hda_fsspec.client import Entry, get_client
+from hda_fsspec.concurrency.futures import CancelToken
+from hda_fsspec.formats.detect import Format, sniff
+from hda_fsspec.lazy.closing import close_nothing, close_unused, close_when_unused
+from hda_fsspec.lazy.filemarks import FileStamp, file_mark, is_unchanged
+from hda_fsspec.lazy.pool import Pool
+from hda_fsspec.lazy.sources import Source
+from hda_fsspec.printable import printable
+from hda_fsspec.reading.opening import OpenOptions, open_local
+from hda_fsspec.reading.trees import open_tree
+from hda_fsspec.reading.variables import NetCDFVariables, open_variables
+from hda_fsspec.workers import computations, waiting
+
+T = TypeVar("T")
+
+_OPEN_DATASETS = 64
+_INDEXES = "create_default_indexes"
+_CAN_DO_WITHOUT_INDEXES = _INDEXES in inspect.signature(xr.open_dataset).parameters
+_ROOT = "/"
+_TRIES = 16  # in a cache of two products, with processes that evict each other's
+_MOMENT_SECONDS = 0.5
+_GUARD_SECONDS = 75.0  # a last use that lies less than a minute ahead protects from nothing
+
+_Place = tuple[Path, OpenOptions, bool]
+_WHOLE = slice(None)
+
+
+class _Tree(dict[str, xr.Dataset]):
+    """The open datasets of a product, by their nodes."""
+
+    __slots__ = ("__weakref__",)
+
+
+class _Recent(NamedTuple):
+    source: Source  # kept, so that its id, which is the key, is nobody else's
+    when: float
+    tree: weakref.ref[_Tree]  # else it would hold a file open that was deleted
+    path: str
+    mark: FileStamp
+
+
+def _is_current(place: tuple[Any, ...], mark: FileStamp) -> bool:
+    return is_unchanged(place[0], mark)
+
+
+_pool: Pool[_Place, _Tree] = Pool(_OPEN_DATASETS, _is_current)
+_singles: Pool[tuple[Path, str | None], NetCDFVariables | None] = Pool(_OPEN_DATASETS, _is_current)
+_recent: dict[int, _Recent] = {}
+
+
+def _forget_after_fork() -> None:
+    # Handles of a format library must not be used on both sides of a fork.
+    global _pool, _singles
+    _pool, _singles = Pool(_OPEN_DATASETS, _is_current), Pool(_OPEN_DATASETS, _is_current)
+    _recent.clear()
+    close_nothing()  # last: the pools have let go of all that was open
+
+
+os.register_at_fork(after_in_child=_forget_after_fork)
+
+
+def make_local(source: Source, number: int) -> Entry:
+    """Make one product of a source local and return its entry; waits, and holds nothing."""
+    return waiting.fetch_and_wait(get_client(source.settings), source.pieces[number])
+
+
+def with_dataset(
+    source: Source,
+    number: int,
+    work: Callable[[xr.Dataset, FileStamp], T],
+    *,
+    entry: Entry | None = None,
+) -> T:
+    """Do something with the open dataset of a product, which is made local first.
+
+    The mark of its file is given too. Where the file is replaced meanwhile it is done again, with
+    the new one. Who has made it local just now gives its entry.
+    """
+    return with_tree(
+        source, number, lambda tree, mark: work(tree[source.node or _ROOT], mark), entry=entry
+    )
+
+
+def with_tree(
+    source: Source,
+    number: int,
+    work: Callable[[_Tree, FileStamp], T],
+    *,
+    entry: Entry | None = None,
+) -> T:
+    """Do something with all datasets of a product, by their nodes; as :func:`use`."""
+    if entry is None:
+        entry = make_local(source, number)
+    for left in reversed(range(_TRIES)):
+        place = _place_of(source, entry)
+        mark = None
+        try:
+            mark = file_mark(entry)
+            tree = _pool.get(place, mark, functools.partial(_open, source, entry))
+            result = work(tree, mark)
+        except FileNotFoundError:
+            # Evicted since, and its handle closed by xarray's own bound of open files.
+            _pool.drop(place)
+            if not left:
+                raise
+            entry = _guarded(source, number)
+            continue
+        except Exception:
+            # What was opened of one file may make no sense of another.
+            if not left or mark is None or is_unchanged(entry.path, mark):
+                raise
+        else:
+            # xarray opens a path again where it has too many open: it may be another file by then.
+            if is_unchanged(entry.path, mark):
+                if left < _TRIES - 1:
+                    # Looked up, it is guarded no longer.
+                    get_client(source.settings).local(source.pieces[number])
+                if len(source.pieces) == 1:
+                    _remember(source, tree, entry.path, mark)
+                _tidy()
+                return result
+        _pool.drop(place)
+        path, entry = entry.path, _guarded(source, number)
+    msg = f"{path} was replaced or removed each of {_TRIES} times that it was read. Read it later."
+    raise OSError(errno.ESTALE, msg)
+
+
+def _place_of(source: Source, entry: Entry) -> _Place:
+    return entry.path, source.options, source.node is not None
+
+
+def _guarded(source: Source, number: int) -> Entry:
+    """Make a product local that was evicted before it was read, and keep it for a moment.
+
+    In a cache of a few products many processes else take turns at evicting what others wait for.
+    """
+    products, product = get_client(source.settings), source.pieces[number]
+    is_done = threading.Event()
+
+    def guard(fetch: concurrent.futures.Future[Entry]) -> None:
+        try:
+            if fetch.exception() is None:
+                products.cache.protect(fetch.result(), seconds=_GUARD_SECONDS)
+        finally:
+            is_done.set()
+
+    with CancelToken() as interest:
+        fetch = products.fetch(product, wanted=interest.should_continue)
+        # In the thread that has fetched it: until the one that waits wakes up it may be gone again.
+        fetch.add_done_callback(guard)
+        entry = waiting.wait(fetch, products, product)
+        is_done.wait()  # who waits is told first, and the guard must not outlive the read
+        return entry
+
+
+def _tidy() -> None:
+    """Close what nobody reads any more, and now and then what was evicted or replaced.
+
+    What is deleted, but open, still takes room on the disk.
+    """
+    for pool in (_pool, _singles):
+        pool.drop_stale(time.monotonic())
+    close_unused()
+
+
+def _remember(source: Source, tree: _Tree, path: Path, mark: FileStamp) -> None:
+    if len(_recent) >= _OPEN_DATASETS:
+        _recent.clear()
+    now = time.monotonic()
+    _recent[id(source)] = _Recent(source, now, weakref.ref(tree), os.fspath(path), mark)
+
+
+def read_again(
+    source: Source, name: str, key: tuple[Any, ...], mark: FileStamp
+) -> np.ndarray[Any, Any] | None:
+    """Read part of a variable of a source's one product that was used a moment ago, the short way.
+
+    To look it up and to mark its file costs a tenth of a small read, and the variables of a product
+    are read in a row. None where its file is not as it was, or is another than the one of a mark.
+    """
+    recent = _recent.get(id(source))
+    if (
+        recent is None
+        or recent.mark != mark
+        or time.monotonic() - recent.when >= _MOMENT_SECONDS
+        or (tree := recent.tree()) is None
+    ):
+        return None
+    try:
+        values = _values(tree[source.node or _ROOT].variables[name], key)
+    except FileNotFoundError:
+        return None
+    except Exception:
+        if is_unchanged(recent.path, mark):
+            raise
+        return None
+    if not is_unchanged(recent.path, mark):
+        return None
+    mark_read(source, 0)
+    return values
+
+
+def read(
+    source: Source,
+    number: int,
+    name: str,
+    key: tuple[Any, ...],
+    *,
+    check: Callable[[xr.Dataset, FileStamp], None],
+) -> np.ndarray[Any, Any]:
+    """Read part of a variable of a product, after its dataset and its file's mark are checked."""
+
+    def work(dataset: xr.Dataset, mark: FileStamp) -> np.ndarray[Any, Any]:
+        check(dataset, mark)
+        return _values(dataset.variables[name], key)
+
+    values = with_dataset(source, number, work)
+    mark_read(source, number)
+    return values
+
+
+def _values(variable: xr.Variable, key: tuple[Any, ...]) -> np.ndarray[Any, Any]:
+    # To be indexed costs xarray more than a small read.
+    is_whole = is_everything(key) or _is_whole(key, variable.shape)
+    return np.asarray((variable if is_whole else variable[key]).data)
+
+
+def mark_read(source: Source, number: int) -> None:
+    """Say that a product was read, to whoever fetches ahead, which is only done for computes."""
+    if computations.are_under_way():
+        get_client(source.settings).pump.mark_read(source.pieces[number])
+
+
+def read_variable_directly(
+    source: Source, entry: Entry, mark: FileStamp, name: str, key: tuple[Any, ...]
+) -> np.ndarray[Any, Any] | None:
+    """Read part of a variable of plain numbers of a product whose header is known.
+
+    Its file is opened without looking at what else is in it. None where that cannot be done, where
+    it is open as a dataset already, or is gone or another than the one of this mark: it is then to
+    be read as a dataset.
+    """
+    if _pool.has(_place_of(source, entry), mark):
+        return None
+    place = (entry.path, source.options.group)
+
+    def open_it() -> NetCDFVariables | None:
+        if source.node is not None:
+            return None
+        name, scratch = printable(entry.product.product_id), _scratch_of(entry)
+        found = open_variables(entry.path, source.options, name=name, scratch=scratch)
+        if found is not None:
+            close_when_unused(found, found.closer)
+        return found
+
+    try:
+        variables = _singles.get(place, mark, open_it)
+        values = None if variables is None else np.asarray(variables[name][key].data)
+    except FileNotFoundError:
+        _singles.drop(place)
+        return None
+    except Exception:
+        if is_unchanged(entry.path, mark):
+            raise
+        return None
+    _tidy()
+    return values if is_unchanged(entry.path, mark) else None
+
+
+def is_everything(key: tuple[Any, ...]) -> bool:
+    """Whether a key is the one that xarray gives for all values of a variable."""
+    for one in key:  # noqa: SIM110  # a generator costs more than what it would look at
+        if not isinstance(one, slice) or one != _WHOLE:
+            return False
+    return True
+
+
+def _is_whole(key: tuple[Any, ...], shape: tuple[int, ...]) -> bool:
+    """Whether a key selects everything, as it lies."""
+    return all(
+        isinstance(one, slice) and one.indices(size) == (0, size, 1)
+        for one, size in zip(key, shape, strict=True)
+    )
+
+
+def _open(source: Source, entry: Entry) -> _Tree:
+    scratch, name = _scratch_of(entry), printable(entry.product.product_id)
+    if source.node is not None:
+        tree = _Tree(open_tree(entry.path, source.options, name=name, scratch=scratch))
+    else:
+        options = _without_indexes(entry.path, source.options)
+        tree = _Tree({_ROOT: open_local(entry.path, options, name=name, scratch=scratch)})
+    close_when_unused(tree, *(dataset.close for dataset in tree.values()))
+    return tree
+
+
+def _scratch_of(entry: Entry) -> Path:
+    return entry.folder / ".scratch"
+
+
+def _without_indexes(path: Path, options: OpenOptions) -> OpenOptions:
+    """Let xarray make no indexes where it can: that is a third of the time, and none is used here.
+
+    The products of a stack need none, and a data set that is given out gets its own.
+    """
+    given = options.product_engine_kwargs
+    if not _CAN_DO_WITHOUT_INDEXES or sniff(path) not in {Format.HDF5, Format.NETCDF3}:
+        return options
+    return dataclasses.replace(options, product_engine_kwargs=(*given, (_INDEXES, False)))
+
+
+def close(source: Source) -> None:
+    """Close the files of a source's products; who reads one of them, now or later, still can."""
+    if len(_pool) or len(_singles):
+        cache = get_client(source.settings).cache
+        keys = {cache.key(product) for product in source.pieces}
+
+        def is_ours(place: tuple[Any, ...]) -> bool:
+            return place[0].parent.parent.name in keys
+
+        _pool.drop_where(is_ours)
+        _singles.drop_where(is_ours)
+    close_unused()
+
+
+def clear_pool() -> None:
+    """Close what is open and not being read (for tests, and before files are removed)."""
+    _pool.clear()
+    _singles.clear()
+    _recent.clear()
+    _tidy()

@@ -1,0 +1,101 @@
+"""A bounded number of open files, the last used of them, shared by threads."""
+
+from __future__ import annotations
+
+import collections
+import threading
+from collections.abc import Callable
+from typing import Generic, TypeVar
+
+from hda_fsspec.lazy.filemarks import FileStamp
+
+K = TypeVar("K")
+T = TypeVar("T")
+
+_LOOK_SECONDS = 0.5  # to look at 64 files so often takes a thousandth of the time
+
+
+class Pool(Generic[K, T]):
+    """What was opened last; each file is opened by one thread while others wait.
+
+    Parameters
+    ----------
+    size : int
+        How many are kept.
+    is_current : callable
+        Whether a file of a mark still lies under a key.
+    """
+
+    def __init__(self, size: int, is_current: Callable[[K, FileStamp], bool]) -> None:
+        self._size = size
+        self._is_current = is_current
+        self._looked_at = float("-inf")
+        self._lock = threading.Lock()
+        self._open: collections.OrderedDict[K, tuple[FileStamp, T]] = collections.OrderedDict()
+        self._opening: dict[K, threading.Lock] = {}
+
+    def get(self, key: K, mark: FileStamp, open_it: Callable[[], T]) -> T:
+        """Return what is open under a key, opening it if needed.
+
+        What was opened of a file of another mark is dropped: its header does not decode this one.
+        """
+        with self._lock:
+            found = self._open.get(key)
+            if found is not None and found[0] == mark:
+                self._open.move_to_end(key)
+                return found[1]
+            opening = self._opening.setdefault(key, threading.Lock())
+        with opening:
+            with self._lock:
+                found = self._open.get(key)
+            if found is not None and found[0] == mark:
+                return found[1]
+            try:
+                opened = open_it()
+            finally:
+                with self._lock:
+                    self._opening.pop(key, None)
+            with self._lock:
+                self._open[key] = (mark, opened)
+                while len(self._open) > self._size:
+                    self._open.popitem(last=False)
+            return opened
+
+    def drop_stale(self, now: float) -> None:
+        """Forget those whose file is gone, or is another one by now, if it is time to look."""
+        if now - self._looked_at < _LOOK_SECONDS:
+            return
+        with self._lock:
+            self._looked_at = now
+            marks = [(key, mark) for key, (mark, _) in self._open.items()]
+        stale = [(key, mark) for key, mark in marks if not self._is_current(key, mark)]
+        with self._lock:
+            for key, mark in stale:
+                if key in self._open and self._open[key][0] == mark:
+                    del self._open[key]
+
+    def has(self, key: K, mark: FileStamp) -> bool:
+        """Whether a file of this mark is open under a key."""
+        with self._lock:
+            found = self._open.get(key)
+        return found is not None and found[0] == mark
+
+    def drop(self, key: K) -> None:
+        """Forget one whose file is gone."""
+        with self._lock:
+            self._open.pop(key, None)
+
+    def drop_where(self, is_meant: Callable[[K], bool]) -> None:
+        """Forget all whose keys are meant; who reads one of them just now goes on with it."""
+        with self._lock:
+            for key in [key for key in self._open if is_meant(key)]:
+                del self._open[key]
+
+    def __len__(self) -> int:
+        """Return how many are open."""
+        return len(self._open)
+
+    def clear(self) -> None:
+        """Forget all."""
+        with self._lock:
+            self._open.clear()

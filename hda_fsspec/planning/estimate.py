@@ -1,0 +1,77 @@
+"""How long the files of products are, as far as that can be told before they are fetched.
+
+It uses no product and asks the service nothing.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+
+from hda_fsspec.client import Client, Entry
+from hda_fsspec.records import Product
+
+
+@dataclasses.dataclass(frozen=True)
+class ProductSizes:
+    """What is known of some products: which are local, and how long their files are.
+
+    Attributes
+    ----------
+    products : tuple of Product
+        All of them, each once.
+    local : Mapping of Product to Entry
+        Those that are local.
+    known : Mapping of Product to int
+        Lengths, of those that are local or were so once.
+    estimated : Mapping of Product to int
+        For the others, where there is something to go by.
+    """
+
+    products: tuple[Product, ...]
+    local: Mapping[Product, Entry]
+    known: Mapping[Product, int]
+    estimated: Mapping[Product, int]
+
+    @property
+    def total(self) -> int:
+        """What they weigh together."""
+        return sum(self.known.values()) + sum(self.estimated.values())
+
+    @property
+    def needed(self) -> int:
+        """What those weigh that are not local."""
+        return self.total - sum(self.known[product] for product in self.local)
+
+    def of(self, product: Product) -> int:
+        """Return what a product weighs; 0 if nobody knows."""
+        return self.known.get(product, self.estimated.get(product, 0))
+
+
+def estimate_sizes(client: Client, wanted: Sequence[Product]) -> ProductSizes:
+    """Look how long the files of products are; uses none of them."""
+    unique = tuple(dict.fromkeys(wanted))
+    local: dict[Product, Entry] = {}
+    known: dict[Product, int] = {}
+    for product in unique:
+        entry = client.cache.lookup(product, touch=False)
+        if entry is not None:
+            local[product] = entry
+        size = client.size(product) if entry is None else entry.size
+        if size is not None:
+            known[product] = size
+    others = [product for product in unique if product not in known]
+    return ProductSizes(unique, local, known, estimate(others, known))
+
+
+def estimate(products: Sequence[Product], known: Mapping[Product, int]) -> dict[Product, int]:
+    """Return the sizes of products whose length is not known, where there is something to go by.
+
+    That is the catalogue, else the mean of those products of the data set whose length is known.
+    """
+    lengths: dict[str, list[int]] = {}
+    for product, length in known.items():
+        lengths.setdefault(product.dataset_id, []).append(length)
+    means = {name: round(sum(each) / len(each)) for name, each in lengths.items()}
+    sizes = {product: product.size or means.get(product.dataset_id) for product in products}
+    return {product: size for product, size in sizes.items() if size is not None}

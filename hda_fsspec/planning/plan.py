@@ -1,0 +1,267 @@
+"""What making products local would cost: orders, bytes, time, room. Nothing is ordered here.
+
+It looks at the cache and its disk, and asks the service nothing.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import html
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+from hda_fsspec.cache import eviction
+from hda_fsspec.client import Client
+from hda_fsspec.planning.estimate import ProductSizes, estimate_sizes
+from hda_fsspec.printable import printable
+from hda_fsspec.records import Product
+
+_QUOTA_WINDOW_SECONDS = 3600.0  # the service counts orders by the hour
+_SHOWN_DATASETS = 3
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What making some products local would cost.
+
+    Attributes
+    ----------
+    products : tuple of Product
+        All of them, in the order of the catalogue.
+    local : int
+        How many are local already.
+    orders_needed : int
+        How many are not. One that was ordered before is free of quota, and counts all the same.
+    bytes_known : int
+        What those weigh whose length is known, local or not.
+    bytes_estimated : int
+        What the others weigh by the catalogue, or as the mean of the known ones of their data set.
+    sizes_unknown : int
+        How many products weigh nobody knows what; they are in neither sum.
+    bytes_needed : int
+        What is to be downloaded, as far as it is known or estimated.
+    cache_bound : int or None
+        The bound of the cache in bytes; None for none.
+    disk_free : int or None
+        What is free on its disk; None where the disk does not tell.
+    disk_room : int or None
+        The same, and what other products take if that is not enough: those may go.
+    fits_cache : bool
+        Whether all products can be in the cache at one time.
+    fits_disk : bool
+        Whether there is room on its disk for what is to be downloaded.
+    quota_limit, quota_left : int or None
+        Orders that the account may make in an hour, and how many are left; None if not known.
+    """
+
+    products: tuple[Product, ...]
+    local: int
+    orders_needed: int
+    bytes_known: int
+    bytes_estimated: int
+    sizes_unknown: int
+    bytes_needed: int
+    cache_bound: int | None
+    disk_free: int | None
+    disk_room: int | None
+    fits_cache: bool
+    fits_disk: bool
+    quota_limit: int | None = None
+    quota_left: int | None = None
+
+    @property
+    def fits(self) -> bool:
+        """Whether all products can be made local at one time, as far as sizes are known."""
+        return self.fits_cache and self.fits_disk
+
+    @property
+    def seconds_at_quota(self) -> float | None:
+        """How long the orders have to wait for quota, at least; None if the quota is not known."""
+        if not self.orders_needed:
+            return 0.0
+        if not self.quota_limit:
+            return None
+        left = self.quota_limit if self.quota_left is None else self.quota_left
+        windows = math.ceil(max(0, self.orders_needed - left) / self.quota_limit)
+        return windows * _QUOTA_WINDOW_SECONDS
+
+    def __repr__(self) -> str:
+        rows = self._rows()
+        return "\n".join([f"Plan: {self._title()}", *(f"  {a:<7}{b}" for a, b in rows)])
+
+    def _repr_html_(self) -> str:
+        rows = "".join(
+            f"<tr><th style='text-align:left'>{html.escape(name)}</th>"
+            f"<td style='text-align:left'>{html.escape(text)}</td></tr>"
+            for name, text in self._rows()
+        )
+        return f"<table><caption>Plan: {html.escape(self._title())}</caption>{rows}</table>"
+
+    def _title(self) -> str:
+        datasets = list(dict.fromkeys(printable(p.dataset_id) for p in self.products))
+        if not datasets:
+            return "no products are read"
+        left = len(datasets) - _SHOWN_DATASETS
+        shown = ", ".join(datasets[:_SHOWN_DATASETS]) + (f" and {left} more" if left > 0 else "")
+        return f"{_count(len(self.products), 'product')} of {shown}"
+
+    def _rows(self) -> list[tuple[str, str]]:
+        if not self.products:
+            return []
+        sizes = [f"{format_bytes(self.bytes_known)} known"]
+        if self.bytes_estimated:
+            sizes.append(f"{format_bytes(self.bytes_estimated)} estimated")
+        if self.sizes_unknown:
+            sizes.append(f"{self.sizes_unknown} of unknown size")
+        bound = "no bound" if self.cache_bound is None else format_bytes(self.cache_bound)
+        free = "not known" if self.disk_free is None else f"{format_bytes(self.disk_free)} free"
+        return [
+            ("orders", f"{self.orders_needed} needed, {self.local} local already"),
+            ("bytes", f"{', '.join(sizes)}; {format_bytes(self.bytes_needed)} to download"),
+            ("quota", self._quota()),
+            ("cache", f"{bound}: {_fits(is_so=self.fits_cache)}"),
+            ("disk", f"{free}: {_fits(is_so=self.fits_disk)}"),
+        ]
+
+    def _quota(self) -> str:
+        seconds = self.seconds_at_quota
+        if self.quota_limit is None:
+            return "not known"
+        orders = f"{self.quota_limit} orders an hour"
+        if self.quota_left is not None:
+            orders = f"{self.quota_left} of {orders} left"
+        return orders if seconds is None else f"{orders}; {_duration(seconds)} of waiting for it"
+
+
+def plan_of(client: Client, wanted: Sequence[Product]) -> Plan:
+    """Return what making some products local would cost, with the quota as far as it is known."""
+    quota = client.quota()
+    weights = estimate_sizes(client, wanted)
+    return make_plan(client, weights, quota_limit=quota.limit, quota_left=quota.left)
+
+
+def make_plan(
+    client: Client,
+    weights: ProductSizes,
+    *,
+    quota_limit: int | None = None,
+    quota_left: int | None = None,
+) -> Plan:
+    """Return what making products local with some settings would cost.
+
+    Parameters
+    ----------
+    products : Client
+        Who would fetch them.
+    weights : ProductSizes
+        Which, and what they weigh.
+    quota_limit, quota_left : int, optional
+        What is known of the account's quota.
+    """
+    cache = client.cache
+    bound = cache.max_bytes
+    free = _free_bytes(cache.root)
+    disk_room = free
+    if free is not None and weights.needed > free:
+        # Other products may go. The walk takes time, and is worth it only now.
+        held = sum(weights.known[product] for product in weights.local)
+        disk_room = free + max(0, cache.usage().bytes - held)
+    return Plan(
+        products=weights.products,
+        local=len(weights.local),
+        orders_needed=len(weights.products) - len(weights.local),
+        bytes_known=sum(weights.known.values()),
+        bytes_estimated=sum(weights.estimated.values()),
+        sizes_unknown=len(weights.products) - len(weights.known) - len(weights.estimated),
+        bytes_needed=weights.needed,
+        cache_bound=bound,
+        disk_free=free,
+        disk_room=disk_room,
+        fits_cache=bound is None or weights.total <= bound,
+        fits_disk=disk_room is None or weights.needed <= disk_room,
+        quota_limit=quota_limit,
+        quota_left=quota_left,
+    )
+
+
+def merge_plans(plans: Sequence[Plan]) -> Plan:
+    """Return what several plans of different settings cost together.
+
+    Bound and free space are those of the cache that is fullest.
+    """
+    tightest = min(plans, key=_headroom)
+    return dataclasses.replace(
+        tightest,
+        products=tuple(dict.fromkeys(product for plan in plans for product in plan.products)),
+        local=sum(plan.local for plan in plans),
+        orders_needed=sum(plan.orders_needed for plan in plans),
+        bytes_known=sum(plan.bytes_known for plan in plans),
+        bytes_estimated=sum(plan.bytes_estimated for plan in plans),
+        sizes_unknown=sum(plan.sizes_unknown for plan in plans),
+        bytes_needed=sum(plan.bytes_needed for plan in plans),
+        fits_cache=all(plan.fits_cache for plan in plans),
+        fits_disk=all(plan.fits_disk for plan in plans),
+    )
+
+
+def empty_plan() -> Plan:
+    """Return the plan of no products."""
+    return Plan(
+        products=(),
+        local=0,
+        orders_needed=0,
+        bytes_known=0,
+        bytes_estimated=0,
+        sizes_unknown=0,
+        bytes_needed=0,
+        cache_bound=None,
+        disk_free=None,
+        disk_room=None,
+        fits_cache=True,
+        fits_disk=True,
+    )
+
+
+def format_bytes(count: float) -> str:
+    """Return a number of bytes as people read it.
+
+    >>> format_bytes(1_234_567)
+    '1.2 MB'
+    """
+    if count < 1000:
+        return f"{count:.0f} B"
+    for unit in ("kB", "MB", "GB", "TB"):
+        count /= 1000
+        if count < 999.95:
+            return f"{count:.1f} {unit}"
+    return f"{count / 1000:.1f} PB"
+
+
+def _headroom(plan: Plan) -> float:
+    room_in_cache = math.inf if plan.cache_bound is None else plan.cache_bound
+    room_on_disk = math.inf if plan.disk_free is None else plan.disk_free
+    weight = plan.bytes_known + plan.bytes_estimated
+    return min(room_in_cache - weight, room_on_disk - plan.bytes_needed)
+
+
+def _free_bytes(root: Path) -> int | None:
+    nearest = next(path for path in (root, *root.parents) if path.exists())
+    try:
+        return eviction.free_bytes(nearest)
+    except OSError:
+        # Some network disks do not tell.
+        return None
+
+
+def _fits(*, is_so: bool) -> str:
+    return "fits" if is_so else "does not fit"
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def _duration(seconds: float) -> str:
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 120 else f"{seconds / 3600:.0f} h"

@@ -1,0 +1,179 @@
+"""Making many products local before they are read, and keeping them until then.
+
+It refuses beforehand what does not fit into the cache, as far as sizes are known, and stops when
+what was fetched has filled it.
+"""
+
+from __future__ import annotations
+
+import concurrent.futures
+import dataclasses
+import errno
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from fsspec.callbacks import DEFAULT_CALLBACK
+
+from hda_fsspec.client import Client, Entry
+from hda_fsspec.fetching.gather import gather_products
+from hda_fsspec.planning import plan as plans
+from hda_fsspec.planning.estimate import ProductSizes, estimate_sizes
+from hda_fsspec.planning.plan import Plan, format_bytes
+from hda_fsspec.records import Product
+
+_Future = concurrent.futures.Future[Entry | None]
+
+
+@dataclasses.dataclass
+class Prefetch:
+    """Products that fit, as far as is known, and are to be made local.
+
+    Attributes
+    ----------
+    products : Client
+        Who fetches them.
+    plan : Plan
+        What it costs.
+    weights : ProductSizes
+        What each weighs.
+    wanted : sequence of Product
+        Which: all of the plan, or the first of them.
+    allow_partial : bool
+        Whether it is an error if they turn out not to fit.
+    """
+
+    client: Client
+    plan: Plan
+    weights: ProductSizes
+    wanted: Sequence[Product]
+    allow_partial: bool
+
+    def run(self, callback: Any = DEFAULT_CALLBACK) -> list[Product]:
+        """Fetch in parallel, and protect each product until it is read once, or for a day.
+
+        Parameters
+        ----------
+        callback : fsspec.callbacks.Callback
+            Counts products that were not local.
+
+        Returns
+        -------
+        list of Product
+            Those that are local and protected now, in order.
+
+        Raises
+        ------
+        OSError
+            ``ENOSPC``: they turned out not to fit, and ``allow_partial`` is not set.
+        HDAError
+            The first fault, when all the others have ended; its notes name the others.
+        """
+        cache = self.client.cache
+        bound = self.plan.cache_bound
+        local = [product for product in self.wanted if product in self.weights.local]
+        missing = [product for product in self.wanted if product not in self.weights.local]
+        for product in local:
+            # What is fetched now must not drive them out.
+            cache.protect(self.weights.local[product])
+        kept = dict.fromkeys(local)
+        held = sum(self.weights.of(product) for product in local)
+        is_full = False
+
+        def begin(product: Product, wanted: Callable[[], bool]) -> _Future:
+            if is_full:
+                return _none()
+            return self.client.fetch(product, wanted=wanted)  # type: ignore[return-value]
+
+        def finish(product: Product, entry: Entry | None) -> None:
+            nonlocal held, is_full
+            if entry is None:
+                return
+            if bound is not None and held + entry.size > bound:
+                is_full = True
+                return
+            held += entry.size
+            cache.protect(entry)
+            kept[product] = None
+
+        settings = self.client.settings
+        # Where nobody knows what comes, orders go out as the room allows.
+        is_dark = bound is not None and self.plan.sizes_unknown > 0
+        at_a_time = settings.max_orders + settings.max_connections if is_dark else None
+        if missing:
+            gather_products(missing, begin, finish, callback, at_a_time=at_a_time)
+        if is_full and not self.allow_partial:
+            raise _is_full(self.client, self.plan, len(kept))
+        return [product for product in self.wanted if product in kept]
+
+
+def prepare(client: Client, wanted: Sequence[Product], *, allow_partial: bool) -> Prefetch:
+    """Look whether products can be made local at one time; orders nothing.
+
+    Parameters
+    ----------
+    products : Client
+        Who would fetch them.
+    wanted : sequence of Product
+        Which, in the order in which they matter.
+    allow_partial : bool
+        Whether to take only the first of them, as many as fit, if they do not all fit.
+
+    Raises
+    ------
+    OSError
+        ``ENOSPC``: they do not fit, and ``allow_partial`` is not set.
+    """
+    weights = estimate_sizes(client, wanted)
+    plan = plans.make_plan(client, weights)
+    if plan.fits:
+        return Prefetch(client, plan, weights, plan.products, allow_partial)
+    if not allow_partial:
+        raise _does_not_fit(client, plan)
+    return Prefetch(client, plan, weights, _first_that_fit(plan, weights), allow_partial)
+
+
+def _first_that_fit(plan: Plan, weights: ProductSizes) -> list[Product]:
+    chosen: list[Product] = []
+    total = needed = 0
+    for product in plan.products:
+        total += weights.of(product)
+        needed += 0 if product in weights.local else weights.of(product)
+        if plan.cache_bound is not None and total > plan.cache_bound:
+            break
+        if plan.disk_room is not None and needed > plan.disk_room:
+            break
+        chosen.append(product)
+    return chosen
+
+
+def _does_not_fit(client: Client, plan: Plan) -> OSError:
+    total = plan.bytes_known + plan.bytes_estimated
+    about = "about " if plan.bytes_estimated else ""
+    if plan.fits_cache:
+        where = f"its disk has room for {format_bytes(plan.disk_room or 0)}"
+        cure = "Free some space, set cache_dir (HDA_CACHE_DIR) to a larger disk"
+    else:
+        where = f"it is bounded to {format_bytes(plan.cache_bound or 0)}"
+        cure = "Raise cache_max_bytes (HDA_CACHE_MAX_BYTES)"
+    msg = (
+        f"The cache {client.cache.root} cannot hold these {len(plan.products)} products of "
+        f"{about}{format_bytes(total)} at one time: {where}. {cure}, select less, or fetch what "
+        "fits with allow_partial=True. Nothing was ordered."
+    )
+    return OSError(errno.ENOSPC, msg)
+
+
+def _is_full(client: Client, plan: Plan, kept: int) -> OSError:
+    msg = (
+        f"The cache {client.cache.root} is full: {kept} of {len(plan.products)} products fit "
+        f"into its bound of {format_bytes(plan.cache_bound or 0)}, and are kept. Raise "
+        "cache_max_bytes (HDA_CACHE_MAX_BYTES), select less, or fetch what fits with "
+        "allow_partial=True."
+    )
+    return OSError(errno.ENOSPC, msg)
+
+
+def _none() -> _Future:
+    future: _Future = concurrent.futures.Future()
+    future.set_result(None)
+    return future

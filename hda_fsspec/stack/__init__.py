@@ -1,0 +1,1 @@
+"""Many products of one grid as one lazy data set."""

@@ -1,0 +1,343 @@
+"""What a product of a stack must be like, and what to say of one that differs.
+
+Pure: it compares headers, and has never seen a file.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Collection, Mapping
+from typing import Any
+
+import numpy as np
+
+from hda_fsspec.errors import ProductMismatchError
+from hda_fsspec.printable import printable
+from hda_fsspec.reading.meaning import GRID_MAPPING, PACKING, different_meaning
+from hda_fsspec.stack.header import Header, VariableHeader
+from hda_fsspec.stack.layout import ConcatLayout, grid_names
+
+_KIND_STEP = "Narrow the query to products of one kind."
+_DECODE_STEP = "Leave decode_times and decode_cf as they are: only decoded times can be compared."
+_SCAN_STEP = "Open with scan=True, which reads the header of every product first."
+_ANEW_STEP = "Its file was replaced since it was looked at: open the data set anew."
+_PACKING_STEP = (
+    "Leave mask_and_scale as it is: then each product is decoded with its own numbers. Or open "
+    "products one by one."
+)
+_CALENDAR_STEP = (
+    "Narrow the query to products of one calendar; or open with use_cftime=True, where they differ "
+    "only in which dates numpy can hold."
+)
+#: Coordinates that differ by less than this part of a grid step differ by noise.
+_NOISE = 0.01
+_MAX_SHOWN = 80
+_GRID_STEP = (
+    "Products without a common grid (swaths, tiles) do not stack: open them one by one with "
+    'xr.open_datatree(…, engine="hda"), or bring them to one grid with '
+    "hda_fsspec.open_mfdataset(…, preprocess=…)."
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class ExpectedProduct:
+    """What one product of a stack must be like.
+
+    Attributes
+    ----------
+    product_id : str
+        Which product, for messages.
+    template : Header
+        The header it must agree with.
+    layout : ConcatLayout
+        How the stack is laid.
+    index : numpy.ndarray or None
+        Its part of the index, as it was predicted.
+    length : int
+        Its steps.
+    grid_tolerance : float or None
+        How far its coordinates may be from those of the template.
+    is_scanned : bool
+        Whether the headers of all products were read first.
+    """
+
+    product_id: str
+    template: Header
+    layout: ConcatLayout
+    index: np.ndarray[Any, Any] | None
+    length: int
+    grid_tolerance: float | None = None
+    is_scanned: bool = False
+
+    def check(self, header: Header) -> frozenset[str]:
+        """Return the variables that a product lacks, if it fits in all that it has.
+
+        Raises ProductMismatchError, which says what differs, unless it fits.
+        """
+        checker = _Checker(
+            self.product_id,
+            self.template,
+            self.layout,
+            self.grid_tolerance,
+            is_scanned=self.is_scanned,
+        )
+        lacking = checker.check(header)
+        layout = self.layout
+        found = layout.length(header)
+        if found != self.length:
+            what = f"it has {found} steps along {layout.dim!r}, not {self.length}"
+            raise _differs(self.product_id, what, checker.scan_step)
+        values = layout.index_values(header)
+        if self.index is not None and values is not None and not self._is_stored(header, values):
+            found_at, wanted = _shown(values), _shown(self.index)
+            what = f"its {layout.dim} is {found_at}, where {wanted} was predicted"
+            raise _differs(self.product_id, what, checker.scan_step)
+        return lacking
+
+    def _is_stored(self, header: Header, values: np.ndarray[Any, Any]) -> bool:
+        wanted = self.index
+        if wanted is None or values.shape != wanted.shape:
+            return False
+        encoding = header.variables[self.layout.dim].time_encoding
+        return bool(encoding.stores(wanted, values).all())
+
+
+def check_same_structure(
+    product_id: str,
+    header: Header,
+    template: Header,
+    layout: ConcatLayout,
+    *,
+    grid_tolerance: float | None = None,
+    is_scanned: bool = False,
+) -> None:
+    """Raise ProductMismatchError unless a product fits the template, on the same grid.
+
+    For the parameters see :class:`ExpectedProduct`.
+    """
+    _Checker(product_id, template, layout, grid_tolerance, is_scanned=is_scanned).check(header)
+
+
+def lacks(product_id: str, name: str, *, is_scanned: bool) -> ProductMismatchError:
+    """Return the error for a variable that a product does not have."""
+    step = f"Open with drop_variables=[{name!r}] to do without it"
+    if not is_scanned:
+        step += ", or with scan=True, which shows it as missing there"
+    return _differs(product_id, f"it lacks the variable {name!r}", f"{step}.")
+
+
+class _Checker:
+    """Compares the header of one product with that of the template."""
+
+    def __init__(
+        self,
+        product_id: str,
+        template: Header,
+        layout: ConcatLayout,
+        grid_tolerance: float | None,
+        *,
+        is_scanned: bool,
+    ) -> None:
+        self.product_id = product_id
+        self.template = template
+        self.layout = layout
+        self.grid_tolerance = grid_tolerance
+        self.is_scanned = is_scanned
+        self._grid = layout.variables_to_match(template) & grid_names(template)
+        self.scan_step = _ANEW_STEP if is_scanned else _SCAN_STEP
+
+    def check(self, header: Header) -> frozenset[str]:
+        """Return the variables that a product lacks; raise if it differs in others."""
+        template, layout = self.template, self.layout
+        lacking = frozenset(template.variables.keys() - header.variables.keys())
+        if layout.has_index and layout.dim in lacking:
+            raise lacks(self.product_id, layout.dim, is_scanned=True)
+        shared = [name for name in template.variables if name not in lacking]
+        for name in shared:
+            self._check_variable(name, template.variables[name], header.variables[name])
+        dims = {dim for name in shared for dim in template.variables[name].dims}
+        self._check_sizes(header.sizes, dims - {layout.dim})
+        for name in sorted(layout.variables_to_match(template) - lacking):
+            mine, theirs = template.variables[name], header.variables[name]
+            if mine.digest is None or theirs.digest == mine.digest:
+                continue
+            if not self._is_close(name, mine, theirs):
+                raise self._value_differs(name, theirs)
+        return lacking
+
+    def _check_variable(self, name: str, mine: VariableHeader, theirs: VariableHeader) -> None:
+        if theirs.dims != mine.dims:
+            raise self._differs(f"{name!r} has dimensions {theirs.dims}, not {mine.dims}")
+        if not (mine.is_text and theirs.is_text):
+            self._check_dtype(name, mine, theirs)
+        attr = different_meaning(mine.meaning, theirs.meaning)
+        if attr is None:
+            return
+        here, there = (v.meaning.get(attr) for v in (theirs, mine))
+        is_time = attr == "calendar" or (
+            attr == "units" and all(" since " in str(units) for units in (here, there))
+        )
+        verb = "are" if attr.endswith("s") else "is"
+        what = f"the {attr} of {name!r} {verb} {_brief(here)}, not {_brief(there)}"
+        if attr in PACKING:
+            raise self._differs(what, _PACKING_STEP)
+        if attr in GRID_MAPPING:
+            raise self._differs(what, _GRID_STEP)
+        raise self._differs(what, _DECODE_STEP if is_time else _KIND_STEP)
+
+    def _check_dtype(self, name: str, mine: VariableHeader, theirs: VariableHeader) -> None:
+        calendars = [v.encoding.get("calendar") for v in (theirs, mine)]
+        is_same = different_meaning(*({"calendar": calendar} for calendar in calendars)) is None
+        if mine.is_date and theirs.is_date and not is_same:
+            what = f"the calendar of {name!r} is {calendars[0]!r}, not {calendars[1]!r}"
+            raise self._differs(what, "Narrow the query to products of one calendar.")
+        if mine.is_date != theirs.is_date and {mine.dtype.kind, theirs.dtype.kind} == {"O", "M"}:
+            what = f"{name!r} holds {_kind_of(theirs)}, not {_kind_of(mine)}"
+            raise self._differs(what, _CALENDAR_STEP)
+        kinds = [_class_of(v) for v in (theirs, mine)]
+        is_other = kinds[0] != kinds[1] and kinds != ["b", "numbers"]
+        if name in self._grid and {mine.dtype.kind, theirs.dtype.kind} == {"f"}:
+            return  # by how much they differ is told of their values
+        if is_other or not np.can_cast(theirs.dtype, mine.dtype, "safe"):
+            what = f"{name!r} is of dtype {theirs.dtype}, not {mine.dtype}"
+            is_wider = not is_other and is_promoted(theirs.dtype, mine.dtype)
+            raise self._differs(what, self.scan_step if is_wider else _KIND_STEP)
+
+    def _check_sizes(self, sizes: Mapping[str, int], dims: Collection[str]) -> None:
+        for dim in sorted(dims):
+            size = self.template.sizes[dim]
+            if sizes.get(dim) != size:
+                what = f"its dimension {dim!r} has {sizes.get(dim)} elements, not {size}"
+                raise self._differs(what, _GRID_STEP)
+
+    def _is_close(self, name: str, mine: VariableHeader, theirs: VariableHeader) -> bool:
+        if self.grid_tolerance is None or name not in self._grid:
+            return False
+        away = largest_difference(mine, theirs)
+        return away is not None and away <= self.grid_tolerance
+
+    def _value_differs(self, name: str, theirs: VariableHeader) -> ProductMismatchError:
+        layout, template = self.layout, self.template
+        mine = template.variables[name]
+        values = ""
+        if mine.values is not None and theirs.values is not None and mine.values.size == 1:
+            values = f" ({_shown(theirs.values)}, not {_shown(mine.values)})"
+        is_odd_name = layout.is_new and mine.dims == (name,) and template.sizes[name] == 1
+        is_time = bool({mine.dtype.kind, theirs.dtype.kind} & set("mMO"))
+        if name in self._grid and mine.dims and is_time and not is_odd_name:
+            what = f"its coordinate {name!r} has other values{values}"
+            way = f"concat_variables=[{name!r}] to stack it too"
+            if mine.dims == (name,):
+                way = f"concat_dim={name!r} to stack along it"
+            return self._differs(what, f"Open with {way}, or with drop_variables=[{name!r}].")
+        if mine.dims and name in self._grid:
+            what = f"its coordinate {name!r} has other values{values}"
+            if is_odd_name:
+                step = (
+                    f"No product has the dimension {layout.dim!r} that they are stacked along: was "
+                    f"concat_dim={name!r} meant?"
+                )
+                return self._differs(what, step)
+            how_much, step = _about_grid(mine, theirs)
+            return self._differs(what + how_much, step)
+        what = f"{name!r}, which lacks the dimension {layout.dim!r}, has another value{values}"
+        step = (
+            f"Open with concat_variables=[{name!r}] to stack it too, or drop_variables=[{name!r}]."
+        )
+        how_much, other_step = _about_grid(mine, theirs) if name in self._grid else ("", "")
+        if "grid_tolerance" in other_step:
+            return self._differs(what + how_much, f"{other_step} {step}")
+        return self._differs(what, step)
+
+    def _differs(self, what: str, step: str = _KIND_STEP) -> ProductMismatchError:
+        return _differs(self.product_id, what, step)
+
+
+def _class_of(variable: VariableHeader) -> str:
+    """Return what kind of thing a variable holds: values of two kinds never stand for another."""
+    if variable.is_date:
+        return "dates"
+    if variable.is_text:
+        return "text"
+    return "numbers" if variable.dtype.kind in "iufc" else variable.dtype.kind
+
+
+def is_promoted(one: np.dtype[Any], other: np.dtype[Any]) -> bool:
+    """Whether numpy has a dtype that holds the values of two, which are of one kind of thing."""
+    kinds = {"numbers" if dtype.kind in "iufc" else dtype.kind for dtype in (one, other)}
+    return len(kinds) == 1 and kinds <= {"numbers", "m", "M", "b"}
+
+
+def largest_difference(mine: VariableHeader, theirs: VariableHeader) -> float | None:
+    """Return by how much the numbers of two coordinates differ at most; None if that is not known.
+
+    Missing values that are missing in both are no difference.
+    """
+    here, there = theirs.values, mine.values
+    if here is None or there is None or here.shape != there.shape or not here.size:
+        return None
+    if not {here.dtype.kind, there.dtype.kind} <= set("iuf"):
+        return None
+    wide, other = np.atleast_1d(here.astype("f8")), np.atleast_1d(there.astype("f8"))
+    away = np.where(np.isnan(wide) & np.isnan(other), 0.0, np.abs(wide - other))
+    return None if np.isnan(away).any() else float(away.max())
+
+
+def _about_grid(mine: VariableHeader, theirs: VariableHeader) -> tuple[str, str]:
+    """Say by how much two coordinates differ, and whether it is noise; and what to do."""
+    away = largest_difference(mine, theirs)
+    if away is None or mine.values is None:
+        if mine.dtype.kind != "f":
+            return "", _GRID_STEP
+        return "", f"{_GRID_STEP} If it is only noise, let it pass with grid_tolerance=…."
+    steps = np.abs(np.diff(np.atleast_1d(mine.values.astype("f8")), axis=-1))
+    step = float(np.median(steps[steps > 0])) if (steps > 0).any() else 0.0
+    size = max(float(np.nanmax(np.abs(mine.values.astype("f8")))), 1.0)
+    if not (away <= _NOISE * step or away <= np.finfo("f4").eps * size):
+        apart = f", which is {away / step:.3g} steps of the grid" if step else ""
+        return f": by up to {away:.3g}{apart}: it is another grid", _GRID_STEP
+    precisions = {
+        values.dtype.name for values in (mine.values, theirs.values) if values is not None
+    }
+    whence = f" of {' and '.join(sorted(precisions))}" if len(precisions) > 1 else ""
+    enough = float(f"{2 * away:.0e}")
+    return (
+        f": by up to {away:.3g}, which is noise{whence} and no other grid",
+        f"Open with grid_tolerance={enough:g}, which takes the coordinates of one product for all.",
+    )
+
+
+def _kind_of(variable: VariableHeader) -> str:
+    if variable.is_date:
+        return f"dates of the calendar {variable.encoding['calendar']!r}"
+    return f"values of dtype {variable.dtype}"
+
+
+def _brief(value: Any) -> str:
+    text = repr(value.tolist() if isinstance(value, (np.ndarray, np.generic)) else value)
+    return text if len(text) <= _MAX_SHOWN else f"{text[:_MAX_SHOWN]}…"
+
+
+def _differs(product_id: str, what: str, step: str = _KIND_STEP) -> ProductMismatchError:
+    msg = f"The product {product_id} does not fit the others: {what}. {step}"
+    return ProductMismatchError(printable(msg))
+
+
+def _shown(values: np.ndarray[Any, Any]) -> str:
+    flat = values.ravel()
+    if not flat.size:
+        return "empty"
+    first, last = (_text(value) for value in (flat[0], flat[-1]))
+    return first if flat.size == 1 else f"{first} … {last}"
+
+
+def _text(value: Any) -> str:
+    """Return a value as people say it: durations in the longest unit that they are whole of."""
+    if not isinstance(value, np.timedelta64) or np.isnat(value):
+        return str(value)
+    seconds = value / np.timedelta64(1, "s")
+    for unit, name in ((3600.0, "hour"), (60.0, "minute"), (1.0, "second"), (0.001, "millisecond")):
+        number = seconds / unit
+        if number == int(number):
+            return f"{int(number)} {name}{'' if number == 1 else 's'}"
+    return str(value)

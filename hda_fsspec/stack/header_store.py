@@ -1,0 +1,258 @@
+"""The headers that are known of the products of a query: taken from files, or kept on disk.
+
+Headers outlive their files in the cache, so that the second opening of a query needs no order.
+"""
+
+from __future__ import annotations
+
+import concurrent.futures
+import dataclasses
+import hashlib
+import logging
+from collections.abc import Callable, Collection, Sequence
+from typing import Any
+
+import xarray as xr
+
+from hda_fsspec.client import Client, Entry, gather_products, get_client
+from hda_fsspec.errors import PER_PRODUCT_ERRORS
+from hda_fsspec.lazy import openfiles
+from hda_fsspec.lazy.filemarks import FileStamp, file_mark
+from hda_fsspec.lazy.sources import Source
+from hda_fsspec.reading.opening import OpenOptions
+from hda_fsspec.records import Product
+from hda_fsspec.stack import header
+from hda_fsspec.stack.header import Header, KeptHeader
+from hda_fsspec.stack.layout import (
+    ConcatLayout,
+    differing_times,
+    find_layout,
+    grid_names,
+    loose_times,
+)
+from hda_fsspec.stack.union import unite
+
+logger = logging.getLogger("hda_fsspec")
+
+_Fetched = concurrent.futures.Future[Entry]
+
+
+class HeaderIndex:
+    """The headers that are known while a query is opened.
+
+    Parameters
+    ----------
+    products : Client
+        What makes products local.
+    source : Source
+        The products of the query.
+    concat_dim : str or None
+        The dimension that the caller asked for.
+    concat_variables : collection of str
+        The variables that the caller wants stacked.
+    may_miss : bool
+        Whether products that cannot be had are put up with.
+    keep_grids : bool
+        Whether the values of all coordinates are kept, to tell by how much they differ.
+
+    Attributes
+    ----------
+    mark : str
+        Tells these headers from others of the same products.
+    layout : ConcatLayout or None
+        How products are laid, once one was seen.
+    known : dict of int to Header
+        The headers, by the number of the product.
+    files : dict of int to tuple
+        The file that each was taken from.
+    missing : dict of int to Exception
+        Why products cannot be had.
+    """
+
+    def __init__(
+        self,
+        client: Client,
+        source: Source,
+        *,
+        concat_dim: str | None,
+        concat_variables: Collection[str],
+        may_miss: bool,
+        keep_grids: bool,
+    ) -> None:
+        self._client = client
+        self._source = source
+        self._wanted = (concat_dim, concat_variables)
+        self._may_miss = may_miss
+        self._keep_grids = keep_grids
+        self.mark = _mark(source.options, concat_dim, concat_variables, keep_grids)
+        self.layout: ConcatLayout | None = None
+        self.known: dict[int, Header] = {}
+        self.files: dict[int, tuple[Any, ...]] = {}
+        self.missing: dict[int, Exception] = {}
+
+    def load_stored(self) -> None:
+        """Take up what was kept of earlier openings."""
+        for number in range(len(self._source.pieces)):
+            kept = kept_header(self._source, self.mark, number)
+            if kept is not None and not self._is_replaced(number, kept):
+                self.known[number], self.files[number] = kept.header, kept.file
+        self._settle()
+
+    def _is_replaced(self, number: int, kept: KeptHeader) -> bool:
+        """Whether another file of the product is local than that of its kept header."""
+        entry = self._client.cache.lookup(self._source.pieces[number], touch=False)
+        try:
+            return entry is not None and kept.file != file_mark(entry)
+        except FileNotFoundError:
+            return False  # evicted in this moment
+
+    def read(self, numbers: Sequence[int]) -> None:
+        """Take the headers of products, which are ordered where they are not local."""
+        wanted = {self._source.pieces[n]: n for n in numbers if n not in self.known}
+        settings = self._source.settings
+        gather_products(
+            list(wanted),
+            self._begin,
+            lambda product, fetched: self._take(wanted[product], fetched),
+            at_a_time=settings.max_orders + settings.max_connections,
+        )
+        self._settle()
+
+    def find_template(self) -> None:
+        """See to it that at least one header is known: the earliest that costs no order, if any."""
+        pieces = self._source.pieces
+        first_kept = min(self.known, default=len(pieces))
+        cache = self._client.cache
+        for number in range(first_kept):
+            if cache.lookup(pieces[number], touch=False) is not None:
+                self.read([number])
+                break
+        candidates = iter(range(min(_TEMPLATES, len(pieces))))
+        while not self.known:
+            number = next(candidates, -1)
+            if number < 0:
+                raise next(iter(self.missing.values()))
+            self.read([number])
+
+    def product_id(self, number: int) -> str:
+        """Return which product a number stands for."""
+        return str(self._source.pieces[number].product_id)
+
+    def _begin(
+        self, product: Product, wanted: Callable[[], bool]
+    ) -> concurrent.futures.Future[_Fetched]:
+        # "each" ends in an error if one fetch does; whether that is one is decided in "_take".
+        outcome: concurrent.futures.Future[_Fetched] = concurrent.futures.Future()
+        self._client.fetch(product, wanted=wanted).add_done_callback(outcome.set_result)
+        return outcome
+
+    def _take(self, number: int, fetched: _Fetched) -> None:
+        def work(dataset: xr.Dataset, mark: FileStamp) -> KeptHeader:
+            # Until the template is known, a product of its kind is laid as it is itself.
+            bare = Header.of(dataset)
+            own = self.layout or self._find_layout(bare)
+            header = filled_for(own, bare, dataset, keep_grids=self._keep_grids)
+            return KeptHeader(header, mark)
+
+        try:
+            fetched.result()
+            kept = openfiles.with_dataset(self._source, number, work)
+        except PER_PRODUCT_ERRORS as err:
+            if not self._may_miss:
+                raise
+            self.missing[number] = err
+            return
+        self.known[number], self.files[number] = kept.header, kept.file
+        keep_header(self._source, self.mark, number, kept)
+
+    def _settle(self) -> None:
+        # Products arrive in any order; the earliest one decides.
+        if self.known:
+            self.layout = self._find_layout(self.known[min(self.known)])
+
+    def with_grids(self, number: int, header: Header) -> Header:
+        """Return the header of a product with the values of its grid, if they are at hand."""
+        layout = self.layout
+        if layout is None:
+            return header
+        return with_grids(self._source, self.mark, layout, number, header)
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether the headers of all products are known that can be had."""
+        return len(self.known.keys() | self.missing.keys()) == len(self._source.pieces)
+
+    def unite(self) -> tuple[Header, dict[str, list[int]]]:
+        """Return a header with what all products have, and which products lack which variable."""
+        template, absent = unite(self.known)
+        self.layout = self._find_layout(template)
+        return template, absent
+
+    def _find_layout(self, header: Header) -> ConcatLayout:
+        return find_layout(header, *self._wanted, differing_times(self.known.values()))
+
+
+#: So many products are tried as template where some may be missing.
+_TEMPLATES = 3
+
+
+def filled_for(
+    layout: ConcatLayout, bare: Header, dataset: xr.Dataset, *, keep_grids: bool = False
+) -> Header:
+    """Return the header of an open product with the values that a layout needs."""
+    compared, keep = layout.variables_to_match(bare), layout.variables_to_store(bare)
+    if keep_grids:
+        keep |= compared & grid_names(bare)
+    # Whether other times differ is looked at anew with each header, stacked or not.
+    return bare.filled(dataset, keep=keep, digest=compared | loose_times(bare))
+
+
+def with_grids(
+    source: Source, mark: str, layout: ConcatLayout, number: int, header: Header
+) -> Header:
+    """Return the header of a product with the values of its grid, as far as they are at hand.
+
+    They are read of its file, if that is local, or are those that were kept; nothing is ordered.
+    """
+    entry = get_client(source.settings).cache.lookup(source.pieces[number], touch=False)
+    kept = kept_header(source, mark, number)
+    full = None if kept is None else kept.header
+    if entry is not None:
+
+        def work(dataset: xr.Dataset, _: FileStamp) -> Header:
+            return filled_for(layout, Header.of(dataset), dataset, keep_grids=True)
+
+        full = openfiles.with_dataset(source, number, work, entry=entry)
+    if full is None:
+        return header
+    variables = {
+        name: full.variables.get(name, mine) if mine.values is None else mine
+        for name, mine in header.variables.items()
+    }
+    return dataclasses.replace(header, variables=variables)
+
+
+def keep_header(source: Source, mark: str, number: int, kept: KeptHeader) -> None:
+    """Keep the header of a product on disk, so that it survives the product's eviction."""
+    product = source.pieces[number]
+    try:
+        data = header.dump(mark, kept)
+    except TypeError as err:
+        # Values of a kind that JSON cannot hold: the product is read again next time.
+        logger.debug("The header of %s is not kept: %s", product.product_id, err)
+        return
+    get_client(source.settings).keep_header(product, data)
+
+
+def kept_header(source: Source, mark: str, number: int) -> KeptHeader | None:
+    """Return the header of a product that was kept for the same use, if there is one."""
+    data = get_client(source.settings).header(source.pieces[number])
+    return None if data is None else header.load(data, mark)
+
+
+def _mark(
+    options: OpenOptions, concat_dim: str | None, concat_variables: Collection[str], *more: bool
+) -> str:
+    # How values are decoded changes between releases of xarray.
+    facts = (xr.__version__, options, concat_dim, sorted(concat_variables), *more)
+    return hashlib.sha256(repr(facts).encode()).hexdigest()[:16]

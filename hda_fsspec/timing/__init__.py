@@ -1,1 +1,0 @@
-"""Where products stand in time, as far as the catalogue tells it."""

@@ -1,1 +1,0 @@
-"""The use case: list a location, make its products local."""

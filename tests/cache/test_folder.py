@@ -1,0 +1,182 @@
+"""The folder of the cache: private or a team's, never everybody's, and useful read-only."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+import shutil
+import stat
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from hda_fsspec.cache.cache import Cache, Entry
+from hda_fsspec.cache.entries import RECORD_NAME
+from hda_fsspec.cache.metadata import MetadataStore
+from hda_fsspec.errors import ConfigurationError
+from hda_fsspec.records import Product
+
+_NOBODY = 65534
+
+
+class _Clock:
+    """A clock that is moved by hand."""
+
+    def __init__(self, now: float = 1_700_000_000.0) -> None:
+        self.now = now
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def _accept(path: Path) -> None:
+    """Find every file in order."""
+
+
+def _product(name: str = "p1", **facts: object) -> Product:
+    return dataclasses.replace(Product("EO:TEST:DAT", name), **facts)  # type: ignore[arg-type]
+
+
+def _put(cache: Cache, record: Product, data: bytes = b"data", name: str = "file.nc") -> Entry:
+    with cache.stage(record, expected_bytes=len(data)) as staging:
+        staging.restart()
+        with staging.open() as handle:
+            handle.write(data)
+        return staging.publish(name, check=_accept, expected_bytes=len(data))
+
+
+@pytest.fixture
+def open_folder() -> Iterator[Path]:
+    """Make a folder that other users can reach, which pytest's are not."""
+    for base in dict.fromkeys((tempfile.gettempdir(), "/tmp", "/var/tmp")):
+        above = [Path(base).resolve(), *Path(base).resolve().parents]
+        if all(each.is_dir() and each.stat().st_mode & 0o005 == 0o005 for each in above):
+            folder = Path(tempfile.mkdtemp(dir=base))
+            folder.chmod(0o755)
+            yield folder
+            shutil.rmtree(folder)
+            return
+    pytest.skip("there is no folder for temporary files that other users can reach")
+
+
+@contextlib.contextmanager
+def _as_ordinary_user() -> Iterator[None]:
+    """Drop root's powers for a while, since root may write to read-only folders."""
+    if os.geteuid() != 0:
+        yield
+        return
+    os.setegid(_NOBODY)
+    os.seteuid(_NOBODY)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+        os.setegid(0)
+
+
+@contextlib.contextmanager
+def _umask(mask: int) -> Iterator[None]:
+    before = os.umask(mask)
+    try:
+        yield
+    finally:
+        os.umask(before)
+
+
+def test_new_folder_is_private(tmp_path: Path) -> None:
+    """A folder that we make is for this user alone, whatever the umask."""
+    with _umask(0):
+        cache = Cache(tmp_path / "a" / "cache", max_bytes=None)
+        entry = _put(cache, _product())
+
+    for path in (cache.root, cache.root / "v1", entry.folder):
+        assert stat.S_IMODE(path.stat().st_mode) == 0o700
+    assert stat.S_IMODE(entry.path.stat().st_mode) == 0o600
+
+
+def test_existing_folder_keeps_its_mode_and_shares_it(tmp_path: Path) -> None:
+    """In a folder of a team, files and folders are for the group, whatever the umask."""
+    root = tmp_path / "team"
+    root.mkdir()
+    root.chmod(0o2770)
+    with _umask(0o077):
+        cache = Cache(root, max_bytes=None)
+        entry = _put(cache, _product())
+        cache.usage()
+
+    assert stat.S_IMODE(root.stat().st_mode) == 0o2770
+    for path in (cache.products_dir, entry.folder, entry.folder.parent, root / "v1" / "partial"):
+        assert stat.S_IMODE(path.stat().st_mode) & 0o770 == 0o770
+    for path in (entry.path, entry.folder / RECORD_NAME):
+        assert stat.S_IMODE(path.stat().st_mode) == 0o660
+
+
+def test_existing_group_is_kept(tmp_path: Path) -> None:
+    """What is made in a folder of a team belongs to the team's group."""
+    others = [12345] if os.geteuid() == 0 else [g for g in os.getgroups() if g != os.getegid()]
+    if not others:
+        pytest.skip("this user is in one group only")
+    root = tmp_path / "team"
+    root.mkdir()
+    os.chown(root, -1, others[0])
+    root.chmod(0o770)
+
+    entry = _put(Cache(root, max_bytes=None), _product())
+
+    for path in (root, root / "v1", entry.folder, entry.path, entry.folder / RECORD_NAME):
+        assert path.stat().st_gid == others[0]
+
+
+def test_world_writable_folder_is_refused(tmp_path: Path) -> None:
+    """A folder to which everybody may write is neither read nor written."""
+    root = tmp_path / "everybody"
+    root.mkdir()
+    root.chmod(0o777)
+    cache = Cache(root)
+
+    for act in (cache.prepare, lambda: cache.lookup(_product()), lambda: cache.stage(_product())):
+        with pytest.raises(ConfigurationError, match=f"chmod o-w {root}"):
+            act()
+    assert list(root.iterdir()) == []
+
+
+def test_file_in_place_of_the_folder_is_refused(tmp_path: Path) -> None:
+    """A setting that names a file is told as such."""
+    (tmp_path / "file").write_text("")
+
+    for root in (tmp_path / "file", tmp_path / "file" / "below"):
+        with pytest.raises(ConfigurationError, match="not a folder"):
+            Cache(root).prepare()
+
+
+def test_read_only_folder_serves_hits(open_folder: Path) -> None:
+    """A read-only cache serves what it holds, and says what to do about what it does not."""
+    root = open_folder / "cache"
+    root.mkdir()
+    _put(Cache(root, max_bytes=None, clock=_Clock()), _product("hit"))
+    MetadataStore(root).put_header(_product("hit"), b"{}")
+    # For others to read, whatever the umask; for nobody to write.
+    for folder, _, files in os.walk(root):
+        Path(folder).chmod(0o555)
+        for name in files:
+            Path(folder, name).chmod(0o444)
+    try:
+        with _as_ordinary_user():
+            cache = Cache(root)
+            entry = cache.lookup(_product("hit"))
+            assert entry is not None
+            assert entry.path.read_bytes() == b"data"
+            assert cache.lookup(_product("miss")) is None
+            assert cache.max_bytes is not None
+            with pytest.raises(PermissionError, match="is read-only"):
+                cache.stage(_product("miss"))
+            with pytest.raises(PermissionError, match="is read-only"):
+                MetadataStore(root).forget()
+            checked = list(cache.verify(_accept))
+            assert [error for _, error in checked] == [None]
+    finally:
+        for folder, _, _ in os.walk(root):
+            Path(folder).chmod(0o755)

@@ -1,0 +1,288 @@
+"""Notes: small facts on disk that are whole or not known, and never an error."""
+
+from __future__ import annotations
+
+import logging
+import os
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from checkout import ROOT
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hda_fsspec.cache.folder import Folder
+from hda_fsspec.cache.metadata import JsonStore, MetadataStore, pack_products, unpack_products
+from hda_fsspec.errors import ConfigurationError
+from hda_fsspec.records import Product
+
+_PRODUCT = Product("EO:TEST:DAT", "p1", size=5)
+
+
+class _Clock:
+    def __init__(self) -> None:
+        self.now = 1_700_000_000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def _many(count: int) -> list[Product]:
+    """Return products as a search of a large archive gives them."""
+    return [
+        Product(
+            "EO:TEST:DAT",
+            f"S3A_OL_2_WFR____20240501T0000{number}_20240501T000000_0180_092_194_2340.SEN3",
+            location="https://example.invalid/data/collections/" + "x" * 80 + str(number),
+            size=number or None,
+            startdate="2024-05-01T00:00:00.000Z",
+            enddate="2024-05-01T00:03:00.000Z",
+            properties=(("cloud", number / 7), ("orbit", number), ("mode", "NRT")),
+        )
+        for number in range(count)
+    ]
+
+
+def _only_file(folder: Path) -> Path:
+    (path,) = (path for path in folder.rglob("*") if path.is_file())
+    return path
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """Return a cache folder that does not exist yet."""
+    return tmp_path / "cache"
+
+
+def test_reading_makes_nothing(root: Path) -> None:
+    """Asking for facts that nobody noted leaves nothing on disk."""
+    notes = MetadataStore(root)
+
+    assert notes.listings.get("x") is None
+    assert notes.order("me", _PRODUCT) is None
+    assert notes.header(_PRODUCT) is None
+    assert notes.accepted_terms("me") == frozenset()
+    assert notes.lengths.length_of(_PRODUCT) is None
+    assert notes.lengths.catalogue_is_exact("EO:TEST:DAT") is False
+    assert not root.exists()
+
+
+def test_notes_are_for_the_next_process(root: Path) -> None:
+    """What one object notes, another reads."""
+    notes = MetadataStore(root)
+    notes.put_order("me", _PRODUCT, download_id="abc", ordered_at=1.5)
+    notes.put_header(_PRODUCT, b"\x00\xff")
+    notes.add_accepted_terms("me", ["a", "b"])
+    notes.add_accepted_terms("me", ["c"])
+    notes.listings.put("query", {"x": ["é", 1, None]})
+
+    later = MetadataStore(root)
+
+    assert later.order("me", _PRODUCT) == {"download_id": "abc", "ordered_at": 1.5}
+    assert later.header(_PRODUCT) == b"\x00\xff"
+    assert later.accepted_terms("me") == {"a", "b", "c"}
+    assert later.listings.get("query") == {"x": ["é", 1, None]}
+
+
+def test_notes_are_told_apart(root: Path) -> None:
+    """Orders belong to an account and a version, licences to an account."""
+    notes = MetadataStore(root)
+    notes.put_order("me", _PRODUCT, download_id="abc")
+    notes.add_accepted_terms("me", ["a"])
+    notes.put_header(_PRODUCT, b"x")
+
+    assert notes.order("you", _PRODUCT) is None
+    assert notes.order("me", Product("EO:TEST:DAT", "p1", size=6)) is None
+    assert notes.header(Product("EO:TEST:DAT", "p2", size=5)) is None
+    assert notes.accepted_terms("you") == frozenset()
+
+
+def test_listing_expires(root: Path) -> None:
+    """A listing older than asked for, or from the future, is not known; without limit it is."""
+    clock = _Clock()
+    shelf = JsonStore(root, "listings", clock=clock)
+    shelf.put("query", [1])
+
+    clock.now += 3600
+    assert shelf.get("query", max_age_seconds=3600) == [1]
+    clock.now += 1
+    assert shelf.get("query", max_age_seconds=3600) is None
+    assert shelf.get("query") == [1]
+    clock.now -= 10_000
+    assert shelf.get("query", max_age_seconds=3600) is None
+
+
+@pytest.mark.parametrize("damage", [b"", b"{", b"\xff\x00", b'{"a": ', b"[" * 100_000, b"3", b"[]"])
+def test_garbage_is_not_known(root: Path, damage: bytes) -> None:
+    """A damaged note is as good as none, and is replaced by the next one."""
+    notes = MetadataStore(root)
+    notes.put_order("me", _PRODUCT, download_id="abc")
+    notes.add_accepted_terms("me", ["a"])
+    for kind in ("orders", "terms"):
+        _only_file(root / "v1" / kind).write_bytes(damage)
+
+    assert notes.order("me", _PRODUCT) is None
+    assert notes.accepted_terms("me") == frozenset()
+    assert unpack_products(notes.listings.get("none")) is None
+
+    notes.put_order("me", _PRODUCT, download_id="new")
+    assert notes.order("me", _PRODUCT) == {"download_id": "new"}
+
+
+def test_torn_write_keeps_the_old_note(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where a write dies before its end the old note stays, and no remains."""
+    shelf = JsonStore(root, "listings")
+    shelf.put("query", "old")
+
+    def die(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "rename", die)
+    with pytest.raises(KeyboardInterrupt):
+        shelf.put("query", "new")
+
+    assert JsonStore(root, "listings").get("query") == "old"
+
+
+def test_readers_see_whole_notes(root: Path) -> None:
+    """While one thread rewrites a note, others see one of its states, never a part."""
+    shelf = JsonStore(root, "listings")
+    states = ["a" * 50_000, "b" * 10]
+    shelf.put("query", states[0])
+
+    def write(number: int) -> None:
+        shelf.put("query", states[number % 2])
+
+    with ThreadPoolExecutor(4) as pool:
+        writes = [pool.submit(write, number) for number in range(60)]
+        seen = [pool.submit(JsonStore(root, "listings").get, "query") for _ in range(200)]
+    assert all(write.result() is None for write in writes)
+    assert {value.result() for value in seen} <= set(states)
+
+
+def test_full_or_read_only_disk_loses_a_note_and_says_so_once(
+    root: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A note that cannot be kept is no reason to fail."""
+    notes = MetadataStore(root)
+    Folder(root).prepare()
+
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(30, "Read-only file system")
+
+    monkeypatch.setattr(os, "rename", refuse)
+    monkeypatch.setattr(os, "write", refuse)
+    with caplog.at_level(logging.WARNING, "hda_fsspec"):
+        for _ in range(2):
+            notes.put_header(_PRODUCT, b"x")
+            notes.lengths.record(_PRODUCT, 5)
+
+    assert notes.header(_PRODUCT) is None
+    assert len(caplog.records) == 2
+    assert "read-only" in caplog.text
+    assert [path for path in (root / "v1" / "headers").rglob("*") if path.is_file()] == []
+
+
+def test_world_writable_folder_is_refused(root: Path) -> None:
+    """Facts from a folder to which everybody may write are not believed."""
+    root.mkdir()
+    root.chmod(0o777)
+
+    with pytest.raises(ConfigurationError):
+        MetadataStore(root).order("me", _PRODUCT)
+    with pytest.raises(ConfigurationError):
+        MetadataStore(root).put_order("me", _PRODUCT)
+
+
+def test_notes_are_cleared(root: Path) -> None:
+    """All of a kind go, also one that a clock which is ahead has dated."""
+    shelf, other = JsonStore(root, "listings"), JsonStore(root, "headers")
+    JsonStore(root, "listings", clock=lambda: time.time() + 100).put("ahead", 1)
+    shelf.put("new", 2)
+    other.put("new", 3)
+
+    shelf.clear()
+
+    assert (shelf.get("ahead"), shelf.get("new"), other.get("new")) == (None, None, 3)
+
+
+def test_note_after_the_folder_was_deleted(root: Path) -> None:
+    """A folder that is deleted under a running job is made again."""
+    shelf = JsonStore(root, "listings")
+    shelf.put("query", 1)
+    root.rename(root.with_name("gone"))
+
+    assert shelf.get("query") is None
+    shelf.put("query", 2)
+    assert shelf.get("query") == 2
+
+
+def test_a_large_listing_is_small_and_little_more_than_json(root: Path) -> None:
+    """Ten thousand products are a few MB on disk, and cost little more than the JSON they are."""
+    products = _many(10_000)
+    shelf = JsonStore(root, "listings")
+    shelf.put("query", pack_products(products))
+    file = _only_file(root / "v1" / "listings")
+    assert file.stat().st_size < 5_000_000
+
+    script = (
+        "import json, sys, time; from pathlib import Path;"
+        "from hda_fsspec.cache.metadata import JsonStore, unpack_products;"
+        "start = time.process_time();"
+        "json.loads(Path(sys.argv[2]).read_bytes()); middle = time.process_time();"
+        "products = unpack_products(JsonStore(Path(sys.argv[1]), 'listings').get('query'));"
+        "print(len(products), (time.process_time() - middle) / (middle - start))"
+    )
+    ratios = []
+    for _ in range(3):
+        done = subprocess.run(
+            [sys.executable, "-c", script, str(root), str(file)],
+            capture_output=True,
+            text=True,
+            check=True,
+            cwd=ROOT,
+        )
+        count, ratio = done.stdout.split()
+        assert int(count) == 10_000
+        ratios.append(float(ratio))
+    assert min(ratios) < 5
+    assert unpack_products(shelf.get("query")) == products
+
+
+_TEXT = st.text(max_size=10)
+_MAYBE = st.none() | _TEXT
+
+
+@given(
+    st.lists(
+        st.builds(
+            Product,
+            _TEXT,
+            _TEXT,
+            _TEXT,
+            st.none() | st.integers(),
+            _MAYBE,
+            _MAYBE,
+            _MAYBE,
+            st.dictionaries(
+                _TEXT, _TEXT | st.integers() | st.booleans() | st.floats(allow_nan=False)
+            ).map(lambda facts: tuple(facts.items())),
+        )
+    )
+)
+def test_packing_is_undone_by_unpacking(products: list[Product]) -> None:
+    """Any products come back as they were."""
+    assert unpack_products(pack_products(products)) == products
+
+
+@pytest.mark.parametrize("value", [None, 3, [], {}, {"dataset_id": ["a"]}, "text"])
+def test_anything_else_is_no_listing(value: object) -> None:
+    """A value of another shape, or with columns of unequal length, is not known."""
+    assert unpack_products(value) is None
+    packed = pack_products(_many(3))
+    packed["size"].pop()
+    assert unpack_products(packed) is None

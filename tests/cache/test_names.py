@@ -1,0 +1,88 @@
+"""Names of files in the cache: whatever the service calls a product, it stays inside."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hda_fsspec.cache.cache import Cache, Entry
+from hda_fsspec.cache.entries import RECORD_NAME, safe_name
+from hda_fsspec.records import Product
+
+
+def _accept(path: Path) -> None:
+    """Find every file in order."""
+
+
+def _product(name: str = "p1", **facts: object) -> Product:
+    return dataclasses.replace(Product("EO:TEST:DAT", name), **facts)  # type: ignore[arg-type]
+
+
+def _put(cache: Cache, record: Product, data: bytes = b"data", name: str = "file.nc") -> Entry:
+    with cache.stage(record, expected_bytes=len(data)) as staging:
+        staging.restart()
+        with staging.open() as handle:
+            handle.write(data)
+        return staging.publish(name, check=_accept, expected_bytes=len(data))
+
+
+@pytest.fixture
+def cache(tmp_path: Path) -> Cache:
+    """Return a cache without bound."""
+    return Cache(tmp_path / "cache", max_bytes=None)
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("S3A.SEN3.zip", "S3A.SEN3.zip"),
+        ("../../etc/passwd", "passwd"),
+        ("/etc/passwd", "passwd"),
+        ("..\\..\\boot.ini", "boot.ini"),
+        ("C:\\x\\y.nc", "y.nc"),
+        ("..", "fallback"),
+        (".", "fallback"),
+        ("", "fallback"),
+        ("/", "fallback"),
+        ("a/..", "fallback"),
+        (".bashrc", "bashrc"),
+        ("...x", "x"),
+        ("a\0b\nc\x1b.nc", "abc.nc"),
+        ("a\u202egnp.nc", "agnp.nc"),
+        ("%2e%2e%2fx", "%2e%2e%2fx"),
+        ("record.json", "product-record.json"),
+        ("RECORD.JSON", "product-RECORD.JSON"),
+        ("  ", "fallback"),
+        ("a" * 300 + ".nc", "a" * 197 + ".nc"),
+        ("é" * 200 + ".zip", "é" * 98 + ".zip"),
+        ("a." + "b" * 300, "a." + "b" * 198),
+    ],
+)
+def test_hostile_names_stay_in_their_folder(name: str, expected: str) -> None:
+    """Separators, dots, control characters and length cannot lead elsewhere."""
+    assert safe_name(name, "fallback") == expected
+
+
+@given(st.text(), st.text())
+def test_safe_names_are_safe_and_stable(name: str, fallback: str) -> None:
+    """Whatever comes in, the name is one path component, printable, and safe once more."""
+    safe = safe_name(name, fallback)
+
+    assert safe
+    assert safe not in {".", "..", RECORD_NAME}
+    assert not safe.startswith(".")
+    assert not set(safe) & {"/", "\\", "\0"}
+    assert len(safe.encode()) <= 200
+    assert safe_name(safe, "") == safe
+
+
+def test_hostile_name_is_published_inside(cache: Cache) -> None:
+    """A delivered name that points outside ends up in the entry's folder."""
+    entry = _put(cache, _product(), name="../../../../../../tmp/evil.nc")
+
+    assert entry.path.name == "evil.nc"
+    assert cache.root in entry.path.parents

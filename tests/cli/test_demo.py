@@ -1,0 +1,156 @@
+"""The demo tells the truth: what it prints is what the service counted."""
+
+from __future__ import annotations
+
+import importlib.util
+import io
+import json
+import os
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+import netCDF4
+import numpy as np
+import pytest
+
+from hda_fsspec.cli import demo, main
+from hda_fsspec.errors import ConfigurationError
+from hda_fsspec.formats.detect import check_complete
+
+pytest.importorskip("iris_sample_data")
+
+_COST = re.compile(r"-> (\d+) orders?, (\d+) requests?, ([\d,]+) bytes downloaded, [\d.]+ s")
+
+
+@pytest.fixture(scope="module")
+def months(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Write one product a month into a folder."""
+    folder = tmp_path_factory.mktemp("months")
+    assert demo.write_months(_source(), folder) == 54
+    return folder
+
+
+def _source() -> Path:
+    import iris_sample_data
+
+    return Path(iris_sample_data.path) / "ostia_monthly.nc"
+
+
+def test_numbers_of_the_demo(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Opening 54 months costs one order, a year one a month, and all costs nothing again."""
+    monkeypatch.setattr(demo, "_PREPARATION_SECONDS", 0.2)
+    monkeypatch.setenv("HDA_OFFLINE", "1")  # nor does any other setting of the user count
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr("tempfile.tempdir", None)
+    work = tmp_path / "here"
+    work.mkdir()
+    monkeypatch.chdir(work)
+    before = _but_home(tmp_path)
+    out = io.StringIO()
+
+    demo.run(out)
+
+    text = out.getvalue()
+    costs = [tuple(int(n.replace(",", "")) for n in cost) for cost in _COST.findall(text)]
+    assert [orders for orders, _, _ in costs] == [0, 1, 0, 12, 0, 0, 0]
+    assert [sent > 0 for _, _, sent in costs] == [False, True, False, True, False, False, False]
+    assert costs[2][1] == costs[4][1] == costs[6][1] == 0
+    assert "surface_temperature (time: 54, latitude: 18, longitude: 432)" in text
+    assert "Plan: 12 products" in text
+    assert "300.1 K to 298.1 K" in text
+    assert "emulator" in text
+    assert len(text.splitlines()) <= 70
+    assert text.isascii()
+    # How long the path of a temporary folder is, is for the machine to say.
+    assert max(map(len, text.replace(str(tmp_path), "/tmp").splitlines())) <= 100
+    plots = [work / "hda-fsspec-demo.png"] if importlib.util.find_spec("matplotlib") else []
+    assert _but_home(tmp_path) == sorted([*before, *plots])
+    assert all(plot.read_bytes().startswith(b"\x89PNG") for plot in plots)
+    assert not any(name.startswith("HDA_") for name in os.environ if name != "HDA_OFFLINE")
+
+
+def _but_home(folder: Path) -> list[Path]:
+    """Return what is in a folder; matplotlib keeps a list of fonts in the home."""
+    return sorted(path for path in folder.rglob("*") if folder / "home" not in path.parents)
+
+
+def test_without_matplotlib_there_is_no_plot(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """It is said in one line, and the demo goes on."""
+    monkeypatch.setattr(demo, "_PREPARATION_SECONDS", 0.0)
+    monkeypatch.setitem(sys.modules, "matplotlib.backends.backend_agg", None)
+    monkeypatch.chdir(tmp_path)
+    out = io.StringIO()
+
+    demo.run(out)
+
+    assert out.getvalue().count("matplotlib is missing") == 1
+    assert "ostia_sst_200702.nc" in out.getvalue().partition("copies")[2]
+    assert not list(tmp_path.glob("*.png"))
+
+
+def test_keep_keeps_products_cache_and_copies(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With ``--keep`` everything stays, and a second run finds the year in the cache."""
+    monkeypatch.setattr(demo, "_PREPARATION_SECONDS", 0.0)
+    folder = tmp_path / "kept"
+
+    assert main(["demo", "--keep", str(folder)]) == 0
+    first = capsys.readouterr().out
+    assert main(["demo", "--json", "--keep", str(folder)]) == 0
+    second = json.loads(capsys.readouterr().out)
+
+    assert "In all: 13 orders" in first
+    assert [step["title"] for step in second] == [step.__doc__ for step in demo.STEPS]
+    assert {step["orders"] for step in second} == {0}
+    plots = ["plot.png"] if importlib.util.find_spec("matplotlib") else []
+    names = ["cache", "copies", *plots, "products"]
+    assert sorted(path.name for path in folder.iterdir()) == names
+    assert f"hda-fsspec emulator --profile month {folder / 'products'}" in first
+
+
+def test_a_missing_extra_is_named(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Without the data the demo says what to install."""
+    monkeypatch.setitem(sys.modules, "iris_sample_data", None)
+
+    with pytest.raises(ConfigurationError, match=r'pip install "hda-fsspec\[demo\]"'):
+        demo.run(io.StringIO())
+    assert main(["demo"]) == 1
+    assert "hda-fsspec[demo]" in capsys.readouterr().err
+
+
+def test_months_are_the_source_in_pieces(months: Path) -> None:
+    """Put together, the products have the raw values, attributes and storage of their source."""
+    paths = sorted(months.iterdir())
+    assert [path.name for path in (paths[0], paths[-1])] == [
+        "ostia_sst_200604.nc",
+        "ostia_sst_201009.nc",
+    ]
+
+    with netCDF4.Dataset(_source()) as source:
+        for index in (0, 17, 53):
+            check_complete(paths[index])
+            with netCDF4.Dataset(paths[index]) as month:
+                assert month.__dict__ == source.__dict__
+                assert month.dimensions.keys() == source.dimensions.keys()
+                for name, variable in source.variables.items():
+                    _assert_same(month[name], variable, index)
+
+
+def _assert_same(copy: Any, variable: Any, index: int) -> None:
+    for one in (copy, variable):
+        one.set_auto_maskandscale(False)
+    expected = variable[index : index + 1] if "time" in variable.dimensions else variable[...]
+    np.testing.assert_array_equal(copy[...], expected)
+    assert copy.__dict__ == variable.__dict__
+    assert (copy.dtype, copy.filters(), copy.endian()) == (
+        variable.dtype,
+        variable.filters(),
+        variable.endian(),
+    )

@@ -1,0 +1,215 @@
+"""What the command line says of itself: help, examples, misuse, completion; what it costs."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import click
+import pytest
+from checkout import ROOT
+
+from hda_fsspec import cli
+from hda_fsspec.cli import main
+from hda_fsspec.cli.commands import EXIT_CODES
+
+
+def _commands(group: click.Group, *before: str) -> Iterator[tuple[tuple[str, ...], click.Command]]:
+    """Yield all commands with their words, those that have commands of their own as well."""
+    ctx = click.Context(group)
+    for name in group.list_commands(ctx):
+        command = group.get_command(ctx, name)
+        assert command is not None
+        yield (*before, name), command
+        if isinstance(command, click.Group):
+            yield from _commands(command, *before, name)
+
+
+COMMANDS = dict(_commands(cli._program))
+each_command = pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
+
+
+def test_all_commands_are_there() -> None:
+    """No command is lost, and none is there that the help of all does not name."""
+    assert {words[0] for words in COMMANDS} == {
+        *("ls", "info", "get", "open", "plan", "cache", "datasets", "path", "terms", "login"),
+        *("doctor", "emulator", "demo"),
+    }
+    assert {words[1] for words in COMMANDS if words[0] == "cache" and len(words) > 1} == {
+        *("ls", "du", "prune", "verify", "clear"),
+    }
+
+
+@each_command
+@pytest.mark.parametrize("option", ["--help", "-h"])
+def test_help_of_a_command(
+    words: tuple[str, ...], option: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It says what the command does, has an example that begins with its words, and fits."""
+    assert main([*words, option]) == 0
+
+    out, err = capsys.readouterr()
+    assert err == ""
+    assert out.startswith(f"Usage: hda-fsspec {' '.join(words)} ")
+    assert "--endpoint-url URL" in out
+    examples = out.partition("\nExample")[2].splitlines()[1:]
+    assert examples
+    assert all(f"hda-fsspec {' '.join(words)}" in line for line in examples)
+    assert max(map(len, out.splitlines())) <= 100
+    assert out.isascii()
+
+
+@pytest.mark.parametrize(
+    "words", [w for w, command in COMMANDS.items() if not isinstance(command, click.Group)]
+)
+def test_each_example_is_a_command(words: tuple[str, ...]) -> None:
+    """The words of an example are taken by the command that they are an example of."""
+    command = COMMANDS[words]
+    for line in command._paragraphs[1:]:  # type: ignore[attr-defined]
+        # What stands beside it in a pipe is another program.
+        [mine] = [part for part in line.split(" | ") if part.lstrip().startswith("hda-fsspec")]
+        given = shlex.split(mine)[1 + len(words) :]
+        with command.make_context(words[-1], given) as ctx:
+            assert ctx.args == []
+
+
+def _documented() -> Iterator[tuple[str, list[str]]]:
+    """Yield the lines of the documents that call the command line, and their words."""
+    for path in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))):
+        for line in path.read_text(encoding="utf-8").splitlines():
+            if line.startswith("hda-fsspec "):
+                mine = line.partition(" | ")[0]
+                yield f"{path.name}: {line}", shlex.split(mine, comments=True)[1:]
+
+
+@pytest.mark.parametrize("words", [pytest.param(words, id=name) for name, words in _documented()])
+def test_documented_commands_are_commands(words: list[str]) -> None:
+    """What a document says to type is taken as it stands there."""
+    known = next(words[:n] for n in (2, 1) if tuple(words[:n]) in COMMANDS)
+    command = COMMANDS[tuple(known)]
+
+    with command.make_context(known[-1], words[len(known) :]) as ctx:
+        assert ctx.args == []
+    assert not isinstance(command, click.Group)
+
+
+@each_command
+def test_json_is_there_for_all(words: tuple[str, ...]) -> None:
+    """Every command that prints something prints JSON for programs, too."""
+    command = COMMANDS[words]
+    names = [option for param in command.params for option in param.opts]
+
+    assert ("--json" in names) is not isinstance(command, click.Group)
+
+
+def test_help_of_all(capsys: pytest.CaptureFixture[str]) -> None:
+    """It names each command with a line, the exit codes, and how to get completion."""
+    assert main(["--help"]) == 0
+
+    out = capsys.readouterr().out
+    lines = [line.split() for line in out.splitlines() if line.startswith("  ")]
+    assert {line[0] for line in lines} >= {words[0] for words in COMMANDS}
+    assert [code for code in EXIT_CODES if [str(code)] in [line[:1] for line in lines]] == [
+        *(0, 1, 2, 130, 141),
+    ]
+    assert "_HDA_FSSPEC_COMPLETE=bash_source" in out
+    assert max(map(len, out.splitlines())) <= 80
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        ([], "Commands:"),
+        (["cache"], "Commands:"),
+        (["lss"], "No such command 'lss'"),
+        (["ls", "--jsn"], "Did you mean "),
+        (["get"], "Missing argument"),
+        (["ls", "a", "b"], "unexpected extra argument"),
+        (["cache", "prune", "--older-than", "30"], "write a number and s, m, h, d or w"),
+        (["emulator", "data", "--polls", "x"], "'x' is not a valid integer"),
+    ],
+)
+def test_misuse_says_what_would_be_right(
+    words: list[str], says: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Exit code 2, on standard error, and no traceback."""
+    with pytest.raises(SystemExit) as ended:
+        main(words)
+
+    out, err = capsys.readouterr()
+    assert (ended.value.code, out) == (2, "")
+    assert says in err
+    assert err.startswith(" ".join(["Usage: hda-fsspec", *words[:1]])[:18])
+    assert "Traceback" not in err
+
+
+@pytest.mark.parametrize(
+    ("typed", "offered"),
+    [
+        (["pl"], ["plan"]),
+        (["cache", "v"], ["verify"]),
+        (["ls", "--js"], ["--json"]),
+        (["plan", "--o"], ["--order-template", "--offline"]),
+    ],
+)
+def test_completion(
+    typed: list[str],
+    offered: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """A shell that asks gets the commands and options that begin as what was typed."""
+    monkeypatch.setenv("_HDA_FSSPEC_COMPLETE", "bash_complete")
+    monkeypatch.setenv("COMP_WORDS", " ".join(["hda-fsspec", *typed]))
+    monkeypatch.setenv("COMP_CWORD", str(len(typed)))
+
+    with pytest.raises(SystemExit) as ended:
+        main([])
+
+    assert ended.value.code == 0
+    words = [line.partition(",")[2] for line in capsys.readouterr().out.splitlines()]
+    assert sorted(words) == sorted(offered)
+
+
+def test_help_loads_nothing_heavy() -> None:
+    """The help of all commands needs neither the client nor what draws on a terminal."""
+    heavy = {
+        *("xarray", "dask", "requests", "rich", "fsspec", "numpy", "tqdm", "netCDF4"),
+        *("hda_fsspec.settings", "hda_fsspec.emulator", "asyncio"),
+    }
+    code = (
+        "import sys; from hda_fsspec.cli import main; main(['--help']); "
+        f"print(sorted({heavy!r} & set(sys.modules)), file=sys.stderr)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": ""},
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+
+    assert done.stderr == "[]\n"
+
+
+def test_settings_count_on_either_side_of_a_command(
+    bench: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Before the program's command, before and after the command of a group; the last one wins."""
+    first, second = str(bench.folder / "first"), str(bench.folder / "second")
+    told = []
+    for words in (
+        ["--cache-dir", second, "cache", "du"],
+        ["cache", "--cache-dir", second, "du"],
+        ["--cache-dir", first, "cache", "--cache-dir", first, "du", "--cache-dir", second],
+    ):
+        assert main(words) == 0
+        told.append(capsys.readouterr().out.splitlines()[0])
+
+    assert told == [f"folder: {second}"] * 3

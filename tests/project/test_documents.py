@@ -1,0 +1,213 @@
+"""What the documents say is run: every Python block, in order, against an emulator."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import re
+import textwrap
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from unittest import mock
+
+import fsspec
+import netCDF4
+import pytest
+from checkout import ROOT
+
+from hda_fsspec import errors
+from hda_fsspec.emulator import Catalogue, DatasetEntry, Emulator, Fault, dated_product
+from hda_fsspec.emulator.oddities import ODDITIES
+from hda_fsspec.settings import Settings
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+DATASET = "EO:MO:DAT:SST_GLO_SST_L4_NRT_OBSERVATIONS_010_001:METOFFICE-GLO-SST-L4-NRT-OBS-SST-V2"
+DAYS = ("20240501", "20240502", "20240503")
+
+_FENCE = re.compile(r"^( *)```(\w*)[^\n]*\n(.*?)^\1```\s*$", re.MULTILINE | re.DOTALL)
+_NOT_RUN = re.compile(r"<!--\s*not run:(.*?)-->\s*\Z", re.DOTALL)
+
+
+@dataclasses.dataclass(frozen=True)
+class Block:
+    """A fenced block: its language, where it stands, its code, and why it is not run, if so."""
+
+    language: str
+    line: int
+    code: str
+    not_run: str | None
+
+
+def _blocks(path: Path) -> list[Block]:
+    text = path.read_text(encoding="utf-8")
+    found = []
+    for match in _FENCE.finditer(text):
+        mark = _NOT_RUN.search(text[: match.start()].rstrip(" "))
+        found.append(
+            Block(
+                language=match.group(2),
+                line=text.count("\n", 0, match.start()) + 1,
+                code=textwrap.dedent(match.group(3)),
+                not_run=mark.group(1).strip() if mark else None,
+            )
+        )
+    return found
+
+
+def _python(path: Path) -> list[Block]:
+    return [block for block in _blocks(path) if block.language in {"python", "py"}]
+
+
+def _document_id(path: Path) -> str:
+    return str(path.relative_to(ROOT))
+
+
+def _day_of_sea_surface(path: Path, day: int) -> Path:
+    with netCDF4.Dataset(path, "w") as file:
+        for name, values in (("lat", [50.0, 51.0]), ("lon", [-5.0, -4.0, -3.0])):
+            file.createDimension(name, len(values))
+            file.createVariable(name, "f8", (name,))[:] = values
+        file.createDimension("time", 1)
+        time = file.createVariable("time", "f8", ("time",))
+        time.units = "days since 2024-05-01"
+        time[:] = [day + 0.5]
+        sst = file.createVariable("analysed_sst", "f4", ("time", "lat", "lon"))
+        sst.units = "kelvin"
+        sst[:] = 285.0 + day
+    return path
+
+
+@pytest.fixture(scope="module")
+def catalogue(tmp_path_factory: pytest.TempPathFactory) -> Catalogue:
+    """Three days of the one data set that the documents use."""
+    folder = tmp_path_factory.mktemp("products")
+    products = []
+    for number, day in enumerate(DAYS):
+        name = f"{day}120000-UKMO-L4_GHRSST-SSTfnd-OSTIA-GLOB-v02.0-fv02.0.nc"
+        products.append(dated_product(name, _day_of_sea_surface(folder / name, number)))
+    return Catalogue(
+        [
+            DatasetEntry(DATASET, products, terms=("Copernicus_Marine_Service_Product_License",)),
+            DatasetEntry("EO:EUM:DAT:SENTINEL-3:OL_2_WFR___", []),
+        ]
+    )
+
+
+@pytest.fixture
+def emulator(
+    catalogue: Catalogue, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> Iterator[Emulator]:
+    """Serve the catalogue where the environment leads, with a working folder of its own."""
+    work = tmp_path / "work"
+    work.mkdir()
+    monkeypatch.chdir(work)
+    with mock.patch.dict(os.environ), Emulator(catalogue) as running:
+        os.environ.update(running.environment)
+        _forget_instances()
+        yield running
+        _forget_instances()
+
+
+def _forget_instances() -> None:
+    fsspec.get_filesystem_class("hda").clear_instance_cache()
+
+
+WITH_CODE = [path for path in DOCUMENTS if _python(path)]
+
+
+@pytest.mark.parametrize("path", WITH_CODE, ids=_document_id)
+def test_python_blocks_run(path: Path, emulator: Emulator) -> None:
+    """The Python blocks of a document run, in order, as a reader would paste them."""
+    namespace: dict[str, Any] = {"__name__": f"document_{path.stem}"}
+
+    for block in _python(path):
+        if block.not_run is None:
+            # Line numbers of a traceback are those of the document.
+            code = "\n" * block.line + block.code
+            exec(compile(code, str(path), "exec"), namespace)
+
+
+@pytest.mark.parametrize("path", WITH_CODE, ids=_document_id)
+def test_a_block_that_is_not_run_says_why(path: Path) -> None:
+    """A block can be left unrun only with a reason that is worth reading."""
+    reasons = {block.line: block.not_run for block in _python(path) if block.not_run is not None}
+
+    assert {line: reason for line, reason in reasons.items() if len(reason.split()) < 3} == {}
+
+
+def test_blocks_are_found() -> None:
+    """The documents that show code are seen to show it, indented blocks included."""
+    counts = {_document_id(path): len(_python(path)) for path in DOCUMENTS}
+
+    assert counts["README.md"] >= 3
+    assert counts["docs/quickstart.md"] >= 5
+    assert counts["docs/paths.md"] >= 3
+
+
+def test_readme_starts_with_two_console_blocks() -> None:
+    """The first block makes an environment and runs the demo, the second runs the tests."""
+    first, second = [block for block in _blocks(ROOT / "README.md") if block.language == "console"][
+        :2
+    ]
+
+    assert first.code.splitlines()[0].startswith("python3 -m venv .venv")
+    assert first.code.splitlines()[-1] == "hda-fsspec demo"
+    assert second.code.splitlines()[-1] == "pytest"
+    assert second.line < 60
+
+
+def test_every_setting_is_documented() -> None:
+    """The table of settings has each setting, and no other."""
+    rows = re.findall(
+        r"^\| `(\w+)` \|", (ROOT / "docs/settings.md").read_text(encoding="utf-8"), re.MULTILINE
+    )
+
+    fields = [field.name for field in dataclasses.fields(Settings)]
+    assert sorted(rows) == sorted(name for name in fields if not name.startswith("_"))
+
+
+def test_every_error_is_documented() -> None:
+    """Errors A to Z has a section for each error, in that order."""
+    sections = re.findall(
+        r"^## (\w+)$", (ROOT / "docs/errors.md").read_text(encoding="utf-8"), re.MULTILINE
+    )
+
+    named = [name for name in vars(errors) if name.endswith("Error")]
+    assert sections == sorted(named)
+
+
+def test_every_fault_of_the_table_exists() -> None:
+    """The table of faults names only kinds that the emulator has."""
+    text = (ROOT / "docs/emulator.md").read_text(encoding="utf-8").partition("## Faults")[2]
+    rows = re.findall(r"^\| (`.*?`) \|", text, re.MULTILINE)
+
+    kinds = [kind for row in rows for kind in re.findall(r"`([\w-]+)`", row)]
+
+    assert kinds
+    assert [Fault(kind).kind for kind in kinds] == kinds
+
+
+def test_every_odd_answer_is_in_the_table() -> None:
+    """The table of odd answers names all that the emulator has, and no other."""
+    text = (ROOT / "docs/emulator.md").read_text(encoding="utf-8")
+    table = text.partition("## Odd answers")[2].partition("## Faults")[0]
+    rows = re.findall(r"^\| (`.*?`) \|", table, re.MULTILINE)
+
+    assert sorted(name for row in rows for name in re.findall(r"`([\w-]+)`", row)) == sorted(
+        ODDITIES
+    )
+
+
+def test_local_links_lead_somewhere() -> None:
+    """A link to a file of the repository names one that is there."""
+    broken = [
+        f"{_document_id(path)}: {target}"
+        for path in [*DOCUMENTS, ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md"]
+        for target in re.findall(r"\]\(([^)#\s]+)", path.read_text(encoding="utf-8"))
+        if "://" not in target and not (path.parent / target).exists()
+    ]
+
+    assert broken == []

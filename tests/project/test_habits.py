@@ -1,0 +1,183 @@
+"""Habits of the code that a reader would otherwise have to check by eye."""
+
+from __future__ import annotations
+
+import ast
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from checkout import ROOT
+from conftest import line_of_skips
+
+PACKAGE = ROOT / "hda_fsspec"
+#: Lines of code: blank lines, comments and docstrings do not count.
+MAX_LINES = 400
+TERMINAL = {"cli"}
+HEAVY = {"xarray", "netCDF4", "dask", "requests", "numpy", "pandas", "aiohttp", "tqdm", "rich"}
+
+
+def test_libraries_do_not_print() -> None:
+    """Only the terminal's modules write to the terminal."""
+    printing = [
+        f"{path.relative_to(ROOT)}:{node.lineno}"
+        for path in sorted(PACKAGE.rglob("*.py"))
+        if path.relative_to(PACKAGE).parts[0].removesuffix(".py") not in TERMINAL
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Name)
+        and node.func.id in {"print", "pprint"}
+    ]
+
+    assert printing == []
+
+
+def _calls() -> Iterator[tuple[str, ast.Call]]:
+    """Yield all calls of the package, the emulator's left out, with their modules."""
+    for path in sorted(PACKAGE.rglob("*.py")):
+        module = path.relative_to(PACKAGE).as_posix()
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and not module.startswith("emulator/"):
+                yield module, node
+
+
+def test_what_lies_in_the_cache_is_reached_in_one_way() -> None:
+    """In the cache no file is opened or changed by its path, but through :mod:`safefiles`."""
+    by_path = {
+        *("open", "read_bytes", "read_text", "write_bytes", "write_text", "chmod", "mkdir"),
+        *("iterdir", "glob", "rglob", "touch", "exists", "is_file", "is_dir", "symlink_to"),
+        *("unlink", "rename", "replace", "stat", "resolve", "hardlink_to", "rmdir"),
+        *("scandir", "listdir", "utime", "truncate", "link", "rmtree", "copyfile", "chown"),
+    }
+    safe = ("folder", "self._folder", "self._safe", "safe", "dataclasses", "name", "archive")
+    known = {
+        # The cache folder itself is where the user said that it is.
+        "cache/folder.py: self.root.parent.mkdir",
+        "cache/folder.py: self.root.mkdir",
+        "cache/folder.py: self.root.stat",
+        # By a descriptor, or a descriptor and a name.
+        "cache/folder.py: os.listdir",
+        "cache/entries.py: os.stat",
+        "cache/staging.py: os.utime",
+        "cache/staging.py: handle.truncate",
+        "reading/gribs.py: os.stat",
+        "reading/gribs.py: os.replace",
+        "reading/gribs.py: os.unlink",
+        # Outside of the cache: what the system tells, and private folders.
+        "cache/owners.py: Path(f'/proc/{pid}/stat').read_text",
+        "cache/owners.py: Path('/proc/sys/kernel/random/boot_id').read_text",
+        "cache/eviction.py: p.exists",
+        "reading/unpacking.py: path.stat",
+        # Of the disk that a folder is on, only its room is asked.
+        "reading/unpacking.py: each.is_dir",
+        "reading/unpacking.py: scratch.parent.mkdir",
+        "reading/unpacking.py: shutil.rmtree",
+    }
+    found = {
+        f"{module}: {name}"
+        for module, call in _calls()
+        if module.startswith("cache/") or module in {"reading/unpacking.py", "reading/gribs.py"}
+        if (name := ast.unparse(call.func)).rpartition(".")[2] in by_path
+        if name.rpartition(".")[0] not in safe
+    }
+
+    assert found - known == set()
+    assert known - found == set()
+
+
+def test_what_is_shown_goes_through_the_one_sanitiser() -> None:
+    """Warnings, notes and log records pass where they are made printable; commands, too."""
+    doors = {
+        "warnings.warn": {"printable.py"},
+        "error.add_note": {"errors.py"},
+        "err.add_note": set(),
+        "sys.stdout.write": set(),
+        "sys.stdout.writelines": set(),
+        "sys.stderr.write": {"cli/terminal.py"},
+    }
+    beside = [
+        f"{module}: {name}"
+        for module, call in _calls()
+        if (name := ast.unparse(call.func)) in doors and module not in doors[name]
+    ]
+    loggers = {
+        ast.unparse(call.args[0])
+        for _, call in _calls()
+        if ast.unparse(call.func) == "logging.getLogger"
+    }
+
+    assert beside == []
+    assert loggers == {"'hda_fsspec'"}  # the filter is on this one, and not on what is below it
+
+
+def _lines_of_code(path: Path) -> int:
+    """Return how many lines of a file hold code."""
+    text = path.read_text(encoding="utf-8")
+    documented = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+    docstrings = {
+        line
+        for node in ast.walk(ast.parse(text))
+        if isinstance(node, documented) and ast.get_docstring(node, clean=False) is not None
+        for line in range(node.body[0].lineno, (node.body[0].end_lineno or 0) + 1)
+    }
+    return sum(
+        bool(line.strip()) and not line.lstrip().startswith("#") and number not in docstrings
+        for number, line in enumerate(text.splitlines(), 1)
+    )
+
+
+def test_files_stay_short() -> None:
+    """A module is one idea, and one idea fits in 400 lines of code."""
+    lengths = {
+        str(path.relative_to(ROOT)): _lines_of_code(path)
+        for folder in ("hda_fsspec", "tests", "examples", "benchmarks")
+        for path in sorted((ROOT / folder).rglob("*.py"))
+    }
+
+    assert {path: lines for path, lines in lengths.items() if lines > MAX_LINES} == {}
+
+
+@pytest.mark.parametrize(
+    ("before", "module"),
+    [
+        ("os", "hda_fsspec"),
+        ("os", "hda_fsspec.settings"),
+        ("os", "hda_fsspec.fs.filesystem"),
+        ("os", "hda_fsspec.cli"),
+        ("xarray", "hda_fsspec.engine.backend"),
+    ],
+)
+def test_import_is_light(before: str, module: str) -> None:
+    """Importing the front door, the filesystem or the terminal loads no heavy library.
+
+    Nor does the engine, which xarray imports whatever it opens.
+    """
+    code = (
+        f"import json, sys, {before}; before = set(sys.modules); import {module}; "
+        "print(json.dumps(sorted(set(sys.modules) - before)))"
+    )
+
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+
+    assert done.returncode == 0, done.stderr
+    assert sorted(HEAVY & set(json.loads(done.stdout))) == []
+
+
+def test_skips_are_told_in_one_line() -> None:
+    """However many tests are skipped, the last page of the suite is its result."""
+    told = [("a.py", 1, "Skipped: no data")] * 300 + [("b.py", 2, "Skipped: no cfgrib"), "odd"]
+
+    line = line_of_skips(told)
+
+    assert line == "302 skipped: 300 since no data; 1 since no cfgrib; 1 since odd"
+    assert '"-ra"' not in (ROOT / "pyproject.toml").read_text(encoding="utf-8")

@@ -1,0 +1,157 @@
+"""Names from the network are not trusted: nothing is written outside the folder it belongs to."""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hda_fsspec.cache.cache import Cache
+from hda_fsspec.emulator import Emulator, Fault, dated_product
+
+HOSTILE = [
+    "../../../escaped.nc",
+    "..",
+    ".",
+    "/etc/escaped.nc",
+    "/",
+    "..\\..\\escaped.nc",
+    "C:\\escaped.nc",
+    "~/escaped.nc",
+    "~root",
+    "x" * 300,
+    "x" * 300 + ".nc",
+    "é" * 200 + ".nc",
+    ".hidden",
+    "...",
+    "record.json",
+    "RECORD.JSON",
+    ".data",
+    ".facts.json",
+    "a\x00b.nc",
+    "a\x07\x1b[31mb.nc",
+    " ",
+    "%2e%2e%2fescaped.nc",
+    "..%2fescaped.nc",
+    "a/b/../../../escaped.nc",
+    "-rf",
+    "$HOME/escaped.nc",
+    "a;rm -rf .nc",
+    "CON",
+    "a\u202egnp.exe",
+]
+# A header cannot carry these: the library below refuses or cuts the line.
+IN_A_HEADER = [name for name in HOSTILE if name.isprintable() and name.strip()]
+
+
+def tree(folder: Path, *leave_out: Path) -> dict[str, bytes | None]:
+    """Return everything below a folder, but in some sub-folders."""
+    return {
+        str(path): path.read_bytes() if path.is_file() else None
+        for path in sorted(folder.rglob("*"))
+        if not any(path == other or path.is_relative_to(other) for other in leave_out)
+    }
+
+
+def start(bench: Any, product_id: str, delivered_name: str | None = "x.nc") -> Emulator:
+    """Start a service with one product of that id."""
+    product = dated_product(product_id, bench.body(1), delivered_name=delivered_name)
+    emulator: Emulator = bench.start(products=[product], entry={"date_keys": None})
+    bench.query = f"hda://{bench.dataset}"
+    return emulator
+
+
+def is_inside(path: Path, folder: Path) -> bool:
+    """Whether a file is really below a folder."""
+    return path.resolve().is_relative_to(folder.resolve()) and path.resolve() != folder.resolve()
+
+
+@pytest.mark.parametrize("name", [*IN_A_HEADER, ""])
+@pytest.mark.parametrize("is_quoted", [True, False])
+def test_hostile_delivered_names(name: str, is_quoted: bool, bench: Any, tmp_path: Path) -> None:
+    """However a delivered file is named, cache and download folder alone are written to."""
+    emulator = bench.start(days=1, quoted_names=is_quoted)
+    emulator.fault(Fault("name", value=name, times=None))
+    target = tmp_path / "a" / "b" / "target"
+    target.parent.mkdir(parents=True)
+    fs = bench.filesystem(emulator)
+    before = tree(tmp_path, bench.cache_dir, target)
+
+    (local,) = fs.prefetch(bench.query)
+    (copied,) = fs.download(bench.query, target)
+    fs.get(bench.path(1), f"{target}/got/")
+
+    assert tree(tmp_path, bench.cache_dir, target) == before
+    assert is_inside(Path(local), bench.cache_dir / "v1" / "products")
+    assert Path(copied).parent == target
+    assert Path(copied).read_bytes() == bench.body(1)
+    assert not Path(copied).name.startswith(".")
+    assert Path(copied).name.isprintable()
+    assert [entry.path.read_bytes() for entry in Cache(bench.cache_dir).entries()] == [
+        bench.body(1)
+    ]
+
+
+@pytest.mark.parametrize("product_id", HOSTILE)
+def test_hostile_product_ids_in_the_cache(product_id: str, bench: Any, tmp_path: Path) -> None:
+    """However a product is named, it is one entry of the cache, and opens by its path."""
+    emulator = start(bench, product_id, "")
+    fs = bench.filesystem(emulator)
+    before = tree(tmp_path, bench.cache_dir)
+
+    (info,) = fs.ls(bench.query)
+    (local,) = fs.prefetch(info["name"])
+
+    assert info["product_id"] == product_id
+    assert tree(tmp_path, bench.cache_dir) == before
+    assert is_inside(Path(local), bench.cache_dir / "v1" / "products")
+    assert Path(local).read_bytes() == fs.cat(info["name"]) == bench.body(1)
+
+
+@pytest.mark.parametrize("product_id", HOSTILE)
+def test_hostile_product_ids_outside_the_cache(product_id: str, bench: Any, tmp_path: Path) -> None:
+    """`fs.get` and `fs.download` write into their target, or refuse; never anywhere else."""
+    emulator = start(bench, product_id, "")
+    fs = bench.filesystem(emulator)
+    (info,) = fs.ls(bench.query)
+    targets = [tmp_path / "a" / "b" / f"target{number}" for number in range(3)]
+    for target in targets:
+        target.mkdir(parents=True)
+    before = tree(tmp_path, bench.cache_dir, *targets)
+
+    # A name too long for the disk, or one that cannot be a file's, may be refused.
+    with contextlib.suppress(OSError, ValueError):
+        fs.get(info["name"], f"{targets[0]}/")
+    with contextlib.suppress(OSError, ValueError):
+        fs.get(f"{bench.query}/", f"{targets[1]}/", recursive=True)
+    with contextlib.suppress(OSError, ValueError):
+        fs.download(bench.query, targets[2])
+
+    assert tree(tmp_path, bench.cache_dir, *targets) == before
+    assert all(is_inside(Path(path), target) for target in targets for path in tree(target))
+
+
+def test_equal_hostile_names_stay_apart(bench: Any, tmp_path: Path) -> None:
+    """Products that are all delivered under one hostile name become files of their own."""
+    emulator = bench.start(days=4)
+    emulator.fault(Fault("name", value="../../same.nc", times=None))
+
+    copied = bench.filesystem(emulator).download(bench.query, tmp_path / "out")
+
+    assert {Path(path).parent for path in copied} == {tmp_path / "out"}
+    assert [Path(path).read_bytes() for path in copied] == [bench.body(day) for day in range(1, 5)]
+
+
+def test_a_target_that_is_a_link_is_not_followed_away(bench: Any, tmp_path: Path) -> None:
+    """A file is replaced as a whole: what a link in the target folder points at is not written."""
+    emulator = bench.start(days=1)
+    (tmp_path / "out").mkdir()
+    victim = tmp_path / "victim"
+    victim.write_text("mine")
+    (tmp_path / "out" / bench.product_id(1)).symlink_to(victim)
+
+    bench.filesystem(emulator).download(bench.query, tmp_path / "out")
+
+    assert victim.read_text() == "mine"

@@ -1,0 +1,406 @@
+"""Promise: in a cache that others may write to, nothing of theirs is followed or written through.
+
+Each name that a working cache has is replaced, one at a time, by what a neighbour may plant there.
+Everything that uses a cache must then work, or say in a typed error what is in its way; it must end
+at once; and nothing outside of the cache may change.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import re
+import shutil
+import stat
+import zipfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import plants
+import pytest
+import xarray as xr
+from plants import Victim
+
+from hda_fsspec.cache import owners
+from hda_fsspec.cache.cache import Cache
+from hda_fsspec.cache.entries import product_key, version_tag
+from hda_fsspec.cli import main
+from hda_fsspec.client import close_clients
+from hda_fsspec.emulator import dated_product
+from hda_fsspec.errors import HDAError
+from hda_fsspec.fs.filesystem import HDAFileSystem
+from hda_fsspec.lazy.openfiles import clear_pool
+from hda_fsspec.paths.locations import Location
+from hda_fsspec.records import Product
+from hda_fsspec.safefiles import UntrustedFileError
+
+ARCHIVE = "sst_20240502.zip"
+ARRAY = xr.Dataset({"v": ("x", np.arange(5.0))}, coords={"x": np.arange(5)})
+
+
+class Team:
+    """A cache of a team with everything in it that this package keeps, and a service."""
+
+    def __init__(self, bench: Any, folder: Path) -> None:
+        self.bench = bench
+        self.root: Path = bench.cache_dir
+        self.victim = Victim(folder / "victim")
+        self.outside = folder / "out"
+        inside = folder / "inside.nc"
+        ARRAY.to_netcdf(inside, engine="netcdf4")
+        body = io.BytesIO()
+        with zipfile.ZipFile(body, "w") as archive:
+            archive.writestr("a.nc", inside.read_bytes())
+        self.archive = body.getvalue()
+        products = [
+            dated_product(bench.product_id(1), bench.body(1)),
+            dated_product(ARCHIVE, self.archive),
+        ]
+        self.emulator = bench.start(products=products, polls=0)
+        self.root.mkdir()
+        self.root.chmod(0o2770)
+        self.work()
+        self.partial = self.leave_partial()
+        close_clients()
+        self._kept = folder / "kept"
+        shutil.copytree(self.root, self._kept)
+        self._kept.chmod(0o2770)
+
+    def filesystem(self) -> HDAFileSystem:
+        """Return a filesystem of a process that remembers nothing."""
+        clear_pool()
+        close_clients()
+        HDAFileSystem.clear_instance_cache()
+        fs: HDAFileSystem = self.bench.filesystem(self.emulator, cache_dir=self.root)
+        return fs
+
+    @property
+    def paths(self) -> tuple[str, str]:
+        """The two products."""
+        return self.bench.path(1), f"{self.bench.query}/{ARCHIVE}"
+
+    def work(self) -> None:
+        """Use the cache in every way that reads or writes it."""
+        fs = self.filesystem()
+        bodies = (self.bench.body(1), self.archive)
+        assert len(fs.ls(self.bench.query)) == 2
+        assert tuple(fs.cat(path) for path in self.paths) == bodies
+        with fs.open(self.paths[0]) as handle:
+            assert handle.read() == bodies[0]
+        fs.du(self.bench.query)
+        options = self.bench.settings(self.emulator, cache_dir=self.root)
+        with xr.open_dataset(self.paths[1], engine="hda", storage_options=options) as ds:
+            np.testing.assert_array_equal(ds["v"].values, ARRAY["v"].values)
+        copies = fs.download(self.bench.query, self.outside, skip_existing=True)
+        assert sorted(Path(each).read_bytes() for each in copies) == sorted(bodies)
+
+    def leave_partial(self) -> Path:
+        """Leave half of another product, whose writer is gone."""
+        cache = Cache(self.root, max_bytes=None)
+        with cache.stage(self.unfinished) as staging:
+            with staging.open() as handle:
+                handle.write(b"half")
+            staging.remember(total=8)
+        return next((self.root / "v1" / "partial").iterdir())
+
+    unfinished = Product("EO:TEST:DAT:DAILY", "unfinished.nc")
+
+    def finish(self) -> None:
+        """Finish that other product."""
+        cache = Cache(self.root, max_bytes=None)
+        with cache.stage(self.unfinished) as staging:
+            held = staging.offset
+            with staging.open() as handle:
+                handle.write(b"halfdone"[held:])
+            entry = staging.publish("unfinished.nc", check=lambda path: None, expected_bytes=8)
+        with entry.open() as opened:
+            assert opened.read() == b"halfdone"
+
+    def look_after(self) -> None:
+        """Do what the commands for the cache do."""
+        words = ["--cache-dir", str(self.root)]
+        for verb in (["ls"], ["du"], ["verify"], ["prune"], ["clear", "--yes"]):
+            assert main(["cache", *verb, *words]) in {0, 1}
+
+    def again(self) -> None:
+        """Put everything in the cache back."""
+        plants.remove(self.root)
+        plants.remove(self.outside)
+        shutil.copytree(self._kept, self.root, symlinks=True)
+        for folder, _, _ in os.walk(self.root):
+            Path(folder).chmod(0o2770)
+
+    def names(self) -> list[str]:
+        """Return a path of each kind in the cache, folders and files."""
+        found = (str(path.relative_to(self._kept)) for path in self._kept.rglob("*"))
+        # Hashes and numbers tell two products apart, and not what is done with them.
+        kinds = {re.sub(r"[0-9a-f]{2,}|\d+", "#", name): name for name in sorted(found)}
+        return sorted(name for name in kinds.values() if (self._kept / name).exists())
+
+
+@pytest.fixture
+def team(bench: Any, tmp_path: Path) -> Iterator[Team]:
+    """Make a cache of a team."""
+    yield Team(bench, tmp_path)
+    clear_pool()
+    HDAFileSystem.clear_instance_cache()
+
+
+def _attempt(act: Callable[[], None]) -> HDAError | None:
+    """Do something, and return the typed error that it ended with."""
+    try:
+        act()
+    except HDAError as err:
+        return err
+    return None
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+@pytest.mark.parametrize("plant", plants.PLANTS)
+def test_whatever_is_planted_under_any_name(plant: str, team: Team) -> None:
+    """All works or ends in a typed error, at once, and nothing outside is read, made or changed."""
+    names = team.names()
+    kinds = {name.split("/")[1] for name in names if "/" in name}
+    assert kinds >= {"products", "partial", "locks", "orders", "listings", "lengths", "quota"}
+    assert kinds >= {"copies"}
+    failed = {}
+    for name in names:
+        if plant == "file" and name.endswith("/.data"):
+            continue  # whether bytes are those of the product is for the transfer to find out
+        for act in (team.work, team.finish, team.look_after):
+            team.again()
+            plants.put(plant, team.root / name, team.victim)
+            error = _attempt(act)
+            team.victim.check()
+            if error is not None:
+                failed[name, act.__name__] = error
+    for (name, _), error in failed.items():
+        # What is in the way is named; only folders of the layout cannot be gone round.
+        assert isinstance(error, UntrustedFileError), (name, error)
+        assert error.path == str(team.root / name)
+        assert stat.S_ISDIR((team._kept / name).lstat().st_mode), name
+
+
+@pytest.mark.parametrize("plant", plants.PLANTS)
+def test_what_is_planted_beside_the_bytes_of_a_partial(plant: str, team: Team) -> None:
+    """An abandoned partial with anything in it is taken up without it, or not at all."""
+    for name in (".data", ".facts.json", ".copy", "unfinished.nc", "record.json", "x"):
+        if (plant, name) == ("file", ".data"):
+            continue  # whether bytes are those of the product is for the transfer to find out
+        team.again()
+        plants.put(plant, team.root / team.partial.relative_to(team.root) / name, team.victim)
+
+        team.finish()
+
+        team.victim.check()
+
+
+@pytest.mark.parametrize("plant", plants.PLANTS)
+def test_what_is_planted_under_a_partials_name(plant: str, bench: Any, tmp_path: Path) -> None:
+    """What looks like an abandoned partial, and is none, is neither filled nor followed."""
+    victim = Victim(tmp_path / "victim")
+    bench.cache_dir.mkdir()
+    bench.cache_dir.chmod(0o2770)
+    emulator = bench.start(1)
+    fs = bench.filesystem(emulator)
+    (product,) = fs._client.search(Location.parse(bench.query))
+    stem = f"{product_key(product)}.{version_tag(product)}"
+    partial = bench.cache_dir / "v1" / "partial"
+    partial.mkdir(exist_ok=True)
+    plants.put(plant, partial / f"{stem}.{owners.new_released()}", victim)
+
+    assert fs.cat(bench.path(1)) == bench.body(1)
+
+    victim.check()
+
+
+def test_a_hard_link_is_never_written_to(team: Team) -> None:
+    """A partial that is a second name of a private file gives nothing, and takes nothing."""
+    data = team.root / team.partial.relative_to(team.root) / ".data"
+    data.unlink()
+    os.link(team.victim.file, data)
+    before = plants.state_of(team.victim.folder)
+
+    team.finish()
+
+    plants.remove(team.root)
+    assert team.victim.file.stat().st_nlink == 1
+    assert plants.state_of(team.victim.folder) != before  # the number of names alone
+    team.victim.check()
+
+
+@pytest.mark.filterwarnings("ignore:du of")
+def test_lengths_are_not_appended_to_a_hard_link(team: Team) -> None:
+    """A file of lengths that has another name is not written to; the job goes on."""
+    (file,) = (team.root / "v1" / "lengths").rglob("*.tsv")
+    file.unlink()
+    os.link(team.victim.file, file)
+
+    team.work()
+    team.finish()
+
+    plants.remove(team.root)
+    team.victim.check()
+
+
+@pytest.mark.parametrize("plant", [each for each in plants.PLANTS if each != "file"])
+@pytest.mark.parametrize("is_remembered", [True, False])
+def test_a_product_that_is_replaced(
+    plant: str, is_remembered: bool, team: Team, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In place of the file of a product nothing is read but what is fetched anew."""
+    fs = team.filesystem()
+    path = team.paths[0]
+    local = Path(fs.prefetch(path)[0])
+    plants.put(plant, local, team.victim)
+    if not is_remembered:
+        fs = team.filesystem()
+
+    for _ in range(2):
+        assert fs.cat(path) == team.bench.body(1)
+        with fs.open(path) as handle:
+            assert handle.read() == team.bench.body(1)
+        assert Path(fs.prefetch(path)[0]).read_bytes() == team.bench.body(1)
+    team.victim.check()
+
+
+@pytest.mark.parametrize("plant", plants.PLANTS)
+@pytest.mark.parametrize("is_member", [True, False])
+def test_lazy_data_whose_file_is_replaced(plant: str, is_member: bool, team: Team) -> None:
+    """Data that are open read what is fetched or unpacked anew, and nothing that was planted."""
+    team.filesystem()
+    options = team.bench.settings(team.emulator, cache_dir=team.root)
+    with xr.open_dataset(team.paths[1], engine="hda", storage_options=options) as ds:
+        (entry,) = (each for each in Cache(team.root).entries() if each.path.suffix == ".zip")
+        (member,) = entry.folder.glob(".scratch/**/a.nc")
+        clear_pool()
+        plants.put(plant, member if is_member else entry.path, team.victim)
+
+        np.testing.assert_array_equal(ds["v"].values, ARRAY["v"].values)
+
+    team.victim.check()
+
+
+def test_a_file_is_opened_only_if_it_is_the_one_that_was_found(team: Team) -> None:
+    """Between the look and the opening a neighbour has time to put another file there."""
+    (entry,) = (each for each in Cache(team.root).entries() if each.path.suffix == ".zip")
+    copy = entry.path.with_name("copy")
+    shutil.copy2(entry.path, copy)
+    with entry.open() as handle:
+        assert handle.read() == team.archive
+    for plant in ("link to a file", "FIFO"):
+        plants.put(plant, entry.path, team.victim)
+        with pytest.raises(OSError, match="neither followed nor opened"):
+            entry.open()
+    entry.path.unlink()
+    copy.rename(entry.path)
+
+    with pytest.raises(FileNotFoundError, match="replaced"):
+        entry.open()
+
+
+@pytest.mark.parametrize("plant", [each for each in plants.PLANTS if each != "file"])
+def test_a_writer_whose_folder_is_replaced(plant: str, team: Team) -> None:
+    """What is put in place of a folder that is being written is not written to."""
+    cache = Cache(team.root, max_bytes=None)
+    staging = cache.stage(Product("EO:TEST:DAT:DAILY", "new.nc"))
+    # Not deleted: a new folder could have its number.
+    staging.path.parent.rename(team.root / "away")
+    plants.put(plant, staging.path.parent, team.victim)
+
+    acts: list[Callable[[], object]] = [
+        staging.open,
+        staging.restart,
+        lambda: staging.remember(etag="x"),
+        lambda: staging.publish("new.nc", check=lambda path: None),
+    ]
+    for act in acts:
+        with pytest.raises(OSError, match=r"disappeared|not a folder"):
+            act()
+    staging.release()
+    team.victim.check()
+
+
+@pytest.mark.parametrize("plant", plants.PLANTS)
+def test_a_writer_whose_file_is_replaced(plant: str, team: Team) -> None:
+    """What is put in place of a file that is being written is neither written to nor published."""
+    cache = Cache(team.root, max_bytes=None)
+    product = Product("EO:TEST:DAT:DAILY", "new.nc")
+    with cache.stage(product) as staging:
+        with staging.open() as handle:
+            handle.write(b"{}")
+        plants.put(plant, staging.path, team.victim)
+        if plant == "file":
+            os.link(staging.path, team.root / "second name")
+        for act in (staging.open, staging.restart, lambda: staging.publish("new.nc")):
+            with pytest.raises(OSError, match="disappeared"):
+                act()
+
+    assert cache.lookup(product) is None
+    team.victim.check()
+
+
+@pytest.mark.parametrize("name", ["record.json", "new.nc"])
+@pytest.mark.parametrize("plant", plants.PLANTS)
+def test_what_is_planted_before_the_last_step(plant: str, name: str, team: Team) -> None:
+    """While a file is checked, a neighbour may put something beside or in place of it."""
+    cache = Cache(team.root, max_bytes=None)
+    product = Product("EO:TEST:DAT:DAILY", "new.nc")
+
+    def check(path: Path) -> None:
+        plants.put(plant, path.with_name(name), team.victim)
+
+    with cache.stage(product) as staging:
+        with staging.open() as handle:
+            handle.write(b"content")
+        if name == "record.json":
+            entry = staging.publish("new.nc", check=check)
+            assert entry.path.read_bytes() == b"content"
+            assert stat.S_ISREG((entry.folder / name).lstat().st_mode)
+        else:
+            with pytest.raises(OSError, match="disappeared"):
+                staging.publish("new.nc", check=check)
+    team.victim.check()
+
+
+def test_what_was_met_is_told_once(team: Team, caplog: pytest.LogCaptureFixture) -> None:
+    """A FIFO in place of a record counts as no record; the log names it, and how to remove it."""
+    (record,) = (team.root / "v1" / "products").rglob("*.zip")
+    record = record.with_name("record.json")
+    plants.put("FIFO", record, team.victim)
+
+    for _ in range(3):
+        assert len(list(Cache(team.root).entries())) == 1
+
+    (told,) = (each for each in caplog.records if each.levelname == "WARNING")
+    assert f"`rm -r {record}`" in told.getMessage()
+    assert "counts as not there" in told.getMessage()
+
+
+def test_an_order_is_not_wasted(bench: Any, tmp_path: Path) -> None:
+    """Where a product could not be kept, this is said before it is ordered."""
+    bench.cache_dir.mkdir()
+    emulator = bench.start(1)
+    fs = bench.filesystem(emulator)
+    fs.ls(bench.query)
+    plants.put("link to a folder", bench.cache_dir / "v1" / "products", Victim(tmp_path / "v"))
+
+    with pytest.raises(UntrustedFileError, match="products is a link and not a folder"):
+        fs.cat(bench.path(1))
+    assert emulator.order_posts == 0
+
+
+def test_locks_that_are_none_are_told(team: Team, caplog: pytest.LogCaptureFixture) -> None:
+    """What lies in place of a lock is left alone: work may be done twice, which is told."""
+    for lock in (team.root / "v1" / "locks").iterdir():
+        plants.put("link to a file", lock, team.victim)
+
+    team.work()
+    team.finish()
+    plants.remove(team.root / "v1" / "products")
+    team.work()
+
+    assert "cannot lock files" in caplog.text
+    team.victim.check()

@@ -1,0 +1,121 @@
+"""A job that is killed and started again repeats no order and no complete download."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from checkout import TESTS
+from clusters import DAYS, VALUES, Job, wait_until
+
+_PROGRAM = TESTS.joinpath("computing_processes.py")
+WIDE = 300_000
+
+
+class Computing:
+    """Starts a process that computes a query, as often as it is asked to."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._count = 0
+        self._program = subprocess.Popen(
+            [sys.executable, str(_PROGRAM)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    def start(self, stacks: Any) -> tuple[int, Path]:
+        """Start a process; return its id, and the file that will hold what it got."""
+        assert self._program.stdin is not None
+        assert self._program.stdout is not None
+        outcome = self._folder / f"outcome-{self._count}"
+        self._count += 1
+        job = {"query": stacks.query, "settings": stacks.options, "outcome": outcome}
+        self._program.stdin.write(json.dumps(job, default=str) + "\n")
+        self._program.stdin.flush()
+        return int(self._program.stdout.readline()), outcome
+
+    def close(self) -> None:
+        """End the program."""
+        self._program.kill()
+        self._program.communicate()
+
+
+@pytest.fixture(scope="module")
+def computing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Computing]:
+    """Return real processes that compute."""
+    computing = Computing(tmp_path_factory.mktemp("computing"))
+    yield computing
+    computing.close()
+
+
+def kill(pid: int) -> None:
+    """Kill a process, and wait until it is gone."""
+    os.kill(pid, signal.SIGKILL)
+    wait_until(lambda: not Path(f"/proc/{pid}").exists())
+
+
+def complete(log: Any) -> dict[str, int]:
+    """Return how often each file was sent whole in one answer."""
+    counts: dict[str, int] = {}
+    for record in log:
+        if record.method == "GET" and record.status == 200 and record.bytes_sent > WIDE * 8:
+            counts[record.api] = counts.get(record.api, 0) + 1
+    return counts
+
+
+def test_a_job_that_is_killed_again_and_again(stacks: Any, computing: Computing) -> None:
+    """Killed at random moments and started again it ends with what one run would have cost."""
+    size = WIDE * 8
+    job = Job(stacks, width=WIDE, rate_bytes_per_second=size / 0.3, preparation_seconds=0.2)
+    emulator = job.emulator
+    moments = random.Random(1)
+    outcome = Path()
+
+    for _ in range(5):
+        pid, outcome = computing.start(stacks)
+        time.sleep(moments.uniform(0.05, 0.7))
+        kill(pid)
+    if not outcome.exists():
+        _, outcome = computing.start(stacks)
+        wait_until(outcome.exists, 60)
+
+    assert json.loads(outcome.read_text()) == pytest.approx(VALUES.tolist())
+    assert emulator.orders == DAYS
+    # An order may go out in the moment in which its number was not written down yet.
+    assert emulator.order_posts <= DAYS + 5
+    assert set(complete(emulator.log).values()) <= {1}
+    # What was held of a file was not sent again.
+    resumed = emulator.log.where(lambda record: record.status == 206)
+    assert all(int(str(record.range)[len("bytes=") : -1]) > 0 for record in resumed)
+
+
+def test_a_partial_file_goes_on(stacks: Any, computing: Computing) -> None:
+    """A compute that is killed in a file's body leaves what the next one goes on with."""
+    size = WIDE * 8
+    job = Job(stacks, width=WIDE, rate_bytes_per_second=size / 0.6)
+    emulator = job.emulator
+    before = emulator.bytes_sent
+    pid, _ = computing.start(stacks)
+    wait_until(lambda: emulator.bytes_sent > before + 2 * size)
+
+    kill(pid)
+    held = sum(path.stat().st_size for path in stacks.bench.cache_dir.rglob("partial/**/.data"))
+    _, outcome = computing.start(stacks)
+    wait_until(outcome.exists, 60)
+
+    assert json.loads(outcome.read_text()) == pytest.approx(VALUES.tolist())
+    resumed = emulator.log.where(lambda record: record.status == 206)
+    assert held > size / 10
+    assert sum(int(str(record.range)[len("bytes=") : -1]) for record in resumed) == held
+    assert (emulator.orders, emulator.order_posts) == (DAYS, DAYS)
