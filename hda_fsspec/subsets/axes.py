@@ -7,6 +7,7 @@ that a data set takes is another. A box is none: where it is moved, the service 
 from __future__ import annotations
 
 import dataclasses
+import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
@@ -152,10 +153,12 @@ class Axes:
         if times is None:
             reason = reason or _no_times(body, schema)
         used = set() if times is None else set(times.keys)
+        # Times of day are no axis beside that of time: pieces would lie between each other.
+        of_day = {_TIME} if times is not None else set()
         keys_of = [
             _key(named.get(name) or Parameter(name, is_box=name == BOX), value)
             for name, value in body.items()
-            if name not in used
+            if name not in used | of_day
         ]
         keys_there = [key for key in keys_of if key is not None]
         keys_there += _unsaid(dataset_id, named, body)
@@ -428,8 +431,11 @@ def box_warning(dataset_id: str, box: list[float] | None) -> str | None:
     corner = [float(value) / spacing for value in box[:2]]
     if all(abs(value - round(value)) < _TOLERANCE for value in corner):
         return None
-    west, south = (text_of(shortest(round(np.floor(v) * spacing, 6))) for v in corner)
-    east, north = (text_of(shortest(round(np.ceil(v / spacing) * spacing, 6))) for v in box[2:])
+    west, south = (
+        text_of(shortest(round(math.floor(v + _TOLERANCE) * spacing, 6))) for v in corner
+    )
+    outer = [math.ceil(float(v) / spacing - _TOLERANCE) * spacing for v in box[2:]]
+    east, north = (text_of(shortest(round(v, 6))) for v in outer)
     asked = ",".join(text_of(shortest(value)) for value in box)
     return (
         f"The south-west corner of {BOX}={asked} is not on the grid of {printable(dataset_id)}, "

@@ -23,6 +23,8 @@ from hda_fsspec.subsets.steps import DAY, HOUR, WEEK, Step
 #: What one piece should not exceed.
 MAX_FIELDS = 5_000
 MAX_BYTES = 100_000_000
+#: Half a year is a little longer than half of a year.
+_HALF = 0.51
 #: Orders that the service takes in an hour.
 ORDERS_AN_HOUR = 100
 
@@ -105,10 +107,12 @@ def fields_of(grid: PieceGrid, n: int) -> int | None:
     if found is None:
         return None
     at = grid.position(n)
+    cut = {axis.name: grid.index(axis.name) for axis in grid.axes}
     share = math.prod(
-        len(values[at[axis.name]])
-        for axis in grid.axes
-        if isinstance(values := grid.index(axis.name), tuple)
+        len(values[at[key.name]])
+        if isinstance(values := cut.get(key.name), tuple)
+        else len(key.values)
+        for key in grid.wanted.keys
     )
     times = found[0][at["time"]] if "time" in at else found[0][0]
     return int(times) * share * _others(grid)
@@ -134,7 +138,17 @@ def choose(grid: PieceGrid, limit: float | None = None) -> PieceGrid:
         finest = finer
         if load(finer) <= most:
             break
-    return finest
+    return _named(finest)
+
+
+def _named(grid: PieceGrid) -> PieceGrid:
+    """Return the same pieces by the step that makes them, where one does."""
+    if grid.step is None and grid.wanted.times is not None and len(grid) > 1:
+        for step in (Step.of_months(12), Step.of_months(1)):
+            other = grid.cut(step, dict(grid.counts))
+            if len(other) == len(grid):
+                return other
+    return grid
 
 
 def refine(grid: PieceGrid, refused: int, text: str = "") -> PieceGrid:
@@ -155,10 +169,11 @@ def refine(grid: PieceGrid, refused: int, text: str = "") -> PieceGrid:
         The pieces cannot be cut into smaller ones.
     """
     before = _load_of(grid, refused)
+    half = before * _HALF
     told = limit_in(text) if _fields(grid) is not None else None
-    most = before / 2 if told is None else min(told, before / 2)
+    most = half if told is None else min(told, half)
     found = choose(grid, most)
-    if load(found) > before / 2 or len(found) <= len(grid):
+    if load(found) > half or len(found) <= len(grid):
         msg = (
             f"The service refused a piece of {printable(grid.dataset_id)} as too large, and it "
             "cannot be cut further. Ask for fewer variables, levels or times, or a smaller box."

@@ -72,11 +72,6 @@ def split_query(
         return _some(_by_mapping(whole, split))
     if split is None:
         return _one(whole)
-    if isinstance(split, str) and (key := _find_key(wanted, split)) is not None:
-        msg = f"split={split!r} is a key, and does not say how many values a piece asks for. "
-        raise QueryError(f'{msg}Write split={{"{key.name}": 1}}.', key="split")
-    if isinstance(split, str) and split.lower() in _BOXES:
-        raise _by_box(split)
     if not isinstance(split, str) and _is_number(split):
         msg = f"split={split!r} does not say of what. Write a step of time, as in "
         raise QueryError(f'{msg}split="month", or split={_EXAMPLE}.', key="split")
@@ -186,7 +181,18 @@ def _is_number(value: object) -> bool:
 def _step(whole: PieceGrid, value: object) -> Step | None:
     if value is None:
         return None
-    return _checked(whole, parse_step(value))
+    try:
+        step = parse_step(value)
+    except QueryError:
+        if not isinstance(value, str):
+            raise
+        if value.lower() in _BOXES:
+            raise _by_box(value) from None
+        if (key := _find_key(whole.wanted, value)) is None:
+            raise
+        msg = f"split={value!r} is a key, and does not say how many values a piece asks for. "
+        raise QueryError(f'{msg}Write split={{"{key.name}": 1}}.', key="split") from None
+    return _checked(whole, step)
 
 
 def _checked(whole: PieceGrid, step: Step) -> Step:
