@@ -111,7 +111,7 @@ def test_pieces_of_lists_are_their_days(
     }
     h = "h" if told is s.FLOODS else ""
     names = s.MONTH_NAMES if h else s.MONTHS
-    query = {
+    query: dict[str, Any] = {
         f"{h}year": [str(y) for y in years],
         f"{h}month": [names[m - 1] for m in months],
         f"{h}day": [f"{d:02d}" for d in days],
@@ -211,7 +211,7 @@ def test_the_query_of_a_piece_is_its_request(told: Schema, split: Any, query: An
 
 def test_whole_months_are_shared_by_queries_of_other_ends() -> None:
     """A month is asked for in one way, by whichever range, list and way to write it."""
-    base = {"variable": "2m_temperature", "time": ["12:00", "00:00"]}
+    base: dict[str, Any] = {"variable": "2m_temperature", "time": ["12:00", "00:00"]}
     queries: list[dict[str, Any]] = [
         {"startdate": "2000-01-10", "enddate": "2000-03-05"},
         {"startdate": "2000-02", "enddate": "2000-02"},
@@ -263,13 +263,17 @@ def test_a_cut_year_is_asked_for_in_its_own_lists() -> None:
 
 def test_hours_are_split_where_the_query_names_them() -> None:
     """Parts of a day are asked for by the day and its own hours."""
-    query = {"startdate": "2020-02-28", "enddate": "2020-02-29", "time": s.HOURS[::3]}
+    query: dict[str, Any] = {
+        "startdate": "2020-02-28",
+        "enddate": "2020-02-29",
+        "time": s.HOURS[::3],
+    }
 
     grid = s.cut(s.ERA5, "12h", **query)
 
     assert len(grid) == 4
     assert (grid.body(1)["day"], grid.body(1)["time"]) == (["28"], s.HOURS[12::3])
-    times = np.concatenate([grid.times(n) for n in range(4)])  # type: ignore[arg-type]
+    times = np.concatenate([grid.times(n) for n in range(4)])
     assert (np.diff(times) == np.timedelta64(3, "h")).all()
 
 
@@ -286,7 +290,7 @@ def test_times_are_those_that_the_lists_name() -> None:
     ]
     values, counts = hourly.time_index()  # type: ignore[misc]
     assert counts.tolist() == [2, 6]
-    assert np.array_equal(values, np.concatenate([hourly.times(0), hourly.times(1)]))  # type: ignore[arg-type]
+    assert np.array_equal(values, np.concatenate([hourly.times(0), hourly.times(1)]))
     assert daily.times(0) is None
     assert daily.nominal_times(1).astype("datetime64[D]").astype(str).tolist() == [  # type: ignore[union-attr]
         "2001-03-28",
@@ -355,7 +359,7 @@ def test_keys_are_axes() -> None:
 
 def test_variables_that_are_not_named_are_all() -> None:
     """Marine requests without variables mean all of them, and can be split by them."""
-    query = {"startdate": "2020-01-01", "enddate": "2020-01-02"}
+    query: dict[str, Any] = {"startdate": "2020-01-01", "enddate": "2020-01-02"}
 
     assert "variables" not in s.cut(s.marine(), "day", **query).body(0)
     grid = s.cut(s.marine(), {"variable": 1}, **query)
@@ -391,7 +395,12 @@ def test_pieces_beyond_the_data_set_are_left_out_and_told() -> None:
 
 def test_a_grid_is_a_small_value() -> None:
     """100,000 pieces take some kilobytes to send, and are the same when they arrive."""
-    query = {"startdate": "1940", "enddate": "2030", "time": s.HOURS, "product_type": "reanalysis"}
+    query: dict[str, Any] = {
+        "startdate": "1940",
+        "enddate": "2030",
+        "time": s.HOURS,
+        "product_type": "reanalysis",
+    }
     variables = ["2m_temperature", "total_precipitation", "mean_sea_level_pressure"]
     grid = s.cut(s.ERA5, {"time": "day", "variable": 1}, **query, variable=variables)
     bodies = [grid.body(n) for n in (0, 50_000, len(grid) - 1)]

@@ -55,7 +55,7 @@ def test_what_is_written_in_two_ways_is_one_request(
 
 def test_lists_are_sorted_by_what_they_mean() -> None:
     """Levels by their number, months by the calendar, names by their letters; each value once."""
-    told = {
+    told: dict[str, Any] = {
         "pressure_level": ["1000", "10", "850"],
         "hmonth": ["june", "april", "may"],
         "variable": ["v", "u", "v"],
@@ -84,7 +84,7 @@ def test_an_order_that_means_something_is_kept() -> None:
 
 def test_formats_are_asked_for_where_the_query_says_none() -> None:
     """Without them the service makes GRIB. What the query says counts."""
-    query = {"year": "2000", "month": "01", "day": "01"}
+    query: dict[str, Any] = {"year": "2000", "month": "01", "day": "01"}
 
     assert request(s.ERA5, **query)["data_format"] == "netcdf"
     assert request(s.ERA5, **query)["download_format"] == "unarchived"

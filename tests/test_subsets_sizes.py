@@ -122,7 +122,7 @@ def test_auto_goes_by_the_size_that_the_catalogue_tells(
 
 def test_estimates_of_a_split() -> None:
     """Orders, fields and hours of quota, and the same for other splits."""
-    query = {"variable": THREE[:2], "time": ["00:00", "12:00"], **LONG}
+    query: dict[str, Any] = {"variable": THREE[:2], "time": ["00:00", "12:00"], **LONG}
     grid = s.cut(s.ERA5, "month", **query)
 
     told = estimate(grid)
@@ -212,7 +212,12 @@ def test_a_limit_is_read_from_a_refusal() -> None:
 
 def test_a_refused_split_is_made_finer_until_it_cannot_be() -> None:
     """Each time the pieces are half as large at most; at the end the error says what is left."""
-    query = {"variable": THREE, "time": s.HOURS, "startdate": "2020", "enddate": "2021"}
+    query: dict[str, Any] = {
+        "variable": THREE,
+        "time": s.HOURS,
+        "startdate": "2020",
+        "enddate": "2021",
+    }
     grid = s.cut(s.ERA5, None, **query)
     seen = [grid.split]
     while load(grid) > 24:

@@ -179,7 +179,7 @@ def test_a_million_pieces_are_a_slip() -> None:
     every = "EO:MO:DAT:X:layer_hm_202311"
     error = refused(s.marine(every), "1ms", "more than 1000000")
     assert "longer step" in str(error)
-    many = {
+    many: dict[str, Any] = {
         "startdate": "1993",
         "enddate": "2023",
         "variables": ["eastward_wind", "northward_wind"],

@@ -160,14 +160,13 @@ def _predict_steps(
         return seen
     if len(seen.own) == len(starts):
         return _joined(seen, None, known)
-    telling = [ticks for ticks in seen.own.values() if ticks.size]
-    if not telling:
+    if not any(ticks.size for ticks in seen.own.values()):
         open_ = [piece for piece in range(len(starts)) if piece not in seen.own]
         return Undecided("no time lies in what was read", open_[len(open_) // 2])
     rules = list(_fitting(seen, _step_rules(seen, [step]))) if step else []
-    rules = rules or list(_fitting(seen, _step_rules(seen, _steps_of(seen, telling))))
+    rules = rules or list(_fitting(seen, _step_rules(seen, _steps_of(seen))))
     if not rules:
-        return Undecided("the times that were read stand at no regular step")
+        return Undecided("the times that were read stand at no regular step", _neighbour(seen))
     rules = _centred(seen, rules, known) or rules
     return _decided(seen, rules, known)
 
@@ -215,23 +214,39 @@ def _grid(axis: Axis, known: Sequence[Known], telling: list[Ticks]) -> Grid:
     return Grid(spacing=spacing, nearest=lambda values: encoding.nearest(axis, values))
 
 
-def _steps_of(seen: _Seen, telling: list[Ticks]) -> list[tuple[int, str]]:
+def _neighbour(seen: _Seen) -> int | None:
+    """Return the piece beside one with a single time, where no distance was seen at all."""
+    if any(ticks.size > 1 for ticks in seen.own.values()):
+        return None
+    beside = (piece + 1 for piece, ticks in seen.own.items() if ticks.size)
+    return next((n for n in beside if n < len(seen.start) and n not in seen.own), None)
+
+
+def _steps_of(seen: _Seen) -> list[tuple[int, str]]:
     """Return the steps that times may have, in microseconds where they are of one length."""
-    apart = [np.diff(ticks) for ticks in telling if ticks.size > 1]
-    if not apart:
-        return list(_GUESSES)
-    distances = np.concatenate(apart)
-    found: list[tuple[int, str]] = []
+    rows = [ticks for ticks in seen.own.values() if ticks.size > 1]
+    guesses: list[tuple[int, str]] = []
+    if not rows:
+        guesses += _GUESSES
+        # From one piece to the next one there is no gap, or the step is longer than the piece.
+        own = seen.own
+        rows = [
+            np.array([own[n][-1], own[n + 1][0]])
+            for n in own
+            if n + 1 in own and own[n].size and own[n + 1].size
+        ]
+    if not rows:
+        return guesses
+    distances = np.concatenate([np.diff(ticks) for ticks in rows])
     step = _roundest(int(np.median(distances)), 2 * seen.within)
     # Times that lie within half a unit of their place may be that much off.
     if step > 0 and int(np.abs(distances - step).max()) <= 2 * seen.within:
-        found.append((step, ""))
+        guesses.append((step, ""))
     begins, months = _months(seen)
-    numbers = [months[_place(begins, ticks)] for ticks in telling if ticks.size > 1]
-    between = np.unique(np.concatenate([np.diff(n) for n in numbers]))
+    between = np.unique(np.concatenate([np.diff(months[_place(begins, ticks)]) for ticks in rows]))
     if len(between) == 1 and between[0] > 0:
-        found.append((int(between[0]), "month"))
-    return found
+        guesses.append((int(between[0]), "month"))
+    return list(dict.fromkeys(guesses))
 
 
 def _step_rules(seen: _Seen, steps: Sequence[tuple[int, str]]) -> Iterator[_Rule]:
