@@ -412,3 +412,65 @@ def test_a_grid_is_a_small_value() -> None:
     assert len(sent) < 10_000
     assert there == grid
     assert [there.body(n) for n in (0, 50_000, len(grid) - 1)] == bodies
+
+
+def test_a_grid_is_not_changed_by_what_it_gives_away() -> None:
+    """Requests are new each time, and the grid is a value that can be a key."""
+    query: dict[str, Any] = {"startdate": "2020", "enddate": "2020", "bbox": [-6, 35, 5, 45]}
+    grid, other = s.cut(s.ERA5, "month", **query), s.cut(s.ERA5, "month", **query)
+
+    grid.body(0)["bbox"].clear()
+    grid.body(0)["day"].clear()
+
+    assert grid.body(0)["bbox"] == [-6, 35, 5, 45]
+    assert grid.body(0)["day"] == s.DAYS
+    assert {grid: 1}[other] == 1
+
+
+def test_numbers_that_are_no_dates_are_not_taken_for_some() -> None:
+    """A day 00 or a month 13 says something else, and is asked for as it is."""
+    told = s.schema(
+        "EO:ECMWF:DAT:X",
+        {
+            "year": s.many_of("0000", "2020"),
+            "month": s.many_of(*s.MONTHS, "13"),
+            "day": s.many_of("00", *s.DAYS),
+        },
+    )
+    for odd in ({"day": ["00", "01"]}, {"month": "13"}, {"year": "0000"}):
+        query: dict[str, Any] = {"year": "2020", "month": "01", "day": "01", **odd}
+        assert s.cut(told, None, **query).bounds(0) is None
+        with pytest.raises(QueryError, match="cannot be cut in time"):
+            s.cut(told, "month", **query)
+
+    whole = s.cut(told, "month", startdate="2020-01", enddate="2020-02")
+    assert whole.body(1) == {"year": ["2020"], "month": ["02"], "day": s.DAYS}
+
+
+def test_a_data_set_without_a_schema_is_cut_by_what_the_query_says() -> None:
+    """Ranges and lists are known by their names, and are sent under them."""
+    told = Schema("EO:ECMWF:DAT:X", is_open=True)
+
+    dated = s.cut(told, "month", dtstart="2020-01-15", dtend="2020-02-10")
+    assert dated.request(0) == {"dtstart": ("2020-01-15",), "dtend": ("2020-01-31",)}
+    listed = s.cut(told, "month", year="2020", month=["01", "02"], day=s.DAYS, variable=["b", "a"])
+    assert listed.request(1)["month"] == ("02",)
+    assert listed.request(1)["variable"] == ("a", "b")
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        s.schema("EO:ECMWF:DAT:X", {"startdate": s.DATE, "enddate": s.DATE}),
+        s.schema("EO:ECMWF:DAT:X", {"dtstart": s.DATE}),
+        Schema("EO:ECMWF:DAT:X", is_open=True),
+    ],
+)
+def test_one_end_of_a_range_is_asked_for(told: Schema) -> None:
+    """It cannot be cut where nobody knows the other end, but it is part of the request."""
+    grid = s.cut(told, None, startdate="2020-01")
+
+    assert list(grid.body(0).values()) == ["2020-01-01T00:00:00.000Z"]
+    assert split_query(Location.parse(grid.location(0).path), told, None).body(0) == grid.body(0)
+    with pytest.raises(QueryError, match="no enddate|one end of a range"):
+        s.cut(told, "month", startdate="2020-01")

@@ -60,12 +60,14 @@ def test_lists_are_sorted_by_what_they_mean() -> None:
         "hmonth": ["june", "april", "may"],
         "variable": ["v", "u", "v"],
         "flag": [True, False],
+        "odd": ["may", "b", "10", "9", "april", "a", "marine"],
     }
     named = s.schema("EO:X", {key: s.many_of(*map(str, told[key])) for key in told})
 
     assert canonical_body(named, told) == {
         "flag": [False, True],
         "hmonth": ["april", "may", "june"],
+        "odd": ["9", "10", "april", "may", "a", "b", "marine"],
         "pressure_level": ["10", "850", "1000"],
         "variable": ["u", "v"],
     }

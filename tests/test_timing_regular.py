@@ -163,19 +163,46 @@ def test_quarters_and_years(place: str, count: int, unit: str) -> None:
     check(found, times, pieces)
 
 
-def test_one_time_does_not_tell_a_step() -> None:
-    """A piece of a day with one time may be of days, months or years; another piece decides."""
-    pieces = bounds("2000-01-01", "2000-12-31", "1")
-    for times in (every("1D"), monthly("first"), monthly("first", 12)):
-        first = predict_regular(*pieces, [Known(0, times[times == np.datetime64("2000-01-01")])])
-        assert isinstance(first, Undecided)
-        assert first.ask is not None
-        assert "every 1 day" in first.reason
+@pytest.mark.parametrize(
+    ("times", "count", "step"),
+    [
+        (every("1D"), 366, (1, "day")),
+        (monthly("first"), 12, (1, "month")),
+        (monthly("first", 12), 1, (1, "year")),
+    ],
+)
+def test_one_time_does_not_tell_a_step(times: Array, count: int, step: tuple[int, str]) -> None:
+    """A piece of a day with one time may be of days, months or years.
 
-        check(settle(times, pieces)[0], times, pieces)
-        step = {366: (1, "day"), 12: (1, "month"), 1: (1, "year")}
-        count = sum(len(inside(times, pieces, n)) for n in range(len(pieces[0])))
-        assert settle(times, pieces, step=step[count])[1] == 0
+    Who guessed a year would never read what lies in the other pieces. So the next piece is asked
+    for, until a step was seen.
+    """
+    pieces = bounds("2000-01-01", "2000-12-31", "1")
+
+    first = predict_regular(*pieces, [Known(0, inside(times, pieces, 0))])
+    found, _ = settle(times, pieces)
+
+    assert isinstance(first, Undecided)
+    assert first.ask == 1
+    assert isinstance(found, Prediction if count == 366 else Undecided)
+    for result, asked in ((found, 1), settle(times, pieces, step=step)):
+        if isinstance(result, Prediction):
+            check(result, times, pieces)
+            assert asked <= 1
+    assert isinstance(settle(times, pieces, step=step)[0], Prediction)
+
+
+def test_months_of_thirty_days_tell_no_step_alone() -> None:
+    """From April to May lie a month and thirty days: another piece tells which."""
+    pieces = bounds("2001-04-01", "2002-03-31", "10")
+    for times in (every("30D", "2001-04-03T00:00", 3), monthly("first")):
+        found, _ = settle(times, pieces, 0)
+        if isinstance(found, Prediction):
+            check(found, times, pieces)
+    both = bounds("2001-04-01", "2002-03-31", "M")
+    check(settle(monthly("first"), both)[0], monthly("first"), both)
+    thirty = every("30D", "2001-04-01T00:00", 3)
+    check(settle(thirty, both)[0], thirty, both)
 
 
 def test_pieces_beside_each_other_tell_a_step() -> None:
@@ -226,6 +253,9 @@ def test_no_time_at_all_asks_for_another_piece() -> None:
     found = predict_regular(*pieces, [empty])
     assert isinstance(found, Undecided)
     assert found.ask == 6
+    named_first = predict_regular(*pieces, [empty], nominal=named(monthly("first"), pieces))
+    assert isinstance(named_first, Undecided)
+    assert named_first.ask == 6
     later = monthly("first")[13:]
     check(settle(later, pieces, step=(1, "month"))[0], later, pieces)
 

@@ -42,6 +42,8 @@ _TIME = "time"
 _NO_DATES = re.compile(
     r"(?:.*_)?(?:period|year|h?month|h?day|season|dekad|decade|date|time)s?(?:_range)?"
 )
+#: The numbers of years, months and days that there are.
+_THERE = (range(1, 10_000), range(1, 13), range(1, 32))
 _CLOCK = re.compile(r"([01]?[0-9]|2[0-3])(?::?([0-5][0-9]))?(?::00)?", re.ASCII)
 _LAST_SECOND = DAY - 1000
 
@@ -90,7 +92,7 @@ class Axes:
     dataset_id : str
         The data set.
     body : tuple of (str, value)
-        The canonical request without its times and lists.
+        The canonical request without its times and lists of values; other lists are tuples.
     times : DateRange, DateLists or None
         The times; None where the request has none that could be cut.
     keys : tuple of Key
@@ -117,8 +119,8 @@ class Axes:
     def box(self) -> list[float] | None:
         """The box that is asked for: west, south, east, north."""
         own = next((own for own, common in self.common if common == BOX), BOX)
-        found: list[float] | None = dict(self.body).get(own)
-        return found
+        found = dict(self.body).get(own)
+        return None if found is None else list(found)
 
     @classmethod
     def of(cls, location: Location, schema: Schema) -> Axes:
@@ -130,28 +132,30 @@ class Axes:
             The schema refuses it, or it asks for a range without any data.
         """
         query = complete(schema, location.query)
-        start, end = schema.interval(query)
-        own = _time_names(schema, query)
-        rest = {key: values for key, values in query.items() if key not in own}
+        interval = schema.interval(query)
+        said = _range_names(schema, query)
+        rest = {key: values for key, values in query.items() if key not in said}
         named = {parameter.name: parameter for parameter in schema.parameters}
         if schema.is_open:
             named |= {key: Parameter(key) for key in rest if key != BOX}
         body = canonical_body(schema, schema.request(rest))
-        has_range = start is not None or end is not None
-        lists = None if has_range and schema.time_keys else DayLists.find(named)
         dataset_id = location.dataset or schema.dataset_id
+        keys = _range_keys(schema, query)
+        lists = DayLists.find(named)
         times: Times | None = None
         reason = ""
-        if has_range and lists is not None and schema.time_keys is None and not schema.is_open:
+        if keys is not None and (any(interval) or dataset_id.startswith(MARINE)):
+            times, reason = _range(dataset_id, keys, named, body, interval)
+        elif any(interval) and lists is not None and said:
             _check_either(lists, body)
-            times = _expanded(lists, named, body, (start, end))
-        elif has_range or (schema.time_keys and dataset_id.startswith(MARINE)):
-            keys = _range_keys(schema, query)
-            times, reason = _range(dataset_id, keys, named, body, (start, end))
+            times = _expanded(lists, named, body, interval)
         elif lists is not None and lists.years.name in body:
             times = _given(lists, named, body)
         if times is None:
-            reason = reason or _no_times(body, schema)
+            # One end alone is no range that could be cut, but it is asked for all the same.
+            body = canonical_body(schema, schema.request(query))
+            one = "the data set takes one end of a range" if any(interval) else ""
+            reason = reason or one or _no_times(body, schema)
         used = set() if times is None else set(times.keys)
         # Times of day are no axis beside that of time: pieces would lie between each other.
         of_day = {_TIME} if times is not None else set()
@@ -164,7 +168,11 @@ class Axes:
         keys_there += _unsaid(dataset_id, named, body)
         keys_there.sort(key=lambda key: (not key.name.startswith("variable"), key.name))
         taken = used | {key.name for key in keys_there}
-        others = tuple((name, value) for name, value in body.items() if name not in taken)
+        others = tuple(
+            (name, tuple(value) if isinstance(value, list) else value)
+            for name, value in body.items()
+            if name not in taken
+        )
         common: tuple[tuple[str, str], ...] = ()
         if schema.bbox_key is not None:
             common = ((schema.bbox_key, BOX),)
@@ -173,20 +181,26 @@ class Axes:
         return cls(dataset_id, others, times, tuple(keys_there), common, reason)
 
 
-def _time_names(schema: Schema, query: Mapping[str, Any]) -> set[str]:
-    """Return the keys of a query that say its range."""
-    if schema.is_open:
-        return {name for name in find_time_keys(query) if name is not None}
-    there = {parameter.name for parameter in schema.parameters}
-    earlier = {name for pair in TIME_PAIRS for name in pair if name not in there}
-    return {START, END, *(schema.time_keys or ())} | earlier
-
-
-def _range_keys(schema: Schema, query: Mapping[str, Any]) -> tuple[str, str]:
+def _range_names(schema: Schema, query: Mapping[str, Any]) -> set[str]:
+    """Return the keys that say a range here, whatever else a data set has of these names."""
     if schema.is_open:
         start, end = find_time_keys(query)
-        return start or START, end or END
-    return schema.time_keys or (START, END)
+        return ({START, start} if start else set()) | ({END, end} if end else set())
+    there = {parameter.name for parameter in schema.parameters}
+    if schema.time_keys is not None:
+        earlier = {name for pair in TIME_PAIRS for name in pair if name not in there}
+        return {*schema.time_keys} | earlier
+    common = {START, END}
+    # A data set of lists of dates takes the common names for them.
+    return common if common <= set(schema.keys) and not common & there else set()
+
+
+def _range_keys(schema: Schema, query: Mapping[str, Any]) -> tuple[str, str] | None:
+    """Return the names of start and end in requests; None where there is no range."""
+    if schema.is_open:
+        start, end = find_time_keys(query)
+        return (start or START, end or END) if start or end else None
+    return schema.time_keys
 
 
 def _check_either(lists: DayLists, body: Mapping[str, Any]) -> None:
@@ -322,7 +336,10 @@ def _given(
         found = [known.get(t, int(t) if t.isascii() and t.isdigit() else None) for t in texts]
         if None in found:
             return None
-        wanted.append([number for number in found if number is not None])
+        numbers_asked = [number for number in found if number is not None]
+        if not set(numbers_asked) <= set(_THERE[len(wanted)]):
+            return None
+        wanted.append(numbers_asked)
     years = wanted[0]
     used = DayLists(
         lists.years,
@@ -347,15 +364,11 @@ def _made(
 ) -> DateLists:
     """Write numbers as a data set does, leaving out what it does not offer."""
     made: list[Numbers | None] = []
-    parts = (
-        (lists.years, 4, range(0)),
-        (lists.months, 2, range(1, 13)),
-        (lists.days, 2, range(1, 32)),
-    )
-    for number, (part, digits, all_there) in enumerate(parts):
+    for number, part in enumerate((lists.years, lists.months, lists.days)):
         if part is None:
             made.append(None)
             continue
+        digits, there = 2 if number else 4, _THERE[number]
         texts = dict(part.offered)
         given = _texts_given(body.get(part.name))
         asked = tuple(
@@ -363,7 +376,9 @@ def _made(
             for n in sorted(set(wanted[number]))
             if part.offers(n)
         )
-        everything = tuple(sorted(part.offered)) or tuple((n, f"{n:0{digits}d}") for n in all_there)
+        everything = tuple((n, text) for n, text in sorted(part.offered) if n in there)
+        if not part.offered and number:
+            everything = tuple((n, f"{n:0{digits}d}") for n in there)
         is_list = named[part.name].is_list is True
         made.append(Numbers(part.name, asked, everything, part.takes_several, is_list))
     hours, texts_of_hours = _hours(body)

@@ -110,7 +110,8 @@ class PieceGrid(Cached):
         QueryError
             It would have more than a million pieces.
         """
-        made = PieceGrid(self.wanted, step, tuple(counts.items()), self.size)
+        names = [key.name for key in self.wanted.keys if key.name in counts]
+        made = PieceGrid(self.wanted, step, tuple((n, counts[n]) for n in names), self.size)
         if len(made) > MAX_PIECES:
             raise too_many(len(made), made.split)
         return made
@@ -135,7 +136,10 @@ class PieceGrid(Cached):
         """Return the canonical request of a piece: typed parameters by the data set's own names."""
         at = self.position(n)
         counts = dict(self.counts)
-        body: dict[str, Any] = dict(self.wanted.body)
+        body: dict[str, Any] = {
+            key: list(value) if isinstance(value, tuple) else value
+            for key, value in self.wanted.body
+        }
         for key in self.wanted.keys:
             if key.name in counts:
                 body[key.name] = key.chunk(at[key.name], counts[key.name])

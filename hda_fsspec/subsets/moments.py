@@ -140,7 +140,7 @@ class DateRange(Cached):
 
 
 @dataclasses.dataclass(frozen=True)
-class Numbers:
+class Numbers(Cached):
     """The numbers that one list asks for, and how they are written.
 
     Attributes

@@ -31,7 +31,12 @@ _DEFAULTS = {
     "file_format": "netcdf",
 }
 
-_MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
+# Not calendar.month_name, which follows the locale.
+_NAMES = (
+    *("january", "february", "march", "april", "may", "june", "july", "august", "september"),
+    *("october", "november", "december"),
+)
+_MONTHS = {name[:length]: n for n, name in enumerate(_NAMES) for length in (3, len(name))}
 _HASH = re.compile(r"(?<![0-9a-f])[0-9a-f]{32}\Z", re.IGNORECASE)
 _UNSAFE = re.compile(r"[^a-z0-9.]+")
 _LAYER_VERSION = re.compile(r"_[0-9]{6}(?=--|$)")
@@ -103,15 +108,19 @@ def shortest(value: Scalar) -> Scalar:
 
 
 def sort_values(values: Sequence[Scalar]) -> list[Scalar]:
-    """Return values each once: numbers and months by what they are, anything else by its text."""
-    once = list(dict.fromkeys(values))
-    texts = [text_of(value) for value in once]
-    if all(_NUMBER.fullmatch(text) for text in texts):
-        order = {value: (float(text), text) for value, text in zip(once, texts, strict=True)}
-        return sorted(once, key=lambda value: order[value])
-    if all(text.isalpha() and text[:3].lower() in _MONTHS for text in texts):
-        return sorted(once, key=lambda value: _MONTHS.index(text_of(value)[:3].lower()))
-    return sorted(once, key=text_of)
+    """Return values each once: numbers by what they are, then months, then any other text.
+
+    A part of a list is sorted as the list is.
+    """
+    return sorted(dict.fromkeys(values), key=_order)
+
+
+def _order(value: Scalar) -> tuple[int, float, str]:
+    text = text_of(value)
+    if _NUMBER.fullmatch(text):
+        return 0, float(text), text
+    month = _MONTHS.get(text.lower())
+    return (2, 0, text) if month is None else (1, month, text)
 
 
 def text_of(value: Scalar) -> str:

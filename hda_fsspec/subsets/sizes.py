@@ -6,6 +6,7 @@ data sets the catalogue tells the size of the whole.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import math
 import re
@@ -89,10 +90,18 @@ def estimate(grid: PieceGrid) -> Estimate:
 def compare(grid: PieceGrid) -> tuple[Estimate, ...]:
     """Return what other splits of the same query would cost, the coarsest first."""
     whole = grid.cut(None, {})
-    others = [whole, choose(whole)]
+    ways: list[tuple[Step | None, dict[str, int]]] = [(None, {})]
     if grid.wanted.times is not None:
-        others += [whole.cut(step, {}) for step in _plain_steps(grid)]
-    others += [other.cut(other.step, {"variable": 1}) for other in others if _has_variables(grid)]
+        ways += [(step, {}) for step in _plain_steps(grid)]
+    if _has_variables(grid):
+        ways += [(step, {"variable": 1}) for step, _ in ways]
+    others: list[PieceGrid] = []
+    # What nobody could order is no other way.
+    with contextlib.suppress(QueryError):
+        others.append(choose(whole))
+    for step, counts in ways:
+        with contextlib.suppress(QueryError):
+            others.append(whole.cut(step, counts))
     told = {
         repr(other.split): estimate(other)
         for other in sorted(others, key=len)

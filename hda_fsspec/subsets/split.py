@@ -151,8 +151,7 @@ def _by_mapping(whole: PieceGrid, split: Mapping[Any, Any]) -> PieceGrid:
         months, count = min(units.items())
         finest = Step.of_months(months * count) if months else Step.of_length(count * DAY)
         step = _checked(whole, finest)
-    ordered = {key.name: counts[key.name] for key in wanted.keys if key.name in counts}
-    return whole.cut(step, ordered)
+    return whole.cut(step, counts)
 
 
 def _find_key(wanted: Axes, name: str) -> Key | None:

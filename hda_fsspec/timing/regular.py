@@ -161,21 +161,31 @@ def _predict_steps(
     if len(seen.own) == len(starts):
         return _joined(seen, None, known)
     if not any(ticks.size for ticks in seen.own.values()):
-        open_ = [piece for piece in range(len(starts)) if piece not in seen.own]
-        return Undecided("no time lies in what was read", open_[len(open_) // 2])
+        return _nothing_seen(len(starts), seen.own)
     rules = list(_fitting(seen, _step_rules(seen, [step]))) if step else []
-    rules = rules or list(_fitting(seen, _step_rules(seen, _steps_of(seen))))
     if not rules:
-        return Undecided("the times that were read stand at no regular step", _neighbour(seen))
+        rules = list(_fitting(seen, _step_rules(seen, _steps_of(seen))))
+        # A piece that is said to be empty is never read. So a step that was guessed has to be seen:
+        # two times of which one follows the other, with nothing between them that was not read.
+        rules = [rule for rule in rules if _is_seen(seen, rule)]
+    if not rules:
+        return Undecided("the times that were read tell no regular step", _neighbour(seen))
     rules = _centred(seen, rules, known) or rules
     return _decided(seen, rules, known)
+
+
+def _nothing_seen(count: int, seen: Collection[int]) -> Undecided:
+    unseen = [piece for piece in range(count) if piece not in seen]
+    return Undecided("no time lies in what was read", unseen[len(unseen) // 2] if unseen else None)
 
 
 def _seen(
     starts: Array, ends: Array, known: Sequence[Known], may_be_short: Collection[int]
 ) -> _Seen | Undecided:
     values = [one.values for one in known if one.values.size]
-    axis = axis_of(values) if values else axis_of([known[0].values]) if known else None
+    if not values and len(known) < len(starts):
+        return _nothing_seen(len(starts), [one.piece for one in known])
+    axis = axis_of(values or [known[0].values])
     if axis is None or isinstance(axis, DurationAxis):
         return Undecided("its index is no time that could be decoded")
     start, has_start = axis.place(starts.astype("datetime64[us]"))
@@ -214,12 +224,47 @@ def _grid(axis: Axis, known: Sequence[Known], telling: list[Ticks]) -> Grid:
     return Grid(spacing=spacing, nearest=lambda values: encoding.nearest(axis, values))
 
 
+def _is_seen(seen: _Seen, rule: _Rule) -> bool:
+    before: tuple[int, int] | None = None
+    for piece in sorted(seen.own):
+        low, high = int(rule.low[piece]), int(rule.high[piece])
+        if not seen.own[piece].size:
+            # Nothing lies in it, so that the times around it follow each other.
+            before = (piece, before[1]) if before is not None and before[0] == piece - 1 else None
+            continue
+        if high - low > 1 or before == (piece - 1, low - 1):
+            return True
+        before = (piece, high - 1)
+    return False
+
+
 def _neighbour(seen: _Seen) -> int | None:
-    """Return the piece beside one with a single time, where no distance was seen at all."""
+    """Return the piece after one with a single time, where no distance was seen at all."""
     if any(ticks.size > 1 for ticks in seen.own.values()):
         return None
-    beside = (piece + 1 for piece, ticks in seen.own.items() if ticks.size)
-    return next((n for n in beside if n < len(seen.start) and n not in seen.own), None)
+    for piece in sorted(seen.own):
+        following = piece
+        while following in seen.own:
+            following += 1
+        if seen.own[piece].size and following < len(seen.start):
+            return following
+    return None
+
+
+def _in_a_row(seen: _Seen) -> list[Ticks]:
+    """Return pairs of times of two pieces between which nothing was left unread."""
+    pairs: list[Ticks] = []
+    before: tuple[int, int] | None = None
+    for piece in sorted(seen.own):
+        ticks = seen.own[piece]
+        follows = before is not None and before[0] == piece - 1
+        if ticks.size and before is not None and follows:
+            pairs.append(np.array([before[1], ticks[0]]))
+        if ticks.size:
+            before = (piece, int(ticks[-1]))
+        else:
+            before = (piece, before[1]) if before is not None and follows else None
+    return pairs
 
 
 def _steps_of(seen: _Seen) -> list[tuple[int, str]]:
@@ -228,13 +273,7 @@ def _steps_of(seen: _Seen) -> list[tuple[int, str]]:
     guesses: list[tuple[int, str]] = []
     if not rows:
         guesses += _GUESSES
-        # From one piece to the next one there is no gap, or the step is longer than the piece.
-        own = seen.own
-        rows = [
-            np.array([own[n][-1], own[n + 1][0]])
-            for n in own
-            if n + 1 in own and own[n].size and own[n + 1].size
-        ]
+        rows = _in_a_row(seen)
     if not rows:
         return guesses
     distances = np.concatenate([np.diff(ticks) for ticks in rows])
@@ -449,7 +488,9 @@ def _predict_named(
 ) -> Prediction | Undecided:
     """Predict times that requests name, but for where in their day, month or year they stand."""
     values = [one.values for one in known if one.values.size]
-    axis = axis_of(values) if values else None
+    if not values:
+        return _nothing_seen(count, [one.piece for one in known])
+    axis = axis_of(values)
     counts = nominal[1].astype(np.int64)
     if axis is None or isinstance(axis, DurationAxis):
         return Undecided("its index is no time that could be decoded")
