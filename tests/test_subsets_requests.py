@@ -224,3 +224,12 @@ def test_recorded_requests_have_one_form(name: str) -> None:
     days = [key for key in ("day", "hday") if key in recorded]
     assert all(set(recorded[key]) <= set(bodies[0][key]) for key in days)
     assert len({json.dumps(body) for body in itertools.chain(bodies)}) == 1
+
+
+def test_an_identity_never_changes() -> None:
+    """What was downloaded under it is found again by it, after years."""
+    body = {"variable": ["ozone"], "year": ["2003"]}
+
+    found = identity("EO:ECMWF:DAT:EAC4", body)
+
+    assert found == "eac4_ozone_2003_b38b4da693974f2eaee1225378b68555"

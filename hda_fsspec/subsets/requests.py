@@ -144,7 +144,7 @@ def identity(dataset_id: str, body: Body) -> str:
     Examples
     --------
     >>> identity("EO:ECMWF:DAT:EAC4", {"variable": ["ozone"], "year": ["2003"]})
-    'eac4_ozone_2003_c01f71a5b6cf94d7573dd0d1ff0d0a57'
+    'eac4_ozone_2003_b38b4da693974f2eaee1225378b68555'
     """
     text = json.dumps([dataset_id, body], sort_keys=True, separators=(",", ":"))
     digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:32]
