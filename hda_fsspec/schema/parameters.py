@@ -6,10 +6,12 @@ is required, since schemas are wrong about that, nor what other parameters there
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import difflib
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
 from hda_fsspec.errors import QueryError
@@ -68,6 +70,8 @@ class Parameter:
         The only values it takes; empty if any.
     minimum, maximum : float or None
         Bounds of a number.
+    earliest, latest : datetime or None
+        Bounds of a date, in UTC: where the data set begins and ends, as far as the schema knows.
     is_time : bool
         Whether a value is a date and time.
     is_box : bool
@@ -80,6 +84,8 @@ class Parameter:
     choices: tuple[Choice, ...] = ()
     minimum: float | None = None
     maximum: float | None = None
+    earliest: datetime | None = None
+    latest: datetime | None = None
     is_time: bool = False
     is_box: bool = False
 
@@ -111,6 +117,8 @@ class Parameter:
             choices=choices,
             minimum=_bound([*branches, *items], "minimum"),
             maximum=_bound([*branches, *items], "maximum"),
+            earliest=_dated_bound(branches, "minimum"),
+            latest=_dated_bound(branches, "maximum"),
             is_time=dated and texts,
             is_box=not choices and (name == BOX or (only_list and _is_box(value))),
         )
@@ -275,6 +283,15 @@ def _bound(parts: Iterable[Mapping[str, Any]], word: str) -> float | None:
         if isinstance(bound := part.get(word), (int, float)) and not isinstance(bound, bool)
     }
     return told.pop() if len(told) == 1 and all(map(math.isfinite, told)) else None
+
+
+def _dated_bound(parts: Iterable[Mapping[str, Any]], word: str) -> datetime | None:
+    """Return the bound of a date; what is no date is none."""
+    for part in parts:
+        if isinstance(text := part.get(word), str):
+            with contextlib.suppress(QueryError):
+                return read_instant("", text, last=word == "maximum")
+    return None
 
 
 def _is_box(value: Mapping[str, Any]) -> bool:

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hda_fsspec.errors import QueryError
+from hda_fsspec.records import format_time
 from hda_fsspec.schema.parameters import Parameter
 from hda_fsspec.schema.queryables import Schema
 
@@ -275,3 +276,26 @@ def test_nesting_without_end_leaves_a_parameter_free() -> None:
         told = {"oneOf": [told]}
 
     assert Parameter.from_json("p", told).convert(["a"], key="p") == "a"
+
+
+@pytest.mark.parametrize(
+    ("told", "expected"),
+    [
+        ("2024-10-12", "2024-10-12T23:59:59.999Z"),
+        ("2024-10-12T06:00:00Z", "2024-10-12T06:00:00.000Z"),
+        ("2024", "2024-12-31T23:59:59.999Z"),
+        ("soon", None),
+        (5, None),
+        (None, None),
+    ],
+)
+def test_a_date_has_bounds(told: object, expected: str | None) -> None:
+    """The schema says where a data set ends; what is no date says nothing."""
+    date = {"type": "string", "format": "date-time", "minimum": "1993-01-01", "maximum": told}
+
+    parameter = Parameter.from_json("enddate", date)
+
+    assert parameter.earliest is not None
+    assert format_time(parameter.earliest) == "1993-01-01T00:00:00.000Z"
+    assert (parameter.latest and format_time(parameter.latest)) == expected
+    assert parameter.convert(["2020-01-01"], key="enddate") == "2020-01-01T00:00:00.000Z"

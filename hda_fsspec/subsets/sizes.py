@@ -1,0 +1,367 @@
+"""How large pieces are, which split suits the service, and what a split costs.
+
+ECMWF's data stores count fields: variables times levels times times, whatever the box. Of marine
+data sets the catalogue tells the size of the whole.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import math
+import re
+from collections.abc import Iterator
+
+import numpy as np
+
+from hda_fsspec.errors import QueryError
+from hda_fsspec.printable import printable
+from hda_fsspec.subsets.grid import PieceGrid, Split
+from hda_fsspec.subsets.moments import DateLists, DateRange
+from hda_fsspec.subsets.requests import ECMWF, MARINE
+from hda_fsspec.subsets.steps import DAY, HOUR, WEEK, Step
+
+#: What one piece should not exceed.
+MAX_FIELDS = 5_000
+MAX_BYTES = 100_000_000
+#: Half a year is a little longer than half of a year.
+_HALF = 0.51
+#: Orders that the service takes in an hour.
+ORDERS_AN_HOUR = 100
+
+_LEVELS = ("pressure_level", "model_level")
+_TOO_LARGE = re.compile(
+    r"cost limits? exceeded"
+    r"|(?:request|selection|subset|query|area|result|job)\b[^.;]{0,60}\btoo (?:large|big)\b"
+    r"|too (?:large|big) (?:a )?(?:request|selection|subset)"
+    r"|\breduce (?:your|the) (?:selection|request)"
+    r"|requesting [0-9][0-9,._ ]* (?:items|fields)\b.{0,40}\blimit"
+    r"|\bcost [0-9][0-9,._]* (?:is )?over\b.{0,40}\blimit",
+    re.IGNORECASE | re.DOTALL,
+)
+_NOT_OF_DATA = re.compile(r"entity too large|payload too large|header", re.IGNORECASE)
+_LIMIT = re.compile(
+    r"limit (?:is|of) ([0-9][0-9,._]*)|\bover (?:the )?([0-9][0-9,._]*) limit", re.IGNORECASE
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Estimate:
+    """What a split costs.
+
+    Attributes
+    ----------
+    split : None, str or dict
+        The value of the option ``split``.
+    pieces : int
+        How many orders it takes to have all.
+    fields : int or None
+        Fields in all, as ECMWF's data stores count them; None where nothing tells.
+    largest : int or None
+        Fields of the largest piece.
+    size : int or None
+        Bytes in all, as the catalogue tells them.
+    hours : float
+        How long orders for all pieces take at 100 an hour.
+    """
+
+    split: Split
+    pieces: int
+    fields: int | None
+    largest: int | None
+    size: int | None
+    hours: float
+
+
+def estimate(grid: PieceGrid) -> Estimate:
+    """Return what the pieces of a grid cost."""
+    fields = _fields(grid)
+    counts = None if fields is None else (int(fields[0].sum() * fields[1]), _largest(grid, fields))
+    return Estimate(
+        grid.split,
+        len(grid),
+        None if counts is None else counts[0],
+        None if counts is None else counts[1],
+        grid.size,
+        len(grid) / ORDERS_AN_HOUR,
+    )
+
+
+def compare(grid: PieceGrid) -> tuple[Estimate, ...]:
+    """Return what other splits of the same query would cost, the coarsest first."""
+    whole = grid.cut(None, {})
+    ways: list[tuple[Step | None, dict[str, int]]] = [(None, {})]
+    if grid.wanted.times is not None:
+        ways += [(step, {}) for step in _plain_steps(grid)]
+    if _has_variables(grid):
+        ways += [(step, {"variable": 1}) for step, _ in ways]
+    others: list[PieceGrid] = []
+    # What nobody could order is no other way.
+    with contextlib.suppress(QueryError):
+        others.append(choose(whole))
+    for step, counts in ways:
+        with contextlib.suppress(QueryError):
+            others.append(whole.cut(step, counts))
+    told = {
+        repr(other.split): estimate(other)
+        for other in sorted(others, key=len)
+        if other.split != grid.split and len(other)
+    }
+    return tuple(told.values())
+
+
+def fields_of(grid: PieceGrid, n: int) -> int | None:
+    """Return how many fields a piece holds; None where nothing tells."""
+    found = _fields(grid)
+    if found is None:
+        return None
+    at = grid.position(n)
+    cut = {axis.name: grid.index(axis.name) for axis in grid.axes}
+    share = math.prod(
+        len(values[at[key.name]])
+        if isinstance(values := cut.get(key.name), tuple)
+        else len(key.values)
+        for key in grid.wanted.keys
+    )
+    times = found[0][at["time"]] if "time" in at else found[0][0]
+    return int(times) * share * _others(grid)
+
+
+def choose(grid: PieceGrid, limit: float | None = None) -> PieceGrid:
+    """Return as few pieces as keep each of them of a size that the service makes well.
+
+    That is about 5,000 fields (EO:ECMWF), where a month is the natural unit, and a year for
+    monthly means; or 100 MB (EO:MO) where the catalogue tells the size of the whole. One job if
+    that is small.
+
+    Parameters
+    ----------
+    grid : PieceGrid
+        Any grid of the query.
+    limit : float, optional
+        Another limit, in what :func:`load` returns.
+    """
+    most = _limit(grid) if limit is None else limit
+    finest = whole = grid.cut(None, {})
+    for finer in _ladder(whole, most):
+        finest = finer
+        if load(finer) <= most:
+            break
+    return _named(finest)
+
+
+def _named(grid: PieceGrid) -> PieceGrid:
+    """Return the same pieces by the step that makes them, where one does."""
+    if grid.step is None and grid.wanted.times is not None and len(grid) > 1:
+        for step in (Step.of_months(12), Step.of_months(1)):
+            other = grid.cut(step, dict(grid.counts))
+            if len(other) == len(grid):
+                return other
+    return grid
+
+
+def refine(grid: PieceGrid, refused: int, text: str = "") -> PieceGrid:
+    """Return a finer grid of the same query, after the service refused a piece as too large.
+
+    Parameters
+    ----------
+    grid : PieceGrid
+        The grid.
+    refused : int
+        The piece that was refused.
+    text : str
+        What the service said: a limit in it is believed.
+
+    Raises
+    ------
+    QueryError
+        The pieces cannot be cut into smaller ones.
+    """
+    before = _load_of(grid, refused)
+    half = before * _HALF
+    told = limit_in(text) if _fields(grid) is not None else None
+    most = half if told is None else min(told, half)
+    found = choose(grid, most)
+    if load(found) > half or len(found) <= len(grid):
+        msg = (
+            f"The service refused a piece of {printable(grid.dataset_id)} as too large, and it "
+            "cannot be cut further. Ask for fewer variables, levels or times, or a smaller box."
+        )
+        raise QueryError(msg, key="split")
+    return found
+
+
+def split_that_fits(grid: PieceGrid, refused: int, text: str = "") -> Split:
+    """Return the value of ``split`` to advise after a piece was refused as too large.
+
+    Raises QueryError as :func:`refine` does.
+    """
+    return refine(grid, refused, text).split
+
+
+def is_too_large(text: str) -> bool:
+    """Whether the service refused an order since it asks for too much.
+
+    Limits of jobs, of requests and of licences are not that.
+    """
+    return _TOO_LARGE.search(text) is not None and _NOT_OF_DATA.search(text) is None
+
+
+def limit_in(text: str) -> int | None:
+    """Return how many fields a refusal says are allowed; None where it does not."""
+    match = _LIMIT.search(text)
+    digits = re.sub(r"\D", "", next(filter(None, match.groups()))) if match else ""
+    return int(digits) if digits and int(digits) > 0 else None
+
+
+def load(grid: PieceGrid) -> float:
+    """Return the size of the largest piece.
+
+    It is in fields, or in bytes, or in milliseconds where neither is known.
+    """
+    fields = _fields(grid)
+    if fields is not None:
+        return _largest(grid, fields)
+    return _share(grid) * _whole_load(grid)
+
+
+def _load_of(grid: PieceGrid, n: int) -> float:
+    fields = fields_of(grid, n)
+    if fields is not None:
+        return fields
+    if grid.wanted.times is None:
+        return load(grid)
+    starts, ends = grid.pieces
+    position = grid.position(n)["time"]
+    longest = int((ends - starts).max()) + 1
+    return load(grid) * (int(ends[position] - starts[position]) + 1) / longest
+
+
+def _whole_load(grid: PieceGrid) -> float:
+    if grid.size is not None:
+        return grid.size
+    times = grid.wanted.times
+    return times.last - times.first + 1 if isinstance(times, DateRange) else 1
+
+
+def _share(grid: PieceGrid) -> float:
+    """Return the part of the whole that the largest piece is."""
+    share = 1.0
+    for axis in grid.axes:
+        values = grid.index(axis.name)
+        if isinstance(values, tuple):
+            share *= len(values[0]) / sum(map(len, values))
+        else:
+            starts, ends = grid.pieces
+            share *= float((ends - starts).max() + 1) / float(ends[-1] - starts[0] + 1)
+    return share
+
+
+def _limit(grid: PieceGrid) -> float:
+    if _fields(grid) is not None:
+        return MAX_FIELDS
+    if grid.size is not None:
+        return MAX_BYTES
+    # Nothing is known of sizes: a month of hours, a year of days, or all of longer steps.
+    count, unit = grid.data_step or (1, "month")
+    if not grid.dataset_id.startswith(MARINE) or unit in {"month", "year"}:
+        return math.inf
+    return 31 * DAY if unit in {"second", "minute", "hour"} else 366 * DAY * count
+
+
+def _fields(grid: PieceGrid) -> tuple[np.ndarray, int] | None:
+    """Return the times of each piece along time, and the fields of one time; None if not known."""
+    if not grid.dataset_id.startswith(ECMWF):
+        return None
+    each = math.prod(len(key.values) for key in grid.wanted.keys) * _others(grid)
+    if grid.wanted.times is None:
+        return np.ones(1, np.int64), each
+    counts = grid.wanted.times.counts(grid.pieces)
+    return None if counts is None else (counts, each)
+
+
+def _largest(grid: PieceGrid, fields: tuple[np.ndarray, int]) -> int:
+    share = math.prod(
+        min(count, len(key.values)) if count else len(key.values)
+        for key in grid.wanted.keys
+        for count in [dict(grid.counts).get(key.name, 0)]
+    )
+    return int(fields[0].max()) * share * _others(grid)
+
+
+def _others(grid: PieceGrid) -> int:
+    """Return how many fields are read for one: daily statistics are made of hours."""
+    body = dict(grid.wanted.body)
+    if "daily_statistic" not in body:
+        return 1
+    match = re.match(r"([0-9]+)", str(body.get("frequency", "1")))
+    return max(1, 24 // max(1, int(match[1]))) if match else 24
+
+
+def _has_variables(grid: PieceGrid) -> bool:
+    return any(key.name == "variable" and len(key.values) > 1 for key in grid.wanted.keys)
+
+
+def _plain_steps(grid: PieceGrid) -> Iterator[Step]:
+    steps = (Step.of_months(12), Step.of_months(1), Step.of_length(DAY))
+    data = grid.data_step
+    for step in steps:
+        if data is None or not step.is_finer_than(data):
+            yield step
+
+
+def _ladder(whole: PieceGrid, most: float) -> Iterator[PieceGrid]:
+    """Yield grids of a query, the coarsest first."""
+    yield whole
+    if not whole.dataset_id.startswith(ECMWF):
+        yield from _marine_ladder(whole, most)
+        return
+    times = whole.wanted.times
+    step: Step | None = None
+    finer: list[Step] = []
+    if times is not None:
+        units = [Step.of_months(12), Step.of_months(1)]
+        is_long = isinstance(times, DateLists) and times.days is None
+        steps = [step for step in units[:1] if is_long] or units
+        finer = units[1:] if is_long else [Step.of_length(WEEK, text="week"), Step.of_length(DAY)]
+        finer = [each for each in finer if times.step is None or not each.is_finer_than(times.step)]
+        for step in steps:
+            yield whole.cut(step, {})
+    counts: dict[str, int] = {}
+    yield from _by_keys(whole, step, counts, most)
+    for each in finer:
+        yield whole.cut(each, counts)
+
+
+def _marine_ladder(whole: PieceGrid, most: float) -> Iterator[PieceGrid]:
+    step: Step | None = None
+    if whole.wanted.times is not None:
+        steps = [Step.of_months(count) for count in (120, 60, 24, 12, 6, 3, 1)]
+        steps += [Step.of_length(WEEK, text="week"), Step.of_length(DAY), Step.of_length(6 * HOUR)]
+        steps += [Step.of_length(HOUR)]
+        data = whole.data_step or (1, "day")
+        for each in steps:
+            if not each.is_finer_than(data) and (each.length >= DAY or most < _limit(whole)):
+                step = each
+                yield whole.cut(each, {})
+    yield from _by_keys(whole, step, {}, most)
+
+
+def _by_keys(
+    whole: PieceGrid, step: Step | None, counts: dict[str, int], most: float
+) -> Iterator[PieceGrid]:
+    """Yield grids cut by variable, then by level, then by other lists.
+
+    The values of a list are dealt out evenly, and to as few pieces as fit.
+    """
+    keys = sorted(
+        (key for key in whole.wanted.keys if len(key.values) > 1),
+        key=lambda key: (not key.name.startswith("variable"), key.name not in _LEVELS),
+    )
+    for key in keys:
+        length = len(key.values)
+        alone = load(whole.cut(step, {**counts, key.name: 1}))
+        fitting = max(1, min(length, int(most // alone))) if alone else length
+        pieces = -(-length // fitting)
+        counts[key.name] = -(-length // pieces)
+        yield whole.cut(step, counts)
