@@ -12,8 +12,9 @@ from typing import Any
 
 from hda_fsspec.emulator import oddities, searches
 from hda_fsspec.emulator.accounts import Accounts
-from hda_fsspec.emulator.catalogue import Catalogue, DatasetEntry, ProductEntry
+from hda_fsspec.emulator.catalogue import Catalogue
 from hda_fsspec.emulator.delivery import Delivery
+from hda_fsspec.emulator.entries import DatasetEntry, ProductEntry
 from hda_fsspec.emulator.faults import Fault
 from hda_fsspec.emulator.messages import (
     API_PREFIX,

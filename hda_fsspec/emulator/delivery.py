@@ -13,7 +13,8 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from hda_fsspec.emulator.catalogue import Catalogue, DatasetEntry
+from hda_fsspec.emulator.catalogue import Catalogue
+from hda_fsspec.emulator.entries import DatasetEntry
 from hda_fsspec.emulator.faults import Fault
 from hda_fsspec.emulator.messages import Answer, Request, error_answer, invalid_answer, json_answer
 from hda_fsspec.emulator.oddities import WITHOUT_LOCATORS

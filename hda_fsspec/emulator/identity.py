@@ -14,7 +14,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from hda_fsspec.emulator.catalogue import Catalogue, DatasetEntry
+from hda_fsspec.emulator.catalogue import Catalogue
+from hda_fsspec.emulator.entries import DatasetEntry
 
 _TOLD_OTHERWISE = ("source", "products", "queryable")
 #: So many bytes of files are looked at, which takes a moment; of what is beyond, paths and times.

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
-from hda_fsspec.emulator.catalogue import DatasetEntry, ProductEntry
 from hda_fsspec.emulator.content import ARCHIVED_SUFFIXES
+from hda_fsspec.emulator.entries import DatasetEntry, ProductEntry
 from hda_fsspec.emulator.profiles import interval, nominal_times
 from hda_fsspec.errors import ConfigurationError
 from hda_fsspec.records import format_time
