@@ -57,7 +57,6 @@ class JsonStore:
         self._is_own = is_own
         self._kind = kind
         self._clock = clock
-        self._has_warned = False
 
     def get(self, name: str, *, max_age_seconds: float | None = None) -> Any:
         """Return the value of a note; None if there is none, or none as young as that."""
@@ -102,21 +101,10 @@ class JsonStore:
 
         A folder that is read-only or full loses the note, and says so once in the log.
         """
-        path = self._path(name)
-        try:
+        # A note saves a request later on; the work at hand can go on without it.
+        with self._folder.losing(f"Facts of the kind {self._kind!r}"):
             self._folder.prepare()
-            self._folder.write(path, data)
-            self._folder.utime(path, self._clock())
-        except FileNotFoundError:
-            # The folder was removed at this very moment: the note is gone with it.
-            return
-        except OSError as err:
-            # A note saves a request later on; the work at hand can go on without it.
-            if err.errno not in CANNOT_KEEP_ERRNOS:
-                raise
-            if not self._has_warned:
-                self._has_warned = True
-                logger.warning("Facts of the kind %r are not kept: %s", self._kind, err)
+            self._folder.write(self._path(name), data, modified_at=self._clock())
 
     def delete(self, name: str) -> None:
         """Forget a note; nothing happens if there is none."""

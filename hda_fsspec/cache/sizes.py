@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import logging
 import os
 import threading
 import zlib
@@ -17,11 +16,9 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from hda_fsspec.cache.entries import product_key, version_tag
-from hda_fsspec.cache.folder import CANNOT_KEEP_ERRNOS, Folder
+from hda_fsspec.cache.folder import Folder
 from hda_fsspec.records import Product
 from hda_fsspec.safefiles import read_all, tell_once
-
-logger = logging.getLogger("hda_fsspec")
 
 _UNKNOWN = "ND"
 _SUFFIX = ".tsv"
@@ -54,7 +51,6 @@ class KnownSizes:
         self._folder = Folder(Path(root))
         self._known: dict[tuple[str, str], _Known] = {}
         self._guard = threading.Lock()
-        self._has_warned = False
 
     def length_of(self, product: Product) -> int | None:
         """Return the true length of this version of a product in bytes, if it is known."""
@@ -92,16 +88,10 @@ class KnownSizes:
             return
         size = _UNKNOWN if product.size is None else str(product.size)
         line = f"{product_key(product)}\t{version_tag(product)}\t{length}\t{size}"
-        try:
+        # The file at hand is complete, whether or not its length is remembered.
+        with self._folder.losing("Lengths of products"):
             folder = self._place(product.broker, product.dataset_id)
             self._append(folder, f"\n{line}\t{_checksum(line)}".encode())
-        except OSError as err:
-            # The file at hand is complete, whether or not its length is remembered.
-            if err.errno not in CANNOT_KEEP_ERRNOS:
-                raise
-            if not self._has_warned:
-                self._has_warned = True
-                logger.warning("Lengths of products are not kept: %s", err)
 
     def _append(self, place: Path, data: bytes) -> None:
         self._folder.prepare()

@@ -56,5 +56,4 @@ def _record_checksum(folder: Folder, entry: Entry) -> None:
     with contextlib.suppress(OSError):
         found = folder.look(record)
         if found is not None:
-            folder.write(record, entry.record())
-            folder.utime(record, found.st_mtime)
+            folder.write(record, entry.record(), modified_at=found.st_mtime)
