@@ -1,4 +1,4 @@
-"""Small facts that outlive a process: orders under way, listings, headers, accepted licences.
+"""Small facts that outlive a process: listings, headers, accepted licences.
 
 A note is one file, written whole or not at all, and read tolerantly: what is missing or garbled
 is not known, and asked again. Notes know nothing of the service, and hold no secrets.
@@ -148,18 +148,8 @@ class MetadataStore:
     def __init__(self, root: Path, *, clock: Callable[[], float] = time.time) -> None:
         self.listings = JsonStore(root, "listings", clock=clock)
         self.lengths = KnownSizes(root)
-        self._orders = JsonStore(root, "orders", clock=clock)
         self._headers = JsonStore(root, "headers", clock=clock)
         self._terms = JsonStore(root, "terms", clock=clock)
-
-    def order(self, account: str, product: Product) -> dict[str, Any] | None:
-        """Return what was noted when this version of a product was ordered, if it was."""
-        value = self._orders.get(_name(product, account))
-        return value if isinstance(value, dict) else None
-
-    def put_order(self, account: str, product: Product, **facts: Any) -> None:
-        """Note an order (download_id, ordered_at, …), so that another process can resume it."""
-        self._orders.put(_name(product, account), facts)
 
     def header(self, product: Product) -> bytes | None:
         """Return what was kept of this version of a product to describe it without its file."""
@@ -172,7 +162,7 @@ class MetadataStore:
     def forget(self) -> None:
         """Forget listings and headers, which are asked for again when they are needed.
 
-        Orders under way and accepted licences are kept: they are no copies of something.
+        Accepted licences are kept: they are no copies of something.
         """
         self.listings.clear()
         self._headers.clear()

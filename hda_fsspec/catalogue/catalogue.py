@@ -99,7 +99,7 @@ class Catalogue:
         self._locks: dict[str, threading.Lock] = {}
         self._lock = threading.Lock()
         self._forgotten_at = float("-inf")
-        self.licences = Terms(
+        self.terms = Terms(
             broker,
             metadata,
             account,
@@ -299,6 +299,13 @@ class Catalogue:
             raise not_there(msg)
         return product
 
+    def located(self, product: Product) -> Product:
+        """Return a product with the locator that an order of it names.
+
+        A search told it, if there is one; else the service knows the product by its id alone.
+        """
+        return product
+
     def invalidate(self, location: Location | None) -> None:
         """Forget the listings of a location, or all answers; the next question is asked anew."""
         with self._lock:
@@ -319,7 +326,7 @@ class Catalogue:
         schema = self.schema(dataset_id)
         request = schema.request(location.query)
         start, end = schema.interval(location.query)
-        self.licences.ensure_accepted(dataset_id)
+        self.terms.ensure_accepted(dataset_id)
         try:
             found = self._broker.search(dataset_id, request)
         except (AuthenticationError, BrokerError, QueryError) as err:
@@ -337,7 +344,7 @@ class Catalogue:
                 raise
             with contextlib.suppress(UnavailableError):
                 self._dataset_if_told(dataset_id, refresh=True)
-            if not self.licences.check_after_refusal(dataset_id, err, is_likely=is_likely):
+            if not self.terms.check_after_refusal(dataset_id, err, is_likely=is_likely):
                 raise
             found = self._broker.search(dataset_id, request)
         # The service's filter is inclusive at both ends and answers neighbours.

@@ -168,7 +168,7 @@ def _check_service(settings: Settings) -> Iterator[Finding]:
     products = Client(quick)
     broker, login = f"broker {settings.endpoint_url}", f"login as {settings.user}"
     try:
-        states = products.catalogue.licences.status()
+        states = products.catalogue.terms.status()
     except OfflineError:
         yield Finding("-", f"{broker}: not tried, offline is set")
     except ConfigurationError as err:

@@ -25,7 +25,7 @@ def list_terms(options: Options, dataset: str | None, is_json: bool) -> None:
     """
     catalogue = options.client.catalogue
     wanted = None if dataset is None else catalogue.dataset(_dataset(dataset)).terms
-    states = catalogue.licences.status()
+    states = catalogue.terms.status()
     shown = sorted(states) if wanted is None else wanted
     if is_json:
         echo_json([{"term_id": term, "accepted": bool(states.get(term))} for term in shown])

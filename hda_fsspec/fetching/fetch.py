@@ -18,6 +18,7 @@ from pathlib import Path
 
 from hda_fsspec.cache.cache import Cache, Entry, Staging
 from hda_fsspec.cache.locks import FileLocks, Lock
+from hda_fsspec.cache.orders import OrderBook
 from hda_fsspec.cache.slots import SharedSlots
 from hda_fsspec.catalogue.terms import Terms
 from hda_fsspec.concurrency.tasks import Flight, Gate, Steps
@@ -27,9 +28,7 @@ from hda_fsspec.errors import (
     OrderTimeoutError,
     ProductFormatError,
 )
-from hda_fsspec.fetching.ordering import Ordering, QuotaExhaustedError, order_failed
-from hda_fsspec.fetching.orders import Orders
-from hda_fsspec.fetching.quota import Quota
+from hda_fsspec.fetching.orders import OrderDesk, QuotaExhaustedError, order_failed
 from hda_fsspec.fetching.throttle import RequestLimiter
 from hda_fsspec.fetching.transfer import NotReadyError, Received, transfer
 from hda_fsspec.formats.detect import check_complete, extension, name_contradicts, sniff
@@ -78,9 +77,9 @@ class Halves:
     cache: Cache
     locks: FileLocks
     limiter: RequestLimiter
-    orders: Orders
+    orders: OrderBook
+    ordering: OrderDesk
     preparing: SharedSlots
-    quota: Quota
     licences: Terms
     learn: Callable[[Product, int], object]
     report: Callable[[Product, int, int | None], object]
@@ -107,14 +106,6 @@ class Fetches:
         self._settings = settings
         self._halves = halves
         self._clock = clock
-        self._ordering = Ordering(
-            settings,
-            broker=halves.broker,
-            licences=halves.licences,
-            orders=halves.orders,
-            quota=halves.quota,
-            clock=clock,
-        )
         # New orders wait for quota in a line, of which the first few ask: thousands need not.
         self._line = Gate(settings.max_orders + settings.max_connections)
         # Bounds the lock files that are open at one time.
@@ -239,7 +230,7 @@ class Fetches:
             if download_id is None:
                 if self._halves.abandon(flight):
                     raise concurrent.futures.CancelledError
-                download_id = self._ordering.order(product, began)
+                download_id = self._halves.ordering.order(product, began)
             try:
                 yield from self._wait_until_ready(product, download_id)
             except OrderTimeoutError:

@@ -63,7 +63,6 @@ def test_reading_makes_nothing(root: Path) -> None:
     notes = MetadataStore(root)
 
     assert notes.listings.get("x") is None
-    assert notes.order("me", _PRODUCT) is None
     assert notes.header(_PRODUCT) is None
     assert notes.accepted_terms("me") == frozenset()
     assert notes.lengths.length_of(_PRODUCT) is None
@@ -74,7 +73,6 @@ def test_reading_makes_nothing(root: Path) -> None:
 def test_notes_are_for_the_next_process(root: Path) -> None:
     """What one object notes, another reads."""
     notes = MetadataStore(root)
-    notes.put_order("me", _PRODUCT, download_id="abc", ordered_at=1.5)
     notes.put_header(_PRODUCT, b"\x00\xff")
     notes.add_accepted_terms("me", ["a", "b"])
     notes.add_accepted_terms("me", ["c"])
@@ -82,21 +80,18 @@ def test_notes_are_for_the_next_process(root: Path) -> None:
 
     later = MetadataStore(root)
 
-    assert later.order("me", _PRODUCT) == {"download_id": "abc", "ordered_at": 1.5}
     assert later.header(_PRODUCT) == b"\x00\xff"
     assert later.accepted_terms("me") == {"a", "b", "c"}
     assert later.listings.get("query") == {"x": ["é", 1, None]}
 
 
 def test_notes_are_told_apart(root: Path) -> None:
-    """Orders belong to an account and a version, licences to an account."""
+    """Headers belong to a version of a product, licences to an account."""
     notes = MetadataStore(root)
-    notes.put_order("me", _PRODUCT, download_id="abc")
     notes.add_accepted_terms("me", ["a"])
     notes.put_header(_PRODUCT, b"x")
 
-    assert notes.order("you", _PRODUCT) is None
-    assert notes.order("me", Product("EO:TEST:DAT", "p1", size=6)) is None
+    assert notes.header(Product("EO:TEST:DAT", "p1", size=6)) is None
     assert notes.header(Product("EO:TEST:DAT", "p2", size=5)) is None
     assert notes.accepted_terms("you") == frozenset()
 
@@ -120,17 +115,14 @@ def test_listing_expires(root: Path) -> None:
 def test_garbage_is_not_known(root: Path, damage: bytes) -> None:
     """A damaged note is as good as none, and is replaced by the next one."""
     notes = MetadataStore(root)
-    notes.put_order("me", _PRODUCT, download_id="abc")
     notes.add_accepted_terms("me", ["a"])
-    for kind in ("orders", "terms"):
-        _only_file(root / "v1" / kind).write_bytes(damage)
+    _only_file(root / "v1" / "terms").write_bytes(damage)
 
-    assert notes.order("me", _PRODUCT) is None
     assert notes.accepted_terms("me") == frozenset()
     assert unpack_products(notes.listings.get("none")) is None
 
-    notes.put_order("me", _PRODUCT, download_id="new")
-    assert notes.order("me", _PRODUCT) == {"download_id": "new"}
+    notes.add_accepted_terms("me", ["b"])
+    assert notes.accepted_terms("me") == {"b"}
 
 
 def test_torn_write_keeps_the_old_note(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -193,9 +185,9 @@ def test_world_writable_folder_is_refused(root: Path) -> None:
     root.chmod(0o777)
 
     with pytest.raises(ConfigurationError):
-        MetadataStore(root).order("me", _PRODUCT)
+        MetadataStore(root).header(_PRODUCT)
     with pytest.raises(ConfigurationError):
-        MetadataStore(root).put_order("me", _PRODUCT)
+        MetadataStore(root).put_header(_PRODUCT, b"x")
 
 
 def test_notes_are_cleared(root: Path) -> None:
