@@ -24,7 +24,6 @@ from hda_fsspec.cache.cache import Cache, Entry
 from hda_fsspec.cache.locks import FileLocks
 from hda_fsspec.cache.metadata import JsonStore, MetadataStore
 from hda_fsspec.cache.orders import OrderBook
-from hda_fsspec.cache.slots import SharedSlots
 from hda_fsspec.catalogue.catalogue import Catalogue
 from hda_fsspec.catalogue.offline import LOCAL
 from hda_fsspec.concurrency.daskworkers import dask_worker
@@ -104,8 +103,10 @@ class Client:
         account = hashlib.sha256("\0".join(settings.account).encode()).hexdigest()[:16]
         orders = OrderBook(settings.cache_dir, account)
         self._quota = Quota(orders)
+        locks = FileLocks(settings.cache_dir)
         limiter = RequestLimiter(
-            SharedSlots(settings.cache_dir, f"requests of {account}"),
+            locks,
+            f"requests of {account}",
             own=settings.max_connections,
             patience_seconds=settings.max_wait,
         )
@@ -133,7 +134,8 @@ class Client:
         halves = Halves(
             broker=broker,
             cache=self.cache,
-            locks=FileLocks(settings.cache_dir),
+            locks=locks,
+            account=account,
             limiter=limiter,
             orders=orders,
             ordering=OrderDesk(
@@ -144,7 +146,6 @@ class Client:
                 quota=self._quota,
                 under_way=self._flights,
             ),
-            preparing=SharedSlots(settings.cache_dir, f"orders of {account}"),
             licences=self.catalogue.terms,
             learn=self._lengths.record,
             report=self._reporter.tell,

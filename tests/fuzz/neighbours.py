@@ -19,7 +19,6 @@ from hda_fsspec.cache.cache import Cache
 from hda_fsspec.cache.locks import FileLocks
 from hda_fsspec.cache.metadata import MetadataStore
 from hda_fsspec.cache.orders import OrderBook
-from hda_fsspec.cache.slots import SharedSlots
 from hda_fsspec.errors import HDAError
 from hda_fsspec.records import Product
 
@@ -151,13 +150,13 @@ def _keep(root: Path) -> None:
 
 
 def _lock(root: Path) -> None:
-    places = SharedSlots(root, "requests")
+    locks = FileLocks(root)
     for number in range(2):
         with contextlib.ExitStack() as held:
-            lock = FileLocks(root).try_acquire(f"lock {number}")
+            lock = FileLocks(root).acquire(f"lock {number}")
             if lock is not None:
                 held.enter_context(lock)
-            places.acquire(range(2))
+            locks.acquire_slot("requests", range(2))
 
 
 @functools.cache
