@@ -183,8 +183,8 @@ class Client:
         return self._looking.submit(next(self._tickets), steps)
 
     def datasets(self, *, refresh: bool = False) -> list[Dataset]:
-        """Return all data sets; see :meth:`Catalogue.datasets`."""
-        return self.catalogue.datasets(refresh=refresh)
+        """Return all data sets; see :meth:`Datasets.all`."""
+        return self.catalogue.datasets.all(refresh=refresh)
 
     def search(self, location: Location, *, refresh: bool = False) -> list[Product]:
         """Return the products below a location; with a pattern those that match it.

@@ -7,13 +7,12 @@ is not known, and asked again. Notes know nothing of the service, and hold no se
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import hashlib
 import json
 import logging
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +23,6 @@ from hda_fsspec.records import Product
 from hda_fsspec.safefiles import files_in, read_all, tell_once
 
 logger = logging.getLogger("hda_fsspec")
-
-_COLUMNS = tuple(field.name for field in dataclasses.fields(Product))
-#: What the products of one answer have in common, so that it is written once.
-_COMMON = ("dataset_id", "broker")
 
 
 class JsonStore:
@@ -140,7 +135,7 @@ class MetadataStore:
     Attributes
     ----------
     listings : JsonStore
-        Answers of the catalogue, under names of the caller's choice; see :func:`pack_products`.
+        Answers of the catalogue, under names of the caller's choice.
     lengths : KnownSizes
         True lengths of products.
     """
@@ -178,47 +173,6 @@ class MetadataStore:
         # If two processes add at once one addition may be lost, which costs a request later on.
         if not known.issuperset(terms := frozenset(terms)):
             self._terms.put(account, sorted(known | terms))
-
-
-def pack_products(products: Sequence[Product]) -> dict[str, Any]:
-    """Return records as JSON, column by column, which is smaller and quicker to read than rows."""
-    packed: dict[str, Any] = {
-        name: [getattr(product, name) for product in products] for name in _COLUMNS
-    }
-    for name in _COMMON:
-        if len(set(packed[name])) == 1:
-            packed[name] = packed[name][0]
-    packed["properties"] = _pack_properties(products)
-    return packed
-
-
-def unpack_products(value: Any) -> list[Product] | None:
-    """Return the records that :func:`pack_products` packed; None for anything else."""
-    try:
-        unpacked = {**value, "properties": _unpack_properties(value["properties"])}
-        for name in _COMMON:
-            if isinstance(unpacked[name], str):
-                unpacked[name] = [unpacked[name]] * len(unpacked["product_id"])
-        columns = [unpacked[name] for name in _COLUMNS]
-        return [Product(*row) for row in zip(*columns, strict=True)]
-    except (TypeError, ValueError, KeyError, IndexError):
-        return None
-
-
-def _pack_properties(products: Sequence[Product]) -> list[Any]:
-    """Return the names, which most products share, once, and the values per product."""
-    shapes: dict[tuple[str, ...], int] = {}
-    rows: list[list[Any]] = []
-    for product in products:
-        names = tuple(name for name, _ in product.properties)
-        shape = shapes.setdefault(names, len(shapes))
-        rows.append([shape, *(value for _, value in product.properties)])
-    return [[list(names) for names in shapes], rows]
-
-
-def _unpack_properties(value: Any) -> list[tuple[tuple[str, Any], ...]]:
-    shapes, rows = value
-    return [tuple(zip(shapes[row[0]], row[1:], strict=True)) for row in rows]
 
 
 def _name(product: Product, account: str = "") -> str:

@@ -24,7 +24,7 @@ def list_terms(options: Options, dataset: str | None, is_json: bool) -> None:
     Those of one data set, by its id or a path of it, or all.
     """
     catalogue = options.client.catalogue
-    wanted = None if dataset is None else catalogue.dataset(_dataset(dataset)).terms
+    wanted = None if dataset is None else catalogue.datasets.get(_dataset(dataset)).terms
     states = catalogue.terms.status()
     shown = sorted(states) if wanted is None else wanted
     if is_json:
