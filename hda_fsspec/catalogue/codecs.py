@@ -1,4 +1,4 @@
-"""How each kind of answer of the catalogue is turned into JSON for the disk, and back."""
+"""The kinds of answers of the catalogue, and their forms in JSON for the disk."""
 
 from __future__ import annotations
 

@@ -34,7 +34,7 @@ _FARTHEST_SECONDS = 86_400.0
 
 @dataclasses.dataclass(frozen=True)
 class ServiceQuota:
-    """What the service told of the quota last.
+    """The quota as the service told it last.
 
     Attributes
     ----------
@@ -74,8 +74,8 @@ class ServiceQuota:
         """Read what another process kept; None for anything else."""
         try:
             told = cls(**value)
-            numbers = [each for each in dataclasses.astuple(told) if each is not None]
-            return told if all(isinstance(each, int | float) for each in numbers) else None
+            numbers = [number for number in dataclasses.astuple(told) if number is not None]
+            return told if all(isinstance(number, int | float) for number in numbers) else None
         except TypeError:
             return None
 
@@ -98,7 +98,7 @@ class QuotaWait:
 
 @dataclasses.dataclass(frozen=True)
 class QuotaView:
-    """How the quota of an account stands, as far as is known here.
+    """The state of the quota of an account, as far as it is known here.
 
     Attributes
     ----------

@@ -1,4 +1,4 @@
-"""How many requests of an account are under way at one time, over all processes on a cache.
+"""The bound on requests of an account at one time, over all processes on a cache.
 
 The service asks for no more than 20 searches and downloads at one time from one user. Idle sockets
 do not count. Transfers, which take long, leave a few slots to the short calls, so that orders go
