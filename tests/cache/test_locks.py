@@ -165,18 +165,21 @@ def test_a_fork_has_no_right_to_the_slots_of_its_parent(tmp_path: Path) -> None:
     """A child gets what its parent does not hold, and what it takes is free when it is killed."""
     ours = FileLocks(tmp_path / "cache")
     held = acquire_slot(ours, 0)
+    acquire_slot(ours, 1).release()  # a file that both would have open
     reader, writer = os.pipe()
 
     pid = os.fork()
     if pid == 0:
-        held.release()  # which is not the child's to give back
-        got = [ours.acquire_slot("a", [number]) is not None for number in (0, 1)]
-        os.write(writer, repr(got).encode())
-        signal.pause()
-        os._exit(0)
+        try:
+            held.release()  # which is not the child's to give back
+            got = [ours.acquire_slot("a", [number]) is not None for number in (0, 1)]
+            os.write(writer, repr(got).encode())
+            signal.pause()
+        finally:
+            os._exit(1)
+    os.close(writer)
     told = os.read(reader, 100)
     os.close(reader)
-    os.close(writer)
 
     assert told == b"[False, True]"
     assert ours.acquire_slot("a", [1]) is None

@@ -255,6 +255,19 @@ def kill(book: OrderBook, act: str, killed_in: str, monkeypatch: pytest.MonkeyPa
         ACTS[act](book)
 
 
+def test_what_the_service_told_is_news_once(make: Make, root: Path) -> None:
+    """What one process was told of the quota another learns, and is not bothered with again."""
+    ours, theirs = make(), make()
+    Folder(root).prepare()
+    assert ours.told() is None
+
+    for number in range(2):
+        theirs.tell({"remaining": number})
+        assert ours.told() == {"remaining": number}
+        assert ours.told() is None
+    assert make().told() == {"remaining": 1}
+
+
 @pytest.mark.parametrize(
     "damage",
     [b"", b"{", b"\xff\x00", b'{"a": ', b"[" * 100_000, b"3", b"[]", b'{"download_id": 3}'],
