@@ -110,7 +110,7 @@ class Client:
             own=settings.max_connections,
             patience_seconds=settings.max_wait,
         )
-        session = Session(settings, calls=limiter.request, heard=self._quota.on_response)
+        session = Session(settings, calls=limiter.request, on_response=self._quota.on_response)
         broker = Broker(
             session, max_products=settings.max_products, workers=settings.max_connections
         )
