@@ -21,10 +21,9 @@ from typing import Any, TypeVar
 from fsspec.callbacks import DEFAULT_CALLBACK
 
 from hda_fsspec.cache.cache import Cache, Entry
-from hda_fsspec.cache.ledger import Ledger
 from hda_fsspec.cache.locks import FileLocks
 from hda_fsspec.cache.metadata import JsonStore, MetadataStore
-from hda_fsspec.cache.slots import SharedSlots
+from hda_fsspec.cache.orders import OrderBook
 from hda_fsspec.catalogue.catalogue import Catalogue
 from hda_fsspec.catalogue.offline import LOCAL
 from hda_fsspec.concurrency.daskworkers import dask_worker
@@ -33,7 +32,7 @@ from hda_fsspec.errors import OfflineError
 from hda_fsspec.fetching.copies import Copies
 from hda_fsspec.fetching.fetch import Fetches, Halves
 from hda_fsspec.fetching.gather import gather_products
-from hda_fsspec.fetching.orders import Orders
+from hda_fsspec.fetching.orders import OrderDesk
 from hda_fsspec.fetching.quota import Quota, QuotaView
 from hda_fsspec.fetching.readahead import ReadAhead
 from hda_fsspec.fetching.reporting import Reporter, quietly, waiting_for
@@ -102,15 +101,16 @@ class Client:
 
     def __init__(self, settings: Settings) -> None:
         account = hashlib.sha256("\0".join(settings.account).encode()).hexdigest()[:16]
-        self._quota = Quota(
-            Ledger(settings.cache_dir, account), products_left=lambda: len(self._flights)
-        )
+        orders = OrderBook(settings.cache_dir, account)
+        self._quota = Quota(orders)
+        locks = FileLocks(settings.cache_dir)
         limiter = RequestLimiter(
-            SharedSlots(settings.cache_dir, f"requests of {account}"),
+            locks,
+            f"requests of {account}",
             own=settings.max_connections,
             patience_seconds=settings.max_wait,
         )
-        session = Session(settings, calls=limiter.request, heard=self._quota.on_response)
+        session = Session(settings, calls=limiter.request, on_response=self._quota.on_response)
         broker = Broker(
             session, max_products=settings.max_products, workers=settings.max_connections
         )
@@ -134,12 +134,19 @@ class Client:
         halves = Halves(
             broker=broker,
             cache=self.cache,
-            locks=FileLocks(settings.cache_dir),
+            locks=locks,
+            account=account,
             limiter=limiter,
-            orders=Orders(notes, account),
-            preparing=SharedSlots(settings.cache_dir, f"orders of {account}"),
-            quota=self._quota,
-            licences=self.catalogue.licences,
+            orders=orders,
+            ordering=OrderDesk(
+                settings,
+                broker=broker,
+                catalogue=self.catalogue,
+                book=orders,
+                quota=self._quota,
+                under_way=self._flights,
+            ),
+            licences=self.catalogue.terms,
             learn=self._lengths.record,
             report=self._reporter.tell,
             expected=self.size,
@@ -176,8 +183,8 @@ class Client:
         return self._looking.submit(next(self._tickets), steps)
 
     def datasets(self, *, refresh: bool = False) -> list[Dataset]:
-        """Return all data sets; see :meth:`Catalogue.datasets`."""
-        return self.catalogue.datasets(refresh=refresh)
+        """Return all data sets; see :meth:`Datasets.all`."""
+        return self.catalogue.datasets.all(refresh=refresh)
 
     def search(self, location: Location, *, refresh: bool = False) -> list[Product]:
         """Return the products below a location; with a pattern those that match it.
@@ -361,7 +368,7 @@ class Client:
 
     def accept_terms(self, dataset_id: str) -> list[str]:
         """Accept the licences of a data set; return those that were not accepted before."""
-        return self.catalogue.licences.accept(dataset_id)
+        return self.catalogue.terms.accept(dataset_id)
 
     def _refuse_what_does_not_fit(self, products: Sequence[Product]) -> None:
         needed = sum(size or 0 for size in self.sizes([*set(products)]))

@@ -24,13 +24,13 @@ from hda_fsspec.cache.entries import (
     product_key,
     read_entry,
     read_record,
+    verify_entry,
     version_tag,
     versions_folder,
 )
 from hda_fsspec.cache.eviction import Bound, Eviction, Usage
 from hda_fsspec.cache.folder import READ_ONLY_ERRNOS, TRASH_PREFIX, Folder
 from hda_fsspec.cache.staging import Staging
-from hda_fsspec.cache.verification import verify_entry
 from hda_fsspec.errors import ProductFormatError
 from hda_fsspec.records import Product
 
@@ -192,7 +192,7 @@ class Cache:
 
     def entries(self) -> Iterator[Entry]:
         """Go through all complete products, in no particular order."""
-        for folder in self._places():
+        for folder in self._entry_folders():
             entry = read_entry(self._folder, folder)
             if entry is not None:
                 yield entry
@@ -228,7 +228,7 @@ class Cache:
         Compares the length, and the checksum if one is recorded, else records it; then calls
         ``check(path)``. Nothing is removed.
         """
-        for folder in self._places():
+        for folder in self._entry_folders():
             entry = read_record(self._folder, folder)
             if entry is None:
                 continue
@@ -252,7 +252,7 @@ class Cache:
 
     def clear(self) -> int:
         """Remove all products, and partials that nobody writes; return the bytes freed."""
-        return self._discard_all(self._places()) + self.prune(partials_after_seconds=0)
+        return self._discard_all(self._entry_folders()) + self.prune(partials_after_seconds=0)
 
     def prune(
         self,
@@ -276,7 +276,7 @@ class Cache:
                 or now - partials.last_touched(self._folder, path) >= partials_after_seconds
             )
         ]
-        for folder in self._places():
+        for folder in self._entry_folders():
             entry = read_entry(self._folder, folder)
             if entry is None or (
                 older_than_seconds is not None and now - entry.used_at > older_than_seconds
@@ -331,10 +331,10 @@ class Cache:
                 self._folder.utime(record)
         return dataclasses.replace(entry, used_at=time_of_use)
 
-    def _places(self) -> list[Path]:
+    def _entry_folders(self) -> list[Path]:
         if not self._folder.is_present():
             return []
-        return [place for place, _ in eviction.places(self._folder)]
+        return [path for path, _ in eviction.entry_folders(self._folder)]
 
     def _discard_all(self, folders: list[Path]) -> int:
         freed = 0

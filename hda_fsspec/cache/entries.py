@@ -6,6 +6,7 @@ anything else is not there. Whoever may write to the cache may have put it there
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import errno
 import hashlib
@@ -14,13 +15,14 @@ import os
 import re
 import stat
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from io import BufferedReader
 from pathlib import Path
 from typing import Any
 
 from hda_fsspec import safefiles
 from hda_fsspec.cache.folder import Folder, dump_json
+from hda_fsspec.errors import ProductFormatError
 from hda_fsspec.filenames import RESERVED, is_device
 from hda_fsspec.records import Product
 
@@ -131,29 +133,29 @@ def _digest(value: list[Any]) -> str:
     return hashlib.sha256(json.dumps(value).encode()).hexdigest()
 
 
-def read_entry(folder: Folder, place: Path) -> Entry | None:
-    """Return the entry in a place, or None if there is none; neither network nor checksum."""
-    found, facts = _read(folder, place)
+def read_entry(folder: Folder, path: Path) -> Entry | None:
+    """Return the entry in a folder, or None if there is none; neither network nor checksum."""
+    found, facts = _read(folder, path)
     if found is None or facts is None or not stat.S_ISREG(facts.st_mode):
         return None
     # After a power cut a disk may hold the record but not all of the file.
     return found if facts.st_size == found.size else None
 
 
-def read_record(folder: Folder, place: Path) -> Entry | None:
-    """Return the entry that the record in a place describes, whatever became of the file."""
-    return _read(folder, place)[0]
+def read_record(folder: Folder, path: Path) -> Entry | None:
+    """Return the entry that the record in a folder describes, whatever became of the file."""
+    return _read(folder, path)[0]
 
 
-def _read(folder: Folder, place: Path) -> tuple[Entry | None, os.stat_result | None]:
+def _read(folder: Folder, path: Path) -> tuple[Entry | None, os.stat_result | None]:
     """Return the entry that a record describes, and the facts of what lies there as its file."""
     try:
-        with folder.inside(place) as inside:
-            record = safefiles.open_regular(RECORD_NAME, dir_fd=inside, shown=place / RECORD_NAME)
+        with folder.inside(path) as inside:
+            record = safefiles.open_regular(RECORD_NAME, dir_fd=inside, shown=path / RECORD_NAME)
             with os.fdopen(record, "rb") as handle:
                 used_at = os.fstat(record).st_mtime
-                data = safefiles.read_all(handle, place / RECORD_NAME)
-            entry = _parse(data, place, used_at)
+                data = safefiles.read_all(handle, path / RECORD_NAME)
+            entry = _parse(data, path, used_at)
             if entry is None:
                 return None, None
             try:
@@ -166,10 +168,10 @@ def _read(folder: Folder, place: Path) -> tuple[Entry | None, os.stat_result | N
     return dataclasses.replace(entry, file_id=(facts.st_dev, facts.st_ino)), facts
 
 
-def _parse(data: bytes, place: Path, used_at: float) -> Entry | None:
+def _parse(data: bytes, path: Path, used_at: float) -> Entry | None:
     try:
         value = json.loads(data)
-        if value["format"] != _FORMAT or value["key"] != place.parent.name:
+        if value["format"] != _FORMAT or value["key"] != path.parent.name:
             return None
         name, size = value["name"], value["size"]
         # Somebody may have written the record by hand: its name must not lead elsewhere.
@@ -178,7 +180,7 @@ def _parse(data: bytes, place: Path, used_at: float) -> Entry | None:
         sha256, extra = value["sha256"], value["extra"]
         return Entry(
             key=value["key"],
-            path=place / name,
+            path=path / name,
             product=Product.from_json(value["product"]),
             size=size,
             fetched_at=float(value["fetched_at"]),
@@ -189,6 +191,48 @@ def _parse(data: bytes, place: Path, used_at: float) -> Entry | None:
         )
     except (TypeError, ValueError, KeyError, AttributeError, RecursionError, OverflowError):
         return None
+
+
+def verify_entry(folder: Folder, entry: Entry, check: Callable[[Path], object]) -> Entry:
+    """Compare an entry with its record, call ``check(path)``, and return it with its checksum.
+
+    A checksum that was not known is recorded; the time of last use stays.
+
+    Raises
+    ------
+    ProductFormatError
+        The length or the checksum differs; or whatever ``check`` raises.
+    """
+    with os.fdopen(folder.open(entry.path), "rb") as handle:
+        size = os.fstat(handle.fileno()).st_size
+        checksum = hashlib.file_digest(handle, "sha256").hexdigest() if size == entry.size else ""
+    if size != entry.size:
+        msg = (
+            f"{entry.path} has {size} bytes, and had {entry.size} when it was fetched. Remove it,"
+            " and it is fetched again."
+        )
+        raise ProductFormatError(msg)
+    if entry.sha256 is not None and checksum != entry.sha256:
+        msg = (
+            f"{entry.path} has other bytes than when it was last verified. Remove it, and it is"
+            " fetched again."
+        )
+        raise ProductFormatError(msg)
+    check(entry.path)
+    verified = dataclasses.replace(entry, sha256=checksum)
+    if entry.sha256 is None:
+        _record_checksum(folder, verified)
+    return verified
+
+
+def _record_checksum(folder: Folder, entry: Entry) -> None:
+    record = entry.folder / RECORD_NAME
+    # The folder may be read-only, or the entry evicted meanwhile: then the next verification
+    # computes the checksum again.
+    with contextlib.suppress(OSError):
+        found = folder.look(record)
+        if found is not None:
+            folder.write(record, entry.record(), modified_at=found.st_mtime)
 
 
 def safe_name(name: str, fallback: str) -> str:

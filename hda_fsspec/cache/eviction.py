@@ -1,4 +1,4 @@
-"""How much the cache may hold, how much it holds, and what goes first.
+"""The bound of the cache: what it holds is counted, and what was used longest ago goes first.
 
 Sizes are taken from the disk, so that other processes' files count, and remembered for a while,
 since a large cache on a network disk takes long to walk.
@@ -47,7 +47,7 @@ _LOOK_EVERY_BYTES = 8 << 20
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Usage:
-    """What the cache holds: bytes and number of complete files, and bytes of unfinished ones."""
+    """The content of the cache: bytes and number of complete files, bytes of unfinished ones."""
 
     bytes: int = 0
     files: int = 0
@@ -55,7 +55,7 @@ class Usage:
 
     @property
     def total_bytes(self) -> int:
-        """What counts against the bound."""
+        """All bytes that count against the bound."""
         return self.bytes + self.partial_bytes
 
 
@@ -313,7 +313,7 @@ def free_bytes(folder: Path) -> int:
     return shutil.disk_usage(folder).free
 
 
-def places(folder: Folder) -> Iterator[tuple[Path, int]]:
+def entry_folders(folder: Folder) -> Iterator[tuple[Path, int]]:
     """Go through the folders of all products and versions, whatever is in them.
 
     Each is given with a descriptor, which is good until the next one is asked for.
@@ -321,19 +321,19 @@ def places(folder: Folder) -> Iterator[tuple[Path, int]]:
     return folder.subfolders(folder.path / "products", 3)
 
 
-def bytes_in(folder: Folder, place: Path) -> int:
-    """Return what the files of a place weigh."""
-    return sum(facts.st_size for _, facts in folder.files(place))
+def bytes_in(folder: Folder, path: Path) -> int:
+    """Return what the files in a folder weigh."""
+    return sum(facts.st_size for _, facts in folder.files(path))
 
 
 def walk(folder: Folder) -> Iterator[CacheItem]:
     """Go through all folders that weigh something, entries and partials, in no order."""
-    for place, inside in places(folder):
-        yield _weigh(place, safefiles.files_in(inside))
-    for place, inside in folder.subfolders(folder.path / "partial"):
+    for path, inside in entry_folders(folder):
+        yield _weigh(path, safefiles.files_in(inside))
+    for path, inside in folder.subfolders(folder.path / "partial"):
         held = [facts for name, facts in safefiles.files_in(inside) if partials.is_held(name)]
         size = sum(facts.st_size for facts in held)
-        yield CacheItem(partials.last_touched(folder, place), place, size, is_partial=True)
+        yield CacheItem(partials.last_touched(folder, path), path, size, is_partial=True)
 
 
 def _sum(items: list[CacheItem]) -> Usage:
@@ -342,14 +342,14 @@ def _sum(items: list[CacheItem]) -> Usage:
     return Usage(bytes=sum(whole), files=len(whole), partial_bytes=unfinished)
 
 
-def _weigh(place: Path, files: list[tuple[str, os.stat_result]]) -> CacheItem:
+def _weigh(path: Path, files: list[tuple[str, os.stat_result]]) -> CacheItem:
     size, used_at = 0, 0.0
     for name, facts in files:
         if name == RECORD_NAME:
             used_at = facts.st_mtime
         else:
             size += facts.st_size
-    return CacheItem(used_at, place, size, is_partial=False)
+    return CacheItem(used_at, path, size, is_partial=False)
 
 
 def _bound_in(folder: Folder, path: Path) -> int | None:

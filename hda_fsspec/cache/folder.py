@@ -8,17 +8,20 @@ from __future__ import annotations
 import contextlib
 import errno
 import json
+import logging
 import os
 import shlex
 import stat
 import uuid
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from hda_fsspec import safefiles
 from hda_fsspec.errors import ConfigurationError
 from hda_fsspec.safefiles import SafeFolder, UntrustedFileError
+
+logger = logging.getLogger("hda_fsspec")
 
 #: The answers of a file system that may be read but not written.
 READ_ONLY_ERRNOS = frozenset({errno.EROFS, errno.EACCES, errno.EPERM})
@@ -59,6 +62,7 @@ class Folder:
         self.path = self.root / "v1"
         self._facts: os.stat_result | None = None
         self._safe = SafeFolder(self.root)
+        self._has_warned = False
 
     def is_present(self) -> bool:
         """Whether the folder exists; makes nothing, asks the disk until the answer is yes.
@@ -115,8 +119,11 @@ class Folder:
         """Permission bits for a file of ours: those of the root, without execution."""
         return 0o600 | (self._mode() & 0o666)
 
-    def write(self, path: Path, data: bytes) -> None:
-        """Write a small file so that readers see the old one or the new one, never a part."""
+    def write(self, path: Path, data: bytes, *, modified_at: float | None = None) -> None:
+        """Write a small file so that readers see the old one or the new one, never a part.
+
+        Its time of change, in seconds since 1970, is the present unless one is given.
+        """
         temporary = path.with_name(f".{uuid.uuid4().hex}.tmp")
         try:
             try:
@@ -127,7 +134,9 @@ class Folder:
             with handle:
                 handle.write(data)
                 handle.flush()
-                self._give(handle.fileno(), self.file_mode())
+                self.adopt(handle.fileno())
+                if modified_at is not None:
+                    os.utime(handle.fileno(), (modified_at, modified_at))
             self._safe.replace(temporary, path)
         except OSError as err:
             self._safe.remove(temporary)
@@ -262,6 +271,35 @@ class Folder:
             raise self.explained(err) from err
         self._safe.remove(trash)
         return True
+
+    @contextlib.contextmanager
+    def losing(
+        self, what: str, errnos: Collection[int] | None = CANNOT_KEEP_ERRNOS
+    ) -> Iterator[None]:
+        """Go on without what a block cannot write, since the work at hand does not need it.
+
+        Parameters
+        ----------
+        what : str
+            What is lost then, as the subject of a sentence for the log.
+        errnos : collection of int, optional
+            Which errors are no reason to fail; None for all. That the whole folder was removed at
+            this very moment never is.
+        """
+        try:
+            yield
+        except FileNotFoundError:
+            return
+        except OSError as err:
+            if errnos is not None and err.errno not in errnos:
+                raise
+            self.warn_once("%s are not kept: %s", what, err)
+
+    def warn_once(self, message: str, *args: object) -> None:
+        """Write the first of the warnings that this object is given to the log."""
+        if not self._has_warned:
+            self._has_warned = True
+            logger.warning(message, *args)
 
     def adopt(self, handle: int) -> None:
         """Give an open file that this user made the permissions and group of the root."""

@@ -1,4 +1,4 @@
-"""Locks between processes: they save work, and nothing depends on them.
+"""Locks and numbered slots that processes share: they save work, and nothing depends on them.
 
 On some network disks every lock succeeds, and on some none does. Whoever holds a lock of this
 module must therefore be right even if another holds it too.
@@ -8,17 +8,17 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import functools
 import hashlib
-import logging
 import os
-import threading
+import weakref
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 from hda_fsspec.cache.folder import READ_ONLY_ERRNOS, Folder
-
-logger = logging.getLogger("hda_fsspec")
+from hda_fsspec.concurrency.forks import ForkLock
 
 #: The answers of a disk that cannot lock, or not here.
 CANNOT_LOCK_ERRNOS = READ_ONLY_ERRNOS | {
@@ -38,23 +38,10 @@ CANNOT_LOCK_ERRNOS = READ_ONLY_ERRNOS | {
 _CHANGING_ERRNOS = {errno.ENOENT, errno.EEXIST}
 _TRIES = 4
 
-# The locks that this process holds, with the descriptor of their file: where the disk cannot lock,
-# its threads still exclude each other.
+# The locks that this process holds, with the descriptors of their files: where the disk cannot
+# lock, its threads still exclude each other.
 _held: dict[Path, int | None] = {}
-_held_guard = threading.Lock()
-
-
-def _forget_after_fork() -> None:
-    global _held_guard  # noqa: PLW0603  # another thread may have held it when the process forked
-    # Closed, not given back: the parent holds them on.
-    for file in _held.values():
-        if file is not None:
-            os.close(file)
-    _held.clear()
-    _held_guard = threading.Lock()
-
-
-os.register_at_fork(after_in_child=_forget_after_fork)
+_guard = ForkLock()
 
 
 class Lock:
@@ -62,33 +49,27 @@ class Lock:
 
     Any thread may release it. Releasing it twice is harmless, and so is releasing in a forked child
     what the parent holds.
+
+    Attributes
+    ----------
+    path : Path
+        Its file.
+    is_shared : bool
+        Whether other processes see the lock; False where the disk cannot lock.
     """
 
-    def __init__(self, path: Path, file: int | None) -> None:
+    def __init__(self, path: Path, *, is_shared: bool, on_release: Callable[[], object]) -> None:
         self.path = path
-        self._file = file
+        self.is_shared = is_shared
+        self._on_release = on_release
         self._holder = os.getpid()
         self._is_held = True
 
-    @property
-    def is_shared(self) -> bool:
-        """Whether other processes see the lock; False where the disk cannot lock."""
-        return self._file is not None
-
     def release(self) -> None:
         """Give the lock back."""
-        if not self._is_held or os.getpid() != self._holder:
-            return
-        self._is_held = False
-        # Given back on disk first: another thread that sees the name free must find it so there.
-        try:
-            if self._file is not None:
-                fcntl.flock(self._file, fcntl.LOCK_UN)
-        finally:
-            with _held_guard:
-                _held.pop(self.path, None)
-            if self._file is not None:
-                os.close(self._file)
+        if self._is_held and os.getpid() == self._holder:
+            self._is_held = False
+            self._on_release()
 
     def __enter__(self) -> Self:
         return self
@@ -102,82 +83,142 @@ class Lock:
         self.release()
 
 
-def reason(err: OSError) -> str:
-    """Return why a file cannot be locked, for a message."""
-    return str(err).rstrip(".") if err.errno == errno.ELOOP else os.strerror(err.errno or 0)
-
-
 class FileLocks:
-    """Named locks in a cache folder, freed by the system when their process ends.
+    """Locks and numbered slots in a cache folder, freed by the system when their process ends.
 
-    The files are never removed: a process that waits on a removed file and one that makes it anew
-    would both hold the lock.
+    Their files are never removed: a process that waits on a removed file and one that makes it anew
+    would both hold the lock. A disk that cannot lock gives everything to each process, and one
+    warning to the log.
+
+    Parameters
+    ----------
+    root : Path
+        The cache folder.
     """
 
     def __init__(self, root: Path) -> None:
         self._folder = Folder(Path(root))
-        self._has_warned = False
+        # Files of slots stay open, so that taking one for each request costs a few microseconds.
+        # There are few of them; of names there are as many as of products.
+        self._idle: dict[Path, int] = {}
+        _all.add(self)
+        weakref.finalize(self, _close_all, self._idle)
 
-    def try_acquire(self, name: str) -> Lock | None:
-        """Take the lock of that name without waiting; None if another holds it.
+    def acquire(self, name: str) -> Lock | None:
+        """Take the lock of that name without waiting; None if another holds it."""
+        return self._acquire(self._folder.path / f"locks/{_digest(name)}.lock", is_slot=False)
 
-        A disk that cannot lock gives the lock to each process, and one warning to the log.
-        """
-        digest = hashlib.sha256(name.encode()).hexdigest()
-        path = self._folder.path / "locks" / f"{digest}.lock"
-        with _held_guard:
+    def acquire_slot(self, name: str, numbers: Iterable[int]) -> Lock | None:
+        """Take the first slot of that name, of those with some numbers, that is free, if any is."""
+        for number in numbers:
+            lock = self._acquire(_slot(self._folder.path, name, number), is_slot=True)
+            if lock is not None:
+                return lock
+        return None
+
+    def _acquire(self, path: Path, *, is_slot: bool) -> Lock | None:
+        with _guard:
             if path in _held:
                 return None
-            _held[path] = None
-        lock: Lock | None = None
+            _held[path] = self._idle.pop(path, None)
+        is_ours = False
         try:
-            lock = self._lock(path)
+            is_ours = self._lock(path)
         finally:
-            if lock is None:
-                with _held_guard:
-                    _held.pop(path, None)
-        return lock
+            if not is_ours:
+                self._let_go(path, is_slot=is_slot)
+        if not is_ours:
+            return None
+        return Lock(
+            path,
+            is_shared=_held[path] is not None,
+            on_release=lambda: self._let_go(path, is_slot=is_slot),
+        )
 
-    def _lock(self, path: Path) -> Lock | None:
-        left = _TRIES
-        while True:
-            left -= 1
+    def _lock(self, path: Path) -> bool:
+        """Lock a file; False if another process holds it."""
+        reason: OSError = FileNotFoundError(errno.ENOENT, "The lock file was removed")
+        for _ in range(_TRIES):
             try:
-                file = self._acquired(path)
-            except BlockingIOError:
-                return None
+                file = _held[path]
+                if file is None:
+                    file = _held[path] = self._open(path)
+                try:
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    is_free = True
+                except BlockingIOError:
+                    is_free = False
+                if os.fstat(file).st_nlink:
+                    return is_free
             except OSError as err:
-                if left and err.errno in _CHANGING_ERRNOS:
-                    continue
                 if err.errno not in CANNOT_LOCK_ERRNOS | _CHANGING_ERRNOS:
                     raise
-                self._warn(err)
-                return Lock(path, None)
-            with _held_guard:
-                _held[path] = file
-            return Lock(path, file)
+                reason = err
+            # Who comes later would lock another file.
+            _close(path)
+            if reason.errno in CANNOT_LOCK_ERRNOS:
+                break
+        is_told = reason.errno == errno.ELOOP
+        self._folder.warn_once(
+            "The cache folder %s cannot lock files (%s). Results stay right, but several processes"
+            " may order or download the same product, and send more requests at one time than the"
+            " service wants.",
+            self._folder.root,
+            str(reason).rstrip(".") if is_told else os.strerror(reason.errno or 0),
+        )
+        return True
 
-    def _acquired(self, path: Path) -> int:
+    def _open(self, path: Path) -> int:
         self._folder.prepare()
         self._folder.make(path.parent)
-        file = self._folder.open_shared(path)
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            is_there = os.fstat(file).st_nlink > 0
-        except BaseException:
-            os.close(file)
-            raise
-        if not is_there:
-            os.close(file)
-            raise FileNotFoundError(errno.ENOENT, "The lock file was removed", os.fspath(path))
-        return file
+        return self._folder.open_shared(path)
 
-    def _warn(self, err: OSError) -> None:
-        if not self._has_warned:
-            self._has_warned = True
-            logger.warning(
-                "The cache folder %s cannot lock files (%s). Results stay right, but several"
-                " processes may order or download the same product.",
-                self._folder.root,
-                reason(err),
-            )
+    def _let_go(self, path: Path, *, is_slot: bool) -> None:
+        file = _held[path]
+        try:
+            # On disk first: another thread that sees the name free must find it so there.
+            if file is not None:
+                fcntl.flock(file, fcntl.LOCK_UN)
+        finally:
+            with _guard:
+                del _held[path]
+                if file is not None and is_slot:
+                    self._idle[path] = file
+                elif file is not None:
+                    os.close(file)
+
+
+def _digest(name: str) -> str:
+    return hashlib.sha256(name.encode()).hexdigest()
+
+
+@functools.lru_cache(maxsize=1024)
+def _slot(layout: Path, name: str, number: int) -> Path:
+    return layout / f"locks/{_digest(name)}.{number}.slot"
+
+
+def _close(path: Path) -> None:
+    file, _held[path] = _held[path], None
+    if file is not None:
+        os.close(file)
+
+
+def _close_all(files: dict[Path, int]) -> None:
+    while files:
+        os.close(files.popitem()[1])
+
+
+_all: weakref.WeakSet[FileLocks] = weakref.WeakSet()
+
+
+def _forget_after_fork() -> None:
+    # Closed, not given back: the parent holds them on.
+    for file in _held.values():
+        if file is not None:
+            os.close(file)
+    _held.clear()
+    for locks in list(_all):
+        _close_all(locks._idle)
+
+
+os.register_at_fork(after_in_child=_forget_after_fork)

@@ -1,4 +1,4 @@
-"""Small facts that outlive a process: orders under way, listings, headers, accepted licences.
+"""Small facts that outlive a process: listings, headers, accepted licences.
 
 A note is one file, written whole or not at all, and read tolerantly: what is missing or garbled
 is not known, and asked again. Notes know nothing of the service, and hold no secrets.
@@ -7,13 +7,12 @@ is not known, and asked again. Notes know nothing of the service, and hold no se
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import hashlib
 import json
 import logging
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +23,6 @@ from hda_fsspec.records import Product
 from hda_fsspec.safefiles import files_in, read_all, tell_once
 
 logger = logging.getLogger("hda_fsspec")
-
-_COLUMNS = tuple(field.name for field in dataclasses.fields(Product))
-#: What the products of one answer have in common, so that it is written once.
-_COMMON = ("dataset_id", "broker")
 
 
 class JsonStore:
@@ -57,7 +52,6 @@ class JsonStore:
         self._is_own = is_own
         self._kind = kind
         self._clock = clock
-        self._has_warned = False
 
     def get(self, name: str, *, max_age_seconds: float | None = None) -> Any:
         """Return the value of a note; None if there is none, or none as young as that."""
@@ -102,21 +96,10 @@ class JsonStore:
 
         A folder that is read-only or full loses the note, and says so once in the log.
         """
-        path = self._path(name)
-        try:
+        # A note saves a request later on; the work at hand can go on without it.
+        with self._folder.losing(f"Facts of the kind {self._kind!r}"):
             self._folder.prepare()
-            self._folder.write(path, data)
-            self._folder.utime(path, self._clock())
-        except FileNotFoundError:
-            # The folder was removed at this very moment: the note is gone with it.
-            return
-        except OSError as err:
-            # A note saves a request later on; the work at hand can go on without it.
-            if err.errno not in CANNOT_KEEP_ERRNOS:
-                raise
-            if not self._has_warned:
-                self._has_warned = True
-                logger.warning("Facts of the kind %r are not kept: %s", self._kind, err)
+            self._folder.write(self._path(name), data, modified_at=self._clock())
 
     def delete(self, name: str) -> None:
         """Forget a note; nothing happens if there is none."""
@@ -152,7 +135,7 @@ class MetadataStore:
     Attributes
     ----------
     listings : JsonStore
-        Answers of the catalogue, under names of the caller's choice; see :func:`pack_products`.
+        Answers of the catalogue, under names of the caller's choice.
     lengths : KnownSizes
         True lengths of products.
     """
@@ -160,18 +143,8 @@ class MetadataStore:
     def __init__(self, root: Path, *, clock: Callable[[], float] = time.time) -> None:
         self.listings = JsonStore(root, "listings", clock=clock)
         self.lengths = KnownSizes(root)
-        self._orders = JsonStore(root, "orders", clock=clock)
         self._headers = JsonStore(root, "headers", clock=clock)
         self._terms = JsonStore(root, "terms", clock=clock)
-
-    def order(self, account: str, product: Product) -> dict[str, Any] | None:
-        """Return what was noted when this version of a product was ordered, if it was."""
-        value = self._orders.get(_name(product, account))
-        return value if isinstance(value, dict) else None
-
-    def put_order(self, account: str, product: Product, **facts: Any) -> None:
-        """Note an order (download_id, ordered_at, …), so that another process can resume it."""
-        self._orders.put(_name(product, account), facts)
 
     def header(self, product: Product) -> bytes | None:
         """Return what was kept of this version of a product to describe it without its file."""
@@ -184,7 +157,7 @@ class MetadataStore:
     def forget(self) -> None:
         """Forget listings and headers, which are asked for again when they are needed.
 
-        Orders under way and accepted licences are kept: they are no copies of something.
+        Accepted licences are kept: they are no copies of something.
         """
         self.listings.clear()
         self._headers.clear()
@@ -200,47 +173,6 @@ class MetadataStore:
         # If two processes add at once one addition may be lost, which costs a request later on.
         if not known.issuperset(terms := frozenset(terms)):
             self._terms.put(account, sorted(known | terms))
-
-
-def pack_products(products: Sequence[Product]) -> dict[str, Any]:
-    """Return records as JSON, column by column, which is smaller and quicker to read than rows."""
-    packed: dict[str, Any] = {
-        name: [getattr(product, name) for product in products] for name in _COLUMNS
-    }
-    for name in _COMMON:
-        if len(set(packed[name])) == 1:
-            packed[name] = packed[name][0]
-    packed["properties"] = _pack_properties(products)
-    return packed
-
-
-def unpack_products(value: Any) -> list[Product] | None:
-    """Return the records that :func:`pack_products` packed; None for anything else."""
-    try:
-        unpacked = {**value, "properties": _unpack_properties(value["properties"])}
-        for name in _COMMON:
-            if isinstance(unpacked[name], str):
-                unpacked[name] = [unpacked[name]] * len(unpacked["product_id"])
-        columns = [unpacked[name] for name in _COLUMNS]
-        return [Product(*row) for row in zip(*columns, strict=True)]
-    except (TypeError, ValueError, KeyError, IndexError):
-        return None
-
-
-def _pack_properties(products: Sequence[Product]) -> list[Any]:
-    """Return the names, which most products share, once, and the values per product."""
-    shapes: dict[tuple[str, ...], int] = {}
-    rows: list[list[Any]] = []
-    for product in products:
-        names = tuple(name for name, _ in product.properties)
-        shape = shapes.setdefault(names, len(shapes))
-        rows.append([shape, *(value for _, value in product.properties)])
-    return [[list(names) for names in shapes], rows]
-
-
-def _unpack_properties(value: Any) -> list[tuple[tuple[str, Any], ...]]:
-    shapes, rows = value
-    return [tuple(zip(shapes[row[0]], row[1:], strict=True)) for row in rows]
 
 
 def _name(product: Product, account: str = "") -> str:

@@ -1,4 +1,4 @@
-"""Who writes a partial file: names that tell other processes whether its writer is still alive.
+"""Names of the writers of partial files, which tell other processes whether they are alive.
 
 A name says on which machine, by which process, and since when; nothing here touches the files.
 """
@@ -27,7 +27,7 @@ _WRITER = re.compile(r"(?P<host>[0-9a-f]{12})\.(?P<pid>\d+)\.(?P<start>\d+)\.[0-
 
 
 class Liveness(enum.Enum):
-    """What is known of the writer of a partial file."""
+    """The state of the writer of a partial file, as far as it is known."""
 
     ALIVE = "alive"
     GONE = "gone"

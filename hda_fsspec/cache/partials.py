@@ -40,42 +40,44 @@ def begin(folder: Folder, stem: str, *, now: float) -> Path:
     now : float
         The time, to tell whether a writer on another machine gave up.
     """
-    place = folder.path / "partial" / f"{stem}.{owners.new_writer()}"
-    folder.make(place.parent)
-    if _claim(folder, place, stem, now=now):
-        return place
-    folder.make(place)
+    partial = folder.path / "partial" / f"{stem}.{owners.new_writer()}"
+    folder.make(partial.parent)
+    if _claim(folder, partial, stem, now=now):
+        return partial
+    folder.make(partial)
     try:
-        with folder.create(place / DATA_NAME) as data:
+        with folder.create(partial / DATA_NAME) as data:
             folder.adopt(data.fileno())
     except OSError as err:
         raise folder.explained(err) from err
-    folder.write(place / FACTS_NAME, b"{}")
-    return place
+    folder.write(partial / FACTS_NAME, b"{}")
+    return partial
 
 
-def is_abandoned(folder: Folder, place: Path, *, now: float) -> bool:
+def is_abandoned(folder: Folder, partial: Path, *, now: float) -> bool:
     """Whether nobody writes to this partial any more; what is being deleted counts as such."""
-    if place.name.startswith(TRASH_PREFIX):
+    if partial.name.startswith(TRASH_PREFIX):
         return True
-    writer = ".".join(place.name.split(".")[2:])
-    return owners.is_abandoned(writer, idle_seconds=now - last_touched(folder, place))
+    writer = ".".join(partial.name.split(".")[2:])
+    return owners.is_abandoned(writer, idle_seconds=now - last_touched(folder, partial))
 
 
-def last_touched(folder: Folder, place: Path) -> float:
+def last_touched(folder: Folder, partial: Path) -> float:
     """Return when a partial was last written to; 0 if it vanished."""
-    found = folder.look(place)
+    found = folder.look(partial)
     if found is None:
         return 0.0
     held = [
-        facts.st_mtime for name, facts in folder.files(place) if name == FACTS_NAME or is_held(name)
+        facts.st_mtime
+        for name, facts in folder.files(partial)
+        if name == FACTS_NAME or is_held(name)
     ]
     return max([found.st_mtime, *held])
 
 
-def held_bytes(folder: Folder, place: Path) -> int:
+def held_bytes(folder: Folder, partial: Path) -> int:
     """Return how many bytes a partial holds; 0 if it vanished."""
-    return sum(facts.st_size for name, facts in folder.files(place) if is_held(name))
+    return sum(facts.st_size for name, facts in folder.files(partial) if is_held(name))
 
 
 def is_held(name: str) -> bool:
@@ -83,20 +85,20 @@ def is_held(name: str) -> bool:
     return name == DATA_NAME or not (name.startswith(".") or name == RECORD_NAME)
 
 
-def _held_file(folder: Folder, place: Path) -> tuple[Path, os.stat_result]:
-    held = [(place / name, facts) for name, facts in folder.files(place) if is_held(name)]
+def _held_file(folder: Folder, partial: Path) -> tuple[Path, os.stat_result]:
+    held = [(partial / name, facts) for name, facts in folder.files(partial) if is_held(name)]
     if not held:
-        raise FileNotFoundError(place)
-    return max(held, key=lambda each: (each[0].name == DATA_NAME, each[1].st_size))
+        raise FileNotFoundError(partial)
+    return max(held, key=lambda file: (file[0].name == DATA_NAME, file[1].st_size))
 
 
-def _claim(folder: Folder, place: Path, stem: str, *, now: float) -> bool:
+def _claim(folder: Folder, partial: Path, stem: str, *, now: float) -> bool:
     """Take over the largest partial of a stem that is abandoned, under a name of our own."""
-    if folder.look(place.parent) is None:
-        raise FileNotFoundError(place.parent)
+    if folder.look(partial.parent) is None:
+        raise FileNotFoundError(partial.parent)
     found = [
         (size, path)
-        for path, _ in folder.subfolders(place.parent)
+        for path, _ in folder.subfolders(partial.parent)
         if path.name.startswith(f"{stem}.") and (size := held_bytes(folder, path))
     ]
     for _, path in sorted(found, reverse=True):
@@ -105,38 +107,38 @@ def _claim(folder: Folder, place: Path, stem: str, *, now: float) -> bool:
         is_gone = owners.liveness(path.name.removeprefix(f"{stem}.")) is owners.Liveness.GONE
         try:
             if not _is_own(folder, path):
-                _copy(folder, path, place)
+                _copy(folder, path, partial)
                 with contextlib.suppress(OSError):
                     folder.discard(path)
                 return True
-            folder.rename(path, place)
+            folder.rename(path, partial)
             # Touched at once, lest its age makes somebody take it for abandoned again.
-            folder.utime(place)
-            _take_over(folder, place, is_gone=is_gone)
+            folder.utime(partial)
+            _take_over(folder, partial, is_gone=is_gone)
         except (FileNotFoundError, PermissionError, UntrustedFileError) as err:
             # Another claimant was faster, a colleague keeps it private, or it is none.
             safefiles.tell_once(err)
-            if folder.look(place) is not None:
-                folder.discard(place)
+            if folder.look(partial) is not None:
+                folder.discard(partial)
             continue
         except OSError as err:
-            folder.discard(place)
+            folder.discard(partial)
             raise folder.explained(err) from err
         return True
     return False
 
 
-def _is_own(folder: Folder, place: Path) -> bool:
+def _is_own(folder: Folder, partial: Path) -> bool:
     """Whether a partial and its file are of this user alone."""
-    facts = folder.look(place)
+    facts = folder.look(partial)
     if facts is None:
-        raise FileNotFoundError(place)
-    _, held = _held_file(folder, place)
-    is_ours = stat.S_ISDIR(facts.st_mode) and folder.owns(facts, place.parent)
-    return is_ours and folder.is_own(held, place.parent)
+        raise FileNotFoundError(partial)
+    _, held = _held_file(folder, partial)
+    is_ours = stat.S_ISDIR(facts.st_mode) and folder.owns(facts, partial.parent)
+    return is_ours and folder.is_own(held, partial.parent)
 
 
-def _copy(folder: Folder, theirs: Path, place: Path) -> None:
+def _copy(folder: Folder, theirs: Path, partial: Path) -> None:
     """Copy what another user's partial holds, and what was remembered of it, into one of ours."""
     held, _ = _held_file(folder, theirs)
     with os.fdopen(folder.open(held), "rb") as source:
@@ -145,13 +147,13 @@ def _copy(folder: Folder, theirs: Path, place: Path) -> None:
         # file would give it to all who read the cache.
         if facts.st_blocks * _STAT_BLOCK_BYTES < facts.st_size or facts.st_nlink > 1:
             raise FileNotFoundError(held)
-        folder.make(place)
-        _write_copy(folder, source, place / DATA_NAME)
+        folder.make(partial)
+        _write_copy(folder, source, partial / DATA_NAME)
     try:
         remembered = folder.read(theirs / FACTS_NAME)
     except FileNotFoundError:
         remembered = b"{}"
-    folder.write(place / FACTS_NAME, remembered)
+    folder.write(partial / FACTS_NAME, remembered)
 
 
 def _write_copy(folder: Folder, source: BinaryIO, target: Path) -> None:
@@ -165,21 +167,21 @@ def _write_copy(folder: Folder, source: BinaryIO, target: Path) -> None:
         folder.adopt(copy.fileno())
 
 
-def _take_over(folder: Folder, place: Path, *, is_gone: bool) -> None:
-    data, _ = _held_file(folder, place)
+def _take_over(folder: Folder, partial: Path, *, is_gone: bool) -> None:
+    data, _ = _held_file(folder, partial)
     with os.fdopen(folder.open_own(data, os.O_RDWR), "rb") as source:
         if not is_gone:
             # A suspended process elsewhere may wake up and write on, into the file it has open: go
             # on with a copy that it has never seen.
-            folder.unlink(place / _COPY_NAME)
-            _write_copy(folder, source, place / _COPY_NAME)
+            folder.unlink(partial / _COPY_NAME)
+            _write_copy(folder, source, partial / _COPY_NAME)
             folder.unlink(data)
-            data = place / _COPY_NAME
+            data = partial / _COPY_NAME
         else:
             folder.adopt(source.fileno())
-    folder.rename(data, place / DATA_NAME)
-    for name in folder.names(place):
+    folder.rename(data, partial / DATA_NAME)
+    for name in folder.names(partial):
         if name not in {DATA_NAME, FACTS_NAME}:
-            folder.unlink(place / name)
-    if folder.look(place / FACTS_NAME) is None:
-        folder.write(place / FACTS_NAME, b"{}")
+            folder.unlink(partial / name)
+    if folder.look(partial / FACTS_NAME) is None:
+        folder.write(partial / FACTS_NAME, b"{}")

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import logging
 import os
 import threading
 import zlib
@@ -17,11 +16,9 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from hda_fsspec.cache.entries import product_key, version_tag
-from hda_fsspec.cache.folder import CANNOT_KEEP_ERRNOS, Folder
+from hda_fsspec.cache.folder import Folder
 from hda_fsspec.records import Product
 from hda_fsspec.safefiles import read_all, tell_once
-
-logger = logging.getLogger("hda_fsspec")
 
 _UNKNOWN = "ND"
 _SUFFIX = ".tsv"
@@ -29,7 +26,7 @@ _SUFFIX = ".tsv"
 
 @dataclasses.dataclass(slots=True)
 class _Known:
-    """What was read of one data set, and up to where in each file: its number, and the offset."""
+    """The lengths of one data set, and up to where its files were read (number, offset)."""
 
     read: dict[str, tuple[int, int]] = dataclasses.field(default_factory=dict)
     #: By key of the product, then by tag of its version.
@@ -54,7 +51,6 @@ class KnownSizes:
         self._folder = Folder(Path(root))
         self._known: dict[tuple[str, str], _Known] = {}
         self._guard = threading.Lock()
-        self._has_warned = False
 
     def length_of(self, product: Product) -> int | None:
         """Return the true length of this version of a product in bytes, if it is known."""
@@ -92,20 +88,14 @@ class KnownSizes:
             return
         size = _UNKNOWN if product.size is None else str(product.size)
         line = f"{product_key(product)}\t{version_tag(product)}\t{length}\t{size}"
-        try:
-            folder = self._place(product.broker, product.dataset_id)
+        # The file at hand is complete, whether or not its length is remembered.
+        with self._folder.losing("Lengths of products"):
+            folder = self._dataset_folder(product.broker, product.dataset_id)
             self._append(folder, f"\n{line}\t{_checksum(line)}".encode())
-        except OSError as err:
-            # The file at hand is complete, whether or not its length is remembered.
-            if err.errno not in CANNOT_KEEP_ERRNOS:
-                raise
-            if not self._has_warned:
-                self._has_warned = True
-                logger.warning("Lengths of products are not kept: %s", err)
 
-    def _append(self, place: Path, data: bytes) -> None:
+    def _append(self, folder: Path, data: bytes) -> None:
         self._folder.prepare()
-        path = place / f"{os.geteuid()}{_SUFFIX}"
+        path = folder / f"{os.geteuid()}{_SUFFIX}"
         flags = os.O_WRONLY | os.O_APPEND
         try:
             descriptor = self._folder.open_own(path, flags)
@@ -119,23 +109,23 @@ class KnownSizes:
             os.close(descriptor)
 
     def _read(self, broker: str, dataset_id: str) -> _Known:
-        whose, place = (broker, dataset_id), self._place(broker, dataset_id)
+        whose, folder = (broker, dataset_id), self._dataset_folder(broker, dataset_id)
         with self._guard:
             known = self._known.setdefault(whose, _Known())
-            found = self._files(place) if self._folder.is_present() else {}
+            found = self._files(folder) if self._folder.is_present() else {}
             if any(not _goes_on(found.get(name), seen) for name, seen in known.read.items()):
                 known = self._known[whose] = _Known()
             for name, facts in found.items():
                 _, offset = known.read.get(name, (facts.st_ino, 0))
                 if facts.st_size > offset:
-                    self._take_in(known, place / name, offset)
+                    self._take_in(known, folder / name, offset)
             return known
 
-    def _files(self, place: Path) -> dict[str, os.stat_result]:
+    def _files(self, folder: Path) -> dict[str, os.stat_result]:
         # Most data sets have no lengths yet, and thousands of products are asked for in a row.
-        if not os.path.isdir(place):  # noqa: PTH112
+        if not os.path.isdir(folder):  # noqa: PTH112
             return {}
-        return {name: f for name, f in self._folder.files(place) if name.endswith(_SUFFIX)}
+        return {name: f for name, f in self._folder.files(folder) if name.endswith(_SUFFIX)}
 
     def _take_in(self, known: _Known, path: Path, offset: int) -> None:
         try:
@@ -149,7 +139,7 @@ class KnownSizes:
             return
         known.read[path.name] = (number, offset + read)
 
-    def _place(self, broker: str, dataset_id: str) -> Path:
+    def _dataset_folder(self, broker: str, dataset_id: str) -> Path:
         name = f"{broker} {dataset_id}".encode(errors="surrogatepass")
         digest = hashlib.sha256(name).hexdigest()
         return self._folder.path / "lengths" / digest

@@ -65,7 +65,7 @@ class Staging:
         #: that is known; it raises where there is no room for them.
         self.admit = admit
         self._stem = f"{self.key}.{version_tag(product)}"
-        self._place: Path | None = None
+        self._partial: Path | None = None
         #: Which folder it is, and whose: another one may lie at its path later.
         self._id: tuple[int, int, int] | None = None
         self._facts: dict[str, Any] = {}
@@ -78,7 +78,7 @@ class Staging:
 
     @property
     def offset(self) -> int:
-        """How many bytes are held already; the disk is asked."""
+        """The number of bytes that are held already; the disk is asked."""
         with self._explained(), os.fdopen(self._open_own(os.O_RDONLY), "rb") as handle:
             return os.fstat(handle.fileno()).st_size
 
@@ -172,22 +172,22 @@ class Staging:
 
     def discard(self) -> None:
         """Drop what was received."""
-        if self._place is not None:
-            self._folder.discard(self._place)
-            self._place = None
+        if self._partial is not None:
+            self._folder.discard(self._partial)
+            self._partial = None
 
     def release(self) -> None:
         """Hand what was received to the next writer; drop it if there is nothing."""
-        if self._place is None:
+        if self._partial is None:
             return
-        place, self._place = self._place, None
+        partial, self._partial = self._partial, None
         # What cannot be handed over now keeps this process's name, and is free once it ends.
         with contextlib.suppress(OSError):
-            if partials.held_bytes(self._folder, place):
-                released = place.with_name(f"{self._stem}.{owners.new_released()}")
-                self._folder.rename(place, released)
+            if partials.held_bytes(self._folder, partial):
+                released = partial.with_name(f"{self._stem}.{owners.new_released()}")
+                self._folder.rename(partial, released)
             else:
-                self._folder.discard(place)
+                self._folder.discard(partial)
 
     def __enter__(self) -> Self:
         return self
@@ -207,18 +207,18 @@ class Staging:
                 raise explained from error
 
     def _begin(self) -> None:
-        self._place, self._id = self._new_place()
-        facts = read_json(self._folder, self._place / FACTS_NAME)
+        self._partial, self._id = self._new_partial()
+        facts = read_json(self._folder, self._partial / FACTS_NAME)
         self._facts = facts if isinstance(facts, dict) else {}
 
-    def _new_place(self) -> tuple[Path, tuple[int, int, int]]:
+    def _new_partial(self) -> tuple[Path, tuple[int, int, int]]:
         for _ in range(_BEGIN_ATTEMPTS):
             self._folder.prepare()
             # Somebody may remove the whole folder between any two steps.
             with contextlib.suppress(FileNotFoundError):
-                place = partials.begin(self._folder, self._stem, now=self._clock())
-                with self._folder.inside(place) as inside:
-                    return place, _id_and_owner(os.fstat(inside))
+                partial = partials.begin(self._folder, self._stem, now=self._clock())
+                with self._folder.inside(partial) as inside:
+                    return partial, _id_and_owner(os.fstat(inside))
         msg = f"The cache folder {self._folder.path} disappears again and again. Set cache_dir."
         raise OSError(errno.ESTALE, msg)
 
@@ -273,13 +273,13 @@ class Staging:
         return dataclasses.replace(entry, file_id=(facts.st_dev, facts.st_ino))
 
     def _move_into_place(self, entry: Entry) -> Entry:
-        place = self._private()
+        partial = self._private()
         target = entry_folder(self._folder.path, self.product)
         for _ in range(_PUBLISH_ATTEMPTS):
             self._folder.make(target.parent)
             try:
                 self._check_folder()
-                self._folder.rename(place, target)
+                self._folder.rename(partial, target)
             except OSError as err:
                 if err.errno in {errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR}:
                     theirs = read_entry(self._folder, target)
@@ -289,10 +289,10 @@ class Staging:
                     # Left by a power cut, damaged since, or no folder: what is complete takes its
                     # place.
                     self._folder.discard(target)
-                elif err.errno != errno.ENOENT or self._folder.look(place) is None:
+                elif err.errno != errno.ENOENT or self._folder.look(partial) is None:
                     raise
             else:
-                self._place = None
+                self._partial = None
                 return dataclasses.replace(entry, path=target / entry.path.name)
         msg = f"Publishing {entry.path.name} in {target} failed: others replace it all the time."
         raise OSError(errno.EBUSY, msg)
@@ -312,10 +312,10 @@ class Staging:
                 raise FileNotFoundError(errno.ENOENT, "The folder was replaced")
 
     def _private(self) -> Path:
-        if self._place is None:
+        if self._partial is None:
             msg = f"The staging of {self.product} is over; stage it again."
             raise ValueError(msg)
-        return self._place
+        return self._partial
 
     @contextlib.contextmanager
     def _explained(self) -> Iterator[None]:

@@ -1,1 +1,1 @@
-"""What the service offers, and on which terms: data sets, products, licences."""
+"""The catalogue of the service: data sets, products, licences."""

@@ -1,4 +1,4 @@
-"""What a query finds while nobody can be asked: parts of kept answers, and what is local.
+"""Answers to queries while nobody can be asked: parts of kept answers, and what is local.
 
 Pure: kept answers and records come as values. An answer that is here is one of these: that of
 the same query in another spelling; a part of that of a wider query, which is complete; or, for
@@ -49,7 +49,7 @@ class Kept:
 
 @dataclasses.dataclass(frozen=True)
 class Found:
-    """What is found of a query among what is here.
+    """The products that answer a query among those that are known here.
 
     Attributes
     ----------
@@ -105,7 +105,7 @@ def find(
         The records of local products of the same data set.
     """
     asked = _Asked.of(schema, location)
-    for answer in sorted(kept, key=lambda each: -each.at):
+    for answer in sorted(kept, key=lambda answer: -answer.at):
         try:
             wider = _Asked.of(schema, answer.location)
         except QueryError:
@@ -126,7 +126,7 @@ def nothing_here(location: Location, kept: Sequence[Kept], local: Sequence[Produ
     dataset = Location(location.dataset).path
     here = []
     if kept:
-        shown = ", ".join(each.location.path for each in kept[:_SHOWN])
+        shown = ", ".join(answer.location.path for answer in kept[:_SHOWN])
         here.append(f"kept are the answers to {shown}, and to whatever is a part of them")
     if local:
         here.append(f"{dataset} lists the products of it that are local ({len(local)})")

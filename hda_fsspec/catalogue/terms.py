@@ -1,4 +1,4 @@
-"""Licences: what a data set asks for, what the account has accepted, and saying so.
+"""The licences of an account: which are accepted, and what to do about those that are not.
 
 Nothing is accepted without being asked for. "Accepted" is remembered on disk, since it is for
 ever; "not accepted" never is.
@@ -9,9 +9,9 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Iterable
-from typing import Protocol
 
 from hda_fsspec.cache.metadata import MetadataStore
+from hda_fsspec.catalogue.datasets import Datasets
 from hda_fsspec.errors import HDAError, TermsNotAcceptedError
 from hda_fsspec.network.api import Broker
 from hda_fsspec.network.conveniences import UnavailableError
@@ -24,14 +24,6 @@ from hda_fsspec.records import Term
 logger = logging.getLogger("hda_fsspec")
 
 
-class TermsOf(Protocol):
-    """Returns the ids of the licences of a data set."""
-
-    def __call__(self, dataset_id: str, *, is_convenience: bool) -> tuple[str, ...]:
-        """Ask, with little patience if it is a convenience."""
-        ...
-
-
 class Terms:
     """The licences of one account.
 
@@ -39,15 +31,14 @@ class Terms:
     ----------
     broker : Broker
         Whom to ask, as that account.
-    notes : MetadataStore
+    metadata : MetadataStore
         Where accepted licences are remembered.
     account : str
         The name under which they are.
+    datasets : Datasets
+        Which licences a data set has.
     accept : bool
         The setting ``accept_terms``: accept what is missing without being asked.
-    terms_of : callable
-        Returns the ids of the licences of a data set. Asked as a convenience it raises
-        UnavailableError where the service does not tell them.
     """
 
     def __init__(
@@ -55,15 +46,15 @@ class Terms:
         broker: Broker,
         metadata: MetadataStore,
         account: str,
+        datasets: Datasets,
         *,
         accept: bool,
-        terms_of: TermsOf,
     ) -> None:
         self._broker = broker
         self._metadata = metadata
         self._account = account
         self._accept_all = accept
-        self._terms_of = terms_of
+        self._datasets = datasets
         self._lock = threading.Lock()
         self._accepted: frozenset[str] = frozenset()
 
@@ -71,7 +62,7 @@ class Terms:
         """Return the licences of a data set, none of which is known to be missing.
 
         Where it cannot be found out which are accepted the service is left to say so itself:
-        :meth:`explain_refusal` then says what it means.
+        :meth:`check_after_refusal` then says what it means.
 
         Raises
         ------
@@ -131,7 +122,7 @@ class Terms:
         Where it cannot be found out what is missing, all that the data set names is accepted.
         """
         with self._lock:
-            terms = self._terms_of(dataset_id, is_convenience=False)
+            terms = self._datasets.get(dataset_id).terms
             try:
                 missing = self._missing(terms, anew=True)
             except UnavailableError:
@@ -146,7 +137,7 @@ class Terms:
 
     def _terms_if_told(self, dataset_id: str) -> tuple[str, ...]:
         try:
-            return self._terms_of(dataset_id, is_convenience=True)
+            return self._datasets.get_if_told(dataset_id).terms
         except UnavailableError:
             return ()
 

@@ -135,7 +135,7 @@ def _check_cache(settings: Settings) -> Iterator[Finding]:
     cache = Cache(settings.cache_dir, max_bytes=settings.cache_max_bytes)
     try:
         cache.prepare()
-        lock = FileLocks(cache.root).try_acquire("doctor")
+        lock = FileLocks(cache.root).acquire("doctor")
         mode = stat.S_IMODE(cache.root.stat().st_mode)
         free, bound, usage = shutil.disk_usage(cache.root).free, cache.max_bytes, cache.usage()
     except (HDAError, OSError) as err:
@@ -168,7 +168,7 @@ def _check_service(settings: Settings) -> Iterator[Finding]:
     products = Client(quick)
     broker, login = f"broker {settings.endpoint_url}", f"login as {settings.user}"
     try:
-        states = products.catalogue.licences.status()
+        states = products.catalogue.terms.status()
     except OfflineError:
         yield Finding("-", f"{broker}: not tried, offline is set")
     except ConfigurationError as err:

@@ -82,7 +82,7 @@ def _check(options: Options, user: str, password: str) -> str:
     given = {**options.given, "user": user, "password": password}
     products = Client(Settings.resolve(**given))
     try:
-        products.catalogue.licences.status()
+        products.catalogue.terms.status()
     except HDAError as err:
         note_once(err, "Nothing was written.")
         raise

@@ -24,8 +24,8 @@ def list_terms(options: Options, dataset: str | None, is_json: bool) -> None:
     Those of one data set, by its id or a path of it, or all.
     """
     catalogue = options.client.catalogue
-    wanted = None if dataset is None else catalogue.dataset(_dataset(dataset)).terms
-    states = catalogue.licences.status()
+    wanted = None if dataset is None else catalogue.datasets.get(_dataset(dataset)).terms
+    states = catalogue.terms.status()
     shown = sorted(states) if wanted is None else wanted
     if is_json:
         echo_json([{"term_id": term, "accepted": bool(states.get(term))} for term in shown])

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from hda_fsspec.cache.cache import Cache, Entry, Staging
 from hda_fsspec.cache.locks import FileLocks, Lock
-from hda_fsspec.cache.slots import SharedSlots
+from hda_fsspec.cache.orders import OrderBook
 from hda_fsspec.catalogue.terms import Terms
 from hda_fsspec.concurrency.tasks import Flight, Gate, Steps
 from hda_fsspec.errors import (
@@ -27,9 +27,7 @@ from hda_fsspec.errors import (
     OrderTimeoutError,
     ProductFormatError,
 )
-from hda_fsspec.fetching.ordering import Ordering, QuotaExhaustedError, order_failed
-from hda_fsspec.fetching.orders import Orders
-from hda_fsspec.fetching.quota import Quota
+from hda_fsspec.fetching.orders import OrderDesk, QuotaExhaustedError, order_failed
 from hda_fsspec.fetching.throttle import RequestLimiter
 from hda_fsspec.fetching.transfer import NotReadyError, Received, transfer
 from hda_fsspec.formats.detect import check_complete, extension, name_contradicts, sniff
@@ -45,7 +43,7 @@ _FIRST_POLL_SECONDS = 0.1
 _POLL_GROWTH = 1.5
 _LONGEST_POLL_SECONDS = 10.0
 _LOCK_POLL_SECONDS = 0.1
-_PLACE_POLL_SECONDS = 0.25
+_SLOT_POLL_SECONDS = 0.25
 # A finished order may be forgotten by the service (how long it lives is not documented), a file
 # may arrive damaged, the cache may be cleared meanwhile: how often to start anew.
 _TRIES = 3
@@ -62,8 +60,8 @@ class Halves:
 
     Attributes
     ----------
-    preparing : SharedSlots
-        A place for each order in preparation, of those that all processes of the account share.
+    account : str
+        Whose orders in preparation are counted, one slot for each, over all processes.
     learn : callable
         Told the true length of each product that was fetched.
     report : callable
@@ -78,9 +76,9 @@ class Halves:
     cache: Cache
     locks: FileLocks
     limiter: RequestLimiter
-    orders: Orders
-    preparing: SharedSlots
-    quota: Quota
+    orders: OrderBook
+    ordering: OrderDesk
+    account: str
     licences: Terms
     learn: Callable[[Product, int], object]
     report: Callable[[Product, int, int | None], object]
@@ -107,20 +105,13 @@ class Fetches:
         self._settings = settings
         self._halves = halves
         self._clock = clock
-        self._ordering = Ordering(
-            settings,
-            broker=halves.broker,
-            licences=halves.licences,
-            orders=halves.orders,
-            quota=halves.quota,
-            clock=clock,
-        )
         # New orders wait for quota in a line, of which the first few ask: thousands need not.
         self._line = Gate(settings.max_orders + settings.max_connections)
         # Bounds the lock files that are open at one time.
         self._under_way = Gate(settings.max_orders + settings.max_connections)
         self._preparing = Gate(settings.max_orders)
-        self._places = range(settings.max_orders)
+        self._slot_name = f"orders of {halves.account}"
+        self._slots = range(settings.max_orders)
         # One connection stays free for orders and polls.
         self._transfers = Gate(max(1, settings.max_connections - 1))
 
@@ -173,7 +164,7 @@ class Fetches:
                 self._line.leave()
 
     def _try_lock(self, product: Product) -> Lock | None:
-        return self._halves.locks.try_acquire(f"product {self._halves.cache.key(product)}")
+        return self._halves.locks.acquire(f"product {self._halves.cache.key(product)}")
 
     def _has_passed(self, since: float | None) -> bool:
         return since is not None and self._clock() - since >= self._settings.max_wait
@@ -227,19 +218,19 @@ class Fetches:
     def _prepare(self, product: Product, flight: Flight[Entry], began: float) -> Steps[str]:
         """Order a product, or take up its order of an earlier run, and wait until it is ready."""
         yield self._preparing
-        place = None
+        slot = None
         give_up_at = self._clock() + self._settings.max_wait
         try:
-            while (place := self._halves.preparing.acquire(self._places)) is None:
+            while (slot := self._acquire_slot()) is None:
                 if self._clock() > give_up_at:
                     raise self._too_many(product)
-                yield _PLACE_POLL_SECONDS
+                yield _SLOT_POLL_SECONDS
             download_id = self._halves.orders.get(product)
             is_old = download_id is not None
             if download_id is None:
                 if self._halves.abandon(flight):
                     raise concurrent.futures.CancelledError
-                download_id = self._ordering.order(product, began)
+                download_id = self._halves.ordering.order(product, began)
             try:
                 yield from self._wait_until_ready(product, download_id)
             except OrderTimeoutError:
@@ -252,10 +243,13 @@ class Fetches:
             return download_id
         finally:
             try:
-                if place is not None:
-                    self._halves.preparing.release(place)
+                if slot is not None:
+                    slot.release()
             finally:
                 self._preparing.leave()
+
+    def _acquire_slot(self) -> Lock | None:
+        return self._halves.locks.acquire_slot(self._slot_name, self._slots)
 
     def _wait_until_ready(self, product: Product, download_id: str) -> Steps[None]:
         began = self._clock()

@@ -1,48 +1,191 @@
-"""The orders of one account, as notes on disk: an order outlives the process that placed it."""
+"""Orders go out here: what is asked before, what is written down, and what a refusal means.
+
+An order costs quota, so it is kept on disk as soon as there is one. What becomes of it is its
+caller's affair.
+"""
 
 from __future__ import annotations
 
+import logging
+import threading
 import time
+from collections.abc import Callable, Sized
+from datetime import UTC, datetime
 
-from hda_fsspec.cache.metadata import MetadataStore
+from hda_fsspec.cache.orders import OrderBook
+from hda_fsspec.catalogue.catalogue import Catalogue
+from hda_fsspec.errors import AuthenticationError, BrokerError, OrderError, QuotaError
+from hda_fsspec.fetching.quota import Quota, QuotaWait
+from hda_fsspec.network.api import Broker
+from hda_fsspec.network.responses import is_about_licences
+from hda_fsspec.printable import printable
 from hda_fsspec.records import Product
+from hda_fsspec.settings import Settings
+
+logger = logging.getLogger("hda_fsspec")
+
+_LOG_EVERY_SECONDS = 60.0
 
 
-class Orders:
-    """Which products were ordered, and under which id the service knows the order.
+class QuotaExhaustedError(Exception):
+    """No order may go out now, but one may in so many ``seconds``."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(seconds)
+        self.seconds = seconds
+
+
+class OrderDesk:
+    """Places the orders of one account.
 
     Parameters
     ----------
-    notes : MetadataStore
-        Where they are kept.
-    account : str
-        Whose orders they are.
+    settings : Settings
+        What to do when the quota is used up, and how long to wait for it.
+    broker : Broker
+        Whom to ask.
+    catalogue : Catalogue
+        Where products are, and which licences they need.
+    book : OrderBook
+        Where orders are kept.
+    quota : Quota
+        Whether one may go out.
+    under_way : Sized
+        All products that are being fetched, whose number the log tells.
+    clock : callable
+        Seconds on a clock that never goes back.
     """
 
-    def __init__(self, metadata: MetadataStore, account: str) -> None:
-        self._metadata = metadata
-        self._account = account
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        broker: Broker,
+        catalogue: Catalogue,
+        book: OrderBook,
+        quota: Quota,
+        under_way: Sized = (),
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._settings = settings
+        self._broker = broker
+        self._catalogue = catalogue
+        self._book = book
+        self._quota = quota
+        self._under_way = under_way
+        self._clock = clock
+        self._granted_at = float("-inf")
+        self._logged_at = float("-inf")
+        self._log_lock = threading.Lock()
 
-    def get(self, product: Product) -> str | None:
-        """Return the id of the order of a product, if there is one."""
-        facts = self._metadata.order(self._account, product)
-        download_id = facts.get("download_id") if facts else None
-        return download_id if isinstance(download_id, str) else None
+    def order(self, product: Product, began: float) -> str:
+        """Order a product and return the id of the order.
 
-    def was_ordered(self, product: Product) -> bool:
-        """Whether the product was ordered once, so that ordering it again costs no quota."""
-        return self._metadata.order(self._account, product) is not None
+        Parameters
+        ----------
+        product : Product
+            What to order.
+        began : float
+            When it was asked for, by the clock. ``max_wait`` counts from then on, or from the last
+            order of this process that went out: a long queue that moves is no reason to give up.
 
-    def put(self, product: Product, download_id: str) -> None:
-        """Keep the id of an order."""
-        self._put(product, download_id)
+        Raises
+        ------
+        QuotaExhaustedError
+            The quota is used up, and shall be waited for.
+        QuotaError
+            It is used up, and shall not.
+        OrderError
+            The service refuses the order.
+        TermsNotAcceptedError, AuthenticationError, BrokerError
+            It refuses the account, or cannot be asked.
+        """
+        is_new = not self._book.was_ordered(product)
+        if is_new:
+            closed = self._quota.reserve(product)
+            if closed is not None:
+                raise self._closed(closed, began)
+        try:
+            download_id = self._post(product)
+        except QuotaError as err:
+            raise self._closed(self._quota.refused(product, err.reset_at), began) from err
+        except BrokerError as err:
+            if is_new and err.status is None:
+                # Nobody knows whether the service took it.
+                self._quota.granted(product, None)
+            else:
+                self._quota.release(product)
+            if err.status is None or err.status >= 500:
+                raise
+            msg = order_failed(product, str(err))
+            raise OrderError(msg, product_id=product.product_id) from err
+        except BaseException:
+            self._quota.release(product)
+            raise
+        if is_new:
+            self._quota.granted(product, download_id)
+            self._granted_at = self._clock()
+        else:
+            self._book.renew(product, download_id)
+        logger.info("%s: ordered (%s)", product.product_id, download_id)
+        return download_id
 
-    def drop(self, product: Product) -> None:
-        """Forget the id of an order, and remember that there was one."""
-        if self.was_ordered(product):
-            self._put(product, None)
+    def _post(self, product: Product) -> str:
+        located = self._catalogue.located(product)
+        try:
+            return self._broker.order(located)
+        except (AuthenticationError, BrokerError) as err:
+            is_refusal = isinstance(err, AuthenticationError) or (
+                err.status is not None and (err.status == 404 or is_about_licences(err))
+            )
+            if not is_refusal:
+                raise
+            # An unaccepted licence looks like a lack of rights, or like an unknown product. The
+            # latter is as likely by itself, unless the service says more.
+            is_likely = isinstance(err, AuthenticationError)
+            terms = self._catalogue.terms
+            if not terms.check_after_refusal(product.dataset_id, err, is_likely=is_likely):
+                raise
+        return self._broker.order(located)
 
-    def _put(self, product: Product, download_id: str | None) -> None:
-        self._metadata.put_order(
-            self._account, product, download_id=download_id, ordered_at=time.time()
+    def _closed(self, closed: QuotaWait, began: float) -> Exception:
+        """Say what a used-up quota means here: an error, or how long to wait."""
+        seconds = closed.seconds
+        if closed.is_used_up and self._settings.on_quota == "raise":
+            why = "on_quota is 'raise'"
+        elif self._clock() + seconds - max(began, self._granted_at) > self._settings.max_wait:
+            why = f"waiting for it would take longer than max_wait ({self._settings.max_wait:g} s)"
+        else:
+            if closed.is_used_up:
+                self._log(closed)
+            return QuotaExhaustedError(seconds)
+        state = f"is used up for another {seconds:.0f} s"
+        if not closed.is_used_up:
+            state = "has no order left beside those of other processes, which wait for an answer"
+        msg = (
+            f"The order quota of {self._settings.user!r} {state}, and {why}. Products that were "
+            "ordered before are not affected; try again then."
         )
+        return QuotaError(msg, reset_at=time.time() + seconds)
+
+    def _log(self, wait: QuotaWait) -> None:
+        """Say in the log, at most once a minute, until when orders wait and how many products."""
+        with self._log_lock:
+            now = self._clock()
+            if now - self._logged_at < _LOG_EVERY_SECONDS:
+                return
+            self._logged_at = now
+        until = datetime.fromtimestamp(time.time() + wait.seconds, UTC).astimezone()
+        logger.warning(
+            "The order quota is used up until %s. Waiting; products left: %d.",
+            until.isoformat(timespec="seconds"),
+            len(self._under_way),
+        )
+
+
+def order_failed(product: Product, why: str) -> str:
+    """Return the message for an order that the service did not carry out."""
+    return (
+        f"The service could not prepare {product}: "
+        f"{printable(why).rstrip('.')}. Try again later, or narrow the query."
+    )

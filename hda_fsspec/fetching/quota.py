@@ -7,24 +7,19 @@ since. An order that is refused all the same is asked for again later. Knows no 
 from __future__ import annotations
 
 import dataclasses
-import logging
 import random
 import threading
 import time
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
 from typing import Any
 
-from hda_fsspec.cache.ledger import Ledger, OrderCounts
+from hda_fsspec.cache.orders import OrderBook, OrderCounts
 from hda_fsspec.network.responses import quota_state
 from hda_fsspec.records import Product
-
-logger = logging.getLogger("hda_fsspec")
 
 # How long to wait where a refusal does not say: doubled up to the longer one at each refusal.
 _UNTOLD_SECONDS = 5.0
 _UNTOLD_LONGEST_SECONDS = 300.0
-_LOG_EVERY_SECONDS = 60.0
 # Others have asked for what is left, and will soon know what the service makes of it.
 _ANSWER_SECONDS = 0.2
 # Every answer tells the quota; other processes need not know each of them.
@@ -39,7 +34,7 @@ _FARTHEST_SECONDS = 86_400.0
 
 @dataclasses.dataclass(frozen=True)
 class ServiceQuota:
-    """What the service told of the quota last.
+    """The quota as the service told it last.
 
     Attributes
     ----------
@@ -79,8 +74,8 @@ class ServiceQuota:
         """Read what another process kept; None for anything else."""
         try:
             told = cls(**value)
-            numbers = [each for each in dataclasses.astuple(told) if each is not None]
-            return told if all(isinstance(each, int | float) for each in numbers) else None
+            numbers = [number for number in dataclasses.astuple(told) if number is not None]
+            return told if all(isinstance(number, int | float) for number in numbers) else None
         except TypeError:
             return None
 
@@ -103,7 +98,7 @@ class QuotaWait:
 
 @dataclasses.dataclass(frozen=True)
 class QuotaView:
-    """How the quota of an account stands, as far as is known here.
+    """The state of the quota of an account, as far as it is known here.
 
     Attributes
     ----------
@@ -123,10 +118,8 @@ class Quota:
 
     Parameters
     ----------
-    ledger : Ledger
+    book : OrderBook
         What all processes on this cache have ordered.
-    products_left : callable
-        How many products are under way, for the log.
     clock : callable
         Seconds since 1970.
     jitter : callable
@@ -135,14 +128,12 @@ class Quota:
 
     def __init__(
         self,
-        ledger: Ledger,
+        book: OrderBook,
         *,
-        products_left: Callable[[], int] = lambda: 0,
         clock: Callable[[], float] = time.time,
         jitter: Callable[[], float] = lambda: _random.uniform(0.0, 0.2),
     ) -> None:
-        self._ledger = ledger
-        self._products_left = products_left
+        self._book = book
         self._clock = clock
         self._jitter = jitter
         self._asking = threading.Lock()  # held while the disk is asked
@@ -151,7 +142,6 @@ class Quota:
         self._of_thread = threading.local()
         self._told = ServiceQuota()
         self._untold_in_a_row = 0
-        self._logged_at = float("-inf")
         self._written_at = float("-inf")
 
     def on_response(self, headers: Mapping[str, str], sent_at: float) -> None:
@@ -190,36 +180,45 @@ class Quota:
 
         Returns
         -------
-        Closed or None
+        QuotaWait or None
             None: go ahead, and say what became of it with :meth:`granted`, :meth:`refused` or
-            :meth:`withdrawn`.
+            :meth:`release`.
         """
         with self._asking:
             self._learn()
             # Looked at before anything is written: most who ask while it is used up go by this.
-            closed = self._verdict(self._ledger.others(product))
+            closed = self._verdict(self._book.others(product))
             if closed is not None:
                 return closed
-            self._asked_at[product] = self._ledger.reserve(product)
-            closed = self._verdict(self._ledger.others(product))
+            self._asked_at[product] = self._book.reserve(product)
+            closed = self._verdict(self._book.others(product))
             if closed is not None:
                 self.release(product)
             return closed
 
-    def granted(self, product: Product) -> None:
-        """Note that the service took an order, or may have done so."""
+    def granted(self, product: Product, download_id: str | None) -> None:
+        """Write down that the service took an order, or may have done so.
+
+        Parameters
+        ----------
+        product : Product
+            What was ordered.
+        download_id : str or None
+            The id of the order; None where nobody knows whether there is one.
+        """
         asked_at = self._asked_at.pop(product, 0.0)
         with self._lock:
             self._untold_in_a_row = 0
             self._told = dataclasses.replace(self._told, closed_until=0.0)
         # What was told in answer to this very order, in this thread, has counted it.
         heard_at = getattr(self._of_thread, "heard_at", 0.0)
-        self._ledger.confirm(product, heard_at if heard_at >= asked_at else self._clock())
+        counts_from = heard_at if heard_at >= asked_at else self._clock()
+        self._book.place(product, download_id, counts_from)
 
     def release(self, product: Product) -> None:
         """Note that an order came to nothing."""
         self._asked_at.pop(product, None)
-        self._ledger.release(product)
+        self._book.release(product)
 
     def refused(self, product: Product, reset_at: float | None) -> QuotaWait:
         """Note that an order was refused for the quota, and return how long to wait.
@@ -253,26 +252,12 @@ class Quota:
         """Return how the quota stands."""
         with self._asking:
             self._learn()
-            counted = self._ledger.all()
+            counted = self._book.all()
         now = self._clock()
         with self._lock:
             told = self._told
             left = None if told.remaining is None else max(0, int(self._left(counted)))
             return QuotaView(told.limit, left, self._spent_until(now) or None)
-
-    def tell(self, closed: QuotaWait) -> None:
-        """Say in the log, at most once a minute, until when orders wait and how many products."""
-        with self._lock:
-            now = self._clock()
-            if now - self._logged_at < _LOG_EVERY_SECONDS:
-                return
-            self._logged_at = now
-        until = datetime.fromtimestamp(now + closed.seconds, UTC).astimezone()
-        logger.warning(
-            "The order quota is used up until %s. Waiting; products left: %d.",
-            until.isoformat(timespec="seconds"),
-            self._products_left(),
-        )
 
     def _verdict(self, others: OrderCounts) -> QuotaWait | None:
         """Say whether one more order may go out beside those of others."""
@@ -283,7 +268,7 @@ class Quota:
                 return self._closed(now, spent_until)
             if self._left(others) >= 1:
                 return None
-            if others.asked:
+            if others.reserved:
                 return QuotaWait(_ANSWER_SECONDS + self._jitter(), is_used_up=False)
             # At its time one order tries what there is, and is told.
             reset_at = self._told.reset_at
@@ -294,8 +279,8 @@ class Quota:
         told = self._told
         if told.remaining is None:
             return float("-inf") if self._untold_in_a_row else float("inf")
-        if others.asked:
-            return told.remaining - others.asked - others.since(told.sent_at)
+        if others.reserved:
+            return told.remaining - others.reserved - others.since(told.sent_at)
         return told.remaining - others.since(told.heard_at)
 
     def _spent_until(self, now: float) -> float:
@@ -309,7 +294,7 @@ class Quota:
 
     def _learn(self) -> None:
         """Take up what another process was told since."""
-        theirs = ServiceQuota.from_json(self._ledger.told()) or ServiceQuota()
+        theirs = ServiceQuota.from_json(self._book.told()) or ServiceQuota()
         now = self._clock()
         with self._lock:
             mine, theirs = self._told.at(now), theirs.at(now)
@@ -325,4 +310,4 @@ class Quota:
         with self._lock:
             self._written_at = self._clock()
             facts: Mapping[str, Any] = dataclasses.asdict(self._told)
-        self._ledger.tell(facts)
+        self._book.tell(facts)

@@ -1,7 +1,7 @@
-"""How many requests of an account are under way at one time, over all processes on a cache.
+"""The bound on requests of an account at one time, over all processes on a cache.
 
 The service asks for no more than 20 searches and downloads at one time from one user. Idle sockets
-do not count. Transfers, which take long, leave a few places to the short calls, so that orders go
+do not count. Transfers, which take long, leave a few slots to the short calls, so that orders go
 out and are polled whatever is being fetched.
 """
 
@@ -13,7 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Generator, Iterator
 
-from hda_fsspec.cache.slots import SharedSlots
+from hda_fsspec.cache.locks import FileLocks, Lock
 
 logger = logging.getLogger("hda_fsspec")
 
@@ -21,14 +21,14 @@ logger = logging.getLogger("hda_fsspec")
 AT_ONCE = 20
 _FOR_CALLS = 4
 
-_TRANSFER_PLACES = range(AT_ONCE - _FOR_CALLS)
-_CALL_PLACES = (*range(AT_ONCE - _FOR_CALLS, AT_ONCE), *reversed(_TRANSFER_PLACES))
+_TRANSFER_SLOTS = range(AT_ONCE - _FOR_CALLS)
+_CALL_SLOTS = (*range(AT_ONCE - _FOR_CALLS, AT_ONCE), *reversed(_TRANSFER_SLOTS))
 
 _FIRST_PAUSE_SECONDS = 0.002
 _LONGEST_PAUSE_SECONDS = 0.05
 _TRANSFER_PAUSE_SECONDS = 0.1
 _TELL_AFTER_SECONDS = 10.0
-# Whoever keeps all places for so long is stuck, and nothing but the service's patience depends on
+# Whoever keeps all slots for so long is stuck, and nothing but the service's patience depends on
 # them. A short call seldom takes more than a second.
 _CALL_PATIENCE_SECONDS = 600.0
 
@@ -38,26 +38,30 @@ class RequestLimiter:
 
     Parameters
     ----------
-    places : SharedSlots
-        What the processes share.
+    locks : FileLocks
+        By which the processes share slots.
+    name : str
+        That of the slots: all processes that give the same name share them.
     own : int
         How many requests this process may have under way, whatever hosts they go to.
     patience_seconds : float
-        For how long a transfer waits for a place; then it goes on without.
+        For how long a transfer waits for a slot; then it goes on without.
     sleep, clock : callable
         How to wait, and seconds on a clock that never goes back.
     """
 
     def __init__(
         self,
-        slots: SharedSlots,
+        locks: FileLocks,
+        name: str,
         *,
         own: int,
         patience_seconds: float,
         sleep: Callable[[float], None] = time.sleep,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._slots = slots
+        self._locks = locks
+        self._name = name
         # Of one, a transfer may need a second one: to log in anew when its token is refused.
         self._room = threading.Semaphore(max(2, own))
         self._patience_seconds = patience_seconds
@@ -67,16 +71,11 @@ class RequestLimiter:
     @contextlib.contextmanager
     def request(self) -> Iterator[None]:
         """Wait until a short call may go out, and count it until the block ends."""
-        with self._room:
-            place = self._wait_for_place()
-            try:
-                yield
-            finally:
-                if place is not None:
-                    self._slots.release(place)
+        with self._room, self._wait_for_slot() or contextlib.nullcontext():
+            yield
 
     def transfer(self) -> Generator[float, None, contextlib.ExitStack]:
-        """Wait for the place of a transfer; a generator, which yields the seconds to wait.
+        """Wait for the slot of a transfer; a generator, which yields the seconds to wait.
 
         Returns
         -------
@@ -88,18 +87,18 @@ class RequestLimiter:
             while not self._room.acquire(blocking=False):
                 yield _TRANSFER_PAUSE_SECONDS
             held.callback(self._room.release)
-            while (place := self._slots.acquire(_TRANSFER_PLACES)) is None:
+            while (slot := self._locks.acquire_slot(self._name, _TRANSFER_SLOTS)) is None:
                 if self._clock() >= give_up_at:
                     return held.pop_all()
                 yield _TRANSFER_PAUSE_SECONDS
-            held.callback(self._slots.release, place)
+            held.callback(slot.release)
             return held.pop_all()
 
-    def _wait_for_place(self) -> int | None:
+    def _wait_for_slot(self) -> Lock | None:
         began = self._clock()
         pause = _FIRST_PAUSE_SECONDS
         has_told = False
-        while (place := self._slots.acquire(_CALL_PLACES)) is None:
+        while (slot := self._locks.acquire_slot(self._name, _CALL_SLOTS)) is None:
             waited = self._clock() - began
             if waited >= _CALL_PATIENCE_SECONDS:
                 break
@@ -112,4 +111,4 @@ class RequestLimiter:
                 )
             self._sleep(pause)
             pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
-        return place
+        return slot

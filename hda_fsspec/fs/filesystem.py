@@ -431,7 +431,7 @@ class HDAFileSystem(ReadOnly, ListingFileSystem):
         if location.dataset is None:
             msg = "Cannot accept the licences of all data sets at once: name one data set."
             raise LocationError(msg)
-        return self._client.catalogue.licences.accept(location.dataset)
+        return self._client.catalogue.terms.accept(location.dataset)
 
 
 def _with_folders(targets: Sequence[Any]) -> list[str]:

@@ -106,7 +106,7 @@ class Session:
     ----------
     settings : Settings
         Address, credentials, time-outs, TLS, the number of connections, offline.
-    heard : callable
+    on_response : callable
         Told the headers of each answer, and when its request went out (seconds since 1970).
     calls : callable
         Returns a context in which one short call may go out; whoever streams sees to it himself.
@@ -119,7 +119,7 @@ class Session:
         self,
         settings: Settings,
         *,
-        heard: Callable[[Mapping[str, str], float], object] = lambda _headers, _sent_at: None,
+        on_response: Callable[[Mapping[str, str], float], object] = lambda _headers, _sent_at: None,
         calls: Callable[[], contextlib.AbstractContextManager[object]] = contextlib.nullcontext,
         sleep: Callable[[float], None] = time.sleep,
         clock: Callable[[], float] = time.time,
@@ -127,7 +127,7 @@ class Session:
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._settings = settings
-        self._heard = heard
+        self._on_response = on_response
         self._calls = calls
         self._sleep = sleep
         self._clock = clock
@@ -407,7 +407,7 @@ class Session:
                 )
             self._is_expected_there = True
             if not is_elsewhere:
-                self._heard(response.headers, sent_at)
+                self._on_response(response.headers, sent_at)
             status, headers = response.status_code, response.headers
             if status < 300 and method != "HEAD" and is_encoded(headers):
                 response.close()

@@ -4,19 +4,14 @@ from __future__ import annotations
 
 import logging
 import os
-import subprocess
-import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from checkout import ROOT
-from hypothesis import given
-from hypothesis import strategies as st
 
 from hda_fsspec.cache.folder import Folder
-from hda_fsspec.cache.metadata import JsonStore, MetadataStore, pack_products, unpack_products
+from hda_fsspec.cache.metadata import JsonStore, MetadataStore
 from hda_fsspec.errors import ConfigurationError
 from hda_fsspec.records import Product
 
@@ -29,22 +24,6 @@ class _Clock:
 
     def __call__(self) -> float:
         return self.now
-
-
-def _many(count: int) -> list[Product]:
-    """Return products as a search of a large archive gives them."""
-    return [
-        Product(
-            "EO:TEST:DAT",
-            f"S3A_OL_2_WFR____20240501T0000{number}_20240501T000000_0180_092_194_2340.SEN3",
-            location="https://example.invalid/data/collections/" + "x" * 80 + str(number),
-            size=number or None,
-            startdate="2024-05-01T00:00:00.000Z",
-            enddate="2024-05-01T00:03:00.000Z",
-            properties=(("cloud", number / 7), ("orbit", number), ("mode", "NRT")),
-        )
-        for number in range(count)
-    ]
 
 
 def _only_file(folder: Path) -> Path:
@@ -63,7 +42,6 @@ def test_reading_makes_nothing(root: Path) -> None:
     notes = MetadataStore(root)
 
     assert notes.listings.get("x") is None
-    assert notes.order("me", _PRODUCT) is None
     assert notes.header(_PRODUCT) is None
     assert notes.accepted_terms("me") == frozenset()
     assert notes.lengths.length_of(_PRODUCT) is None
@@ -74,7 +52,6 @@ def test_reading_makes_nothing(root: Path) -> None:
 def test_notes_are_for_the_next_process(root: Path) -> None:
     """What one object notes, another reads."""
     notes = MetadataStore(root)
-    notes.put_order("me", _PRODUCT, download_id="abc", ordered_at=1.5)
     notes.put_header(_PRODUCT, b"\x00\xff")
     notes.add_accepted_terms("me", ["a", "b"])
     notes.add_accepted_terms("me", ["c"])
@@ -82,21 +59,18 @@ def test_notes_are_for_the_next_process(root: Path) -> None:
 
     later = MetadataStore(root)
 
-    assert later.order("me", _PRODUCT) == {"download_id": "abc", "ordered_at": 1.5}
     assert later.header(_PRODUCT) == b"\x00\xff"
     assert later.accepted_terms("me") == {"a", "b", "c"}
     assert later.listings.get("query") == {"x": ["é", 1, None]}
 
 
 def test_notes_are_told_apart(root: Path) -> None:
-    """Orders belong to an account and a version, licences to an account."""
+    """Headers belong to a version of a product, licences to an account."""
     notes = MetadataStore(root)
-    notes.put_order("me", _PRODUCT, download_id="abc")
     notes.add_accepted_terms("me", ["a"])
     notes.put_header(_PRODUCT, b"x")
 
-    assert notes.order("you", _PRODUCT) is None
-    assert notes.order("me", Product("EO:TEST:DAT", "p1", size=6)) is None
+    assert notes.header(Product("EO:TEST:DAT", "p1", size=6)) is None
     assert notes.header(Product("EO:TEST:DAT", "p2", size=5)) is None
     assert notes.accepted_terms("you") == frozenset()
 
@@ -120,17 +94,13 @@ def test_listing_expires(root: Path) -> None:
 def test_garbage_is_not_known(root: Path, damage: bytes) -> None:
     """A damaged note is as good as none, and is replaced by the next one."""
     notes = MetadataStore(root)
-    notes.put_order("me", _PRODUCT, download_id="abc")
     notes.add_accepted_terms("me", ["a"])
-    for kind in ("orders", "terms"):
-        _only_file(root / "v1" / kind).write_bytes(damage)
+    _only_file(root / "v1" / "terms").write_bytes(damage)
 
-    assert notes.order("me", _PRODUCT) is None
     assert notes.accepted_terms("me") == frozenset()
-    assert unpack_products(notes.listings.get("none")) is None
 
-    notes.put_order("me", _PRODUCT, download_id="new")
-    assert notes.order("me", _PRODUCT) == {"download_id": "new"}
+    notes.add_accepted_terms("me", ["b"])
+    assert notes.accepted_terms("me") == {"b"}
 
 
 def test_torn_write_keeps_the_old_note(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -193,9 +163,9 @@ def test_world_writable_folder_is_refused(root: Path) -> None:
     root.chmod(0o777)
 
     with pytest.raises(ConfigurationError):
-        MetadataStore(root).order("me", _PRODUCT)
+        MetadataStore(root).header(_PRODUCT)
     with pytest.raises(ConfigurationError):
-        MetadataStore(root).put_order("me", _PRODUCT)
+        MetadataStore(root).put_header(_PRODUCT, b"x")
 
 
 def test_notes_are_cleared(root: Path) -> None:
@@ -219,70 +189,3 @@ def test_note_after_the_folder_was_deleted(root: Path) -> None:
     assert shelf.get("query") is None
     shelf.put("query", 2)
     assert shelf.get("query") == 2
-
-
-def test_a_large_listing_is_small_and_little_more_than_json(root: Path) -> None:
-    """Ten thousand products are a few MB on disk, and cost little more than the JSON they are."""
-    products = _many(10_000)
-    shelf = JsonStore(root, "listings")
-    shelf.put("query", pack_products(products))
-    file = _only_file(root / "v1" / "listings")
-    assert file.stat().st_size < 5_000_000
-
-    script = (
-        "import json, sys, time; from pathlib import Path;"
-        "from hda_fsspec.cache.metadata import JsonStore, unpack_products;"
-        "start = time.process_time();"
-        "json.loads(Path(sys.argv[2]).read_bytes()); middle = time.process_time();"
-        "products = unpack_products(JsonStore(Path(sys.argv[1]), 'listings').get('query'));"
-        "print(len(products), (time.process_time() - middle) / (middle - start))"
-    )
-    ratios = []
-    for _ in range(3):
-        done = subprocess.run(
-            [sys.executable, "-c", script, str(root), str(file)],
-            capture_output=True,
-            text=True,
-            check=True,
-            cwd=ROOT,
-        )
-        count, ratio = done.stdout.split()
-        assert int(count) == 10_000
-        ratios.append(float(ratio))
-    assert min(ratios) < 5
-    assert unpack_products(shelf.get("query")) == products
-
-
-_TEXT = st.text(max_size=10)
-_MAYBE = st.none() | _TEXT
-
-
-@given(
-    st.lists(
-        st.builds(
-            Product,
-            _TEXT,
-            _TEXT,
-            _TEXT,
-            st.none() | st.integers(),
-            _MAYBE,
-            _MAYBE,
-            _MAYBE,
-            st.dictionaries(
-                _TEXT, _TEXT | st.integers() | st.booleans() | st.floats(allow_nan=False)
-            ).map(lambda facts: tuple(facts.items())),
-        )
-    )
-)
-def test_packing_is_undone_by_unpacking(products: list[Product]) -> None:
-    """Any products come back as they were."""
-    assert unpack_products(pack_products(products)) == products
-
-
-@pytest.mark.parametrize("value", [None, 3, [], {}, {"dataset_id": ["a"]}, "text"])
-def test_anything_else_is_no_listing(value: object) -> None:
-    """A value of another shape, or with columns of unequal length, is not known."""
-    assert unpack_products(value) is None
-    packed = pack_products(_many(3))
-    packed["size"].pop()
-    assert unpack_products(packed) is None

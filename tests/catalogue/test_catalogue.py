@@ -259,7 +259,7 @@ def test_a_suggestion_that_cannot_be_had(bench: Any) -> None:
     asked = catalogue(bench, emulator, Clock())
 
     with pytest.raises(FileNotFoundError, match="no data set 'EO:NO'"):
-        asked.dataset("EO:NO")
+        asked.datasets.get("EO:NO")
 
 
 def test_a_query_exists_without_a_search(bench: Any) -> None:
@@ -301,7 +301,7 @@ def test_garbled_listings_are_asked_again(garbage: bytes, bench: Any) -> None:
 
 def test_answers_in_memory_are_bounded(bench: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """With many threads and hardly any memory each still gets its own answer."""
-    monkeypatch.setattr("hda_fsspec.catalogue.catalogue._REMEMBERED", 1)
+    monkeypatch.setattr("hda_fsspec.catalogue.answers._REMEMBERED", 1)
     emulator = bench.start(days=20)
     asked = catalogue(bench, emulator, Clock())
     wrong: list[object] = []

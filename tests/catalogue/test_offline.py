@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import logging
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -160,6 +162,31 @@ def test_info_of_what_is_local(bench: Any, emulator: Emulator) -> None:
     with pytest.raises(OfflineError):
         fs.info(f"{DATASET}/{bench.product_id(2)}")
     assert len(emulator.log) == 0
+
+
+SPOILT: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
+    "time": lambda note: note | {"at": "yesterday"},
+    "no time": lambda note: note | {"at": None},
+    "products": lambda note: note | {"value": 3},
+    "columns": lambda note: note | {"value": {"product_id": ["x"]}},
+    "name": lambda note: note | {"name": 7},
+    "box": lambda note: note | {"name": note["name"] + "/bbox=west"},
+    "path": lambda note: note | {"name": note["name"].replace("/startdate", "/*/startdate")},
+}
+
+
+@pytest.mark.parametrize("spoil", SPOILT.values(), ids=SPOILT)
+def test_a_kept_answer_that_cannot_be_read_is_none(
+    spoil: Callable[[dict[str, Any]], dict[str, Any]], bench: Any, emulator: Emulator
+) -> None:
+    """Whatever became of the note of an answer, a query that it could answer is told in words."""
+    for note in (bench.cache_dir / "v1" / "listings").rglob("*.note"):
+        kept = json.loads(note.read_bytes())
+        if " search " in kept["name"]:
+            note.write_text(json.dumps(spoil(kept)))
+
+    with pytest.raises(OfflineError, match="Cannot tell what"):
+        gone(bench, emulator).ls(f"{DATASET}/startdate=2024-05-02/enddate=2024-05-02")
 
 
 def test_a_local_product_costs_no_search_online(bench: Any, emulator: Emulator) -> None:

@@ -14,6 +14,7 @@ import pytest
 from hda_fsspec import HDAFileSystem
 from hda_fsspec.cache.cache import Cache
 from hda_fsspec.cache.metadata import MetadataStore
+from hda_fsspec.cache.orders import OrderBook
 from hda_fsspec.cli import main
 from hda_fsspec.errors import OfflineError
 from hda_fsspec.records import Product
@@ -186,7 +187,7 @@ def test_clear_removes_all(
     notes, product = MetadataStore(bench.cache_dir), Product("EO:TEST:DAT:A", "a.nc")
     notes.put_header(product, b"{}")
     notes.listings.put("a search", [])
-    notes.put_order("me", product, download_id="1")
+    OrderBook(bench.cache_dir, "me").place(product, "1", 0.0)
     notes.add_accepted_terms("me", ["a licence"])
 
     code, _, _ = run("clear", *words)
@@ -194,5 +195,5 @@ def test_clear_removes_all(
     assert code == 0
     assert _files(bench) == []
     assert (notes.header(product), notes.listings.get("a search")) == (None, None)
-    assert notes.order("me", product) == {"download_id": "1"}
+    assert OrderBook(bench.cache_dir, "me").get(product) == "1"
     assert notes.accepted_terms("me") == {"a licence"}

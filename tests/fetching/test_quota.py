@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from hda_fsspec.cache.ledger import Ledger
+from hda_fsspec.cache.orders import OrderBook
 from hda_fsspec.fetching.quota import Quota, QuotaWait
 from hda_fsspec.records import Product
 
@@ -39,7 +39,7 @@ Make = Callable[[], Quota]
 def make(tmp_path: Path, clock: Clock) -> Make:
     """Return what makes the quota as each process has it, on one folder."""
     return lambda: Quota(
-        Ledger(tmp_path / "cache", "me", clock=clock), clock=clock, jitter=lambda: 0.0
+        OrderBook(tmp_path / "cache", "me", clock=clock), clock=clock, jitter=lambda: 0.0
     )
 
 
@@ -81,7 +81,7 @@ def test_untold_waits_grow(reset_at: float | None, make: Make, clock: Clock) -> 
         clock.now += waits[-1] + 1
 
     assert waits == [5, 10, 20, 40, 80, 160, 300, 300, 300]
-    quota.granted(product(1))
+    quota.granted(product(1), "id")
     assert quota.refused(product(2), reset_at).seconds == 5
 
 
@@ -118,7 +118,7 @@ def test_what_was_granted_since_counts(make: Make, clock: Clock) -> None:
     for number in (1, 2):
         clock.now += 1
         assert other.reserve(product(number)) is None
-        other.granted(product(number))
+        other.granted(product(number), "id")
 
     assert quota.reserve(product(3)) == QuotaWait(58, is_used_up=True)
     assert quota.view().left == 0
@@ -133,7 +133,7 @@ def test_the_answer_to_an_order_counts_it_already(make: Make, clock: Clock) -> N
     clock.now += 1
     tell(quota, 1, clock.now + 60, sent_at=sent_at)
     clock.now += 0.5
-    quota.granted(product(1))
+    quota.granted(product(1), "id")
 
     assert quota.view().left == 1
     assert quota.reserve(product(2)) is None
@@ -151,7 +151,7 @@ def test_one_goes_first_when_it_is_time(make: Make, clock: Clock) -> None:
     assert closed is not None
     assert not closed.is_used_up
     tell(quota, 7, clock.now + 60, sent_at=clock.now)
-    quota.granted(product(1))
+    quota.granted(product(1), "id")
     assert quota.reserve(product(2)) is None
 
 
@@ -206,7 +206,7 @@ def test_without_headers_all_go_out(headers: dict[str, str], make: Make, clock: 
 
 
 @pytest.mark.parametrize("text", [b"", b"[]", b"{", b'{"limit": "x"}', b'{"else": 1}', b"7"])
-def test_a_garbled_ledger_is_none(text: bytes, make: Make, clock: Clock, tmp_path: Path) -> None:
+def test_garbled_news_are_none(text: bytes, make: Make, clock: Clock, tmp_path: Path) -> None:
     """What another process kept counts only if it can be read."""
     quota = make()
     tell(quota, 5, clock.now + 60, sent_at=clock.now)
@@ -217,10 +217,10 @@ def test_a_garbled_ledger_is_none(text: bytes, make: Make, clock: Clock, tmp_pat
 
 
 def test_two_never_both_take_the_last(tmp_path: Path) -> None:
-    """Of many that ask for one order at one time, with a ledger each, at most one may go."""
+    """Of many that ask for one order at one time, in as many processes, at most one may go."""
     for turn in range(15):
         root = tmp_path / str(turn)
-        quotas = [Quota(Ledger(root, "me")) for _ in range(6)]
+        quotas = [Quota(OrderBook(root, "me")) for _ in range(6)]
         for quota in quotas:
             tell(quota, 1, time.time() + 60, sent_at=time.time())
         start = threading.Barrier(len(quotas))
@@ -250,7 +250,7 @@ def test_a_folder_that_cannot_be_written(
 ) -> None:
     """On a disk that fails orders go out all the same, by what the service tells."""
 
-    def refuse(self: object, path: Path, data: bytes) -> None:
+    def refuse(*_: object, **__: object) -> None:
         raise OSError(code, "no")
 
     monkeypatch.setattr("hda_fsspec.cache.folder.Folder.write", refuse)
@@ -258,7 +258,7 @@ def test_a_folder_that_cannot_be_written(
     tell(quota, 1, clock.now + 60, sent_at=clock.now)
 
     assert quota.reserve(product(1)) is None
-    quota.granted(product(1))
+    quota.granted(product(1), "id")
     tell(quota, 0, clock.now + 60, sent_at=clock.now)
     assert quota.reserve(product(2)) == QuotaWait(60, is_used_up=True)
 
@@ -272,7 +272,7 @@ def test_a_poll_that_overtakes_an_order_hides_nothing(make: Make, clock: Clock) 
     tell(quota, 2, clock.now + 60, sent_at=order_sent_at + 1)  # the poll: the order is not in it
     clock.now += 2
     tell(quota, 1, clock.now + 60, sent_at=order_sent_at)
-    quota.granted(product(1))
+    quota.granted(product(1), "id")
 
     assert quota.view().left == 0
 

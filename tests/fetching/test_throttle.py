@@ -1,19 +1,14 @@
-"""Requests of an account at one time, and the places that processes share for them."""
+"""Requests of an account at one time, over all processes on a cache."""
 
 from __future__ import annotations
 
-import errno
-import fcntl
-import os
-import shutil
-import signal
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from hda_fsspec.cache.slots import SharedSlots
+from hda_fsspec.cache.locks import FileLocks, Lock
 from hda_fsspec.fetching.throttle import AT_ONCE, RequestLimiter
 
 
@@ -38,89 +33,34 @@ def waits() -> Waits:
     return Waits()
 
 
-def admission(folder: Path, waits: Waits, own: int = 100) -> RequestLimiter:
+def limiter(folder: Path, waits: Waits, own: int = 100) -> RequestLimiter:
     """Return what another process on that cache folder would have."""
-    places = SharedSlots(folder / "cache", "requests")
-    return RequestLimiter(places, own=own, patience_seconds=60, sleep=waits, clock=waits.clock)
+    locks = FileLocks(folder / "cache")
+    return RequestLimiter(
+        locks, "requests", own=own, patience_seconds=60, sleep=waits, clock=waits.clock
+    )
+
+
+def take(folder: Path) -> list[Lock]:
+    """Take all slots, as others would."""
+    locks = FileLocks(folder / "cache")
+    slots = [locks.acquire_slot("requests", [number]) for number in range(AT_ONCE)]
+    return [slot for slot in slots if slot is not None]
 
 
 @pytest.fixture
-def taken(tmp_path: Path) -> Iterator[SharedSlots]:
-    """Let others take all places."""
-    places = SharedSlots(tmp_path / "cache", "requests")
-    assert [places.acquire([number]) for number in range(AT_ONCE)] == [*range(AT_ONCE)]
-    yield places
-    for number in range(AT_ONCE):
-        places.release(number)
+def taken(tmp_path: Path) -> Iterator[list[Lock]]:
+    """Let others take all slots."""
+    slots = take(tmp_path)
+    assert len(slots) == AT_ONCE
+    yield slots
+    for slot in slots:
+        slot.release()
 
 
-def test_a_place_has_one_taker(tmp_path: Path) -> None:
-    """What one took no other gets, in this object or another, until it is given back."""
-    first, second = (SharedSlots(tmp_path / "cache", "a") for _ in range(2))
-
-    assert first.acquire([3, 4]) == 3
-    assert first.acquire([3]) is second.acquire([3]) is None
-    assert second.acquire([3, 4]) == 4
-    assert SharedSlots(tmp_path / "cache", "another name").acquire([3]) == 3
-    first.release(3)
-    assert second.acquire([3]) == 3
-
-
-def test_a_fork_has_no_right_to_the_places_of_its_parent(tmp_path: Path) -> None:
-    """A child gets what its parent does not hold, and what it takes is free when it is killed."""
-    ours = SharedSlots(tmp_path / "cache", "a")
-    assert ours.acquire([0]) == 0
-    reader, writer = os.pipe()
-
-    pid = os.fork()
-    if pid == 0:
-        got = [ours.acquire([0]), ours.acquire([1])]
-        os.write(writer, repr(got).encode())
-        signal.pause()
-        os._exit(0)
-    told = os.read(reader, 100)
-    os.close(reader)
-    os.close(writer)
-
-    assert told == b"[None, 1]"
-    assert ours.acquire([1]) is None
-    os.kill(pid, signal.SIGKILL)
-    os.waitpid(pid, 0)
-    assert ours.acquire([1]) == 1
-    assert SharedSlots(tmp_path / "cache", "a").acquire([0]) is None
-
-
-def test_places_survive_the_deletion_of_their_folder(tmp_path: Path) -> None:
-    """Where the cache folder is deleted, those who come later share places again."""
-    first = SharedSlots(tmp_path / "cache", "a")
-    assert first.acquire([0, 1]) == 0
-    first.release(0)
-    shutil.rmtree(tmp_path / "cache")
-    second = SharedSlots(tmp_path / "cache", "a")
-
-    assert first.acquire([0, 1]) == 0
-    assert second.acquire([0, 1]) == 1
-
-
-def test_a_disk_that_cannot_lock_holds_nobody_up(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    """Where flock is not implemented each process has all places to itself, with one warning."""
-
-    def refuse(*_: object) -> None:
-        raise OSError(errno.ENOSYS, "Function not implemented")
-
-    monkeypatch.setattr(fcntl, "flock", refuse)
-    first, second = (SharedSlots(tmp_path / "cache", "a") for _ in range(2))
-
-    assert [first.acquire([0, 1]), first.acquire([0, 1]), second.acquire([0, 1])] == [0, 1, 0]
-    assert first.acquire([0, 1]) is None  # its own threads still share
-    assert len(caplog.records) == 2
-
-
-def test_transfers_leave_places_to_calls(tmp_path: Path, waits: Waits) -> None:
+def test_transfers_leave_slots_to_calls(tmp_path: Path, waits: Waits) -> None:
     """However many files are fetched, four calls go out at once, and the fifth waits."""
-    others, ours = admission(tmp_path, waits), admission(tmp_path, waits)
+    others, ours = limiter(tmp_path, waits), limiter(tmp_path, waits)
     transfers = [others.transfer() for _ in range(AT_ONCE)]
     held = []
     for each in transfers:
@@ -141,7 +81,7 @@ def test_transfers_leave_places_to_calls(tmp_path: Path, waits: Waits) -> None:
             waiting.set()
             raise Enough
 
-        fifth = admission(tmp_path, waits)
+        fifth = limiter(tmp_path, waits)
         fifth._sleep = sleep
         with pytest.raises(Enough), fifth.request():
             pass
@@ -153,8 +93,8 @@ def test_transfers_leave_places_to_calls(tmp_path: Path, waits: Waits) -> None:
 
 
 def test_calls_use_what_transfers_leave(tmp_path: Path, waits: Waits) -> None:
-    """While nothing is fetched, all twenty places are for calls."""
-    ours = admission(tmp_path, waits)
+    """While nothing is fetched, all twenty slots are for calls."""
+    ours = limiter(tmp_path, waits)
     calls = [ours.request() for _ in range(AT_ONCE)]
 
     for call in calls:
@@ -166,42 +106,37 @@ def test_calls_use_what_transfers_leave(tmp_path: Path, waits: Waits) -> None:
 
 
 def test_waiting_is_told_and_bounded(
-    taken: SharedSlots, tmp_path: Path, waits: Waits, caplog: pytest.LogCaptureFixture
+    taken: list[Lock], tmp_path: Path, waits: Waits, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A call that waits for stuck processes says so after a while, and goes on in the end."""
-    assert taken.acquire(range(AT_ONCE)) is None
-
-    with admission(tmp_path, waits).request():
+    with limiter(tmp_path, waits).request():
         pass
 
     assert 600 <= waits.now < 601
     assert [record.getMessage()[:20] for record in caplog.records] == ["All 20 requests that"]
 
 
-def test_a_transfer_waits_without_a_thread(
-    taken: SharedSlots, tmp_path: Path, waits: Waits
-) -> None:
-    """A transfer yields while there is no place, and after its patience it goes on without."""
-    steps = admission(tmp_path, waits).transfer()
+def test_a_transfer_waits_without_a_thread(taken: list[Lock], tmp_path: Path, waits: Waits) -> None:
+    """A transfer yields while there is no slot, and after its patience it goes on without."""
+    steps = limiter(tmp_path, waits).transfer()
 
     for pause in steps:
         waits(pause)
 
     assert 60 <= waits.now < 61
-    assert taken.acquire(range(AT_ONCE)) is None
+    assert take(tmp_path) == []
 
 
-def test_an_abandoned_wait_gives_back_what_it_had(tmp_path: Path, waits: Waits) -> None:
+def test_an_abandoned_wait_gives_back_what_it_had(
+    taken: list[Lock], tmp_path: Path, waits: Waits
+) -> None:
     """A transfer that is given up while it waits leaves its share of the process to others."""
-    ours = admission(tmp_path, waits, own=2)
-    blocker = SharedSlots(tmp_path / "cache", "requests")
-    for number in range(AT_ONCE):
-        blocker.acquire([number])
+    ours = limiter(tmp_path, waits, own=2)
     for _ in range(5):
         steps = ours.transfer()
         next(steps)
         steps.close()
-    blocker.release(7)
+    taken[7].release()
 
     with pytest.raises(StopIteration) as end:
         next(ours.transfer())

@@ -16,10 +16,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from hda_fsspec.cache.cache import Cache
-from hda_fsspec.cache.ledger import Ledger
 from hda_fsspec.cache.locks import FileLocks
 from hda_fsspec.cache.metadata import MetadataStore
-from hda_fsspec.cache.slots import SharedSlots
+from hda_fsspec.cache.orders import OrderBook
 from hda_fsspec.errors import HDAError
 from hda_fsspec.records import Product
 
@@ -134,27 +133,30 @@ def _put(cache: Cache, product: Product) -> None:
 
 
 def _keep(root: Path) -> None:
-    notes, ledger = MetadataStore(root), Ledger(root, "account")
+    notes, orders = MetadataStore(root), OrderBook(root, "account")
     for product in _PRODUCTS:
         notes.put_header(product, notes.header(product) or b"x")
-        notes.put_order("account", product, **(notes.order("account", product) or {}))
         notes.lengths.record(product, (notes.lengths.length_of(product) or 0) + 1)
-        ledger.reserve(product)
-        ledger.confirm(product, 0.0)
-    ledger.told()
-    ledger.tell({})
-    ledger.all()
+        number = orders.get(product)
+        orders.reserve(product)
+        orders.release(product)
+        orders.place(product, number, 0.0)
+        orders.renew(product, number)
+        orders.drop(product)
+    orders.told()
+    orders.tell({})
+    orders.all()
     notes.listings.put("q", list(notes.listings.values()))
 
 
 def _lock(root: Path) -> None:
-    places = SharedSlots(root, "requests")
+    locks = FileLocks(root)
     for number in range(2):
         with contextlib.ExitStack() as held:
-            lock = FileLocks(root).try_acquire(f"lock {number}")
+            lock = FileLocks(root).acquire(f"lock {number}")
             if lock is not None:
                 held.enter_context(lock)
-            places.acquire(range(2))
+            locks.acquire_slot("requests", range(2))
 
 
 @functools.cache

@@ -25,8 +25,8 @@ from typing import Any
 
 from hda_fsspec.cache.entries import RECORD_NAME, read_entry, safe_name
 from hda_fsspec.cache.folder import Folder, dump_json
-from hda_fsspec.cache.metadata import pack_products, unpack_products
 from hda_fsspec.cache.sizes import KnownSizes
+from hda_fsspec.catalogue.codecs import pack_products, unpack_products
 from hda_fsspec.cli import terminal
 from hda_fsspec.errors import (
     ConfigurationError,

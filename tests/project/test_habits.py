@@ -61,6 +61,7 @@ def test_what_lies_in_the_cache_is_reached_in_one_way() -> None:
         # By a descriptor, or a descriptor and a name.
         "cache/folder.py: os.listdir",
         "cache/entries.py: os.stat",
+        "cache/folder.py: os.utime",
         "cache/staging.py: os.utime",
         "cache/staging.py: handle.truncate",
         "reading/gribs.py: os.stat",

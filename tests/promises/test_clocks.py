@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from hda_fsspec.cache.cache import Cache, Entry
-from hda_fsspec.cache.ledger import Ledger
+from hda_fsspec.cache.orders import OrderBook
 from hda_fsspec.fetching.quota import Quota
 from hda_fsspec.network.responses import quota_state, retry_after
 from hda_fsspec.records import Product
@@ -42,7 +42,7 @@ def clock() -> Clock:
 def quota(tmp_path: Path, clock: Clock) -> Callable[[], Quota]:
     """Return what makes the quota as each process on one folder has it."""
     return lambda: Quota(
-        Ledger(tmp_path / "cache", "me", clock=clock), clock=clock, jitter=lambda: 0.0
+        OrderBook(tmp_path / "cache", "me", clock=clock), clock=clock, jitter=lambda: 0.0
     )
 
 

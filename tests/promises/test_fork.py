@@ -104,9 +104,11 @@ def test_locks_that_do_not_work(kind: str, bench: Any, monkeypatch: pytest.Monke
     emulator = bench.start(days=3, size=100_000, rate_bytes_per_second=1e6)
 
     def acquire(self: FileLocks, name: str) -> Lock | None:
-        return None if kind == "fails always" and "orders" not in name else Lock(Path(name), None)
+        if kind == "fails always":
+            return None
+        return Lock(Path(name), is_shared=False, on_release=lambda: None)
 
-    monkeypatch.setattr(FileLocks, "try_acquire", acquire)
+    monkeypatch.setattr(FileLocks, "acquire", acquire)
     instances = [bench.filesystem(emulator, timeout=50 + n, max_wait=0.2) for n in range(4)]
     got: list[dict[str, bytes]] = []
     threads = [

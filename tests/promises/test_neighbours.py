@@ -58,7 +58,7 @@ class Team:
             dated_product(bench.product_id(1), bench.body(1)),
             dated_product(ARCHIVE, self.archive),
         ]
-        self.emulator = bench.start(products=products, polls=0)
+        self.emulator = bench.start(products=products, polls=0, quota=1000)
         self.root.mkdir()
         self.root.chmod(0o2770)
         self.work()

@@ -19,6 +19,7 @@ import fsspec
 import pytest
 from dask.base import tokenize
 
+from hda_fsspec.cache.orders import OrderBook, OrderCounts
 from hda_fsspec.client import Client
 from hda_fsspec.emulator import Emulator, Fault
 from hda_fsspec.errors import ConfigurationError, HDAError
@@ -226,14 +227,13 @@ def test_orders_and_quota_are_kept_per_account(bench: Any) -> None:
     emulator = bench.start(days=1, preparation_seconds=0.2)
     client = Client(bench.filesystem(emulator).settings)
     other = Client(bench.filesystem(emulator, user="other", password="x").settings)
-    first = client._fetches._halves.orders
-    second = other._fetches._halves.orders
-    product = client.search(_query(bench))[0]
+    (product,) = client.search(_query(bench))
 
-    first.put(product, "an order")
+    client.fetch(product).result()
 
-    assert first.get(product) == "an order"
-    assert second.get(product) is None
+    assert OrderBook(bench.cache_dir, client.account).get(product) is not None
+    assert OrderBook(bench.cache_dir, other.account).get(product) is None
+    assert OrderBook(bench.cache_dir, other.account).all() == OrderCounts(0, ())
 
 
 def _query(bench: Any) -> Any:

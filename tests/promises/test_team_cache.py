@@ -23,7 +23,6 @@ from hda_fsspec.cache.entries import product_key, version_tag
 from hda_fsspec.cache.locks import FileLocks
 from hda_fsspec.cache.metadata import JsonStore, MetadataStore
 from hda_fsspec.cache.sizes import KnownSizes
-from hda_fsspec.cache.slots import SharedSlots
 from hda_fsspec.reading.archives import list_members
 from hda_fsspec.reading.unpacking import unpack
 from hda_fsspec.records import Product
@@ -233,12 +232,12 @@ def test_copies_are_believed_of_oneself_alone(root: Path) -> None:
 
 
 def test_locks_exclude_across_accounts(root: Path) -> None:
-    """A lock or a place that Ann took Bob does not get, and the file stays as she made it."""
+    """A lock or a slot that Ann took Bob does not get, and the file stays as she made it."""
     with account(ANN):
-        lock = FileLocks(root).try_acquire("a")
+        lock = FileLocks(root).acquire("a")
         assert lock is not None
-        places = SharedSlots(root, "orders")
-        assert places.acquire(range(1)) == 0
+        slot = FileLocks(root).acquire_slot("orders", range(1))
+        assert slot is not None
     before = _of(ANN, root)
     with account(BOB):
         # In a process that holds none, as it would be his.
@@ -246,14 +245,15 @@ def test_locks_exclude_across_accounts(root: Path) -> None:
     assert code == 0
     assert _of(ANN, root) == before
     lock.release()
-    places.release(0)
+    slot.release()
 
 
 def _in_a_child(root: Path) -> int:
-    """Return 0 if another process gets neither the lock nor the place."""
+    """Return 0 if another process gets neither the lock nor the slot."""
     pid = os.fork()
     if pid == 0:
-        got = [FileLocks(root).try_acquire("a"), SharedSlots(root, "orders").acquire(range(1))]
+        locks = FileLocks(root)
+        got = [locks.acquire("a"), locks.acquire_slot("orders", range(1))]
         os._exit(0 if got == [None, None] else 1)
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 

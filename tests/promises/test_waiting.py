@@ -18,7 +18,6 @@ import pytest
 from checkout import TESTS
 
 from hda_fsspec.cache.locks import FileLocks
-from hda_fsspec.cache.slots import SharedSlots
 from hda_fsspec.emulator import Fault
 from hda_fsspec.errors import OrderTimeoutError
 
@@ -178,7 +177,7 @@ def test_the_lock_of_a_stuck_process_is_waited_for_not_for_ever(bench: Any) -> N
     products = fs._client
     product = products.product(_at(bench, 1))
     locks = FileLocks(bench.cache_dir)
-    held = locks.try_acquire(f"product {products.cache.key(product)}")
+    held = locks.acquire(f"product {products.cache.key(product)}")
     assert held is not None
 
     with held:
@@ -190,14 +189,15 @@ def test_slots_of_stuck_processes_are_told(bench: Any) -> None:
     """Where all orders at a time are taken for `max_wait`, the error says so."""
     emulator = bench.start(days=1)
     fs = bench.filesystem(emulator, max_wait=0.3, max_orders=1)
-    taken = SharedSlots(bench.cache_dir, f"orders of {fs._client.account}")
-    assert taken.acquire([0]) == 0
+    name = f"orders of {fs._client.account}"
+    taken = FileLocks(bench.cache_dir).acquire_slot(name, [0])
+    assert taken is not None
 
     with pytest.raises(OrderTimeoutError, match="max_orders"):
         fs.open(bench.path(1))
 
     assert emulator.order_posts == 0
-    taken.release(0)
+    taken.release()
     assert fs.cat(bench.path(1)) == bench.body(1)
 
 

@@ -118,8 +118,12 @@ def _be_honest() -> None:
         lie.stop()
 
 
+def _always(_: FileLocks, name: str) -> Lock:
+    return Lock(Path(name), is_shared=False, on_release=lambda: None)
+
+
 _lies: list[Any] = [
-    mock.patch.object(FileLocks, "try_acquire", lambda _, name: Lock(Path(name), None)),
+    mock.patch.object(FileLocks, "acquire", _always),
     mock.patch("fcntl.flock", return_value=None),
 ]
 
