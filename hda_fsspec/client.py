@@ -11,10 +11,9 @@ import contextlib
 import contextvars
 import errno
 import hashlib
-import itertools
 import os
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from io import BufferedReader
 from typing import Any, TypeVar
 
@@ -28,11 +27,12 @@ from hda_fsspec.cache.slots import SharedSlots
 from hda_fsspec.catalogue.catalogue import Catalogue
 from hda_fsspec.catalogue.offline import LOCAL
 from hda_fsspec.concurrency.daskworkers import dask_worker
-from hda_fsspec.concurrency.tasks import Flight, Flights, Steps
+from hda_fsspec.concurrency.tasks import Listener, SharedTasks
 from hda_fsspec.errors import OfflineError
 from hda_fsspec.fetching.copies import Copies
-from hda_fsspec.fetching.fetch import Fetches, Halves
+from hda_fsspec.fetching.fetch import Fetcher
 from hda_fsspec.fetching.gather import gather_products
+from hda_fsspec.fetching.ordering import Ordering
 from hda_fsspec.fetching.orders import Orders
 from hda_fsspec.fetching.quota import Quota, QuotaView
 from hda_fsspec.fetching.readahead import ReadAhead
@@ -58,9 +58,8 @@ __all__ = [
 ]
 
 T = TypeVar("T")
-Listener = Callable[[int, int | None], None]
 
-_LOOKING_THREADS = 16
+_CALL_THREADS = 16
 _TRIES_TO_OPEN = 5
 
 
@@ -103,7 +102,7 @@ class Client:
     def __init__(self, settings: Settings) -> None:
         account = hashlib.sha256("\0".join(settings.account).encode()).hexdigest()[:16]
         self._quota = Quota(
-            Ledger(settings.cache_dir, account), products_left=lambda: len(self._flights)
+            Ledger(settings.cache_dir, account), products_left=lambda: len(self._tasks)
         )
         limiter = RequestLimiter(
             SharedSlots(settings.cache_dir, f"requests of {account}"),
@@ -123,35 +122,38 @@ class Client:
         self._notes = notes
         self._lengths = notes.lengths
         self.copies = Copies(JsonStore(settings.cache_dir, "copies", is_own=True), self.size)
-        self._flights: Flights[Entry] = Flights(settings.max_connections)
-        self._looking: Flights[Any] = Flights(_LOOKING_THREADS)
-        self._tickets = itertools.count()
+        self._tasks: SharedTasks[Entry] = SharedTasks(settings.max_connections)
+        self._calls: SharedTasks[Any] = SharedTasks(_CALL_THREADS)
         self._reporter = Reporter(
-            self._quota.view,
-            is_shown=settings.progress,
-            begin=lambda steps: self._looking.submit(next(self._tickets), lambda _: steps),
+            self._quota.view, is_shown=settings.progress, begin=self._in_background
         )
-        halves = Halves(
+        orders = Orders(notes, account)
+        self._fetcher = Fetcher(
+            settings,
             broker=broker,
             cache=self.cache,
             locks=FileLocks(settings.cache_dir),
+            slots=SharedSlots(settings.cache_dir, f"orders of {account}"),
             limiter=limiter,
-            orders=Orders(notes, account),
-            preparing=SharedSlots(settings.cache_dir, f"orders of {account}"),
-            quota=self._quota,
-            licences=self.catalogue.licences,
-            learn=self._lengths.record,
-            report=self._reporter.tell,
-            expected=self.size,
-            abandon=self._flights.abandon,
+            orders=orders,
+            ordering=Ordering(
+                settings,
+                broker=broker,
+                licences=self.catalogue.licences,
+                orders=orders,
+                quota=self._quota,
+            ),
+            terms=self.catalogue.licences,
+            size_of=self.size,
+            on_bytes=self._reporter.tell,
+            on_fetched=self._lengths.record,
         )
-        self._fetches = Fetches(settings, halves)
         self.pump = ReadAhead(
-            fetch=lambda product, wanted: self.fetch(product, wanted=wanted),
+            fetch=self.fetch,
             is_local=lambda product: self.cache.lookup(product, touch=False) is not None,
             weigh=lambda product: self.size(product) or product.size,
             room=lambda: self.cache.max_bytes,
-            at_a_time=settings.max_orders + settings.max_connections,
+            at_a_time=settings.max_in_flight,
         )
 
     def close(self) -> None:
@@ -169,11 +171,13 @@ class Client:
     def run(self, work: Callable[[], T]) -> concurrent.futures.Future[T]:
         """Do blocking work in a thread of this object."""
 
-        def steps(_: Flight[Any]) -> Steps[T]:
-            yield from ()
+        async def call() -> T:
             return work()
 
-        return self._looking.submit(next(self._tickets), steps)
+        return self._in_background(call())
+
+    def _in_background(self, work: Coroutine[Any, None, T]) -> concurrent.futures.Future[T]:
+        return self._calls.submit(object(), lambda _: work)
 
     def datasets(self, *, refresh: bool = False) -> list[Dataset]:
         """Return all data sets; see :meth:`Catalogue.datasets`."""
@@ -248,11 +252,7 @@ class Client:
         return self.cache.lookup(product)
 
     def fetch(
-        self,
-        product: Product,
-        listener: Listener | None = None,
-        *,
-        wanted: Callable[[], bool] | None = None,
+        self, product: Product, listener: Listener | None = None
     ) -> concurrent.futures.Future[Entry]:
         """Make a product local; all who ask for one product at a time share one fetch.
 
@@ -262,14 +262,13 @@ class Client:
             Which.
         listener : callable, optional
             Told (bytes done, bytes in all or None).
-        wanted : callable, optional
-            Says whether the caller still wants it. When nobody does it is not ordered any more,
-            and the future ends with CancelledError. Without it the caller wants it in any case.
 
         Returns
         -------
         concurrent.futures.Future of Entry
-            Its exceptions are those of :meth:`Fetcher.steps`, and OfflineError.
+            The caller's own, who cancels it when the product is wanted no more: when all have, it
+            is not ordered any more. Its exceptions are those of :meth:`Fetcher.fetch`, and
+            OfflineError.
         """
         entry = self.cache.lookup(product)
         if entry is not None:
@@ -283,43 +282,42 @@ class Client:
             return _failed(OfflineError(msg))
         if _orders_are_forbidden.get():
             return _failed(OrderNeededError(product))
-        future = self._flights.submit(
-            product, lambda flight: self._fetches.steps(product, flight), listener, wanted
+        future = self._tasks.submit(
+            product, lambda task: self._fetcher.fetch(product, task), listener
         )
-        self._reporter.watch(product, future, wanted)
+        self._reporter.watch(product, future)
         return future
 
     def open(
-        self,
-        product: Product,
-        listener: Listener | None = None,
-        *,
-        wanted: Callable[[], bool] | None = None,
+        self, product: Product, listener: Listener | None = None
     ) -> concurrent.futures.Future[tuple[Entry, BufferedReader]]:
         """Make a product local, as :meth:`fetch`, and open it before it can be evicted."""
         outcome: concurrent.futures.Future[tuple[Entry, BufferedReader]] = (
             concurrent.futures.Future()
         )
-        outcome.set_running_or_notify_cancel()
         holding = contextlib.ExitStack()
         holding.enter_context(self.cache.hold(product))
         outcome.add_done_callback(lambda _: holding.close())
 
         def attempt(left: int) -> None:
-            fetch = self.fetch(product, listener, wanted=wanted)
+            fetch = self.fetch(product, listener)
+            outcome.add_done_callback(lambda _: fetch.cancel())
             fetch.add_done_callback(lambda done: finish(done, left))
 
         def finish(done: concurrent.futures.Future[Entry], left: int) -> None:
             try:
                 entry = done.result()
                 handle = _open_or_none(entry, is_last=not left)
-                if handle is None:
-                    attempt(left - 1)
-                    return
             except BaseException as err:  # noqa: BLE001  (whoever waits for the outcome gets it)
-                outcome.set_exception(err)
-            else:
+                if outcome.set_running_or_notify_cancel():
+                    outcome.set_exception(err)
+                return
+            if handle is None:
+                attempt(left - 1)
+            elif outcome.set_running_or_notify_cancel():
                 outcome.set_result((entry, handle))
+            else:
+                handle.close()
 
         attempt(_TRIES_TO_OPEN - 1)
         return outcome
@@ -338,10 +336,7 @@ class Client:
         """
         self._refuse_what_does_not_fit(products)
         entries = gather_products(
-            products,
-            lambda product, wanted: self.fetch(product, wanted=wanted),
-            lambda _, entry: entry,
-            callback,
+            products, self.fetch, lambda _, fetched: fetched.result(), callback
         )
         if any(not entry.path.exists() for entry in entries):
             raise self._does_not_fit(sum(entry.size for entry in entries), len(entries))

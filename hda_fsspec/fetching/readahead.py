@@ -20,7 +20,7 @@ from hda_fsspec.records import Product
 
 logger = logging.getLogger("hda_fsspec")
 
-_Fetch = Callable[[Product, Callable[[], bool]], concurrent.futures.Future[Any]]
+_Fetch = Callable[[Product], concurrent.futures.Future[Any]]
 
 
 class Batch:
@@ -39,23 +39,22 @@ class Batch:
         self._lock = threading.Lock()
         self._reads_left = collections.Counter(products)
         self._to_come = collections.deque(self._reads_left)
-        self._under_way: set[Product] = set()
+        self._under_way: dict[Product, concurrent.futures.Future[Any] | None] = {}
         # Bytes of what is under way, or has not been read as often as it will be.
         self._unread: dict[Product, int] = {}
         self._largest = 0
         self._is_open = True
         self._is_advancing = False
 
-    def is_open(self) -> bool:
-        """Whether the computation goes on."""
-        return self._is_open
-
     def close(self) -> None:
         """Fetch no more: the computation has ended, well or not. What was ordered goes on."""
         with self._lock:
             self._is_open = False
             self._to_come.clear()
+            under_way = [fetch for fetch in self._under_way.values() if fetch is not None]
         self._pump.forget(self)
+        for fetch in under_way:
+            fetch.cancel()
 
     def read(self, product: Product) -> None:
         """Note that a product was read; after the last time its room in the cache is another's."""
@@ -88,11 +87,15 @@ class Batch:
     def _begin(self, product: Product) -> None:
         if self._pump.is_local(product):
             with self._lock:
-                self._under_way.discard(product)
+                self._under_way.pop(product, None)
                 self._unread.pop(product, None)
             return
-        future = self._pump.fetch(product, self.is_open)
+        future = self._pump.fetch(product)
+        with self._lock:
+            self._under_way[product] = future
         future.add_done_callback(functools.partial(self._landed, product))
+        if not self._is_open:
+            future.cancel()
 
     def _next(self) -> Product | None:
         """Return the next product to be fetched; None if none may be now."""
@@ -101,7 +104,7 @@ class Batch:
                 product = self._to_come[0]
                 weight = self._pump.weigh(product) or self._largest
                 if self._has_room(weight):
-                    self._under_way.add(self._to_come.popleft())
+                    self._under_way[self._to_come.popleft()] = None
                     self._unread[product] = weight
                     return product
             self._is_advancing = False
@@ -115,15 +118,15 @@ class Batch:
         )
 
     def _landed(self, product: Product, future: concurrent.futures.Future[Any]) -> None:
-        error = future.exception()
+        error = None if future.cancelled() else future.exception()
         with self._lock:
-            self._under_way.discard(product)
+            self._under_way.pop(product, None)
             if error is not None:
                 self._unread.pop(product, None)
                 if not isinstance(error, PER_PRODUCT_ERRORS):
                     # It will meet all others too. Who reads is told.
                     self._to_come.clear()
-            elif product in self._unread:
+            elif product in self._unread and not future.cancelled():
                 self._unread[product] = future.result().size
                 self._largest = max(self._largest, future.result().size)
         self.advance()
@@ -135,7 +138,7 @@ class ReadAhead:
     Parameters
     ----------
     fetch : callable
-        Makes a product local; its second argument says whether that is still wanted.
+        Makes a product local.
     is_local : callable
         Whether a product is local already.
     weigh : callable

@@ -9,7 +9,7 @@ from __future__ import annotations
 import concurrent.futures
 import dataclasses
 import errno
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from fsspec.callbacks import DEFAULT_CALLBACK
@@ -79,13 +79,12 @@ class Prefetch:
         held = sum(self.weights.of(product) for product in local)
         is_full = False
 
-        def begin(product: Product, wanted: Callable[[], bool]) -> _Future:
-            if is_full:
-                return _none()
-            return self.client.fetch(product, wanted=wanted)  # type: ignore[return-value]
+        def begin(product: Product) -> _Future:
+            return _none() if is_full else self.client.fetch(product)  # type: ignore[return-value]
 
-        def finish(product: Product, entry: Entry | None) -> None:
+        def finish(product: Product, fetched: _Future) -> None:
             nonlocal held, is_full
+            entry = fetched.result()
             if entry is None:
                 return
             if bound is not None and held + entry.size > bound:
@@ -98,7 +97,7 @@ class Prefetch:
         settings = self.client.settings
         # Where nobody knows what comes, orders go out as the room allows.
         is_dark = bound is not None and self.plan.sizes_unknown > 0
-        at_a_time = settings.max_orders + settings.max_connections if is_dark else None
+        at_a_time = settings.max_in_flight if is_dark else None
         if missing:
             gather_products(missing, begin, finish, callback, at_a_time=at_a_time)
         if is_full and not self.allow_partial:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import concurrent.futures
 import dataclasses
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -32,7 +31,6 @@ class Service:
     def __init__(self, *, bound: int | None = None, size: int | None = 10, most: int = 3) -> None:
         self.local: set[Product] = set()
         self.asked: list[Product] = []
-        self.wanted: list[Callable[[], bool]] = []
         self.futures: dict[Product, concurrent.futures.Future[Any]] = {}
         self.pump = ReadAhead(
             fetch=self._fetch,
@@ -42,11 +40,8 @@ class Service:
             at_a_time=most,
         )
 
-    def _fetch(
-        self, product: Product, wanted: Callable[[], bool]
-    ) -> concurrent.futures.Future[Any]:
+    def _fetch(self, product: Product) -> concurrent.futures.Future[Any]:
         self.asked.append(product)
-        self.wanted.append(wanted)
         self.futures[product] = concurrent.futures.Future()
         return self.futures[product]
 
@@ -156,13 +151,14 @@ def test_a_closed_batch_wants_nothing_more() -> None:
     service = Service()
     wanted = products(100)
     batch = service.begin(wanted)
-    assert all(each() for each in service.wanted)
+    service.arrive(wanted[0])
+    assert not any(fetch.cancelled() for fetch in service.futures.values())
 
     batch.close()
-    service.arrive(wanted[0])
 
-    assert service.asked == wanted[:3]
-    assert not any(each() for each in service.wanted)
+    assert service.asked == wanted[:4]
+    cancelled = [product for product, fetch in service.futures.items() if fetch.cancelled()]
+    assert cancelled == wanted[1:4]
 
 
 def test_a_fault_of_a_look_is_told_once_and_ends_the_batch(
@@ -188,7 +184,7 @@ def test_fetches_that_end_at_once() -> None:
     """Thousands of fetches that end as they begin are no deep recursion."""
     service = Service()
 
-    def fetch(product: Product, wanted: object) -> concurrent.futures.Future[Any]:
+    def fetch(product: Product) -> concurrent.futures.Future[Any]:
         service.asked.append(product)
         future: concurrent.futures.Future[Any] = concurrent.futures.Future()
         future.set_exception(OrderError("no"))

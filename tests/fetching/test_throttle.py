@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import math
 import os
 import shutil
 import signal
@@ -14,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from hda_fsspec.cache.slots import SharedSlots
+from hda_fsspec.concurrency.tasks import sleep
 from hda_fsspec.fetching.throttle import AT_ONCE, RequestLimiter
 
 
@@ -42,6 +44,27 @@ def admission(folder: Path, waits: Waits, own: int = 100) -> RequestLimiter:
     """Return what another process on that cache folder would have."""
     places = SharedSlots(folder / "cache", "requests")
     return RequestLimiter(places, own=own, patience_seconds=60, sleep=waits, clock=waits.clock)
+
+
+class Transfer:
+    """A transfer that begins as soon as it may; it is asked to try again by its test."""
+
+    def __init__(self, limiter: RequestLimiter) -> None:
+        self.is_held = False
+        self._work = self._run(limiter)
+
+    async def _run(self, limiter: RequestLimiter) -> None:
+        async with limiter.transfer():
+            self.is_held = True
+            await sleep(math.inf)
+
+    def attempt(self) -> float:
+        """Try to begin, and return for how long the transfer waits now."""
+        return float(self._work.send(None))
+
+    def close(self) -> None:
+        """End it, or give it up."""
+        self._work.close()
 
 
 @pytest.fixture
@@ -121,15 +144,11 @@ def test_a_disk_that_cannot_lock_holds_nobody_up(
 def test_transfers_leave_places_to_calls(tmp_path: Path, waits: Waits) -> None:
     """However many files are fetched, four calls go out at once, and the fifth waits."""
     others, ours = admission(tmp_path, waits), admission(tmp_path, waits)
-    transfers = [others.transfer() for _ in range(AT_ONCE)]
-    held = []
-    for each in transfers:
-        try:
-            assert next(each) > 0
-        except StopIteration as end:
-            held.append(end.value)
+    transfers = [Transfer(others) for _ in range(AT_ONCE)]
+    for transfer in transfers:
+        assert transfer.attempt() > 0
 
-    assert len(held) == AT_ONCE - 4
+    assert sum(transfer.is_held for transfer in transfers) == AT_ONCE - 4
     with ours.request(), ours.request(), others.request(), others.request():
         assert waits.now == 0.0
         waiting = threading.Event()
@@ -146,10 +165,12 @@ def test_transfers_leave_places_to_calls(tmp_path: Path, waits: Waits) -> None:
         with pytest.raises(Enough), fifth.request():
             pass
         assert waiting.is_set()
-    for each in held:
-        each.close()
-    with pytest.raises(StopIteration):
-        next(transfers[-1])
+    for transfer in transfers[: AT_ONCE - 4]:
+        transfer.close()
+    for transfer in transfers[AT_ONCE - 4 :]:
+        transfer.attempt()
+        assert transfer.is_held
+        transfer.close()
 
 
 def test_calls_use_what_transfers_leave(tmp_path: Path, waits: Waits) -> None:
@@ -181,12 +202,14 @@ def test_waiting_is_told_and_bounded(
 def test_a_transfer_waits_without_a_thread(
     taken: SharedSlots, tmp_path: Path, waits: Waits
 ) -> None:
-    """A transfer yields while there is no place, and after its patience it goes on without."""
-    steps = admission(tmp_path, waits).transfer()
+    """A transfer sleeps while there is no place, and after its patience it goes on without."""
+    transfer = Transfer(admission(tmp_path, waits))
 
-    for pause in steps:
+    while (pause := transfer.attempt()) < math.inf:
         waits(pause)
 
+    assert transfer.is_held
+    transfer.close()
     assert 60 <= waits.now < 61
     assert taken.acquire(range(AT_ONCE)) is None
 
@@ -198,11 +221,13 @@ def test_an_abandoned_wait_gives_back_what_it_had(tmp_path: Path, waits: Waits) 
     for number in range(AT_ONCE):
         blocker.acquire([number])
     for _ in range(5):
-        steps = ours.transfer()
-        next(steps)
-        steps.close()
+        transfer = Transfer(ours)
+        transfer.attempt()
+        assert not transfer.is_held
+        transfer.close()
     blocker.release(7)
 
-    with pytest.raises(StopIteration) as end:
-        next(ours.transfer())
-    end.value.value.close()
+    transfer = Transfer(ours)
+    transfer.attempt()
+    assert transfer.is_held
+    transfer.close()

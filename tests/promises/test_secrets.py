@@ -226,8 +226,8 @@ def test_orders_and_quota_are_kept_per_account(bench: Any) -> None:
     emulator = bench.start(days=1, preparation_seconds=0.2)
     client = Client(bench.filesystem(emulator).settings)
     other = Client(bench.filesystem(emulator, user="other", password="x").settings)
-    first = client._fetches._halves.orders
-    second = other._fetches._halves.orders
+    first = client._fetcher._orders
+    second = other._fetcher._orders
     product = client.search(_query(bench))[0]
 
     first.put(product, "an order")
