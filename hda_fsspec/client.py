@@ -35,7 +35,7 @@ from hda_fsspec.fetching.gather import gather_products
 from hda_fsspec.fetching.ordering import Ordering
 from hda_fsspec.fetching.orders import Orders
 from hda_fsspec.fetching.quota import Quota, QuotaView
-from hda_fsspec.fetching.readahead import ReadAhead
+from hda_fsspec.fetching.readahead import Budget, ReadAhead
 from hda_fsspec.fetching.reporting import Reporter, quietly, waiting_for
 from hda_fsspec.fetching.throttle import RequestLimiter
 from hda_fsspec.network.api import Broker
@@ -148,13 +148,7 @@ class Client:
             on_bytes=self._reporter.tell,
             on_fetched=self._lengths.record,
         )
-        self.pump = ReadAhead(
-            fetch=self.fetch,
-            is_local=lambda product: self.cache.lookup(product, touch=False) is not None,
-            weigh=lambda product: self.size(product) or product.size,
-            room=lambda: self.cache.max_bytes,
-            at_a_time=settings.max_in_flight,
-        )
+        self.reads_ahead: set[ReadAhead] = set()
 
     def close(self) -> None:
         """Close the idle connections; what is under way goes on."""
@@ -322,6 +316,20 @@ class Client:
         attempt(_TRIES_TO_OPEN - 1)
         return outcome
 
+    def read_ahead(self, products: Sequence[Product]) -> ReadAhead:
+        """Return what fetches products ahead, and is told by :meth:`mark_read` what was read.
+
+        It fetches nothing before :meth:`ReadAhead.advance`, and nothing after it is closed.
+        """
+        ahead = ReadAhead(self, products)
+        self.reads_ahead.add(ahead)
+        return ahead
+
+    def mark_read(self, product: Product) -> None:
+        """Note that a product was read by a computation that something is fetched ahead of."""
+        for ahead in tuple(self.reads_ahead):
+            ahead.mark_read(product)
+
     def fetch_all(
         self, products: Sequence[Product], *, callback: Any = DEFAULT_CALLBACK
     ) -> list[Entry]:
@@ -334,7 +342,9 @@ class Client:
         HDAError
             The first fault, when all the others have ended; its notes name the others.
         """
-        self._refuse_what_does_not_fit(products)
+        needed = sum(size or 0 for size in self.sizes([*set(products)]))
+        if not Budget(self).fits(needed):
+            raise self._does_not_fit(needed, len(products))
         entries = gather_products(
             products, self.fetch, lambda _, fetched: fetched.result(), callback
         )
@@ -357,12 +367,6 @@ class Client:
     def accept_terms(self, dataset_id: str) -> list[str]:
         """Accept the licences of a data set; return those that were not accepted before."""
         return self.catalogue.licences.accept(dataset_id)
-
-    def _refuse_what_does_not_fit(self, products: Sequence[Product]) -> None:
-        needed = sum(size or 0 for size in self.sizes([*set(products)]))
-        bound = self.cache.max_bytes if needed else None
-        if bound is not None and needed > bound:
-            raise self._does_not_fit(needed, len(products))
 
     def _does_not_fit(self, needed: int, count: int) -> OSError:
         msg = (

@@ -250,7 +250,7 @@ def _values(variable: xr.Variable, key: tuple[Any, ...]) -> np.ndarray[Any, Any]
 def mark_read(source: Source, number: int) -> None:
     """Say that a product was read, to whoever fetches ahead, which is only done for computes."""
     if computations.are_under_way():
-        get_client(source.settings).pump.mark_read(source.pieces[number])
+        get_client(source.settings).mark_read(source.pieces[number])
 
 
 def read_variable_directly(
