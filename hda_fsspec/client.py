@@ -11,10 +11,9 @@ import contextlib
 import contextvars
 import errno
 import hashlib
-import itertools
 import os
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from io import BufferedReader
 from typing import Any, TypeVar
 
@@ -27,14 +26,14 @@ from hda_fsspec.cache.orders import OrderBook
 from hda_fsspec.catalogue.catalogue import Catalogue
 from hda_fsspec.catalogue.offline import LOCAL
 from hda_fsspec.concurrency.daskworkers import dask_worker
-from hda_fsspec.concurrency.tasks import Flight, Flights, Steps
+from hda_fsspec.concurrency.tasks import Listener, SharedTasks
 from hda_fsspec.errors import OfflineError
 from hda_fsspec.fetching.copies import Copies
-from hda_fsspec.fetching.fetch import Fetches, Halves
+from hda_fsspec.fetching.fetch import Fetcher
 from hda_fsspec.fetching.gather import gather_products
 from hda_fsspec.fetching.orders import OrderDesk
 from hda_fsspec.fetching.quota import Quota, QuotaView
-from hda_fsspec.fetching.readahead import ReadAhead
+from hda_fsspec.fetching.readahead import Budget, ReadAhead
 from hda_fsspec.fetching.reporting import Reporter, quietly, waiting_for
 from hda_fsspec.fetching.throttle import RequestLimiter
 from hda_fsspec.network.api import Broker
@@ -57,9 +56,8 @@ __all__ = [
 ]
 
 T = TypeVar("T")
-Listener = Callable[[int, int | None], None]
 
-_LOOKING_THREADS = 16
+_CALL_THREADS = 16
 _TRIES_TO_OPEN = 5
 
 
@@ -123,43 +121,33 @@ class Client:
         self._notes = notes
         self._lengths = notes.lengths
         self.copies = Copies(JsonStore(settings.cache_dir, "copies", is_own=True), self.size)
-        self._flights: Flights[Entry] = Flights(settings.max_connections)
-        self._looking: Flights[Any] = Flights(_LOOKING_THREADS)
-        self._tickets = itertools.count()
+        self._tasks: SharedTasks[Entry] = SharedTasks(settings.max_connections)
+        self._calls: SharedTasks[Any] = SharedTasks(_CALL_THREADS)
         self._reporter = Reporter(
-            self._quota.view,
-            is_shown=settings.progress,
-            begin=lambda steps: self._looking.submit(next(self._tickets), lambda _: steps),
+            self._quota.view, is_shown=settings.progress, begin=self._in_background
         )
-        halves = Halves(
+        self._fetcher = Fetcher(
+            settings,
             broker=broker,
             cache=self.cache,
             locks=locks,
             account=account,
             limiter=limiter,
             orders=orders,
-            ordering=OrderDesk(
+            desk=OrderDesk(
                 settings,
                 broker=broker,
                 catalogue=self.catalogue,
                 book=orders,
                 quota=self._quota,
-                under_way=self._flights,
+                under_way=self._tasks,
             ),
-            licences=self.catalogue.terms,
-            learn=self._lengths.record,
-            report=self._reporter.tell,
-            expected=self.size,
-            abandon=self._flights.abandon,
+            terms=self.catalogue.terms,
+            size_of=self.size,
+            on_bytes=self._reporter.tell,
+            on_fetched=self._lengths.record,
         )
-        self._fetches = Fetches(settings, halves)
-        self.pump = ReadAhead(
-            fetch=lambda product, wanted: self.fetch(product, wanted=wanted),
-            is_local=lambda product: self.cache.lookup(product, touch=False) is not None,
-            weigh=lambda product: self.size(product) or product.size,
-            room=lambda: self.cache.max_bytes,
-            at_a_time=settings.max_orders + settings.max_connections,
-        )
+        self.reads_ahead: set[ReadAhead] = set()
 
     def close(self) -> None:
         """Close the idle connections; what is under way goes on."""
@@ -176,11 +164,13 @@ class Client:
     def run(self, work: Callable[[], T]) -> concurrent.futures.Future[T]:
         """Do blocking work in a thread of this object."""
 
-        def steps(_: Flight[Any]) -> Steps[T]:
-            yield from ()
+        async def call() -> T:
             return work()
 
-        return self._looking.submit(next(self._tickets), steps)
+        return self._in_background(call())
+
+    def _in_background(self, work: Coroutine[Any, None, T]) -> concurrent.futures.Future[T]:
+        return self._calls.submit(object(), lambda _: work)
 
     def datasets(self, *, refresh: bool = False) -> list[Dataset]:
         """Return all data sets; see :meth:`Datasets.all`."""
@@ -255,11 +245,7 @@ class Client:
         return self.cache.lookup(product)
 
     def fetch(
-        self,
-        product: Product,
-        listener: Listener | None = None,
-        *,
-        wanted: Callable[[], bool] | None = None,
+        self, product: Product, listener: Listener | None = None
     ) -> concurrent.futures.Future[Entry]:
         """Make a product local; all who ask for one product at a time share one fetch.
 
@@ -269,14 +255,13 @@ class Client:
             Which.
         listener : callable, optional
             Told (bytes done, bytes in all or None).
-        wanted : callable, optional
-            Says whether the caller still wants it. When nobody does it is not ordered any more,
-            and the future ends with CancelledError. Without it the caller wants it in any case.
 
         Returns
         -------
         concurrent.futures.Future of Entry
-            Its exceptions are those of :meth:`Fetcher.steps`, and OfflineError.
+            The caller's own, who cancels it when the product is wanted no more: when all have, it
+            is not ordered any more. Its exceptions are those of :meth:`Fetcher.fetch`, and
+            OfflineError.
         """
         entry = self.cache.lookup(product)
         if entry is not None:
@@ -290,46 +275,59 @@ class Client:
             return _failed(OfflineError(msg))
         if _orders_are_forbidden.get():
             return _failed(OrderNeededError(product))
-        future = self._flights.submit(
-            product, lambda flight: self._fetches.steps(product, flight), listener, wanted
+        future = self._tasks.submit(
+            product, lambda task: self._fetcher.fetch(product, task), listener
         )
-        self._reporter.watch(product, future, wanted)
+        self._reporter.watch(product, future)
         return future
 
     def open(
-        self,
-        product: Product,
-        listener: Listener | None = None,
-        *,
-        wanted: Callable[[], bool] | None = None,
+        self, product: Product, listener: Listener | None = None
     ) -> concurrent.futures.Future[tuple[Entry, BufferedReader]]:
         """Make a product local, as :meth:`fetch`, and open it before it can be evicted."""
         outcome: concurrent.futures.Future[tuple[Entry, BufferedReader]] = (
             concurrent.futures.Future()
         )
-        outcome.set_running_or_notify_cancel()
         holding = contextlib.ExitStack()
         holding.enter_context(self.cache.hold(product))
         outcome.add_done_callback(lambda _: holding.close())
 
         def attempt(left: int) -> None:
-            fetch = self.fetch(product, listener, wanted=wanted)
+            fetch = self.fetch(product, listener)
+            outcome.add_done_callback(lambda _: fetch.cancel())
             fetch.add_done_callback(lambda done: finish(done, left))
 
         def finish(done: concurrent.futures.Future[Entry], left: int) -> None:
             try:
                 entry = done.result()
                 handle = _open_or_none(entry, is_last=not left)
-                if handle is None:
-                    attempt(left - 1)
-                    return
             except BaseException as err:  # noqa: BLE001  (whoever waits for the outcome gets it)
-                outcome.set_exception(err)
-            else:
+                if outcome.set_running_or_notify_cancel():
+                    outcome.set_exception(err)
+                return
+            if handle is None:
+                attempt(left - 1)
+            elif outcome.set_running_or_notify_cancel():
                 outcome.set_result((entry, handle))
+            else:
+                handle.close()
 
         attempt(_TRIES_TO_OPEN - 1)
         return outcome
+
+    def read_ahead(self, products: Sequence[Product]) -> ReadAhead:
+        """Return what fetches products ahead, and is told by :meth:`mark_read` what was read.
+
+        It fetches nothing before :meth:`ReadAhead.advance`, and nothing after it is closed.
+        """
+        ahead = ReadAhead(self, products)
+        self.reads_ahead.add(ahead)
+        return ahead
+
+    def mark_read(self, product: Product) -> None:
+        """Note that a product was read by a computation that something is fetched ahead of."""
+        for ahead in tuple(self.reads_ahead):
+            ahead.mark_read(product)
 
     def fetch_all(
         self, products: Sequence[Product], *, callback: Any = DEFAULT_CALLBACK
@@ -343,12 +341,11 @@ class Client:
         HDAError
             The first fault, when all the others have ended; its notes name the others.
         """
-        self._refuse_what_does_not_fit(products)
+        needed = sum(size or 0 for size in self.sizes([*set(products)]))
+        if not Budget(self).fits(needed):
+            raise self._does_not_fit(needed, len(products))
         entries = gather_products(
-            products,
-            lambda product, wanted: self.fetch(product, wanted=wanted),
-            lambda _, entry: entry,
-            callback,
+            products, self.fetch, lambda _, fetched: fetched.result(), callback
         )
         if any(not entry.path.exists() for entry in entries):
             raise self._does_not_fit(sum(entry.size for entry in entries), len(entries))
@@ -369,12 +366,6 @@ class Client:
     def accept_terms(self, dataset_id: str) -> list[str]:
         """Accept the licences of a data set; return those that were not accepted before."""
         return self.catalogue.terms.accept(dataset_id)
-
-    def _refuse_what_does_not_fit(self, products: Sequence[Product]) -> None:
-        needed = sum(size or 0 for size in self.sizes([*set(products)]))
-        bound = self.cache.max_bytes if needed else None
-        if bound is not None and needed > bound:
-            raise self._does_not_fit(needed, len(products))
 
     def _does_not_fit(self, needed: int, count: int) -> OSError:
         msg = (

@@ -1,90 +1,108 @@
-"""Work that mostly waits: many flights on few threads.
+"""Tasks that mostly wait: many coroutines on few threads, each shared by all who ask for it.
 
-A flight is a generator. It yields a number of seconds to be woken after, or a :class:`Gate` to be
-woken once it has passed; while it waits it holds no thread. So thousands of orders can be under
-way with a handful of threads, and nothing that waits keeps anything else from running. What the
-flights do is unknown here.
+A coroutine awaits :func:`sleep` or a :class:`Semaphore`; while it waits it holds no thread. So
+thousands of orders can be under way with a handful of threads, and nothing that waits keeps
+anything else from running. Unlike on asyncio's loop it may block, since it has a thread to itself
+while it runs. What the tasks do is unknown here.
 """
 
 from __future__ import annotations
 
 import collections
 import concurrent.futures
+import contextvars
 import dataclasses
 import heapq
 import itertools
 import logging
 import threading
 import time
-from collections.abc import Callable, Generator, Hashable
-from typing import Generic, TypeVar
+import types
+from collections.abc import Callable, Coroutine, Generator, Hashable
+from typing import Any, Generic, TypeVar
 
 logger = logging.getLogger("hda_fsspec")
 
 T = TypeVar("T")
+Listener = Callable[[int, int | None], None]
 
 _IDLE_SECONDS = 10.0
 
+#: What a coroutine is woken by: so many seconds have passed, or a future is done.
+_Until = float | concurrent.futures.Future[Any]
 
-class Gate:
-    """Lets a number of flights in at a time, first come, first served.
 
-    A flight passes with ``yield gate`` and must call :meth:`leave` afterwards.
-    """
+@types.coroutine
+def _pause(until: _Until) -> Generator[_Until, None, None]:
+    yield until
 
-    def __init__(self, capacity: int) -> None:
-        self._free = capacity
+
+async def sleep(seconds: float) -> None:
+    """Let a time pass."""
+    await _pause(seconds)
+
+
+class Semaphore:
+    """Lets a number of coroutines in at a time, first come, first served; for ``async with``."""
+
+    def __init__(self, value: int) -> None:
+        self._value = value
         self._lock = threading.Lock()
-        self._waiting: collections.deque[Callable[[], None]] = collections.deque()
+        self._waiting: collections.deque[concurrent.futures.Future[None]] = collections.deque()
 
-    def enter(self, wake: Callable[[], None]) -> None:
-        """Take a place and call ``wake``, now or when one gets free."""
+    async def __aenter__(self) -> None:
         with self._lock:
-            if self._free == 0:
-                self._waiting.append(wake)
+            if self._value:
+                self._value -= 1
                 return
-            self._free -= 1
-        wake()
+            turn: concurrent.futures.Future[None] = concurrent.futures.Future()
+            self._waiting.append(turn)
+        await _pause(turn)
 
-    def leave(self) -> None:
-        """Give a place back, to the flight that has waited longest if there is one."""
+    async def __aexit__(self, *_: object) -> None:
         with self._lock:
             if not self._waiting:
-                self._free += 1
+                self._value += 1
                 return
-            wake = self._waiting.popleft()
-        wake()
-
-
-Steps = Generator[float | Gate, None, T]
+            turn = self._waiting.popleft()
+        turn.set_result(None)
 
 
 @dataclasses.dataclass(eq=False, slots=True)
-class Flight(Generic[T]):
+class Task(Generic[T]):
     """One piece of work under way, shared by all who asked for it.
 
     Attributes
     ----------
+    tasks : SharedTasks
+        Whose task it is.
     key : hashable
-        What the work is; there is one flight per key at a time.
-    future : concurrent.futures.Future
-        Its outcome. It cannot be cancelled, since others may wait for it too.
+        What the work is; there is one task per key at a time.
+    waiters : list of concurrent.futures.Future
+        Of each who asked a future of the outcome. Who wants it no more cancels it.
     listeners : list of callable
         Called with (bytes done, bytes in all or None) as the work goes on.
-    wishes : list of callable or None
-        Each says whether one of those who asked still wants it; None if somebody does in any case.
     """
 
+    tasks: SharedTasks[T]
     key: Hashable
-    future: concurrent.futures.Future[T]
-    listeners: list[Callable[[int, int | None], None]]
-    wishes: list[Callable[[], bool]] | None
-    steps: Steps[T] | None = None
+    waiters: list[concurrent.futures.Future[T]] = dataclasses.field(default_factory=list)
+    listeners: list[Listener] = dataclasses.field(default_factory=list)
+    coroutine: Coroutine[Any, None, T] = dataclasses.field(init=False)
+    context: contextvars.Context = dataclasses.field(default_factory=contextvars.copy_context)
+
+    def check_wanted(self) -> None:
+        """Raise CancelledError if all waiters have given up; who asks from now on gets a new task.
+
+        The work itself calls this before it does what costs.
+        """
+        if self.tasks.abandon(self):
+            raise concurrent.futures.CancelledError
 
     def tell(self, done: int, total: int | None) -> None:
         """Tell all listeners how far the work is; one that raises is told no more.
 
-        What listens is one asker's progress bar, and the work is that of all of them.
+        What listens is one waiter's progress bar, and the work is that of all of them.
         """
         for listener in tuple(self.listeners):
             try:
@@ -94,8 +112,8 @@ class Flight(Generic[T]):
                 logger.warning("%r is told no more of this transfer:", listener, exc_info=True)
 
 
-class Flights(Generic[T]):
-    """A few daemon threads that take turns at all flights.
+class SharedTasks(Generic[T]):
+    """A few daemon threads that take turns at all tasks.
 
     Daemon threads, so that an interrupted program ends at once instead of after its last order.
 
@@ -106,7 +124,7 @@ class Flights(Generic[T]):
     clock : callable
         Seconds on a clock that never goes back.
     idle_seconds : float
-        For how long a thread waits for new flights while there are none.
+        For how long a thread waits for new tasks while there are none.
     """
 
     def __init__(
@@ -120,74 +138,68 @@ class Flights(Generic[T]):
         self._clock = clock
         self._idle_seconds = idle_seconds
         self._condition = threading.Condition()
-        self._due: list[tuple[float, int, Flight[T]]] = []
+        self._due: list[tuple[float, int, Task[T]]] = []
         self._order = itertools.count()
-        self._by_key: dict[Hashable, Flight[T]] = {}
+        self._by_key: dict[Hashable, Task[T]] = {}
         self._threads = 0
         self._idle = 0
 
     def submit(
         self,
         key: Hashable,
-        begin: Callable[[Flight[T]], Steps[T]],
-        listener: Callable[[int, int | None], None] | None = None,
-        wanted: Callable[[], bool] | None = None,
+        begin: Callable[[Task[T]], Coroutine[Any, None, T]],
+        listener: Listener | None = None,
     ) -> concurrent.futures.Future[T]:
-        """Return the outcome of the flight of this key, which begins now unless it is under way.
+        """Return a future of the task of this key, which begins now unless it is under way.
 
         Parameters
         ----------
         key : hashable
             What the work is.
         begin : callable
-            Returns the steps of a flight.
+            Returns the coroutine of a task. It runs in the context of who asked first.
         listener : callable, optional
-            See :class:`Flight`.
-        wanted : callable, optional
-            Says whether the caller still wants it; in any case if it is not given.
+            See :class:`Task`.
+
+        Returns
+        -------
+        concurrent.futures.Future
+            The caller's own: to cancel it says that the caller wants the outcome no more.
         """
+        waiter: concurrent.futures.Future[T] = concurrent.futures.Future()
         with self._condition:
-            flight = self._by_key.get(key)
-            is_new = flight is None
-            if flight is None:
-                flight = Flight(key, concurrent.futures.Future(), [], [])
-                flight.future.set_running_or_notify_cancel()
-                flight.steps = begin(flight)
-                self._by_key[key] = flight
+            task = self._by_key.get(key)
+            is_new = task is None
+            if task is None:
+                task = self._by_key[key] = Task(self, key)
+                task.coroutine = begin(task)
+            task.waiters.append(waiter)
             if listener is not None:
-                flight.listeners.append(listener)
-            if wanted is None:
-                flight.wishes = None
-            elif flight.wishes is not None:
-                flight.wishes.append(wanted)
+                task.listeners.append(listener)
         if is_new:
             try:
-                self._schedule(flight, 0.0)
+                self._schedule(task, 0.0)
             except RuntimeError as err:
-                # Not one thread can be had. Others may have joined this flight by now.
-                self._land(flight)
-                flight.future.set_exception(err)
-        return flight.future
+                # Not one thread can be had. Others may have joined this task by now.
+                self._end(task, error=err)
+        return waiter
 
-    def abandon(self, flight: Flight[T]) -> bool:
-        """Give up a flight if nobody wants it any more; whoever asks from now on gets a new one.
-
-        The flight itself calls this before it does what costs, and ends if the answer is True.
-        """
+    def abandon(self, task: Task[T]) -> bool:
+        """Give up a task, and return True, if all its waiters have; see Task.check_wanted."""
         with self._condition:
-            if flight.wishes is None or any(wanted() for wanted in flight.wishes):
+            if not all(waiter.cancelled() for waiter in task.waiters):
                 return False
-            self._forget(flight)
+            self._forget(task)
             return True
 
     def __len__(self) -> int:
-        """Return how many flights are under way."""
+        """Return how many tasks are under way."""
         with self._condition:
             return len(self._by_key)
 
-    def _schedule(self, flight: Flight[T], delay: float) -> None:
+    def _schedule(self, task: Task[T], delay: float) -> None:
         with self._condition:
-            heapq.heappush(self._due, (self._clock() + delay, next(self._order), flight))
+            heapq.heappush(self._due, (self._clock() + delay, next(self._order), task))
             self._grow()
             self._condition.notify()
 
@@ -196,7 +208,7 @@ class Flights(Generic[T]):
         if not self._due or self._idle or self._threads >= self._workers:
             return
         self._threads += 1
-        name = f"hda-flights-{self._threads}"
+        name = f"hda-tasks-{self._threads}"
         try:
             threading.Thread(target=self._work, name=name, daemon=True).start()
         except RuntimeError:
@@ -206,13 +218,13 @@ class Flights(Generic[T]):
                 raise
 
     def _work(self) -> None:
-        while (flight := self._next()) is not None:
-            self._advance(flight)
-            # The local name would keep the last flight, and all it holds, alive while idle.
-            del flight
+        while (task := self._next()) is not None:
+            self._advance(task)
+            # The local name would keep the last task, and all it holds, alive while idle.
+            del task
 
-    def _next(self) -> Flight[T] | None:
-        """Wait for the next flight that is due; None when this thread is not needed any more."""
+    def _next(self) -> Task[T] | None:
+        """Wait for the next task that is due; None when this thread is not needed any more."""
         with self._condition:
             while not self._due or self._due[0][0] > self._clock():
                 wait = self._due[0][0] - self._clock() if self._due else self._idle_seconds
@@ -222,35 +234,40 @@ class Flights(Generic[T]):
                 if not is_woken and not self._due:
                     self._threads -= 1
                     return None
-            flight = heapq.heappop(self._due)[2]
+            task = heapq.heappop(self._due)[2]
             # A thread that was notified counts as idle until it runs, and this one is about to be
             # busy for who knows how long: what is still due must not depend on either.
             self._grow()
-            return flight
+            return task
 
-    def _advance(self, flight: Flight[T]) -> None:
-        steps = flight.steps
-        if steps is None:
-            return
+    def _advance(self, task: Task[T]) -> None:
+        """Run the coroutine of a task until it waits again, or ends."""
         try:
-            step = next(steps)
+            until = task.context.run(task.coroutine.send, None)
         except StopIteration as end:
-            self._land(flight)
-            flight.future.set_result(end.value)
-        except BaseException as err:  # noqa: BLE001  (whoever waits for the flight gets it)
-            self._land(flight)
-            flight.future.set_exception(err)
+            self._end(task, end.value)
+        except BaseException as err:  # noqa: BLE001  (whoever waits for the task gets it)
+            self._end(task, error=err)
         else:
-            if isinstance(step, Gate):
-                step.enter(lambda: self._schedule(flight, 0.0))
+            if isinstance(until, concurrent.futures.Future):
+                until.add_done_callback(lambda _: self._schedule(task, 0.0))
             else:
-                self._schedule(flight, step)
+                self._schedule(task, until)
 
-    def _land(self, flight: Flight[T]) -> None:
-        flight.steps = None
+    def _end(self, task: Task[T], result: Any = None, error: BaseException | None = None) -> None:
         with self._condition:
-            self._forget(flight)
+            self._forget(task)
+            # No more: what could not be begun is still due, and ends once more with the next task.
+            waiters, task.waiters = task.waiters, []
+        task.coroutine.close()
+        for waiter in waiters:
+            if not waiter.set_running_or_notify_cancel():
+                continue
+            if error is None:
+                waiter.set_result(result)
+            else:
+                waiter.set_exception(error)
 
-    def _forget(self, flight: Flight[T]) -> None:
-        if self._by_key.get(flight.key) is flight:
-            del self._by_key[flight.key]
+    def _forget(self, task: Task[T]) -> None:
+        if self._by_key.get(task.key) is task:
+            del self._by_key[task.key]

@@ -1,26 +1,25 @@
 """How one product gets from the service into the cache: order, wait, transfer, publish.
 
-Told as steps of a flight (see :mod:`hda_fsspec.concurrency.tasks`), so that whatever waits holds no
+Told as a coroutine (see :mod:`hda_fsspec.concurrency.tasks`), so that whatever waits holds no
 thread, no connection, and no lock that another product needs.
 """
 
 from __future__ import annotations
 
-import concurrent.futures
 import contextlib
-import dataclasses
 import errno
 import functools
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 
 from hda_fsspec.cache.cache import Cache, Entry, Staging
-from hda_fsspec.cache.locks import FileLocks, Lock
+from hda_fsspec.cache.locks import FileLocks
 from hda_fsspec.cache.orders import OrderBook
 from hda_fsspec.catalogue.terms import Terms
-from hda_fsspec.concurrency.tasks import Flight, Gate, Steps
+from hda_fsspec.concurrency import tasks
+from hda_fsspec.concurrency.tasks import Semaphore, Task
 from hda_fsspec.errors import (
     BrokerError,
     OrderError,
@@ -54,68 +53,73 @@ class _DeadOrderError(Exception):
     """The service does not know an order any more, or it failed in an earlier run."""
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Halves:
-    """What a fetch brings together: the network half, the disk half, and who is asked or told.
-
-    Attributes
-    ----------
-    account : str
-        Whose orders in preparation are counted, one slot for each, over all processes.
-    learn : callable
-        Told the true length of each product that was fetched.
-    report : callable
-        Told each product, and how many bytes of how many are here, as they arrive.
-    expected : callable
-        Returns the length of a product in bytes, None where it is not known for certain.
-    abandon : callable
-        Says whether nobody wants a flight any more, so that it should end before it orders.
-    """
-
-    broker: Broker
-    cache: Cache
-    locks: FileLocks
-    limiter: RequestLimiter
-    orders: OrderBook
-    ordering: OrderDesk
-    account: str
-    licences: Terms
-    learn: Callable[[Product, int], object]
-    report: Callable[[Product, int, int | None], object]
-    expected: Callable[[Product], int | None]
-    abandon: Callable[[Flight[Entry]], bool]
-
-
-class Fetches:
+class Fetcher:
     """The way of products from the service into the cache.
 
     Parameters
     ----------
     settings : Settings
         The bounds: orders, connections, waiting; and what to do when the quota is used up.
-    halves : Halves
-        The parts it works with.
+    broker, cache
+        Where products come from, and where they go.
+    locks : FileLocks
+        By which processes on the cache see to it that each product is fetched by one of them.
+    account : str
+        Whose orders in preparation are counted, one slot for each, over all processes.
+    limiter : RequestLimiter
+        How many transfers may be under way.
+    orders, desk
+        Where orders are kept, and how one is placed.
+    terms : Terms
+        Which licences a data set demands.
+    size_of : callable
+        Returns the length of a product in bytes, None where it is not known for certain.
+    on_bytes, on_fetched : callable
+        Told each product and how many bytes of how many are here, as they arrive; and in the end
+        its true length.
     clock : callable
         Seconds on a clock that never goes back.
     """
 
     def __init__(
-        self, settings: Settings, halves: Halves, *, clock: Callable[[], float] = time.monotonic
+        self,
+        settings: Settings,
+        *,
+        broker: Broker,
+        cache: Cache,
+        locks: FileLocks,
+        account: str,
+        limiter: RequestLimiter,
+        orders: OrderBook,
+        desk: OrderDesk,
+        terms: Terms,
+        size_of: Callable[[Product], int | None],
+        on_bytes: Callable[[Product, int, int | None], object],
+        on_fetched: Callable[[Product, int], object],
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._settings = settings
-        self._halves = halves
+        self._broker = broker
+        self._cache = cache
+        self._locks = locks
+        self._slot_name = f"orders of {account}"
+        self._limiter = limiter
+        self._orders = orders
+        self._desk = desk
+        self._terms = terms
+        self._size_of = size_of
+        self._on_bytes = on_bytes
+        self._on_fetched = on_fetched
         self._clock = clock
-        # New orders wait for quota in a line, of which the first few ask: thousands need not.
-        self._line = Gate(settings.max_orders + settings.max_connections)
+        # New orders wait for quota in a queue, of which the first few ask: thousands need not.
+        self._queue = Semaphore(settings.max_in_flight)
         # Bounds the lock files that are open at one time.
-        self._under_way = Gate(settings.max_orders + settings.max_connections)
-        self._preparing = Gate(settings.max_orders)
-        self._slot_name = f"orders of {halves.account}"
-        self._slots = range(settings.max_orders)
+        self._locking = Semaphore(settings.max_in_flight)
+        self._preparing = Semaphore(settings.max_orders)
         # One connection stays free for orders and polls.
-        self._transfers = Gate(max(1, settings.max_connections - 1))
+        self._transfers = Semaphore(max(1, settings.max_connections - 1))
 
-    def steps(self, product: Product, flight: Flight[Entry]) -> Steps[Entry]:
+    async def fetch(self, product: Product, task: Task[Entry]) -> Entry:
         """Make a product local.
 
         Raises
@@ -128,69 +132,57 @@ class Fetches:
             Nobody wanted it any more before it was ordered.
         """
         began = self._clock()
+        self._cache.prepare()
         blocked_since: float | None = None
-        is_in_line = False
-        self._halves.cache.prepare()
-        try:
-            while True:
-                if not is_in_line and not self._halves.orders.was_ordered(product):
-                    yield self._line
-                    is_in_line = True
-                if self._halves.abandon(flight):
-                    raise concurrent.futures.CancelledError
-                yield self._under_way
-                lock = None
-                try:
-                    lock = self._try_lock(product)
-                    if lock is None:
-                        blocked_since = blocked_since or self._clock()
-                    # Whoever holds it so long is stuck, and nothing but work depends on it.
-                    if lock or self._has_passed(blocked_since):
-                        with lock or contextlib.nullcontext():
-                            return (yield from self._look_and_fetch(product, flight, began))
-                    pause = _LOCK_POLL_SECONDS
-                except QuotaExhaustedError as closed:
-                    pause = closed.seconds
-                finally:
-                    self._under_way.leave()
-                # Another process fetches this product, or the quota is used up. Both are waited
-                # for without a lock and without a place, so that others go on.
-                if lock is None and is_in_line:
-                    self._line.leave()
-                    is_in_line = False
-                yield pause
-        finally:
-            if is_in_line:
-                self._line.leave()
+        while True:
+            is_new = not self._orders.was_ordered(product)
+            async with self._queue if is_new else contextlib.nullcontext():
+                entry = await self._fetch_in_turn(product, task, began, blocked_since)
+            if entry is not None:
+                return entry
+            # Another process fetches it, which is waited for without a place in the queue.
+            blocked_since = blocked_since or self._clock()
+            await tasks.sleep(_LOCK_POLL_SECONDS)
 
-    def _try_lock(self, product: Product) -> Lock | None:
-        return self._halves.locks.acquire(f"product {self._halves.cache.key(product)}")
+    async def _fetch_in_turn(
+        self, product: Product, task: Task[Entry], began: float, blocked_since: float | None
+    ) -> Entry | None:
+        """Fetch a product as soon as the quota allows; None while another process does so."""
+        while True:
+            task.check_wanted()
+            try:
+                async with self._locking:
+                    lock = self._locks.acquire(f"product {self._cache.key(product)}")
+                    # Whoever holds it so long is stuck, and nothing but work depends on it.
+                    if lock is None and not self._has_passed(blocked_since):
+                        return None
+                    with lock or contextlib.nullcontext():
+                        entry = self._cache.lookup(product)
+                        return entry or await self._order_and_receive(product, task, began)
+            except QuotaExhaustedError as closed:
+                seconds = closed.seconds
+            # Without a lock, so that others go on.
+            await tasks.sleep(seconds)
 
     def _has_passed(self, since: float | None) -> bool:
         return since is not None and self._clock() - since >= self._settings.max_wait
 
-    def _look_and_fetch(
-        self, product: Product, flight: Flight[Entry], began: float
-    ) -> Steps[Entry]:
-        entry = self._halves.cache.lookup(product)
-        return entry if entry is not None else (yield from self._fetch(product, flight, began))
-
-    def _fetch(self, product: Product, flight: Flight[Entry], began: float) -> Steps[Entry]:
-        self._halves.cache.check_writable(product)  # an order would be wasted
-        terms = list(self._halves.licences.ensure_accepted(product.dataset_id))
+    async def _order_and_receive(self, product: Product, task: Task[Entry], began: float) -> Entry:
+        self._cache.check_writable(product)  # an order would be wasted
+        terms = list(self._terms.ensure_accepted(product.dataset_id))
         for attempt in range(1, _TRIES + 1):
             try:
-                download_id = yield from self._prepare(product, flight, began)
+                download_id = await self._prepare(product, task, began)
                 ready = self._clock()
-                entry = yield from self._receive(product, download_id, flight, terms)
+                entry = await self._receive(product, download_id, task, terms)
             except _DeadOrderError as err:
-                self._halves.orders.drop(product)
+                self._orders.drop(product)
                 if attempt == _TRIES:
                     msg = order_failed(product, f"{attempt} orders of it are of no use: {err}")
                     raise OrderError(msg, product_id=product.product_id) from err
                 logger.info("%s: the order is gone (%s); ordering anew", product.product_id, err)
             except ProductFormatError as err:
-                self._halves.orders.drop(product)
+                self._orders.drop(product)
                 if attempt == _TRIES:
                     msg = (
                         f"{err} It was fetched {attempt} times. Try again later; if it always "
@@ -204,7 +196,7 @@ class Fetches:
                     raise
                 logger.warning("%s Fetching it again.", err)
             else:
-                self._halves.learn(product, entry.size)
+                self._on_fetched(product, entry.size)
                 logger.info(
                     "%s: fetched %d bytes in %.1f s, %.1f s after it was asked for",
                     product.product_id,
@@ -215,47 +207,42 @@ class Fetches:
                 return entry
         raise AssertionError  # the last attempt returns or raises
 
-    def _prepare(self, product: Product, flight: Flight[Entry], began: float) -> Steps[str]:
+    async def _prepare(self, product: Product, task: Task[Entry], began: float) -> str:
         """Order a product, or take up its order of an earlier run, and wait until it is ready."""
-        yield self._preparing
-        slot = None
-        give_up_at = self._clock() + self._settings.max_wait
-        try:
-            while (slot := self._acquire_slot()) is None:
-                if self._clock() > give_up_at:
-                    raise self._too_many(product)
-                yield _SLOT_POLL_SECONDS
-            download_id = self._halves.orders.get(product)
+        async with self._preparing, self._slot(product):
+            download_id = self._orders.get(product)
             is_old = download_id is not None
             if download_id is None:
-                if self._halves.abandon(flight):
-                    raise concurrent.futures.CancelledError
-                download_id = self._halves.ordering.order(product, began)
+                task.check_wanted()
+                download_id = self._desk.order(product, began)
             try:
-                yield from self._wait_until_ready(product, download_id)
+                await self._wait_until_ready(product, download_id)
             except OrderTimeoutError:
                 raise
             except OrderError as err:
-                self._halves.orders.drop(product)
+                self._orders.drop(product)
                 if is_old:
                     raise _DeadOrderError(str(err)) from err
                 raise
             return download_id
-        finally:
-            try:
-                if slot is not None:
-                    slot.release()
-            finally:
-                self._preparing.leave()
 
-    def _acquire_slot(self) -> Lock | None:
-        return self._halves.locks.acquire_slot(self._slot_name, self._slots)
+    @contextlib.asynccontextmanager
+    async def _slot(self, product: Product) -> AsyncIterator[None]:
+        """Take one of the orders that the processes of the account may have in preparation."""
+        give_up_at = self._clock() + self._settings.max_wait
+        numbers = range(self._settings.max_orders)
+        while (slot := self._locks.acquire_slot(self._slot_name, numbers)) is None:
+            if self._clock() > give_up_at:
+                raise self._too_many(product)
+            await tasks.sleep(_SLOT_POLL_SECONDS)
+        with slot:
+            yield
 
-    def _wait_until_ready(self, product: Product, download_id: str) -> Steps[None]:
+    async def _wait_until_ready(self, product: Product, download_id: str) -> None:
         began = self._clock()
         pause = _FIRST_POLL_SECONDS
         while True:
-            status = self._halves.broker.status(download_id)
+            status = self._broker.status(download_id)
             if status.state is OrderState.READY:
                 return
             if status.state is OrderState.GONE:
@@ -265,7 +252,7 @@ class Fetches:
                 raise OrderError(msg, product_id=product.product_id, download_id=download_id)
             if self._clock() - began > self._settings.max_wait:
                 raise self._too_late(product, download_id)
-            yield pause
+            await tasks.sleep(pause)
             pause = min(pause * _POLL_GROWTH, _LONGEST_POLL_SECONDS)
 
     def _too_many(self, product: Product) -> OrderTimeoutError:
@@ -284,27 +271,22 @@ class Fetches:
         )
         return OrderTimeoutError(msg, product_id=product.product_id, download_id=download_id)
 
-    def _receive(
-        self, product: Product, download_id: str, flight: Flight[Entry], terms: Sequence[str]
-    ) -> Steps[Entry]:
+    async def _receive(
+        self, product: Product, download_id: str, task: Task[Entry], terms: Sequence[str]
+    ) -> Entry:
+        def tell(done: int, total: int | None) -> None:
+            self._on_bytes(product, done, total)
+            task.tell(done, total)
+
         began = self._clock()
         pause = _FIRST_POLL_SECONDS
         while True:
-            yield self._transfers
             try:
-                with (
-                    (yield from self._halves.limiter.transfer()),
-                    self._halves.cache.stage(
-                        product, expected_bytes=self._halves.expected(product)
-                    ) as staging,
-                ):
-
-                    def tell(done: int, total: int | None) -> None:
-                        self._halves.report(product, done, total)
-                        flight.tell(done, total)
-
-                    received = yield from transfer(self._halves.broker, download_id, staging, tell)
-                    return _publish(product, staging, received, terms)
+                async with self._transfers, self._limiter.transfer():
+                    expected = self._size_of(product)
+                    with self._cache.stage(product, expected_bytes=expected) as staging:
+                        received = await transfer(self._broker, download_id, staging, tell)
+                        return _publish(product, staging, received, terms)
             except NotReadyError:
                 if self._clock() - began > self._settings.max_wait:
                     raise self._too_late(product, download_id) from None
@@ -313,9 +295,7 @@ class Fetches:
                 if err.status is not None and err.status not in {401, 403}:
                     raise _DeadOrderError(str(err)) from err
                 raise
-            finally:
-                self._transfers.leave()
-            yield pause
+            await tasks.sleep(pause)
             pause = min(pause * _POLL_GROWTH, _LONGEST_POLL_SECONDS)
 
 

@@ -13,7 +13,6 @@ from typing import Any, TypeVar
 
 from fsspec.callbacks import DEFAULT_CALLBACK
 
-from hda_fsspec.concurrency.futures import CancelToken
 from hda_fsspec.errors import note_once, note_others
 from hda_fsspec.printable import printable
 from hda_fsspec.records import Product
@@ -25,8 +24,8 @@ _TELL_EVERY_SECONDS = 1.0
 
 def gather_products(
     products: Sequence[Product],
-    begin: Callable[[Product, Callable[[], bool]], concurrent.futures.Future[T]],
-    finish: Callable[[Product, T], Any],
+    begin: Callable[[Product], concurrent.futures.Future[T]],
+    finish: Callable[[Product, concurrent.futures.Future[T]], Any],
     callback: Any = DEFAULT_CALLBACK,
     *,
     at_a_time: int | None = None,
@@ -34,15 +33,14 @@ def gather_products(
     """Begin work on each product, finish each as it gets ready, and return the results in order.
 
     A fault does not stop the others. When all have ended the first one is raised; its notes name
-    the other products that failed. An interrupt leaves the rest unwanted.
+    the other products that failed. An interrupt cancels the rest.
 
     Parameters
     ----------
     products : sequence of Product
         What to work on; a product that stands twice is worked on once.
     begin, finish : callable
-        ``begin`` also gets what says whether the product is still wanted. It returns a future,
-        whose result ``finish`` gets in the calling thread.
+        ``begin`` returns a future, which ``finish`` gets when it is done, in the calling thread.
     callback : fsspec.callbacks.Callback
         Counts products; it is called every second also if none gets ready.
     at_a_time : int, optional
@@ -56,11 +54,14 @@ def gather_products(
     results: dict[Product, Any] = {}
     faults: dict[Product, BaseException] = {}
 
+    under_way: set[concurrent.futures.Future[T]] = set()
+
     def start(product: Product) -> None:
-        future = begin(product, interest.should_continue)
+        future = begin(product)
+        under_way.add(future)
         future.add_done_callback(lambda ended: done.put((product, ended)))
 
-    with CancelToken() as interest:
+    try:
         for product in itertools.islice(to_come, at_a_time):
             start(product)
         while len(results) + len(faults) < len(unique):
@@ -69,13 +70,17 @@ def gather_products(
             except queue.Empty:
                 callback.relative_update(0)
                 continue
+            under_way.remove(future)
             try:
-                results[product] = finish(product, future.result())
+                results[product] = finish(product, future)
             except Exception as err:  # noqa: BLE001  (raised below, when the others have ended)
                 faults[product] = err
             callback.relative_update(1)
             for following in itertools.islice(to_come, 1):
                 start(following)
+    finally:
+        for future in under_way:
+            future.cancel()
     if faults:
         raise _first(faults, unique)
     return [results[product] for product in products]

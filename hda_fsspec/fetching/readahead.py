@@ -1,8 +1,8 @@
 """Fetching ahead of those who will read: in their order, and never more than there is room for.
 
-Orders take minutes, and readers wait for one product each. A batch keeps as many under way as may
-be, and goes on as they arrive and are read. It saves time and nothing depends on it: a reader that
-comes first, or finds nothing, fetches by itself. What fetching is comes as callables.
+Orders take minutes, and readers wait for one product each. So as many as may be are under way,
+and more as they arrive and are read. It saves time and nothing depends on it: a reader that comes
+first, or finds nothing, fetches by itself.
 """
 
 from __future__ import annotations
@@ -12,58 +12,139 @@ import concurrent.futures
 import functools
 import logging
 import threading
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, Protocol, Self
 
+from hda_fsspec.cache.cache import Cache, Entry
 from hda_fsspec.errors import PER_PRODUCT_ERRORS
 from hda_fsspec.records import Product
+from hda_fsspec.settings import Settings
 
 logger = logging.getLogger("hda_fsspec")
 
-_Fetch = Callable[[Product, Callable[[], bool]], concurrent.futures.Future[Any]]
+
+class Client(Protocol):
+    """What is needed of a :class:`hda_fsspec.client.Client`."""
+
+    settings: Settings
+    cache: Cache
+    reads_ahead: set[ReadAhead]
+
+    def fetch(self, product: Product) -> concurrent.futures.Future[Entry]:
+        """Make a product local."""
+
+    def size(self, product: Product) -> int | None:
+        """Return the length of a product's file in bytes, None where it is not known."""
 
 
-class Batch:
-    """What one computation will read.
+class Budget:
+    """How much of a cache products may take that shall be in it at one time.
 
     Parameters
     ----------
-    pump : ReadAhead
-        How products are fetched.
+    client : Client
+        Whose cache it is.
+    share : float
+        Which part of the cache's bound they may take.
+    """
+
+    def __init__(self, client: Client, share: float = 1.0) -> None:
+        self._client = client
+        self._share = share
+        self._sizes: dict[Product, int] = {}
+        self._total = 0
+        self._largest = 0
+
+    def __len__(self) -> int:
+        """Return how many products have room."""
+        return len(self._sizes)
+
+    def expected(self, product: Product) -> int:
+        """Return the likely length of a product: as known, or listed, or as the largest so far."""
+        return self._client.size(product) or product.size or self._largest
+
+    def fits(self, size: int) -> bool:
+        """Whether there is room for so many bytes more; asks for no bound if there are none."""
+        bound = self._client.cache.max_bytes if size else None
+        return bound is None or self._total + size <= bound * self._share
+
+    def take(self, product: Product, size: int) -> None:
+        """Give room to a product, or as much more or less as it turns out to need."""
+        self._total += size - self._sizes.get(product, 0)
+        self._sizes[product] = size
+        self._largest = max(self._largest, size)
+
+    def release(self, product: Product) -> bool:
+        """Take the room of a product back, and return whether it had any."""
+        size = self._sizes.pop(product, None)
+        self._total -= size or 0
+        return size is not None
+
+
+class ReadAhead:
+    """Products that one computation, or one read, will read; a context manager that closes it.
+
+    Parameters
+    ----------
+    client : Client
+        Who fetches them.
     products : sequence of Product
         Which, in the order in which they are wanted, each as often as it will be read.
     """
 
-    def __init__(self, pump: ReadAhead, products: Sequence[Product]) -> None:
-        self._pump = pump
+    def __init__(self, client: Client, products: Sequence[Product]) -> None:
+        self._client = client
         self._lock = threading.Lock()
         self._reads_left = collections.Counter(products)
         self._to_come = collections.deque(self._reads_left)
         self._under_way: set[Product] = set()
-        # Bytes of what is under way, or has not been read as often as it will be.
-        self._unread: dict[Product, int] = {}
-        self._largest = 0
+        # Of what was not read as often as it will be.
+        self._fetches: dict[Product, concurrent.futures.Future[Entry]] = {}
+        # For what is under way, or has not been read as often as it will be. It must not drive out
+        # what was not read yet, nor what others read.
+        self._budget = Budget(client, share=0.5)
         self._is_open = True
         self._is_advancing = False
 
-    def is_open(self) -> bool:
-        """Whether the computation goes on."""
-        return self._is_open
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     def close(self) -> None:
-        """Fetch no more: the computation has ended, well or not. What was ordered goes on."""
+        """Fetch no more, and cancel what is under way: what was ordered already goes on."""
         with self._lock:
             self._is_open = False
             self._to_come.clear()
-        self._pump.forget(self)
+            fetches = [*self._fetches.values()]
+        self._client.reads_ahead.discard(self)
+        for fetch in fetches:
+            fetch.cancel()
 
-    def read(self, product: Product) -> None:
+    def fetch(self, product: Product) -> concurrent.futures.Future[Entry]:
+        """Return a fetch of the product that is read next; those that follow are under way then."""
+        with self._lock:
+            fetch = self._fetches.get(product)
+            if self._to_come and self._to_come[0] == product:
+                self._to_come.popleft()
+                if self._to_come:
+                    self._budget.take(product, self._budget.expected(product))
+        if fetch is None:
+            fetch = self._client.fetch(product)
+        self.advance()
+        return fetch
+
+    def mark_read(self, product: Product) -> None:
         """Note that a product was read; after the last time its room in the cache is another's."""
         with self._lock:
             if product not in self._reads_left:
                 return
             self._reads_left[product] -= 1
-            if self._reads_left[product] > 0 or self._unread.pop(product, None) is None:
+            if self._reads_left[product] > 0:
+                return
+            self._fetches.pop(product, None)
+            if not self._budget.release(product):
                 return
         self.advance()
 
@@ -85,97 +166,42 @@ class Batch:
                 self._to_come.clear()
                 self._is_advancing = False
 
-    def _begin(self, product: Product) -> None:
-        if self._pump.is_local(product):
-            with self._lock:
-                self._under_way.discard(product)
-                self._unread.pop(product, None)
-            return
-        future = self._pump.fetch(product, self.is_open)
-        future.add_done_callback(functools.partial(self._landed, product))
-
     def _next(self) -> Product | None:
         """Return the next product to be fetched; None if none may be now."""
         with self._lock:
-            if self._to_come and len(self._under_way) < self._pump.at_a_time:
+            if self._to_come and len(self._under_way) < self._client.settings.max_in_flight:
                 product = self._to_come[0]
-                weight = self._pump.weigh(product) or self._largest
-                if self._has_room(weight):
+                size = self._budget.expected(product)
+                # One goes in any case, however large: somebody will read it.
+                if not self._budget or self._budget.fits(size):
                     self._under_way.add(self._to_come.popleft())
-                    self._unread[product] = weight
+                    self._budget.take(product, size)
                     return product
             self._is_advancing = False
             return None
 
-    def _has_room(self, weight: int) -> bool:
-        bound = self._pump.room()
-        # What was fetched must not drive out what was not read yet, nor what others read.
-        return (
-            not self._unread or bound is None or sum(self._unread.values()) + weight <= bound // 2
-        )
-
-    def _landed(self, product: Product, future: concurrent.futures.Future[Any]) -> None:
-        error = future.exception()
+    def _begin(self, product: Product) -> None:
+        if self._client.cache.lookup(product, touch=False) is not None:
+            with self._lock:
+                self._under_way.remove(product)
+                self._budget.release(product)
+            return
+        fetch = self._client.fetch(product)
         with self._lock:
-            self._under_way.discard(product)
-            if error is not None:
-                self._unread.pop(product, None)
-                if not isinstance(error, PER_PRODUCT_ERRORS):
+            self._fetches[product] = fetch
+        fetch.add_done_callback(functools.partial(self._landed, product))
+        if not self._is_open:
+            fetch.cancel()
+
+    def _landed(self, product: Product, fetch: concurrent.futures.Future[Any]) -> None:
+        error = None if fetch.cancelled() else fetch.exception()
+        with self._lock:
+            self._under_way.remove(product)
+            if fetch.cancelled() or error is not None:
+                self._budget.release(product)
+                if error is not None and not isinstance(error, PER_PRODUCT_ERRORS):
                     # It will meet all others too. Who reads is told.
                     self._to_come.clear()
-            elif product in self._unread:
-                self._unread[product] = future.result().size
-                self._largest = max(self._largest, future.result().size)
+            elif self._reads_left[product] > 0:
+                self._budget.take(product, fetch.result().size)
         self.advance()
-
-
-class ReadAhead:
-    """The batches of one :class:`hda_fsspec.client.Client`.
-
-    Parameters
-    ----------
-    fetch : callable
-        Makes a product local; its second argument says whether that is still wanted.
-    is_local : callable
-        Whether a product is local already.
-    weigh : callable
-        The length of a product in bytes, None where nobody knows.
-    room : callable
-        The bound of the cache in bytes; None for none.
-    at_a_time : int
-        How many products of a batch may be under way.
-    """
-
-    def __init__(
-        self,
-        *,
-        fetch: _Fetch,
-        is_local: Callable[[Product], bool],
-        weigh: Callable[[Product], int | None],
-        room: Callable[[], int | None],
-        at_a_time: int,
-    ) -> None:
-        self.fetch = fetch
-        self.is_local = is_local
-        self.weigh = weigh
-        self.room = room
-        self.at_a_time = at_a_time
-        self._lock = threading.Lock()
-        self._batches: tuple[Batch, ...] = ()
-
-    def begin(self, products: Sequence[Product]) -> Batch:
-        """Register a batch; it fetches nothing before :meth:`Batch.advance`."""
-        batch = Batch(self, products)
-        with self._lock:
-            self._batches = (*self._batches, batch)
-        return batch
-
-    def forget(self, batch: Batch) -> None:
-        """Take a batch out that is closed."""
-        with self._lock:
-            self._batches = tuple(each for each in self._batches if each is not batch)
-
-    def mark_read(self, product: Product) -> None:
-        """Note that a product was read."""
-        for batch in self._batches:
-            batch.read(product)

@@ -17,11 +17,11 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
-from hda_fsspec.concurrency.tasks import Steps
+from hda_fsspec.concurrency import tasks
 from hda_fsspec.fetching.quota import QuotaView
 from hda_fsspec.printable import printable
 from hda_fsspec.records import Product
@@ -70,8 +70,8 @@ class Wait:
         Seconds since 1970.
     purpose : str or None
         What it is for, if that is not plain.
-    wishes : list of callable
-        Each says whether one who asked for it still waits; empty if somebody always does.
+    waiters : int
+        How many who asked for it wait still.
     is_quiet : bool
         Whether nothing shall be shown of it.
     received, size : int or None
@@ -81,15 +81,10 @@ class Wait:
     product: Product
     since: float
     purpose: str | None = None
-    wishes: list[Callable[[], bool]] = dataclasses.field(default_factory=list)
+    waiters: int = 0
     is_quiet: bool = False
     received: int | None = None
     size: int | None = None
-
-    @property
-    def is_wanted(self) -> bool:
-        """Whether anybody waits for it still."""
-        return not self.wishes or any(wish() for wish in self.wishes)
 
 
 def what_to_say(
@@ -245,7 +240,7 @@ class Reporter:
     clock : callable
         Seconds since 1970.
     begin : callable
-        Has the steps that it is given run, when there is something to wait for.
+        Has the coroutine that it is given run, when there is something to wait for.
     """
 
     def __init__(
@@ -256,7 +251,7 @@ class Reporter:
         screen: Screen | None = None,
         looks: Callable[[], bool] = somebody_looks,
         clock: Callable[[], float] = time.time,
-        begin: Callable[[Steps[None]], object] = lambda _: None,
+        begin: Callable[[Coroutine[Any, None, None]], object] = lambda work: work.close(),
     ) -> None:
         self._quota = quota
         self._is_shown = is_shown
@@ -273,33 +268,19 @@ class Reporter:
         self._is_showing = False
         self._logged_at: float | None = None
 
-    def watch(
-        self,
-        product: Product,
-        fetch: concurrent.futures.Future[Any],
-        wanted: Callable[[], bool] | None = None,
-    ) -> None:
-        """Watch a fetch until it ends, or until nobody waits for it any more."""
+    def watch(self, product: Product, waiter: concurrent.futures.Future[Any]) -> None:
+        """Watch a fetch until it ends, or until all who wait for it have cancelled."""
         with self._lock:
             wait = self._waits.get(product)
-            is_new = wait is None
             if wait is None:
                 quiet = _is_quiet.get()
                 wait = Wait(product, self._clock(), _purpose.get(), is_quiet=quiet)
-                wait.wishes = [] if wanted is None else [wanted]
                 self._waits[product] = wait
-            else:
-                if not wait.is_wanted:  # any more: this is another wait
-                    wait.since = self._clock()
-                if wanted is None:
-                    wait.wishes = []
-                elif wait.wishes:
-                    wait.wishes.append(wanted)
+            wait.waiters += 1
             begins, self._has_begun = not self._has_begun, True
-        if is_new:
-            fetch.add_done_callback(lambda _: self._end(product))
+        waiter.add_done_callback(lambda ended: self._end(wait, ended))
         if begins:
-            self._begin(self._steps())
+            self._begin(self._look_on())
 
     def tell(self, product: Product, received: int, size: int | None) -> None:
         """Take note of how much of a file is here."""
@@ -312,7 +293,7 @@ class Reporter:
         with self._saying:
             now = self._clock()
             with self._lock:
-                waits = [wait for wait in self._waits.values() if wait.is_wanted]
+                waits = [*self._waits.values()]
                 finished = self._finished
                 if not waits:
                     self._logged_at = None
@@ -350,15 +331,18 @@ class Reporter:
         self._logged_at = now
         logger.info("%s", what_to_say(waits, now, self._quota(), finished=finished))
 
-    def _end(self, product: Product) -> None:
+    def _end(self, wait: Wait, ended: concurrent.futures.Future[Any]) -> None:
         with self._lock:
-            self._waits.pop(product, None)
-            self._finished = self._finished + 1 if self._waits else 0
+            wait.waiters -= 1
+            if wait.waiters:
+                return
+            del self._waits[wait.product]
             is_over = not self._waits
+            self._finished = 0 if is_over else self._finished + (not ended.cancelled())
         if self._is_showing and is_over:
             self.look()
 
-    def _steps(self) -> Steps[None]:
+    async def _look_on(self) -> None:
         """Look now and then, as long as there is something to wait for."""
         while True:
             seconds = self.look()
@@ -366,5 +350,5 @@ class Reporter:
                 if not self._waits:
                     self._has_begun = False
                     return
-            # Nobody wants what is under way: it may be wanted again.
-            yield _LOOK_EVERY_SECONDS if seconds is None else seconds
+            # What has come since is not told before its time.
+            await tasks.sleep(_LOOK_EVERY_SECONDS if seconds is None else seconds)

@@ -11,9 +11,10 @@ import contextlib
 import logging
 import threading
 import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 
 from hda_fsspec.cache.locks import FileLocks, Lock
+from hda_fsspec.concurrency import tasks
 
 logger = logging.getLogger("hda_fsspec")
 
@@ -74,25 +75,21 @@ class RequestLimiter:
         with self._room, self._wait_for_slot() or contextlib.nullcontext():
             yield
 
-    def transfer(self) -> Generator[float, None, contextlib.ExitStack]:
-        """Wait for the slot of a transfer; a generator, which yields the seconds to wait.
-
-        Returns
-        -------
-        contextlib.ExitStack
-            To be closed when the transfer has ended.
-        """
+    @contextlib.asynccontextmanager
+    async def transfer(self) -> AsyncIterator[None]:
+        """Wait, without a thread, until a transfer may begin, and count it until the block ends."""
         give_up_at = self._clock() + self._patience_seconds
         with contextlib.ExitStack() as held:
             while not self._room.acquire(blocking=False):
-                yield _TRANSFER_PAUSE_SECONDS
+                await tasks.sleep(_TRANSFER_PAUSE_SECONDS)
             held.callback(self._room.release)
             while (slot := self._locks.acquire_slot(self._name, _TRANSFER_SLOTS)) is None:
                 if self._clock() >= give_up_at:
-                    return held.pop_all()
-                yield _TRANSFER_PAUSE_SECONDS
-            held.callback(slot.release)
-            return held.pop_all()
+                    break
+                await tasks.sleep(_TRANSFER_PAUSE_SECONDS)
+            else:
+                held.enter_context(slot)
+            yield
 
     def _wait_for_slot(self) -> Lock | None:
         began = self._clock()

@@ -9,10 +9,11 @@ import contextlib
 import dataclasses
 import enum
 import logging
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Protocol
 
 from hda_fsspec.cache.folder import NO_ROOM_ERRNOS
+from hda_fsspec.concurrency import tasks
 from hda_fsspec.errors import BrokerError, DownloadError
 from hda_fsspec.network.api import Broker
 from hda_fsspec.network.responses import ResponseHead, content_length, content_range, is_encoded
@@ -146,16 +147,15 @@ def validators(headers: Mapping[str, str]) -> dict[str, str]:
     return found
 
 
-def transfer(
+async def transfer(
     broker: Broker,
     download_id: str,
     place: Place,
     tell: Callable[[int, int | None], None],
-) -> Generator[float, None, Received]:
+) -> Received:
     """Fetch the file of a finished order, going on after faults as long as there is progress.
 
-    A generator: it yields the seconds to wait before it should be resumed, and returns what was
-    received.
+    It holds its thread while bytes arrive, and none while it waits to try again.
 
     Parameters
     ----------
@@ -198,7 +198,7 @@ def transfer(
                 raise DownloadError(msg, expected=err.total, received=best) from err.cause
             logger.info("download %s broke off at %d bytes; going on", download_id, held)
             if fruitless:
-                yield _FIRST_DELAY_SECONDS * 2**fruitless
+                await tasks.sleep(_FIRST_DELAY_SECONDS * 2**fruitless)
             continue
         if received is not None:
             return received

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 from fsspec.callbacks import DEFAULT_CALLBACK
 
-from hda_fsspec.concurrency.futures import CancelToken, wait_for
+from hda_fsspec.concurrency.futures import wait_for
 from hda_fsspec.errors import LocationError
 from hda_fsspec.fs.files import Deliveries, ProductFile, Targets, copy_out
 from hda_fsspec.fs.info import (
@@ -162,7 +162,7 @@ class HDAFileSystem(ReadOnly, ListingFileSystem):
     @property
     def _at_a_time(self) -> int:
         settings = self.settings
-        at_a_time = settings.max_orders + settings.max_connections
+        at_a_time = settings.max_in_flight
         soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
         # Each of them may also have a lock, a connection, and the file that it is copied to.
         return at_a_time if soft == resource.RLIM_INFINITY else min(at_a_time, max(1, soft // 8))
@@ -176,15 +176,14 @@ class HDAFileSystem(ReadOnly, ListingFileSystem):
     async def _open_product(
         self, product: Product, listener: Listener | None = None
     ) -> BufferedReader:
-        with CancelToken() as interest:
-            opening = self._client.open(product, listener, wanted=interest.should_continue)
-            try:
-                _, handle = await asyncio.wrap_future(opening)
-            except asyncio.CancelledError:
-                # Others may wait for the product too: it may be fetched all the same.
-                opening.add_done_callback(_close_unwanted)
-                raise
-            return handle
+        opening = self._client.open(product, listener)
+        try:
+            _, handle = await asyncio.wrap_future(opening)
+        except asyncio.CancelledError:
+            # It may have been opened in this very moment.
+            opening.add_done_callback(_close_unwanted)
+            raise
+        return handle
 
     async def _cat_file(
         self, path: Any, start: int | None = None, end: int | None = None, **kwargs: Any
@@ -284,8 +283,7 @@ class HDAFileSystem(ReadOnly, ListingFileSystem):
             with contextlib.suppress(FileNotFoundError):  # evicted in this moment
                 handle = entry.open()
         if handle is None:
-            with CancelToken() as interest:
-                _, handle = wait_for(products.open(product, wanted=interest.should_continue))
+            _, handle = wait_for(products.open(product))
         blocksize = block_size if isinstance(block_size, int) else self.blocksize
         return ProductFile(handle, name_of(location), self.open, blocksize=blocksize)
 
@@ -394,8 +392,10 @@ class HDAFileSystem(ReadOnly, ListingFileSystem):
         with explained(deliveries.folder):
             deliveries.folder.mkdir(parents=True, exist_ok=True)
 
-        def deliver(product: Product, opened: tuple[Entry, BufferedReader]) -> None:
-            entry, handle = opened
+        def deliver(
+            product: Product, opened: concurrent.futures.Future[tuple[Entry, BufferedReader]]
+        ) -> None:
+            entry, handle = opened.result()
             if not is_file:
                 deliveries.add(product, entry.delivered_name, handle)
                 return
@@ -408,7 +408,7 @@ class HDAFileSystem(ReadOnly, ListingFileSystem):
             with quietly(is_so=not progress):
                 gather_products(
                     [product for product in found if product not in here],
-                    lambda product, wanted: self._client.open(product, wanted=wanted),
+                    self._client.open,
                     deliver,
                     callback,
                     at_a_time=self._at_a_time,
@@ -440,5 +440,5 @@ def _with_folders(targets: Sequence[Any]) -> list[str]:
 
 
 def _close_unwanted(opening: concurrent.futures.Future[tuple[Entry, BufferedReader]]) -> None:
-    if opening.exception() is None:
+    if not opening.cancelled() and opening.exception() is None:
         opening.result()[1].close()

@@ -32,11 +32,7 @@ def sync_method(coroutine: Callable[..., Any]) -> Callable[..., Any]:
             msg = f"{coroutine.__name__} would wait for the loop that it is called in; await it."
             raise NotImplementedError(msg)
         work = asyncio.run_coroutine_threadsafe(coroutine(self, *args, **kwargs), loop)
-        try:
-            return wait_for(work)
-        except BaseException:
-            work.cancel()
-            raise
+        return wait_for(work)
 
     method.__name__ = coroutine.__name__.removeprefix("_")
     return method

@@ -23,7 +23,6 @@ import numpy as np
 import xarray as xr
 
 from hda_fsspec.client import Entry, get_client
-from hda_fsspec.concurrency.futures import CancelToken
 from hda_fsspec.formats.detect import Format, sniff
 from hda_fsspec.lazy.closing import close_nothing, close_unused, close_when_unused
 from hda_fsspec.lazy.filemarks import FileStamp, file_mark, is_unchanged
@@ -163,18 +162,17 @@ def _guarded(source: Source, number: int) -> Entry:
 
     def guard(fetch: concurrent.futures.Future[Entry]) -> None:
         try:
-            if fetch.exception() is None:
+            if not fetch.cancelled() and fetch.exception() is None:
                 products.cache.protect(fetch.result(), seconds=_GUARD_SECONDS)
         finally:
             is_done.set()
 
-    with CancelToken() as interest:
-        fetch = products.fetch(product, wanted=interest.should_continue)
-        # In the thread that has fetched it: until the one that waits wakes up it may be gone again.
-        fetch.add_done_callback(guard)
-        entry = waiting.wait(fetch, products, product)
-        is_done.wait()  # who waits is told first, and the guard must not outlive the read
-        return entry
+    fetch = products.fetch(product)
+    # In the thread that has fetched it: until the one that waits wakes up it may be gone again.
+    fetch.add_done_callback(guard)
+    entry = waiting.wait(fetch, products, product)
+    is_done.wait()  # who waits is told first, and the guard must not outlive the read
+    return entry
 
 
 def _tidy() -> None:
@@ -252,7 +250,7 @@ def _values(variable: xr.Variable, key: tuple[Any, ...]) -> np.ndarray[Any, Any]
 def mark_read(source: Source, number: int) -> None:
     """Say that a product was read, to whoever fetches ahead, which is only done for computes."""
     if computations.are_under_way():
-        get_client(source.settings).pump.mark_read(source.pieces[number])
+        get_client(source.settings).mark_read(source.pieces[number])
 
 
 def read_variable_directly(

@@ -1,8 +1,8 @@
 """Ordering ahead for Dask's local schedulers: what a compute will read is fetched in its order.
 
 Tasks wait for one product each, and there are few threads. So when a compute starts its graph is
-read, and the products that are not local are handed to the pump. Nothing depends on it, and it
-does nothing for graphs without lazy data of this package. Workers of distributed do not call it:
+read, and the products that are not local are fetched ahead. Nothing depends on it, and it does
+nothing for graphs without lazy data of this package. Workers of distributed do not call it:
 their tasks leave their slots instead, see :mod:`hda_fsspec.workers.waiting`.
 """
 
@@ -16,7 +16,7 @@ from dask.callbacks import Callback
 
 from hda_fsspec.client import Client, get_client
 from hda_fsspec.concurrency.forks import ForkLock
-from hda_fsspec.fetching.readahead import Batch
+from hda_fsspec.fetching.readahead import ReadAhead
 from hda_fsspec.records import Product
 from hda_fsspec.workers import computations
 
@@ -30,44 +30,44 @@ class PrefetchCallback(Callback):
         super().__init__()  # type: ignore[no-untyped-call]
         self._lock = ForkLock()
         # By the state of each compute, which is kept with it so that no other one gets its id.
-        self._begun: dict[int, tuple[Any, int, list[Batch]]] = {}
+        self._begun: dict[int, tuple[Any, int, list[ReadAhead]]] = {}
 
     def _start_state(self, dsk: Mapping[Any, Any], state: Mapping[str, Any]) -> None:
         # Tasks that are ready are taken from the end. Those that wait for others seldom read.
         keys = [*reversed(state["ready"]), *state["waiting"]]
-        batches: list[Batch] = []
+        reads: list[ReadAhead] = []
         try:
-            _fetch_ahead(dsk, keys, batches)
+            _fetch_ahead(dsk, keys, reads)
         except Exception:
             # A graph that is not understood costs time, and is never an error.
             logger.debug("Products of a graph come one by one.", exc_info=True)
         with self._lock:
-            self._begun[id(state)] = (state, computations.begin(keys), batches)
+            self._begun[id(state)] = (state, computations.begin(keys), reads)
 
     def _finish(self, _dsk: Mapping[Any, Any], state: Mapping[str, Any], failed: bool) -> None:
         with self._lock:
             begun = self._begun.pop(id(state), None)
         if begun is None:
             return
-        _, number, batches = begun
+        _, number, reads = begun
         computations.end(number, is_broken=failed)
-        for batch in batches:
-            batch.close()
+        for ahead in reads:
+            ahead.close()
 
 
-def _fetch_ahead(dsk: Mapping[Any, Any], keys: list[Any], batches: list[Batch]) -> None:
-    """Begin to fetch what the tasks of some keys read, and add it to the batches."""
+def _fetch_ahead(dsk: Mapping[Any, Any], keys: list[Any], reads: list[ReadAhead]) -> None:
+    """Begin to fetch what the tasks of some keys read, and note it among the reads."""
     # xarray loads the engines of all packages at the first open: Dask's arrays can wait.
     from hda_fsspec.planning import graphs
 
     wanted: dict[Client, list[Product]] = {}
     for source, number in graphs.products_in_order(dsk, keys):
         wanted.setdefault(get_client(source.settings), []).append(source.pieces[number])
-    for products, its_reads in wanted.items():
-        if not products.settings.offline:
-            batches.append(products.pump.begin(its_reads))
+    for client, products in wanted.items():
+        if not client.settings.offline:
+            reads.append(client.read_ahead(products))
             # Not here: to look whether thousands are local takes time that nobody need wait.
-            products.run(batches[-1].advance)
+            client.run(reads[-1].advance)
 
 
 _registered: list[PrefetchCallback] = []

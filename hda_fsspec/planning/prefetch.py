@@ -9,13 +9,14 @@ from __future__ import annotations
 import concurrent.futures
 import dataclasses
 import errno
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from fsspec.callbacks import DEFAULT_CALLBACK
 
 from hda_fsspec.client import Client, Entry
 from hda_fsspec.fetching.gather import gather_products
+from hda_fsspec.fetching.readahead import Budget
 from hda_fsspec.planning import plan as plans
 from hda_fsspec.planning.estimate import ProductSizes, estimate_sizes
 from hda_fsspec.planning.plan import Plan, format_bytes
@@ -69,36 +70,34 @@ class Prefetch:
             The first fault, when all the others have ended; its notes name the others.
         """
         cache = self.client.cache
-        bound = self.plan.cache_bound
+        budget = Budget(self.client)
         local = [product for product in self.wanted if product in self.weights.local]
         missing = [product for product in self.wanted if product not in self.weights.local]
         for product in local:
             # What is fetched now must not drive them out.
             cache.protect(self.weights.local[product])
+            budget.take(product, self.weights.of(product))
         kept = dict.fromkeys(local)
-        held = sum(self.weights.of(product) for product in local)
         is_full = False
 
-        def begin(product: Product, wanted: Callable[[], bool]) -> _Future:
-            if is_full:
-                return _none()
-            return self.client.fetch(product, wanted=wanted)  # type: ignore[return-value]
+        def begin(product: Product) -> _Future:
+            return _none() if is_full else self.client.fetch(product)  # type: ignore[return-value]
 
-        def finish(product: Product, entry: Entry | None) -> None:
-            nonlocal held, is_full
+        def finish(product: Product, fetched: _Future) -> None:
+            nonlocal is_full
+            entry = fetched.result()
             if entry is None:
                 return
-            if bound is not None and held + entry.size > bound:
+            if not budget.fits(entry.size):
                 is_full = True
                 return
-            held += entry.size
+            budget.take(product, entry.size)
             cache.protect(entry)
             kept[product] = None
 
-        settings = self.client.settings
         # Where nobody knows what comes, orders go out as the room allows.
-        is_dark = bound is not None and self.plan.sizes_unknown > 0
-        at_a_time = settings.max_orders + settings.max_connections if is_dark else None
+        is_dark = self.plan.cache_bound is not None and self.plan.sizes_unknown > 0
+        at_a_time = self.client.settings.max_in_flight if is_dark else None
         if missing:
             gather_products(missing, begin, finish, callback, at_a_time=at_a_time)
         if is_full and not self.allow_partial:
@@ -129,19 +128,19 @@ def prepare(client: Client, wanted: Sequence[Product], *, allow_partial: bool) -
         return Prefetch(client, plan, weights, plan.products, allow_partial)
     if not allow_partial:
         raise _does_not_fit(client, plan)
-    return Prefetch(client, plan, weights, _first_that_fit(plan, weights), allow_partial)
+    return Prefetch(client, plan, weights, _first_that_fit(client, plan, weights), allow_partial)
 
 
-def _first_that_fit(plan: Plan, weights: ProductSizes) -> list[Product]:
+def _first_that_fit(client: Client, plan: Plan, weights: ProductSizes) -> list[Product]:
+    budget = Budget(client)
     chosen: list[Product] = []
-    total = needed = 0
+    needed = 0
     for product in plan.products:
-        total += weights.of(product)
-        needed += 0 if product in weights.local else weights.of(product)
-        if plan.cache_bound is not None and total > plan.cache_bound:
+        size = weights.of(product)
+        needed += 0 if product in weights.local else size
+        if not budget.fits(size) or (plan.disk_room is not None and needed > plan.disk_room):
             break
-        if plan.disk_room is not None and needed > plan.disk_room:
-            break
+        budget.take(product, size)
         chosen.append(product)
     return chosen
 

@@ -288,6 +288,11 @@ class Settings:
         """What orders and quota are kept by: the broker's address and the user."""
         return (self.endpoint_url, self.user or "")
 
+    @property
+    def max_in_flight(self) -> int:
+        """How many products may be under way: those in preparation, and those that arrive."""
+        return self.max_orders + self.max_connections
+
 
 def _find(given: Mapping[str, Any]) -> dict[str, tuple[str, Any]]:
     """Return each setting that stands somewhere: where, and its converted value."""

@@ -9,7 +9,7 @@ import concurrent.futures
 import dataclasses
 import hashlib
 import logging
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import xarray as xr
@@ -20,7 +20,6 @@ from hda_fsspec.lazy import openfiles
 from hda_fsspec.lazy.filemarks import FileStamp, file_mark
 from hda_fsspec.lazy.sources import Source
 from hda_fsspec.reading.opening import OpenOptions
-from hda_fsspec.records import Product
 from hda_fsspec.stack import header
 from hda_fsspec.stack.header import Header, KeptHeader
 from hda_fsspec.stack.layout import (
@@ -33,8 +32,6 @@ from hda_fsspec.stack.layout import (
 from hda_fsspec.stack.union import unite
 
 logger = logging.getLogger("hda_fsspec")
-
-_Fetched = concurrent.futures.Future[Entry]
 
 
 class HeaderIndex:
@@ -109,12 +106,11 @@ class HeaderIndex:
     def read(self, numbers: Sequence[int]) -> None:
         """Take the headers of products, which are ordered where they are not local."""
         wanted = {self._source.pieces[n]: n for n in numbers if n not in self.known}
-        settings = self._source.settings
         gather_products(
             list(wanted),
-            self._begin,
+            self._client.fetch,
             lambda product, fetched: self._take(wanted[product], fetched),
-            at_a_time=settings.max_orders + settings.max_connections,
+            at_a_time=self._source.settings.max_in_flight,
         )
         self._settle()
 
@@ -138,15 +134,7 @@ class HeaderIndex:
         """Return which product a number stands for."""
         return str(self._source.pieces[number].product_id)
 
-    def _begin(
-        self, product: Product, wanted: Callable[[], bool]
-    ) -> concurrent.futures.Future[_Fetched]:
-        # "each" ends in an error if one fetch does; whether that is one is decided in "_take".
-        outcome: concurrent.futures.Future[_Fetched] = concurrent.futures.Future()
-        self._client.fetch(product, wanted=wanted).add_done_callback(outcome.set_result)
-        return outcome
-
-    def _take(self, number: int, fetched: _Fetched) -> None:
+    def _take(self, number: int, fetched: concurrent.futures.Future[Entry]) -> None:
         def work(dataset: xr.Dataset, mark: FileStamp) -> KeptHeader:
             # Until the template is known, a product of its kind is laid as it is itself.
             bare = Header.of(dataset)

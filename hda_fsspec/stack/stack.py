@@ -6,7 +6,6 @@ first read in a process; one that differs raises, so that no value is ever silen
 
 from __future__ import annotations
 
-import collections
 import concurrent.futures
 import dataclasses
 import functools
@@ -22,8 +21,8 @@ import xarray as xr
 
 from hda_fsspec.client import Entry, get_client
 from hda_fsspec.concurrency.forks import ForkLock
-from hda_fsspec.concurrency.futures import CancelToken
 from hda_fsspec.errors import PER_PRODUCT_ERRORS, ProductMismatchError
+from hda_fsspec.fetching.readahead import ReadAhead
 from hda_fsspec.lazy import openfiles
 from hda_fsspec.lazy.arrays import Key
 from hda_fsspec.lazy.filemarks import FileStamp, file_mark
@@ -379,34 +378,13 @@ class Stack:
     ) -> Iterator[tuple[int, concurrent.futures.Future[Entry]]]:
         """Yield products in order, with the fetches of those that follow under way.
 
-        No more are under way than half of the cache can hold, so that what is fetched does not
-        push out what was not read yet.
+        See :class:`hda_fsspec.fetching.readahead.ReadAhead` for how many.
         """
-        with CancelToken() as interest:
-            yield from self._fetch_ahead(numbers, interest)
-
-    def _fetch_ahead(
-        self, numbers: Sequence[int], interest: CancelToken
-    ) -> Iterator[tuple[int, concurrent.futures.Future[Entry]]]:
-        settings = self.source.settings
-        client = get_client(settings)
-        most = settings.max_orders + settings.max_connections
-        bound = client.cache.max_bytes
-        queue: collections.deque[concurrent.futures.Future[Entry]] = collections.deque()
-        largest = 0
-        following = collections.deque(numbers)
-        for number in numbers:
-            while following and len(queue) < most:
-                product = self.source.pieces[following[0]]
-                largest = max(largest, client.size(product) or product.size or 0)
-                if queue and bound is not None and (len(queue) + 1) * largest > bound // 2:
-                    break
-                following.popleft()
-                queue.append(client.fetch(product, wanted=interest.should_continue))
-            fetch = queue.popleft()
-            yield number, fetch
-            if fetch.done() and fetch.exception() is None:
-                largest = max(largest, fetch.result().size)
+        products = [self.source.pieces[number] for number in numbers]
+        with ReadAhead(get_client(self.source.settings), products) as ahead:
+            for number, product in zip(numbers, products, strict=True):
+                yield number, ahead.fetch(product)
+                ahead.mark_read(product)
 
 
 def _packed_array(values: np.ndarray[Any, Any]) -> dict[str, Any]:

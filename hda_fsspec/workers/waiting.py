@@ -18,7 +18,6 @@ from typing import Any, Self
 
 from hda_fsspec.client import Client, Entry
 from hda_fsspec.concurrency.daskworkers import dask_worker
-from hda_fsspec.concurrency.futures import CancelToken
 from hda_fsspec.records import Product
 from hda_fsspec.workers import computations
 
@@ -43,17 +42,22 @@ def fetch_and_wait(client: Client, product: Product) -> Entry:
     entry = client.local(product)
     if entry is not None:
         return entry
-    with CancelToken() as interest:
-        return wait(client.fetch(product, wanted=interest.should_continue), client, product)
+    return wait(client.fetch(product), client, product)
 
 
 def wait(fetch: concurrent.futures.Future[Entry], client: Client, product: Product) -> Entry:
-    """Wait for a fetch of a product; what is raised: see :func:`make_local`."""
-    if not fetch.done() and not _is_done(fetch, _GRACE_SECONDS):
-        # Twice as many as are prepared at a time: those that come next are asked for already, so
-        # that their orders go out in the moment in which they may.
-        with _TaskSlot(2 * client.settings.max_orders) as slot:
-            _wait_long(fetch, product, slot)
+    """Wait for a fetch of a product, which is cancelled if that is broken off.
+
+    What is raised: see :func:`fetch_and_wait`.
+    """
+    try:
+        if not fetch.done() and not _is_done(fetch, _GRACE_SECONDS):
+            # Twice as many as are prepared at a time: those that come next are asked for already,
+            # so that their orders go out in the moment in which they may.
+            with _TaskSlot(2 * client.settings.max_orders) as slot:
+                _wait_long(fetch, product, slot)
+    finally:
+        fetch.cancel()
     return fetch.result()
 
 

@@ -126,14 +126,15 @@ def test_who_left_is_not_waited_for() -> None:
     """What nobody wants any more is not told, though it is under way; whoever comes again is."""
     looking = Looking()
     reporter = looking.make()
-    wanted = [True]
-    fetch = a_fetch()
-    reporter.watch(PRODUCT, fetch, lambda: wanted[0])
+    first, second = a_fetch(), a_fetch()
+    reporter.watch(PRODUCT, first)
+    reporter.watch(PRODUCT, second)
+    first.cancel()
     assert "a.nc" in str(looking.after(2))
 
-    wanted[0] = False
+    second.cancel()
     assert looking.after(1) is None
-    reporter.watch(PRODUCT, fetch, lambda: True)
+    reporter.watch(PRODUCT, a_fetch())
     assert looking.after(1) is None
     assert str(looking.after(1)).endswith("(0:00:02)")
 
@@ -185,34 +186,41 @@ def test_it_looks_while_there_is_something_to_wait_for() -> None:
     reporter.watch(PRODUCT, first)
     looking.clock.now += 0.5
     reporter.watch(OTHER, second)
-    [steps] = begun
-    assert next(steps) == 1.5
+    [look_on] = begun
+    assert look_on.send(None) == 1.5
     looking.clock.now += 1.5
-    assert next(steps) == 1.0
+    assert look_on.send(None) == 1.0
     assert "a.nc and 1 more" in str(looking.shown[-1])
     first.set_result(None)
     second.set_result(None)
     assert looking.shown[-1] is None
-    assert list(steps) == []
+    with pytest.raises(StopIteration):
+        look_on.send(None)
 
     reporter.watch(PRODUCT, a_fetch())
     assert len(begun) == 2
+    begun[1].close()
 
 
-def test_it_looks_on_while_nobody_wants_what_is_under_way() -> None:
-    """What was left alone may be wanted again before it ends."""
+def test_it_looks_on_for_what_is_wanted_again() -> None:
+    """What was left alone and is wanted again before it looked is looked at from then on."""
     looking = Looking()
     begun: list[Any] = []
     reporter = looking.make(begin=begun.append)
-    fetch = a_fetch()
-    reporter.watch(PRODUCT, fetch, lambda: False)
+    left, again = a_fetch(), a_fetch()
+    reporter.watch(PRODUCT, left)
+    left.cancel()
     looking.clock.now += 9
+    reporter.watch(PRODUCT, again)
 
-    assert next(begun[0]) == 1.0
-    assert next(begun[0]) == 1.0
-    assert looking.shown == []
-    fetch.set_result(None)
-    assert list(begun[0]) == []
+    [look_on] = begun
+    assert look_on.send(None) == 2.0
+    looking.clock.now += 2
+    assert look_on.send(None) == 1.0
+    assert str(looking.shown[-1]).endswith("(0:00:02)")
+    again.set_result(None)
+    with pytest.raises(StopIteration):
+        look_on.send(None)
 
 
 def test_nobody_looks_at_a_test_nor_at_a_worker(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from hda_fsspec.cache.locks import FileLocks, Lock
+from hda_fsspec.concurrency.tasks import sleep
 from hda_fsspec.fetching.throttle import AT_ONCE, RequestLimiter
 
 
@@ -41,6 +43,27 @@ def limiter(folder: Path, waits: Waits, own: int = 100) -> RequestLimiter:
     )
 
 
+class Transfer:
+    """A transfer that begins as soon as it may; it is asked to try again by its test."""
+
+    def __init__(self, limiter: RequestLimiter) -> None:
+        self.is_held = False
+        self._work = self._run(limiter)
+
+    async def _run(self, limiter: RequestLimiter) -> None:
+        async with limiter.transfer():
+            self.is_held = True
+            await sleep(math.inf)
+
+    def attempt(self) -> float:
+        """Try to begin, and return for how long the transfer waits now."""
+        return float(self._work.send(None))
+
+    def close(self) -> None:
+        """End it, or give it up."""
+        self._work.close()
+
+
 def take(folder: Path) -> list[Lock]:
     """Take all slots, as others would."""
     locks = FileLocks(folder / "cache")
@@ -61,15 +84,11 @@ def taken(tmp_path: Path) -> Iterator[list[Lock]]:
 def test_transfers_leave_slots_to_calls(tmp_path: Path, waits: Waits) -> None:
     """However many files are fetched, four calls go out at once, and the fifth waits."""
     others, ours = limiter(tmp_path, waits), limiter(tmp_path, waits)
-    transfers = [others.transfer() for _ in range(AT_ONCE)]
-    held = []
-    for each in transfers:
-        try:
-            assert next(each) > 0
-        except StopIteration as end:
-            held.append(end.value)
+    transfers = [Transfer(others) for _ in range(AT_ONCE)]
+    for transfer in transfers:
+        assert transfer.attempt() > 0
 
-    assert len(held) == AT_ONCE - 4
+    assert sum(transfer.is_held for transfer in transfers) == AT_ONCE - 4
     with ours.request(), ours.request(), others.request(), others.request():
         assert waits.now == 0.0
         waiting = threading.Event()
@@ -86,10 +105,11 @@ def test_transfers_leave_slots_to_calls(tmp_path: Path, waits: Waits) -> None:
         with pytest.raises(Enough), fifth.request():
             pass
         assert waiting.is_set()
-    for each in held:
-        each.close()
-    with pytest.raises(StopIteration):
-        next(transfers[-1])
+    for transfer in transfers[:-1]:
+        transfer.close()
+    transfers[-1].attempt()
+    assert transfers[-1].is_held
+    transfers[-1].close()
 
 
 def test_calls_use_what_transfers_leave(tmp_path: Path, waits: Waits) -> None:
@@ -117,12 +137,14 @@ def test_waiting_is_told_and_bounded(
 
 
 def test_a_transfer_waits_without_a_thread(taken: list[Lock], tmp_path: Path, waits: Waits) -> None:
-    """A transfer yields while there is no slot, and after its patience it goes on without."""
-    steps = limiter(tmp_path, waits).transfer()
+    """A transfer sleeps while there is no slot, and after its patience it goes on without."""
+    transfer = Transfer(limiter(tmp_path, waits))
 
-    for pause in steps:
+    while (pause := transfer.attempt()) < math.inf:
         waits(pause)
 
+    assert transfer.is_held
+    transfer.close()
     assert 60 <= waits.now < 61
     assert take(tmp_path) == []
 
@@ -133,11 +155,13 @@ def test_an_abandoned_wait_gives_back_what_it_had(
     """A transfer that is given up while it waits leaves its share of the process to others."""
     ours = limiter(tmp_path, waits, own=2)
     for _ in range(5):
-        steps = ours.transfer()
-        next(steps)
-        steps.close()
+        transfer = Transfer(ours)
+        transfer.attempt()
+        assert not transfer.is_held
+        transfer.close()
     taken[7].release()
 
-    with pytest.raises(StopIteration) as end:
-        next(ours.transfer())
-    end.value.value.close()
+    transfer = Transfer(ours)
+    transfer.attempt()
+    assert transfer.is_held
+    transfer.close()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Coroutine
 from typing import Any
 
 import pytest
@@ -44,10 +44,10 @@ class _Watched:
         self._staging.settle(handle, start, stop)
 
 
-def _end_of(steps: Generator[float, None, Received]) -> Received:
+def _end_of(work: Coroutine[Any, None, Received]) -> Received:
     while True:
         try:
-            next(steps)
+            work.send(None)
         except StopIteration as end:
             received: Received = end.value
             return received

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from fsspec.asyn import get_loop
 
+from hda_fsspec.concurrency import futures
 from hda_fsspec.fs import sync
 
 
@@ -25,11 +26,12 @@ def test_an_interrupt_ends_the_coroutine(monkeypatch: pytest.MonkeyPatch) -> Non
         finally:
             ended.set()
 
-    def interrupted(_: Any) -> None:
+    def interrupted(*_: Any, **__: Any) -> None:
         begun.wait(10)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(sync, "wait_for", interrupted)
+    waiting = SimpleNamespace(futures=SimpleNamespace(wait=interrupted))
+    monkeypatch.setattr(futures, "concurrent", waiting)
 
     with pytest.raises(KeyboardInterrupt):
         sync.sync_method(work)(SimpleNamespace(loop=get_loop()))
