@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import errno
-import hashlib
 import json
 import os
 import re
@@ -101,34 +100,15 @@ class Entry:
         )
 
 
-def product_key(product: Product) -> str:
-    """Return the key of a product in all its versions: a hash of broker, data set and product id.
-
-    >>> len(product_key(Product("EO:A", "b")))
-    64
-    """
-    # A JSON list keeps the borders between them, whatever characters they hold.
-    return _digest([product.broker, product.dataset_id, product.product_id])
-
-
-def version_tag(product: Product) -> str:
-    """Return a short name for the version of a product that its record tells of."""
-    return _digest(list(product.version))[:16]
-
-
 def entry_folder(layout: Path, product: Product) -> Path:
     """Return where an entry for this version of a product lies, in the folder ``v1``."""
-    return versions_folder(layout, product_key(product)) / version_tag(product)
+    return versions_folder(layout, product.key) / product.version_tag
 
 
 def versions_folder(layout: Path, key: str) -> Path:
     """Return the folder in which each version of a product has its own."""
     # In one step: thousands are looked up in a row, and each "/" costs as much as a hash.
     return layout / f"products/{key[:2]}/{key}"
-
-
-def _digest(value: list[Any]) -> str:
-    return hashlib.sha256(json.dumps(value).encode()).hexdigest()
 
 
 def read_entry(folder: Folder, place: Path) -> Entry | None:

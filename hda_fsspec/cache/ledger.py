@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 from hda_fsspec import safefiles
-from hda_fsspec.cache.entries import product_key
 from hda_fsspec.cache.folder import Folder, dump_json
 from hda_fsspec.records import Product
 
@@ -94,7 +93,7 @@ class Ledger:
 
     def others(self, product: Product) -> OrderCounts:
         """Count all but those of one product, and remove what is too old to count."""
-        return self._count(product_key(product))
+        return self._count(product.key)
 
     def all(self) -> OrderCounts:
         """Count all, and remove what is too old to count."""
@@ -147,7 +146,7 @@ class Ledger:
                 yield name, facts.st_mtime
 
     def _path(self, product: Product, state: str) -> Path:
-        return self._place / f"{product_key(product)}.{state}"
+        return self._place / f"{product.key}.{state}"
 
     def _write(self, path: Path, moment: float) -> None:
         def write() -> None:

@@ -16,7 +16,6 @@ import zlib
 from collections.abc import Iterable
 from pathlib import Path
 
-from hda_fsspec.cache.entries import product_key, version_tag
 from hda_fsspec.cache.folder import CANNOT_KEEP_ERRNOS, Folder
 from hda_fsspec.records import Product
 from hda_fsspec.safefiles import read_all, tell_once
@@ -43,8 +42,8 @@ class _Known:
 
     def length_of(self, product: Product) -> int | None:
         """Return a true length; nothing is hashed as long as nothing is known."""
-        of_versions = self.lengths.get(product_key(product)) if self.lengths else None
-        return None if of_versions is None else of_versions.get(version_tag(product))
+        of_versions = self.lengths.get(product.key) if self.lengths else None
+        return None if of_versions is None else of_versions.get(product.version_tag)
 
 
 class KnownSizes:
@@ -91,7 +90,7 @@ class KnownSizes:
         if self.length_of(product) == length:
             return
         size = _UNKNOWN if product.size is None else str(product.size)
-        line = f"{product_key(product)}\t{version_tag(product)}\t{length}\t{size}"
+        line = f"{product.key}\t{product.version_tag}\t{length}\t{size}"
         try:
             folder = self._place(product.broker, product.dataset_id)
             self._append(folder, f"\n{line}\t{_checksum(line)}".encode())

@@ -173,7 +173,7 @@ class Fetches:
                 self._line.leave()
 
     def _try_lock(self, product: Product) -> Lock | None:
-        return self._halves.locks.try_acquire(f"product {self._halves.cache.key(product)}")
+        return self._halves.locks.try_acquire(f"product {product.key}")
 
     def _has_passed(self, since: float | None) -> bool:
         return since is not None and self._clock() - since >= self._settings.max_wait

@@ -336,8 +336,7 @@ def _without_indexes(path: Path, options: OpenOptions) -> OpenOptions:
 def close(source: Source) -> None:
     """Close the files of a source's products; who reads one of them, now or later, still can."""
     if len(_pool) or len(_singles):
-        cache = get_client(source.settings).cache
-        keys = {cache.key(product) for product in source.pieces}
+        keys = {product.key for product in source.pieces}
 
         def is_ours(place: tuple[Any, ...]) -> bool:
             return place[0].parent.parent.name in keys

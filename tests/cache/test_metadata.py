@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import os
 import subprocess
@@ -9,6 +10,7 @@ import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 from checkout import ROOT
@@ -250,7 +252,12 @@ def test_a_large_listing_is_small_and_little_more_than_json(root: Path) -> None:
         assert int(count) == 10_000
         ratios.append(float(ratio))
     assert min(ratios) < 5
-    assert unpack_products(shelf.get("query")) == products
+    assert _whole(unpack_products(shelf.get("query"))) == _whole(products)
+
+
+def _whole(products: list[Product] | None) -> list[Any] | None:
+    """Return all that records say, of which equality looks at a part."""
+    return None if products is None else list(map(dataclasses.astuple, products))
 
 
 _TEXT = st.text(max_size=10)
@@ -276,7 +283,7 @@ _MAYBE = st.none() | _TEXT
 )
 def test_packing_is_undone_by_unpacking(products: list[Product]) -> None:
     """Any products come back as they were."""
-    assert unpack_products(pack_products(products)) == products
+    assert _whole(unpack_products(pack_products(products))) == _whole(products)
 
 
 @pytest.mark.parametrize("value", [None, 3, [], {}, {"dataset_id": ["a"]}, "text"])

@@ -25,7 +25,6 @@ from plants import Victim
 
 from hda_fsspec.cache import owners
 from hda_fsspec.cache.cache import Cache
-from hda_fsspec.cache.entries import product_key, version_tag
 from hda_fsspec.cli import main
 from hda_fsspec.client import close_clients
 from hda_fsspec.emulator import dated_product
@@ -206,7 +205,7 @@ def test_what_is_planted_under_a_partials_name(plant: str, bench: Any, tmp_path:
     emulator = bench.start(1)
     fs = bench.filesystem(emulator)
     (product,) = fs._client.search(Location.parse(bench.query))
-    stem = f"{product_key(product)}.{version_tag(product)}"
+    stem = f"{product.key}.{product.version_tag}"
     partial = bench.cache_dir / "v1" / "partial"
     partial.mkdir(exist_ok=True)
     plants.put(plant, partial / f"{stem}.{owners.new_released()}", victim)
