@@ -17,6 +17,7 @@ from types import TracebackType
 from typing import Self
 
 from hda_fsspec.cache.folder import READ_ONLY_ERRNOS, Folder
+from hda_fsspec.concurrency.forks import on_fork
 
 logger = logging.getLogger("hda_fsspec")
 
@@ -44,6 +45,7 @@ _held: dict[Path, int | None] = {}
 _held_guard = threading.Lock()
 
 
+@on_fork
 def _forget_after_fork() -> None:
     global _held_guard  # noqa: PLW0603  # another thread may have held it when the process forked
     # Closed, not given back: the parent holds them on.
@@ -52,9 +54,6 @@ def _forget_after_fork() -> None:
             os.close(file)
     _held.clear()
     _held_guard = threading.Lock()
-
-
-os.register_at_fork(after_in_child=_forget_after_fork)
 
 
 class Lock:

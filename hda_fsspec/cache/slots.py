@@ -18,6 +18,7 @@ from pathlib import Path
 
 from hda_fsspec.cache.folder import Folder
 from hda_fsspec.cache.locks import CANNOT_LOCK_ERRNOS, reason
+from hda_fsspec.concurrency.forks import on_fork
 
 logger = logging.getLogger("hda_fsspec")
 
@@ -116,9 +117,7 @@ def _close(files: dict[int, int]) -> None:
 _all: weakref.WeakSet[SharedSlots] = weakref.WeakSet()
 
 
+@on_fork
 def _forget_after_fork() -> None:
     for places in list(_all):
         places.forget()
-
-
-os.register_at_fork(after_in_child=_forget_after_fork)

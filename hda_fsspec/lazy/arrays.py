@@ -18,8 +18,8 @@ from xarray.backends import BackendArray
 from xarray.core import indexing  # xarray documents this module for writers of backends
 
 from hda_fsspec.lazy import openfiles
-from hda_fsspec.lazy.filemarks import FileStamp
 from hda_fsspec.lazy.fingerprint import StructureFingerprint
+from hda_fsspec.lazy.pool import FileStamp
 from hda_fsspec.lazy.sources import Source
 from hda_fsspec.workers.pickling import add_worker_note, pack, unpack
 
@@ -165,10 +165,7 @@ class ProductArray(HDABackendArray):
 
     def read(self, key: Key) -> Any:
         """Return the values at a key; the product is fetched first if it is not local."""
-        values = openfiles.read_again(self.source, self.name, key, self.fingerprint.mark)
-        if values is None:
-            values = openfiles.read(self.source, 0, self.name, key, check=self._check)
-        return values
+        return openfiles.read(self.source, 0, self.name, key, check=self._check)
 
     def _check(self, dataset: xr.Dataset, mark: FileStamp) -> None:
         if mark != self.fingerprint.mark:

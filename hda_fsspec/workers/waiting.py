@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import concurrent.futures
 import logging
-import os
 import sys
 import threading
 import time
@@ -18,6 +17,7 @@ from typing import Any, Self
 
 from hda_fsspec.client import Client, Entry
 from hda_fsspec.concurrency.daskworkers import dask_worker
+from hda_fsspec.concurrency.forks import on_fork
 from hda_fsspec.concurrency.futures import CancelToken
 from hda_fsspec.records import Product
 from hda_fsspec.workers import computations
@@ -43,6 +43,8 @@ def fetch_and_wait(client: Client, product: Product) -> Entry:
     entry = client.local(product)
     if entry is not None:
         return entry
+    if dask_worker() is not None:
+        client.expect_broker()
     with CancelToken() as interest:
         return wait(client.fetch(product, wanted=interest.should_continue), client, product)
 
@@ -117,12 +119,10 @@ class _SecededTasks:
 _away = _SecededTasks()
 
 
+@on_fork
 def _forget_after_fork() -> None:
     global _away  # noqa: PLW0603
     _away = _SecededTasks()
-
-
-os.register_at_fork(after_in_child=_forget_after_fork)
 
 
 class _TaskSlot:
