@@ -308,7 +308,7 @@ class Cache:
             self._remembered.clear()
         state = _state(entry)
         if state is not None and state[0] == entry.size:
-            self._remembered[product] = (entry, state)
+            self._remembered[product] = (dataclasses.replace(entry, changed_ns=state[1]), state)
 
     def _mark_used(self, entry: Entry, time_of_use: float) -> Entry:
         record = entry.folder / RECORD_NAME
@@ -348,7 +348,7 @@ class Cache:
 def _state(entry: Entry) -> _State | None:
     """Return what tells an entry's file from one that another process may put in its place."""
     try:
-        found = os.lstat(entry.path)  # this is the hot path
+        found = os.lstat(entry.fspath)  # this is the hot path
     except OSError:
         return None
     if (found.st_dev, found.st_ino) != entry.file_id:

@@ -57,6 +57,10 @@ class Entry:
         What else the publisher wanted to be kept (licence, …), as JSON values.
     file_id : tuple of int
         Device and number of the file on its disk: what lies at the path later may be another one.
+    fspath : str
+        The path as text.
+    changed_ns : int or None
+        When the file last changed, as the cache saw it when it was last looked up.
     """
 
     key: str
@@ -69,6 +73,13 @@ class Entry:
     delivered_name: str
     extra: Mapping[str, Any] = dataclasses.field(default_factory=dict, compare=False)
     file_id: tuple[int, int] = dataclasses.field(default=(0, 0), compare=False, repr=False)
+    changed_ns: int | None = dataclasses.field(default=None, compare=False, repr=False)
+    fspath: str = dataclasses.field(init=False, compare=False, repr=False)
+
+    def __post_init__(self) -> None:
+        # The hot path asks for it several times, and pathlib takes as long to tell as the system
+        # to look at the file.
+        object.__setattr__(self, "fspath", os.fspath(self.path))
 
     def open(self) -> BufferedReader:
         """Open the file; FileNotFoundError if it was evicted, or another lies at its path."""

@@ -194,7 +194,7 @@ class HDAFileSystem(ReadOnly, ListingFileSystem):
 
             def read(_: Client) -> bytes:
                 with handle:
-                    first, last, _ = slice(start, end).indices(handle.seek(0, os.SEEK_END))
+                    first, last, _step = slice(start, end).indices(handle.seek(0, os.SEEK_END))
                     handle.seek(first)
                     return handle.read(max(0, last - first))
 

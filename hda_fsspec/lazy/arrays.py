@@ -76,16 +76,16 @@ class HDABackendArray(BackendArray):
 
     def __getitem__(self, key: indexing.ExplicitIndexer) -> Any:
         try:
-            return self._at(key)
+            outer = key.tuple
+            if openfiles.is_everything(outer) and 0 not in self.shape:
+                return self.read(outer)
+            return self._part(key, outer)
         except Exception as err:
             settings = self.source.settings
             add_worker_note(err, user=settings.user, cache_dir=settings.cache_dir)
             raise
 
-    def _at(self, key: indexing.ExplicitIndexer) -> Any:
-        outer = key.tuple
-        if openfiles.is_everything(outer) and 0 not in self.shape:
-            return self.read(outer)
+    def _part(self, key: indexing.ExplicitIndexer, outer: Key) -> Any:
         if isinstance(key, (indexing.BasicIndexer, indexing.OuterIndexer)) and is_empty(
             outer, self.shape
         ):

@@ -23,15 +23,16 @@ from typing import Any, TypeVar
 import numpy as np
 import xarray as xr
 
-from hda_fsspec.client import Entry, open_clients
+from hda_fsspec.client import Client, Entry, open_clients
 from hda_fsspec.concurrency.futures import CancelToken
 from hda_fsspec.formats.detect import Format, sniff
-from hda_fsspec.lazy.pool import FileStamp, Pool, file_mark, is_unchanged
+from hda_fsspec.lazy.pool import FileStamp, Pool, file_mark, is_unchanged, mark_seen
 from hda_fsspec.lazy.sources import Source
 from hda_fsspec.printable import printable
 from hda_fsspec.reading.opening import OpenOptions, open_local
 from hda_fsspec.reading.trees import open_tree
 from hda_fsspec.reading.variables import NetCDFVariables, open_variables
+from hda_fsspec.records import Product
 from hda_fsspec.workers import computations, waiting
 
 T = TypeVar("T")
@@ -108,7 +109,8 @@ class OpenFiles:
                 files = client.resources.find(OpenFiles)
                 if files is not None:
                     files.drop_stale()
-        self.close_unused()
+        if self._to_close:
+            self.close_unused()
 
     def drop_where(self, is_meant: Callable[[tuple[Any, ...]], bool]) -> None:
         """Close all whose place is meant; who reads one of them just now goes on with it."""
@@ -127,7 +129,11 @@ def _files_of(source: Source) -> OpenFiles:
 
 def make_local(source: Source, number: int) -> Entry:
     """Make one product of a source local and return its entry; waits, and holds nothing."""
-    return waiting.fetch_and_wait(source.client, source.pieces[number])
+    return _make_local(source.client, source.pieces[number])
+
+
+def _make_local(client: Client, product: Product) -> Entry:
+    return client.cache.lookup(product) or waiting.fetch_and_wait(client, product)
 
 
 def with_dataset(
@@ -155,14 +161,15 @@ def with_tree(
     entry: Entry | None = None,
 ) -> T:
     """Do something with all datasets of a product, by their nodes; as :func:`use`."""
+    client, mark_of = source.client, file_mark
     if entry is None:
-        entry = make_local(source, number)
-    files = _files_of(source)
-    for left in reversed(range(_TRIES)):
+        entry, mark_of = _make_local(client, source.pieces[number]), mark_seen
+    files = client.resources.get(OpenFiles)
+    for left in range(_TRIES - 1, -1, -1):
         place = _place_of(source, entry)
         mark = None
         try:
-            mark = file_mark(entry)
+            mark, mark_of = mark_of(entry), file_mark
             tree = files.trees.get(place, mark, functools.partial(_open, files, source, entry))
             result = work(tree, mark)
         except FileNotFoundError:
@@ -178,10 +185,10 @@ def with_tree(
                 raise
         else:
             # xarray opens a path again where it has too many open: it may be another file by then.
-            if is_unchanged(entry.path, mark):
+            if is_unchanged(entry.fspath, mark):
                 if left < _TRIES - 1:
                     # Looked up, it is guarded no longer.
-                    source.client.local(source.pieces[number])
+                    client.local(source.pieces[number])
                 files.tidy()
                 return result
         files.trees.drop(place)
@@ -228,11 +235,12 @@ def read(
 ) -> np.ndarray[Any, Any]:
     """Read part of a variable of a product, after its dataset and its file's mark are checked."""
 
-    def work(dataset: xr.Dataset, mark: FileStamp) -> np.ndarray[Any, Any]:
+    def work(tree: _Tree, mark: FileStamp) -> np.ndarray[Any, Any]:
+        dataset = tree[source.node or _ROOT]
         check(dataset, mark)
         return _values(dataset.variables[name], key)
 
-    values = with_dataset(source, number, work)
+    values = with_tree(source, number, work)
     mark_read(source, number)
     return values
 

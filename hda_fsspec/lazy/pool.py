@@ -33,10 +33,17 @@ def file_mark(entry: Entry) -> FileStamp:
 
     FileNotFoundError if another one lies there now, a link or a FIFO for instance.
     """
-    found = os.lstat(entry.path)  # this is the hot path
+    found = os.lstat(entry.fspath)  # this is the hot path
     if (found.st_dev, found.st_ino) != entry.file_id:
         raise FileNotFoundError(errno.ENOENT, "The file was replaced", os.fspath(entry.path))
     return entry.fetched_at, found.st_size, found.st_mtime_ns, _DECODED_BY
+
+
+def mark_seen(entry: Entry) -> FileStamp:
+    """Return the mark of a file as it was just looked up; :func:`file_mark` looks again."""
+    if entry.changed_ns is None:
+        return file_mark(entry)
+    return entry.fetched_at, entry.size, entry.changed_ns, _DECODED_BY
 
 
 def is_unchanged(path: str | Path, mark: FileStamp) -> bool:

@@ -31,7 +31,7 @@ _LOG_EVERY_SECONDS = 60.0
 
 
 def fetch_and_wait(client: Client, product: Product) -> Entry:
-    """Return the local file of a product, which is fetched and waited for if need be.
+    """Fetch a product and wait for it, and return its local file.
 
     Raises
     ------
@@ -40,9 +40,6 @@ def fetch_and_wait(client: Client, product: Product) -> Entry:
     concurrent.futures.CancelledError
         The computation of Dask that wants it was cancelled.
     """
-    entry = client.local(product)
-    if entry is not None:
-        return entry
     if dask_worker() is not None:
         client.expect_broker()
     with CancelToken() as interest:
