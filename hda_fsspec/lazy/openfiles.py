@@ -311,12 +311,17 @@ def _is_whole(key: tuple[Any, ...], shape: tuple[int, ...]) -> bool:
 
 
 def _open(files: OpenFiles, source: Source, entry: Entry) -> _Tree:
-    scratch, name = _scratch_of(entry), printable(entry.product.product_id)
+    # What is in the cache was checked before it got there.
+    how: dict[str, Any] = {
+        "name": printable(entry.product.product_id),
+        "scratch": _scratch_of(entry),
+        "is_checked": True,
+    }
     if source.node is not None:
-        tree = _Tree(open_tree(entry.path, source.options, name=name, scratch=scratch))
+        tree = _Tree(open_tree(entry.path, source.options, **how))
     else:
         options = _without_indexes(entry.path, source.options)
-        tree = _Tree({_ROOT: open_local(entry.path, options, name=name, scratch=scratch)})
+        tree = _Tree({_ROOT: open_local(entry.path, options, **how)})
     files.close_when_unused(tree, *(dataset.close for dataset in tree.values()))
     return tree
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,9 @@ import pytest
 import xarray as xr
 
 from hda_fsspec.cache.cache import Cache
+from hda_fsspec.fetching import fetch
+from hda_fsspec.formats import detect
+from hda_fsspec.reading import opening
 
 NAME = "sst_20240502.nc"
 
@@ -108,3 +112,23 @@ def test_opening_a_listed_and_cached_product_looks_it_up_once(
     days.open(f"{days.query[:-1]}{NAME}")
 
     assert looked_up == [NAME]
+
+
+def test_the_format_of_a_cached_product_is_checked_once(
+    days: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is checked before it gets into the cache, and not again at each opening."""
+    checked: list[str] = []
+
+    def check(path: Path, **options: Any) -> Any:
+        checked.append(path.parent.name)
+        return detect.check_complete(path, **options)
+
+    for module in (fetch, opening):
+        monkeypatch.setattr(module, "check_complete", check)
+
+    for _ in range(3):
+        days.open(f"{days.query[:-1]}{NAME}")["sst"].to_numpy()
+        days.forget()
+
+    assert len(checked) == 1
