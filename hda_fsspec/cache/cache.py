@@ -84,11 +84,6 @@ class Cache:
         return self._folder.root
 
     @property
-    def products_dir(self) -> Path:
-        """The folder in which the products lie."""
-        return self._folder.path / "products"
-
-    @property
     def max_bytes(self) -> int | None:
         """The bound in bytes, None if there is none; "auto" is settled when it is first asked."""
         return self._room.bound()
