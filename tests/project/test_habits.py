@@ -226,12 +226,13 @@ def _names_of_modules() -> Iterator[tuple[str, str, ast.expr]]:
     """Yield what modules of the client keep under names that are not those of constants."""
     for path in sorted(PACKAGE.rglob("*.py")):
         module = path.relative_to(PACKAGE).as_posix()
+        if module.startswith(("emulator/", "cli/")):
+            continue
         for node in ast.parse(path.read_text(encoding="utf-8")).body:
-            targets = node.targets if isinstance(node, ast.Assign) else ()
-            if isinstance(node, ast.AnnAssign):
-                targets = [node.target]
-            for target in targets:
-                if isinstance(target, ast.Name) and not module.startswith(("emulator/", "cli/")):
+            if not isinstance(node, ast.Assign | ast.AnnAssign) or node.value is None:
+                continue
+            for target in node.targets if isinstance(node, ast.Assign) else [node.target]:
+                if isinstance(target, ast.Name):
                     yield module, target.id, node.value
 
 
