@@ -80,11 +80,12 @@ def _by_turns(
 
 def _measure(file: Path, cache_dir: Path) -> tuple[_Seen, _Seen]:
     """Return what opening a file takes, and what reading all of its values does."""
-    from hda_fsspec import HDAFileSystem
-    from hda_fsspec.lazy import openfiles
+    from hda_fsspec import HDAFileSystem, Settings
+    from hda_fsspec.client import get_client
 
     with serve("benchmarks.cached_product:one_product", str(file)) as served:
         options = served.options(cache_dir)
+        client = get_client(Settings.resolve(**options))
         local = HDAFileSystem(**options).prefetch([PATH])[0]
     # The emulator is gone: nothing here needs it.
     ours: dict[str, Any] = {
@@ -99,7 +100,7 @@ def _measure(file: Path, cache_dir: Path) -> tuple[_Seen, _Seen]:
         xr.open_dataset(**how).close()
         if how is ours:
             # Else the file would be open when it is plain xarray's turn, and HDF5 open it faster.
-            openfiles.clear_pool()
+            client.resources.close()
         return time.perf_counter() - began
 
     def reading(how: dict[str, Any]) -> float:
@@ -107,7 +108,7 @@ def _measure(file: Path, cache_dir: Path) -> tuple[_Seen, _Seen]:
             began = time.perf_counter()
             ds.load()
             seconds = time.perf_counter() - began
-        openfiles.clear_pool()
+        client.resources.close()
         return seconds
 
     return (

@@ -11,8 +11,6 @@ import contextlib
 import contextvars
 import errno
 import hashlib
-import os
-import threading
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from io import BufferedReader
 from typing import Any, TypeVar
@@ -26,6 +24,8 @@ from hda_fsspec.cache.orders import OrderBook
 from hda_fsspec.catalogue.catalogue import Catalogue
 from hda_fsspec.catalogue.offline import LOCAL
 from hda_fsspec.concurrency.daskworkers import dask_worker
+from hda_fsspec.concurrency.forks import ForkLock, on_fork
+from hda_fsspec.concurrency.resources import Resources
 from hda_fsspec.concurrency.tasks import Listener, SharedTasks
 from hda_fsspec.errors import OfflineError
 from hda_fsspec.fetching.copies import Copies
@@ -50,6 +50,7 @@ __all__ = [
     "close_clients",
     "gather_products",
     "get_client",
+    "open_clients",
     "quietly",
     "waiting_for",
     "without_orders",
@@ -95,6 +96,13 @@ class Client:
     ----------
     settings : Settings
         All settings.
+
+    Attributes
+    ----------
+    resources : Resources
+        What belongs to this client and is known only further up, such as open files.
+    is_closed : bool
+        Whether another one has taken its place.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -115,6 +123,8 @@ class Client:
         notes = MetadataStore(settings.cache_dir)
         self.settings = settings
         self.account = account
+        self.resources = Resources()
+        self.is_closed = False
         self.cache = Cache(settings.cache_dir, max_bytes=settings.cache_max_bytes)
         self.catalogue = Catalogue(settings, broker, notes, account, local=self._local_products)
         self._session = session
@@ -150,8 +160,13 @@ class Client:
         self.reads_ahead: set[ReadAhead] = set()
 
     def close(self) -> None:
-        """Close the idle connections; what is under way goes on."""
+        """Close the idle connections and what is open; what is under way goes on.
+
+        Whoever asks :func:`get_client` from now on gets another one.
+        """
+        self.is_closed = True
         self._session.close()
+        self.resources.close()
 
     def expect_broker(self) -> None:
         """Take it for sure that the address is right: where nobody is there, somebody will be.
@@ -363,10 +378,6 @@ class Client:
         """Return how the order quota of the account stands, as far as it is known; asks nobody."""
         return self._quota.view()
 
-    def accept_terms(self, dataset_id: str) -> list[str]:
-        """Accept the licences of a data set; return those that were not accepted before."""
-        return self.catalogue.terms.accept(dataset_id)
-
     def _does_not_fit(self, needed: int, count: int) -> OSError:
         msg = (
             f"The cache {self.settings.cache_dir} is bounded to {self.cache.max_bytes} bytes and "
@@ -400,37 +411,43 @@ def _failed(error: BaseException) -> concurrent.futures.Future[Any]:
 
 _shared: dict[tuple[Settings, str | None, bool], Client] = {}
 _of_the_parent: list[Client] = []
-_shared_lock = threading.Lock()
+_shared_lock = ForkLock()
 
 
 def get_client(settings: Settings) -> Client:
-    """Return the one :class:`Client` of this process for these settings."""
+    """Return the one :class:`Client` of this process for these settings that is not closed."""
     # The password is no part of equality, but who corrects it must not get the refused login.
     key = (settings, settings.password, settings.progress)
     with _shared_lock:
         found = _shared.get(key)
-        if found is None:
+        if found is None or found.is_closed:
             found = _shared[key] = Client(settings)
     if dask_worker() is not None:
         found.expect_broker()
     return found
 
 
-def close_clients() -> None:
-    """Forget all shared objects of this process and close their idle connections."""
+def open_clients() -> list[Client]:
+    """Return the clients of this process."""
     with _shared_lock:
-        for products in _shared.values():
-            products.close()
+        return list(_shared.values())
+
+
+def close_clients() -> None:
+    """Close all clients of this process; whoever asks for one from now on gets a new one."""
+    with _shared_lock:
+        clients = list(_shared.values())
         _shared.clear()
+    for client in clients:
+        client.close()
 
 
-def _forget_after_fork() -> None:
-    # The child has neither the threads nor a right to the connections of its parent.
-    global _shared_lock  # noqa: PLW0603  (another thread may have held it when forking)
-    _shared_lock = threading.Lock()
-    # Kept alive for ever: the end of its flights would give back the parent's locks and partials.
+@on_fork
+def _leave_to_the_parent() -> None:
+    # The child has neither the threads nor a right to the connections and files of its parent.
+    for client in _shared.values():
+        client.is_closed = True
+    # Kept alive for ever: what ends with it would give back the parent's locks and partials, and
+    # close its files.
     _of_the_parent.extend(_shared.values())
     _shared.clear()
-
-
-os.register_at_fork(after_in_child=_forget_after_fork)

@@ -7,6 +7,8 @@ Records are frozen, hashable and picklable, and do no I/O. They keep what the se
 from __future__ import annotations
 
 import dataclasses
+import hashlib
+import json
 import math
 import re
 from collections.abc import Callable, Mapping
@@ -150,16 +152,31 @@ def _text_or_none(value: object) -> str | None:
     return value if isinstance(value, str) and value else None
 
 
+def _digest(value: list[Any]) -> str:
+    return hashlib.sha256(json.dumps(value).encode()).hexdigest()
+
+
+class _Identity:
+    """What names a record, computed once; slots of their own, so that no pickle carries it."""
+
+    __slots__ = ("_key", "_version_tag")
+    _key: str
+    _version_tag: str
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
-class Product:
+class Product(_Identity):
     """One product of a search: what must be sent back to order it, and what is known of it.
+
+    Records are equal if they name one version of one product. What else a catalogue tells of it,
+    which depends on how it was asked, is left out: the locator, the footprint, further metadata.
 
     Attributes
     ----------
     dataset_id, product_id : str
         Together with the broker the identity of a product.
     location : str
-        The opaque locator that an order must repeat, verbatim.
+        The opaque locator that an order must repeat, verbatim; empty where it was not asked yet.
     size : int or None
         Size in bytes as the catalogue gives it; None where it says "ND" or nothing. It may be an
         estimate.
@@ -178,13 +195,15 @@ class Product:
 
     dataset_id: str
     product_id: str
-    location: str = dataclasses.field(default="", repr=False)
+    location: str = dataclasses.field(default="", repr=False, compare=False)
     size: int | None = None
     startdate: str | None = None
     enddate: str | None = None
     updated: str | None = dataclasses.field(default=None, repr=False)
-    properties: tuple[tuple[str, Scalar], ...] = dataclasses.field(default=(), repr=False)
-    bbox: str | None = dataclasses.field(default=None, repr=False)
+    properties: tuple[tuple[str, Scalar], ...] = dataclasses.field(
+        default=(), repr=False, compare=False
+    )
+    bbox: str | None = dataclasses.field(default=None, repr=False, compare=False)
     broker: str = dataclasses.field(default="", repr=False)
 
     @classmethod
@@ -252,6 +271,31 @@ class Product:
     def end(self) -> datetime | None:
         """End of the interval, as an aware datetime in UTC."""
         return None if self.enddate is None else parse_time(self.enddate)
+
+    @property
+    def key(self) -> str:
+        """The identity of the product in all its versions: 64 hexadecimal digits.
+
+        A hash of broker, data set and product id, the same in all processes. It names folders and
+        locks, so it must never depend on what else is known of the product.
+        """
+        try:
+            return self._key
+        except AttributeError:
+            # A JSON list keeps the borders between them, whatever characters they hold.
+            key = _digest([self.broker, self.dataset_id, self.product_id])
+            object.__setattr__(self, "_key", key)
+            return key
+
+    @property
+    def version_tag(self) -> str:
+        """A short name of :attr:`version`: 16 hexadecimal digits, the same in all processes."""
+        try:
+            return self._version_tag
+        except AttributeError:
+            tag = _digest(list(self.version))[:16]
+            object.__setattr__(self, "_version_tag", tag)
+            return tag
 
     @property
     def version(self) -> tuple[int | None, str | None, str | None, str | None]:

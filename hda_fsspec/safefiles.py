@@ -16,7 +16,7 @@ import shutil
 import stat
 import uuid
 from collections.abc import Iterator
-from io import BufferedReader, FileIO
+from io import BufferedReader, BufferedWriter, FileIO
 from pathlib import Path
 from typing import BinaryIO, Self
 
@@ -138,6 +138,22 @@ class SafeFolder:
             self.rename(target, aside)
             self.remove(aside)
             self.rename(path, target)
+
+    @contextlib.contextmanager
+    def writing(self, path: Path) -> Iterator[BufferedWriter]:
+        """Write a file so that others see what was there or all of the new one, never a part.
+
+        It is made for this user alone, and takes its place at the end of the block; nothing is left
+        of one that raises.
+        """
+        temporary = path.with_name(f".{uuid.uuid4().hex}.part")
+        try:
+            made = self.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
+            with os.fdopen(made, "wb") as handle:
+                yield handle
+            self.replace(temporary, path)
+        finally:
+            self.remove(temporary)
 
     def link(self, path: Path, target: Path) -> None:
         """Give a file a second name, unless the name is taken."""

@@ -114,12 +114,10 @@ class Workers:
 def _replace_environment(variables: Mapping[str, str]) -> None:
     """Run on a worker: from now on it knows these variables alone, and holds nothing open."""
     from hda_fsspec.client import close_clients
-    from hda_fsspec.lazy import openfiles
 
     for name in [name for name in os.environ if name.startswith("HDA_")]:
         del os.environ[name]
     os.environ.update(variables)
-    openfiles.clear_pool()
     close_clients()
 
 

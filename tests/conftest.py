@@ -280,17 +280,13 @@ class Stacks:
 
     def evict(self) -> None:
         """Empty the cache under whatever is open; headers are kept."""
-        from hda_fsspec.lazy import openfiles
-
-        openfiles.clear_pool()
+        self.client.resources.close()
         self.client.cache.clear()
 
     def forget(self) -> None:
         """Forget what this process knows, as a new one would; the disk keeps what it has."""
         from hda_fsspec.client import close_clients
-        from hda_fsspec.lazy import openfiles
 
-        openfiles.clear_pool()
         close_clients()
 
 

@@ -21,11 +21,9 @@ from hda_fsspec.cache import eviction, partials
 from hda_fsspec.cache.entries import (
     RECORD_NAME,
     Entry,
-    product_key,
     read_entry,
     read_record,
     verify_entry,
-    version_tag,
     versions_folder,
 )
 from hda_fsspec.cache.eviction import Bound, Eviction, Usage
@@ -86,11 +84,6 @@ class Cache:
         return self._folder.root
 
     @property
-    def products_dir(self) -> Path:
-        """The folder in which the products lie."""
-        return self._folder.path / "products"
-
-    @property
     def max_bytes(self) -> int | None:
         """The bound in bytes, None if there is none; "auto" is settled when it is first asked."""
         return self._room.bound()
@@ -113,13 +106,9 @@ class Cache:
         The folder must have been prepared.
         """
         self._folder.check_writable()
-        versions = versions_folder(self._folder.path, product_key(product))
+        versions = versions_folder(self._folder.path, product.key)
         for path in (self._folder.path / "partial", versions):
             self._folder.check_passable(path)
-
-    def key(self, product: Product) -> str:
-        """Return the key of a product, the same for all its versions."""
-        return product_key(product)
 
     def lookup(self, product: Product, *, touch: bool = True) -> Entry | None:
         """Return the complete file of this version of a product, or None.
@@ -167,7 +156,7 @@ class Cache:
             clock=self._clock,
             on_publish=self._count_published,
             admit=lambda held, more, total: self._room.admit(
-                held, more, total, {*keep, *self._in_use(), product_key(product)}
+                held, more, total, {*keep, *self._in_use(), product.key}
             ),
         )
         try:
@@ -181,7 +170,7 @@ class Cache:
     @contextlib.contextmanager
     def hold(self, product: Product) -> Iterator[None]:
         """Keep a product from being evicted by this process, which is about to open it."""
-        key = product_key(product)
+        key = product.key
         with self._guard:
             self._held[key] += 1
         try:
@@ -247,7 +236,7 @@ class Cache:
     def remove(self, product_or_key: Product | str) -> int:
         """Remove a product in all its versions; return the bytes that were freed."""
         given = product_or_key
-        key = product_key(given) if isinstance(given, Product) else given
+        key = given.key if isinstance(given, Product) else given
         return self._discard_all(self._versions(key))
 
     def clear(self) -> int:
@@ -291,14 +280,14 @@ class Cache:
     def _find(self, product: Product) -> Entry | None:
         if not self._folder.is_present():
             return None
-        versions = versions_folder(self._folder.path, product_key(product))
+        versions = versions_folder(self._folder.path, product.key)
         if not os.path.isdir(versions):  # noqa: PTH112  # thousands are looked up in a row
             return None
-        exact = read_entry(self._folder, versions / version_tag(product))
+        exact = read_entry(self._folder, versions / product.version_tag)
         if exact is not None and exact.product.is_same_version(product):
             return exact
         # What the catalogue does not tell matches anything, so another tag may be the same version.
-        folders = self._versions(product_key(product))
+        folders = self._versions(product.key)
         read = (read_entry(self._folder, folder) for folder in folders)
         found = [entry for entry in read if entry is not None]
         matching = [entry for entry in found if entry.product.is_same_version(product)]
@@ -314,7 +303,7 @@ class Cache:
             self._remembered.clear()
         state = _state(entry)
         if state is not None and state[0] == entry.size:
-            self._remembered[product] = (entry, state)
+            self._remembered[product] = (dataclasses.replace(entry, changed_ns=state[1]), state)
 
     def _mark_used(self, entry: Entry, time_of_use: float) -> Entry:
         record = entry.folder / RECORD_NAME
@@ -354,7 +343,7 @@ class Cache:
 def _state(entry: Entry) -> _State | None:
     """Return what tells an entry's file from one that another process may put in its place."""
     try:
-        found = os.lstat(entry.path)  # this is the hot path
+        found = os.lstat(entry.fspath)  # this is the hot path
     except OSError:
         return None
     if (found.st_dev, found.st_ino) != entry.file_id:

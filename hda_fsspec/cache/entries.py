@@ -60,6 +60,10 @@ class Entry:
         What else the publisher wanted to be kept (licence, …), as JSON values.
     file_id : tuple of int
         Device and number of the file on its disk: what lies at the path later may be another one.
+    fspath : str
+        The path as text.
+    changed_ns : int or None
+        When the file last changed, as the cache saw it when it was last looked up.
     """
 
     key: str
@@ -72,6 +76,13 @@ class Entry:
     delivered_name: str
     extra: Mapping[str, Any] = dataclasses.field(default_factory=dict, compare=False)
     file_id: tuple[int, int] = dataclasses.field(default=(0, 0), compare=False, repr=False)
+    changed_ns: int | None = dataclasses.field(default=None, compare=False, repr=False)
+    fspath: str = dataclasses.field(init=False, compare=False, repr=False)
+
+    def __post_init__(self) -> None:
+        # The hot path asks for it several times, and pathlib takes as long to tell as the system
+        # to look at the file.
+        object.__setattr__(self, "fspath", os.fspath(self.path))
 
     def open(self) -> BufferedReader:
         """Open the file; FileNotFoundError if it was evicted, or another lies at its path."""
@@ -103,34 +114,15 @@ class Entry:
         )
 
 
-def product_key(product: Product) -> str:
-    """Return the key of a product in all its versions: a hash of broker, data set and product id.
-
-    >>> len(product_key(Product("EO:A", "b")))
-    64
-    """
-    # A JSON list keeps the borders between them, whatever characters they hold.
-    return _digest([product.broker, product.dataset_id, product.product_id])
-
-
-def version_tag(product: Product) -> str:
-    """Return a short name for the version of a product that its record tells of."""
-    return _digest(list(product.version))[:16]
-
-
 def entry_folder(layout: Path, product: Product) -> Path:
     """Return where an entry for this version of a product lies, in the folder ``v1``."""
-    return versions_folder(layout, product_key(product)) / version_tag(product)
+    return versions_folder(layout, product.key) / product.version_tag
 
 
 def versions_folder(layout: Path, key: str) -> Path:
     """Return the folder in which each version of a product has its own."""
     # In one step: thousands are looked up in a row, and each "/" costs as much as a hash.
     return layout / f"products/{key[:2]}/{key}"
-
-
-def _digest(value: list[Any]) -> str:
-    return hashlib.sha256(json.dumps(value).encode()).hexdigest()
 
 
 def read_entry(folder: Folder, path: Path) -> Entry | None:

@@ -18,7 +18,7 @@ from types import TracebackType
 from typing import Self
 
 from hda_fsspec.cache.folder import READ_ONLY_ERRNOS, Folder
-from hda_fsspec.concurrency.forks import ForkLock
+from hda_fsspec.concurrency.forks import ForkLock, on_fork
 
 #: The answers of a disk that cannot lock, or not here.
 CANNOT_LOCK_ERRNOS = READ_ONLY_ERRNOS | {
@@ -211,6 +211,7 @@ def _close_all(files: dict[Path, int]) -> None:
 _all: weakref.WeakSet[FileLocks] = weakref.WeakSet()
 
 
+@on_fork
 def _forget_after_fork() -> None:
     # Closed, not given back: the parent holds them on.
     for file in _held.values():
@@ -219,6 +220,3 @@ def _forget_after_fork() -> None:
     _held.clear()
     for locks in list(_all):
         _close_all(locks._idle)
-
-
-os.register_at_fork(after_in_child=_forget_after_fork)

@@ -16,7 +16,6 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from hda_fsspec.cache.entries import product_key, version_tag
 from hda_fsspec.cache.folder import CANNOT_KEEP_ERRNOS, Folder, dump_json
 from hda_fsspec.cache.sizes import KnownSizes
 from hda_fsspec.records import Product
@@ -176,7 +175,7 @@ class MetadataStore:
 
 
 def _name(product: Product, account: str = "") -> str:
-    return f"{account}/{product_key(product)}.{version_tag(product)}"
+    return f"{account}/{product.key}.{product.version_tag}"
 
 
 def _json_or_none(data: bytes) -> Any:

@@ -21,7 +21,6 @@ from pathlib import Path
 from typing import Any
 
 from hda_fsspec import safefiles
-from hda_fsspec.cache.entries import product_key, version_tag
 from hda_fsspec.cache.folder import Folder, dump_json, read_json
 from hda_fsspec.records import Product
 
@@ -204,7 +203,7 @@ class OrderBook:
         return None
 
     def _path(self, product: Product) -> Path:
-        return self._recent / f"{product_key(product)}.{version_tag(product)}{_SUFFIX}"
+        return self._recent / f"{product.key}.{product.version_tag}{_SUFFIX}"
 
     def _aside(self, name: str) -> Path:
         return self._recent / name[:2] / name

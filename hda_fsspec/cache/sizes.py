@@ -15,7 +15,6 @@ import zlib
 from collections.abc import Iterable
 from pathlib import Path
 
-from hda_fsspec.cache.entries import product_key, version_tag
 from hda_fsspec.cache.folder import Folder
 from hda_fsspec.records import Product
 from hda_fsspec.safefiles import read_all, tell_once
@@ -40,8 +39,8 @@ class _Known:
 
     def length_of(self, product: Product) -> int | None:
         """Return a true length; nothing is hashed as long as nothing is known."""
-        of_versions = self.lengths.get(product_key(product)) if self.lengths else None
-        return None if of_versions is None else of_versions.get(version_tag(product))
+        of_versions = self.lengths.get(product.key) if self.lengths else None
+        return None if of_versions is None else of_versions.get(product.version_tag)
 
 
 class KnownSizes:
@@ -87,7 +86,7 @@ class KnownSizes:
         if self.length_of(product) == length:
             return
         size = _UNKNOWN if product.size is None else str(product.size)
-        line = f"{product_key(product)}\t{version_tag(product)}\t{length}\t{size}"
+        line = f"{product.key}\t{product.version_tag}\t{length}\t{size}"
         # The file at hand is complete, whether or not its length is remembered.
         with self._folder.losing("Lengths of products"):
             folder = self._dataset_folder(product.broker, product.dataset_id)

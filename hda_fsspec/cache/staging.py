@@ -23,10 +23,8 @@ from hda_fsspec.cache.entries import (
     RECORD_NAME,
     Entry,
     entry_folder,
-    product_key,
     read_entry,
     safe_name,
-    version_tag,
 )
 from hda_fsspec.cache.folder import NO_ROOM_ERRNOS, Folder, dump_json, read_json
 from hda_fsspec.cache.partials import DATA_NAME, FACTS_NAME
@@ -57,14 +55,14 @@ class Staging:
         admit: Callable[[int, int, int | None], None],
     ) -> None:
         self.product = product
-        self.key = product_key(product)
+        self.key = product.key
         self._folder = folder
         self._clock = clock
         self._on_publish = on_publish
         #: Called before more is written, with the bytes held, how many more, and how many in all if
         #: that is known; it raises where there is no room for them.
         self.admit = admit
-        self._stem = f"{self.key}.{version_tag(product)}"
+        self._stem = f"{self.key}.{product.version_tag}"
         self._partial: Path | None = None
         #: Which folder it is, and whose: another one may lie at its path later.
         self._id: tuple[int, int, int] | None = None

@@ -1,11 +1,19 @@
-"""Locks that a forked child finds free."""
+"""What a forked child must find anew: the one fork handler of the package, and locks that use it.
+
+What a module, or a client, must do in a child is registered here, so that the order is known:
+first all locks are free, then the functions are called in the order of their registration.
+"""
 
 from __future__ import annotations
 
 import os
 import threading
 import weakref
+from collections.abc import Callable
 from types import TracebackType
+from typing import TypeVar
+
+_Reset = TypeVar("_Reset", bound=Callable[[], None])
 
 
 class ForkLock:
@@ -17,7 +25,7 @@ class ForkLock:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        _all.add(self)
+        _locks.add(self)
 
     def renew(self) -> None:
         """Forget who holds it."""
@@ -35,12 +43,25 @@ class ForkLock:
         self._lock.release()
 
 
-_all: weakref.WeakSet[ForkLock] = weakref.WeakSet()
+_locks: weakref.WeakSet[ForkLock] = weakref.WeakSet()
+_resets: list[Callable[[], None]] = []
 
 
-def _renew_after_fork() -> None:
-    for lock in list(_all):
+def on_fork(reset: _Reset) -> _Reset:
+    """Have a function called in each forked child, before anything else runs there; a decorator.
+
+    It is for state of a module. It must neither wait nor fail, and takes no lock but a
+    :class:`ForkLock`.
+    """
+    _resets.append(reset)
+    return reset
+
+
+def _begin_anew() -> None:
+    for lock in list(_locks):
         lock.renew()
+    for reset in _resets:
+        reset()
 
 
-os.register_at_fork(after_in_child=_renew_after_fork)
+os.register_at_fork(after_in_child=_begin_anew)

@@ -8,9 +8,11 @@ anything is opened, so what takes time to import is imported when this engine is
 from __future__ import annotations
 
 import contextlib
+import difflib
+import inspect
 import numbers
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import xarray as xr
@@ -20,7 +22,7 @@ from hda_fsspec.engine import accessor  # noqa: F401  (registers ds.hda)
 from hda_fsspec.errors import LocationError, QueryError
 from hda_fsspec.fs.info import FILESYSTEM_OPTIONS
 from hda_fsspec.paths.locations import PROTOCOL, Location, is_remote_path
-from hda_fsspec.reading.options import OpenOptions
+from hda_fsspec.reading.options import DECODERS, OpenOptions
 from hda_fsspec.settings import Settings
 
 if TYPE_CHECKING:
@@ -50,12 +52,6 @@ class HDABackendEntrypoint(BackendEntrypoint):
         filename_or_obj: Any,
         *,
         drop_variables: str | Iterable[str] | None = None,
-        mask_and_scale: bool | Mapping[str, bool] | None = None,
-        decode_times: Any = None,
-        decode_timedelta: Any = None,
-        use_cftime: Any = None,
-        concat_characters: bool | Mapping[str, bool] | None = None,
-        decode_coords: Any = None,
         storage_options: Mapping[str, Any] | None = None,
         group: str | None = None,
         member: str | None = None,
@@ -68,6 +64,7 @@ class HDABackendEntrypoint(BackendEntrypoint):
         product_coord: str | None = None,
         product_engine: str | None = None,
         product_engine_kwargs: Mapping[str, Any] | None = None,
+        **decoders: Any,
     ) -> xr.Dataset:
         """Open a product, or the products of a query or pattern as one lazy dataset.
 
@@ -75,8 +72,7 @@ class HDABackendEntrypoint(BackendEntrypoint):
         ----------
         filename_or_obj : str, Location or UPath
             The path. One that a verb of the filesystem returned may lack its ``hda://``.
-        drop_variables, mask_and_scale, decode_times, decode_timedelta, use_cftime, \
-concat_characters, decode_coords
+        drop_variables
             As for :func:`xarray.open_dataset`.
         storage_options : mapping, optional
             Settings; see :class:`hda_fsspec.HDAFileSystem`. They count before those of a UPath.
@@ -107,6 +103,9 @@ concat_characters, decode_coords
             xarray's engine for the files; found by their content if not given.
         product_engine_kwargs : mapping, optional
             Further options of that engine.
+        **decoders
+            mask_and_scale, decode_times, decode_timedelta, use_cftime, concat_characters and
+            decode_coords, as for :func:`xarray.open_dataset`.
 
         Raises
         ------
@@ -132,12 +131,7 @@ concat_characters, decode_coords
             drop_variables=drop_variables,
             product_engine=product_engine,
             product_engine_kwargs=product_engine_kwargs,
-            mask_and_scale=mask_and_scale,
-            decode_times=decode_times,
-            decode_timedelta=decode_timedelta,
-            use_cftime=use_cftime,
-            concat_characters=concat_characters,
-            decode_coords=decode_coords,
+            **_known(decoders),
         )
         from hda_fsspec.engine.openers import (
             StackOptions,
@@ -164,18 +158,13 @@ concat_characters, decode_coords
         filename_or_obj: Any,
         *,
         drop_variables: str | Iterable[str] | None = None,
-        mask_and_scale: bool | Mapping[str, bool] | None = None,
-        decode_times: Any = None,
-        decode_timedelta: Any = None,
-        use_cftime: Any = None,
-        concat_characters: bool | Mapping[str, bool] | None = None,
-        decode_coords: Any = None,
         storage_options: Mapping[str, Any] | None = None,
         group: str | None = None,
         member: str | None = None,
         max_nodes: int = 20,
         product_engine: str | None = None,
         product_engine_kwargs: Mapping[str, Any] | None = None,
+        **decoders: Any,
     ) -> Nodes:
         """Open the groups of a product, the files of an archive product, or a query's products.
 
@@ -186,9 +175,8 @@ concat_characters, decode_coords
         max_nodes : int
             A query needs all of its products: with more than this many that are not local it is
             refused.
-        drop_variables, mask_and_scale, decode_times, decode_timedelta, use_cftime, \
-concat_characters, decode_coords, storage_options, group, member, product_engine, \
-product_engine_kwargs
+        drop_variables, storage_options, group, member, product_engine, product_engine_kwargs, \
+**decoders
             As for :meth:`open_dataset`.
 
         Returns
@@ -212,12 +200,7 @@ product_engine_kwargs
             drop_variables=drop_variables,
             product_engine=product_engine,
             product_engine_kwargs=product_engine_kwargs,
-            mask_and_scale=mask_and_scale,
-            decode_times=decode_times,
-            decode_timedelta=decode_timedelta,
-            use_cftime=use_cftime,
-            concat_characters=concat_characters,
-            decode_coords=decode_coords,
+            **_known(decoders),
         )
         from hda_fsspec.engine.openers import open_product_tree, open_query_tree
 
@@ -233,6 +216,29 @@ product_engine_kwargs
         for node in tree.subtree:
             node.set_close(nodes.closer)
         return tree
+
+
+def _parameters(*methods: Callable[..., Any]) -> tuple[str, ...]:
+    """Return the options that methods take, the decoders by their names."""
+    own = [name for method in methods for name in inspect.signature(method).parameters]
+    return tuple(dict.fromkeys(n for n in (*own, *DECODERS) if n not in {"self", "decoders"}))
+
+
+# Where a method takes "**", xarray wants to be told what is behind it: it turns decoders off by
+# their names.
+HDABackendEntrypoint.open_dataset_parameters = _parameters(HDABackendEntrypoint.open_dataset)
+
+
+def _known(decoders: dict[str, Any]) -> dict[str, Any]:
+    """Return decoders; raise TypeError for a name that no option has, as Python does."""
+    unknown = sorted(decoders.keys() - set(DECODERS))
+    if unknown:
+        methods = (HDABackendEntrypoint.open_dataset, HDABackendEntrypoint.open_groups_as_dict)
+        near = difflib.get_close_matches(unknown[0], _parameters(*methods), n=1)
+        hint = f" Did you mean {near[0]!r}?" if near else ""
+        msg = f'engine="hda" has no option {unknown[0]!r}.{hint} Nothing was ordered.'
+        raise TypeError(msg)
+    return decoders
 
 
 def _check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:

@@ -280,9 +280,10 @@ def _short(text: str) -> str:
 
 def _refuse_unknown(options: Mapping[str, Any]) -> None:
     """Raise TypeError for an option that neither xarray nor the engine has, as Python does."""
-    takers = (xr.open_mfdataset, xr.open_dataset, HDABackendEntrypoint.open_dataset)
+    takers = (xr.open_mfdataset, xr.open_dataset)
     known = {name for taker in takers for name in inspect.signature(taker).parameters}
-    known -= {"self", "kwargs", "paths", "filename_or_obj", "engine"}
+    known.update(HDABackendEntrypoint.open_dataset_parameters or ())
+    known -= {"kwargs", "paths", "filename_or_obj", "engine"}
     unknown = sorted(options.keys() - known)
     if unknown:
         near = difflib.get_close_matches(unknown[0], known, n=1)

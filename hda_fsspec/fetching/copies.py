@@ -12,7 +12,6 @@ import stat
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from hda_fsspec.cache.entries import product_key
 from hda_fsspec.cache.metadata import JsonStore
 from hda_fsspec.errors import ProductFormatError
 from hda_fsspec.formats.detect import ALL_SUFFIXES, Format, check_complete, name_contradicts
@@ -58,7 +57,7 @@ class Copies:
         from another version of it, is none of this.
         """
         noted = self._noted(path)
-        if noted is not None and not (_is_same(noted, product) and noted.is_same_version(product)):
+        if noted is not None and not (noted.key == product.key and noted.is_same_version(product)):
             return False
         return _is_complete(path, self._size_of(product))
 
@@ -77,10 +76,8 @@ class Copies:
                 if path is not None and self.is_complete_copy(product, path):
                     found[product] = files.pop(name)
 
-        by_key = {product_key(product): product for product in products}
-        noted = {
-            name: product_key(one) for name, path in files.items() if (one := self._noted(path))
-        }
+        by_key = {product.key: product for product in products}
+        noted = {name: one.key for name, path in files.items() if (one := self._noted(path))}
         take((by_key[key], name) for name, key in noted.items() if key in by_key)
         # Products of two data sets may have one id, which then tells nothing.
         ids = collections.Counter(product.product_id for product in dict.fromkeys(products))
@@ -99,10 +96,6 @@ class Copies:
             return Product.from_json(facts["product"])
         except (KeyError, TypeError, ValueError, AttributeError):
             return None
-
-
-def _is_same(one: Product, other: Product) -> bool:
-    return product_key(one) == product_key(other)
 
 
 def _with_suffixes(

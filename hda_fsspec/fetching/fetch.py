@@ -152,7 +152,7 @@ class Fetcher:
             task.check_wanted()
             try:
                 async with self._locking:
-                    lock = self._locks.acquire(f"product {self._cache.key(product)}")
+                    lock = self._locks.acquire(f"product {product.key}")
                     # Whoever holds it so long is stuck, and nothing but work depends on it.
                     if lock is None and not self._has_passed(blocked_since):
                         return None

@@ -1,4 +1,4 @@
-"""Where files that hold other files end: ZIP, TAR, and streams of gzip, bzip2 and xz.
+"""Where files that hold other files end: ZIP, TAR, and streams of gzip.
 
 Each check raises CorruptFileError if the end that the format prescribes is missing. It extracts
 nothing, and trusts no name, length or place that it reads.
@@ -8,12 +8,10 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import functools
 import re
 import struct
 import zipfile
 import zlib
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from hda_fsspec.formats.reader import BLOCK_BYTES, CorruptFileError, FileBytes
@@ -31,8 +29,6 @@ _TAR_WITHOUT_DATA = b"123456"
 _PAX_MAX_BYTES = 1 << 20
 _PAX_LENGTH = re.compile(rb"(\d{1,9}) ")
 _PAX_SIZE = re.compile(rb"size=(\d{1,20})\n")
-#: More than the 65 MB that the strongest preset of xz needs; a bound on what a header may ask for.
-_XZ_MAX_MEMORY_BYTES = 1 << 30
 
 
 class _ZipDirectory(NamedTuple):
@@ -243,76 +239,36 @@ def _skip_sparse_headers(data: FileBytes, position: int, *, is_extended: bool) -
     return position
 
 
-class _Inflater:
-    """A zlib decompressor that looks like those of bz2 and lzma."""
-
-    def __init__(self) -> None:
-        self._inner = zlib.decompressobj(wbits=31)
-        self._is_full = False
-
-    @property
-    def eof(self) -> bool:
-        return self._inner.eof
-
-    @property
-    def unused_data(self) -> bytes:
-        return self._inner.unused_data
-
-    @property
-    def needs_input(self) -> bool:
-        # After a full answer more may follow although all input is used up.
-        return not self._is_full and not self._inner.unconsumed_tail
-
-    def decompress(self, piece: bytes, max_length: int) -> bytes:
-        unpacked = self._inner.decompress(self._inner.unconsumed_tail + piece, max_length)
-        self._is_full = len(unpacked) == max_length
-        return unpacked
-
-
 def check_gzip(data: FileBytes) -> None:
-    """Unpack a gzip stream, since nothing else shows its end and its checksum."""
-    _check_stream(data, "gzip", _Inflater, (zlib.error,))
+    """Unpack a gzip stream, since nothing else shows its end and its checksum.
 
-
-def check_bzip2(data: FileBytes) -> None:
-    """Unpack a bzip2 stream, since nothing else shows its end and its checksum."""
-    import bz2
-
-    _check_stream(data, "bzip2", bz2.BZ2Decompressor, (ValueError, OSError))
-
-
-def check_xz(data: FileBytes) -> None:
-    """Unpack an xz stream, since nothing else shows its end and its checksum."""
-    import lzma
-
-    make = functools.partial(lzma.LZMADecompressor, lzma.FORMAT_XZ, _XZ_MAX_MEMORY_BYTES)
-    _check_stream(data, "xz", make, (lzma.LZMAError, MemoryError))
-
-
-def _check_stream(
-    data: FileBytes,
-    name: str,
-    make_decompressor: Callable[[], Any],
-    errors: tuple[type[Exception], ...],
-) -> None:
-    """Unpack a stream of one or more parts; only zeros may follow the last one."""
-    decompressor = make_decompressor()
+    It may be of several parts; only zeros may follow the last one.
+    """
+    inflater = zlib.decompressobj(wbits=31)
     for block in data.blocks():
         rest = block
         while rest:
-            if decompressor.eof:
+            if inflater.eof:
                 rest = rest.lstrip(b"\0")
                 if not rest:
                     break
-                decompressor = make_decompressor()
+                inflater = zlib.decompressobj(wbits=31)
             try:
-                decompressor.decompress(rest, BLOCK_BYTES)
-                while not (decompressor.eof or decompressor.needs_input):
-                    decompressor.decompress(b"", BLOCK_BYTES)
-            except errors as err:
-                msg = f"its {name} stream is damaged: {err}"
+                _inflate(inflater, rest)
+            except zlib.error as err:
+                msg = f"its gzip stream is damaged: {err}"
                 raise CorruptFileError(msg) from err
-            rest = decompressor.unused_data if decompressor.eof else b""
-    if not decompressor.eof:
-        msg = f"it holds {data.size} bytes and its {name} stream goes on: it is cut short"
+            rest = inflater.unused_data if inflater.eof else b""
+    if not inflater.eof:
+        msg = f"it holds {data.size} bytes and its gzip stream goes on: it is cut short"
         raise CorruptFileError(msg)
+
+
+def _inflate(inflater: Any, packed: bytes) -> None:
+    """Unpack bytes piece by piece, and drop what comes out: a few can be as many as fit nowhere."""
+    while not inflater.eof:
+        unpacked = inflater.decompress(packed, BLOCK_BYTES)
+        packed = inflater.unconsumed_tail
+        # After a full piece more may follow although all bytes are used up.
+        if not packed and len(unpacked) < BLOCK_BYTES:
+            return

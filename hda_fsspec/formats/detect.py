@@ -15,10 +15,8 @@ from pathlib import Path
 
 from hda_fsspec.errors import ProductFormatError
 from hda_fsspec.formats.containers import (
-    check_bzip2,
     check_gzip,
     check_tar,
-    check_xz,
     check_zip,
     is_tar_header,
 )
@@ -55,8 +53,6 @@ class Format(enum.StrEnum):
     ZIP = "zip"
     TAR = "tar"
     GZIP = "gzip"
-    BZIP2 = "bzip2"
-    XZ = "xz"
     OTHER = "other"
 
 
@@ -75,8 +71,6 @@ _MAGIC = (
     (b"PK\x03\x04", Format.ZIP),
     (b"PK\x05\x06", Format.ZIP),
     (b"\x1f\x8b", Format.GZIP),
-    (b"BZh", Format.BZIP2),
-    (b"\xfd7zXZ\0", Format.XZ),
 )
 _LONGEST_MAGIC = max(len(magic) for magic, _ in _MAGIC)
 
@@ -90,8 +84,6 @@ _SUFFIXES = {
     Format.ZIP: (".zip", ".kmz"),
     Format.TAR: (".tar",),
     Format.GZIP: (".gz", ".tgz"),
-    Format.BZIP2: (".bz2", ".tbz", ".tbz2"),
-    Format.XZ: (".xz", ".txz"),
 }
 
 
@@ -180,12 +172,12 @@ def check_complete(path: Path, *, deep: bool = False) -> Format:
 
     A check costs a few small reads, whatever the length of the file; for GRIB one for each
     message, for TIFF and JPEG 2000 a few for each directory and tile-part, for ZIP and TAR one
-    or two for each member. Streams of gzip, bzip2 and xz are unpacked, since nothing else shows
-    their end. Memory is bounded.
+    or two for each member. Streams of gzip are unpacked, since nothing else shows their end.
+    Memory is bounded.
 
-    Bytes after the end are accepted; in GRIB, JP2, gzip, bzip2 and xz they must be zeros. What
-    a file is *not* tested for is a wrong byte in its middle, except where a checksum is read
-    (gzip, bzip2, xz; ZIP with ``deep``). These cuts cannot be seen either:
+    Bytes after the end are accepted; in GRIB, JP2 and gzip they must be zeros. What a file is
+    *not* tested for is a wrong byte in its middle, except where a checksum is read (gzip; ZIP
+    with ``deep``). These cuts cannot be seen either:
 
     - GRIB: between two messages. Nothing in the format says how many there are.
     - netCDF-3: within the up to three bytes of padding after the last value; between two records
@@ -194,8 +186,8 @@ def check_complete(path: Path, *, deep: bool = False) -> Format:
     - TIFF: bytes that nothing refers to, such as the trailer of the last tile of a
       cloud-optimised one. HDF5: within a user block, before the signature.
     - TAR: after the first of the blocks of zeros that end it, or before byte 262. JP2: between
-      two boxes after the codestream (or up to three bytes later, which are zeros). gzip, bzip2,
-      xz: between the parts of a stream of several.
+      two boxes after the codestream (or up to three bytes later, which are zeros). gzip:
+      between the parts of a stream of several.
     - Other formats (text, XML, HDF4, BUFR, …): anywhere, as long as one byte is left.
 
     Parameters
@@ -267,7 +259,5 @@ _CHECKS: dict[Format, Callable[[FileBytes], None]] = {
     Format.ZIP: check_zip,
     Format.TAR: check_tar,
     Format.GZIP: check_gzip,
-    Format.BZIP2: check_bzip2,
-    Format.XZ: check_xz,
     Format.OTHER: _check_other,
 }

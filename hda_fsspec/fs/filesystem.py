@@ -170,7 +170,7 @@ class HDAFileSystem(ReadOnly, ListingFileSystem):
     async def _open_local(self, path: Any, listener: Listener | None = None) -> BufferedReader:
         """Make a product local, without holding a thread while it is waited for, and open it."""
         location = to_location(path)
-        product = await self._run(lambda: product_to_open(self._client, location))
+        product = await self._run(lambda client: product_to_open(client, location))
         return await self._open_product(product, listener)
 
     async def _open_product(
@@ -191,9 +191,9 @@ class HDAFileSystem(ReadOnly, ListingFileSystem):
         async with self._few_open_files():
             handle = await self._open_local(path)
 
-            def read() -> bytes:
+            def read(_: Client) -> bytes:
                 with handle:
-                    first, last, _ = slice(start, end).indices(handle.seek(0, os.SEEK_END))
+                    first, last, _step = slice(start, end).indices(handle.seek(0, os.SEEK_END))
                     handle.seek(first)
                     return handle.read(max(0, last - first))
 
@@ -222,7 +222,7 @@ class HDAFileSystem(ReadOnly, ListingFileSystem):
         lpath = self._local_target(rpath, lpath)
         if to_location(rpath).product is None and await self._isdir(rpath):
             with explained(lpath):
-                await self._run(lambda: Path(lpath).mkdir(parents=True, exist_ok=True))
+                await self._run(lambda _: Path(lpath).mkdir(parents=True, exist_ok=True))
             return
 
         def listener(done: int, total: int | None) -> None:
@@ -235,18 +235,18 @@ class HDAFileSystem(ReadOnly, ListingFileSystem):
         is_open_file = hasattr(lpath, "write")
         if not is_open_file:
             (_targets_of_get.get() or Targets()).claim(location.path, Path(lpath))
-        product = await self._run(lambda: product_to_open(self._client, location))
+        product = await self._run(lambda client: product_to_open(client, location))
         if skip_existing and not is_open_file:
             path = Path(lpath)
-            if await self._run(lambda: copies.is_complete_copy(product, path)):
-                size = await self._run(lambda: path.stat().st_size)
+            if await self._run(lambda _: copies.is_complete_copy(product, path)):
+                size = await self._run(lambda _: path.stat().st_size)
                 listener(size, size)
                 return
 
         # Who names the file means it; what is named by an id replaces nothing of anybody else.
         is_named_by_id = not is_open_file and Path(lpath).name == location.name
 
-        def copy() -> int:
+        def copy(_: Client) -> int:
             size = copy_out(handle, lpath, copies.is_ours if is_named_by_id else None)
             if not is_open_file:
                 copies.note(product, Path(lpath))

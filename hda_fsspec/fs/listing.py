@@ -60,9 +60,10 @@ class ListingFileSystem(AsyncFileSystem):  # type: ignore[misc]  # fsspec is unt
             self._client.expect_broker()
         return super().loop  # type: ignore[no-any-return]
 
-    async def _run(self, work: Callable[[], T]) -> T:
-        """Do blocking work in a thread, off the event loop."""
-        return await asyncio.wrap_future(self._client.run(work))
+    async def _run(self, work: Callable[[Client], T]) -> T:
+        """Do blocking work with the client in a thread, off the event loop."""
+        client = self._client  # which resolves all settings: once is enough
+        return await asyncio.wrap_future(client.run(lambda: work(client)))
 
     @classmethod
     def _strip_protocol(cls, path: Any) -> Any:
@@ -101,7 +102,7 @@ class ListingFileSystem(AsyncFileSystem):  # type: ignore[misc]  # fsspec is unt
     ) -> list[Any]:
         location = to_location(path)
         is_anew = refresh or not self._use_listings_cache
-        found = await self._run(lambda: list_infos(self._client, location, refresh=is_anew))
+        found = await self._run(lambda client: list_infos(client, location, refresh=is_anew))
         return found if detail else [info["name"] for info in found]
 
     async def _info(
@@ -116,7 +117,7 @@ class ListingFileSystem(AsyncFileSystem):  # type: ignore[misc]  # fsspec is unt
         if location.product is not None:
             found: list[dict[str, Any]] = await self._ls(path, refresh=refresh)
             return found[0]
-        await self._run(lambda: self._client.catalogue.validate(location))
+        await self._run(lambda client: client.catalogue.validate(location))
         return directory_entry(location)
 
     async def _exists(self, path: Any, **kwargs: Any) -> bool:

@@ -6,32 +6,32 @@ waited for holds up no read of another product.
 
 from __future__ import annotations
 
+import collections
 import concurrent.futures
+import contextlib
 import dataclasses
 import errno
 import functools
 import inspect
-import os
 import threading
 import time
 import weakref
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import xarray as xr
 
-from hda_fsspec.client import Entry, get_client
+from hda_fsspec.client import Client, Entry, open_clients
 from hda_fsspec.formats.detect import Format, sniff
-from hda_fsspec.lazy.closing import close_nothing, close_unused, close_when_unused
-from hda_fsspec.lazy.filemarks import FileStamp, file_mark, is_unchanged
-from hda_fsspec.lazy.pool import Pool
+from hda_fsspec.lazy.pool import FileStamp, Pool, file_mark, is_unchanged, mark_seen
 from hda_fsspec.lazy.sources import Source
 from hda_fsspec.printable import printable
 from hda_fsspec.reading.opening import OpenOptions, open_local
 from hda_fsspec.reading.trees import open_tree
 from hda_fsspec.reading.variables import NetCDFVariables, open_variables
+from hda_fsspec.records import Product
 from hda_fsspec.workers import computations, waiting
 
 T = TypeVar("T")
@@ -41,7 +41,7 @@ _INDEXES = "create_default_indexes"
 _CAN_DO_WITHOUT_INDEXES = _INDEXES in inspect.signature(xr.open_dataset).parameters
 _ROOT = "/"
 _TRIES = 16  # in a cache of two products, with processes that evict each other's
-_MOMENT_SECONDS = 0.5
+_LOOK_SECONDS = 0.5  # to look at 64 files so often takes a thousandth of the time
 _GUARD_SECONDS = 75.0  # a last use that lies less than a minute ahead protects from nothing
 
 _Place = tuple[Path, OpenOptions, bool]
@@ -54,37 +54,85 @@ class _Tree(dict[str, xr.Dataset]):
     __slots__ = ("__weakref__",)
 
 
-class _Recent(NamedTuple):
-    source: Source  # kept, so that its id, which is the key, is nobody else's
-    when: float
-    tree: weakref.ref[_Tree]  # else it would hold a file open that was deleted
-    path: str
-    mark: FileStamp
-
-
 def _is_current(place: tuple[Any, ...], mark: FileStamp) -> bool:
     return is_unchanged(place[0], mark)
 
 
-_pool: Pool[_Place, _Tree] = Pool(_OPEN_DATASETS, _is_current)
-_singles: Pool[tuple[Path, str | None], NetCDFVariables | None] = Pool(_OPEN_DATASETS, _is_current)
-_recent: dict[int, _Recent] = {}
+class OpenFiles:
+    """What one client has open of its products.
+
+    Left to itself xarray closes a file only if no other is being read in that moment; one that was
+    deleted would keep its room on the disk. So each is closed here, soon after its last reader is
+    done with it.
+
+    Attributes
+    ----------
+    trees : Pool
+        Products as datasets, by path and options.
+    variables : Pool
+        Products whose variables are read one by one; None for a file that cannot be read so.
+    """
+
+    def __init__(self) -> None:
+        self.trees: Pool[_Place, _Tree] = Pool(_OPEN_DATASETS, _is_current)
+        self.variables: Pool[tuple[Path, str | None], NetCDFVariables | None] = Pool(
+            _OPEN_DATASETS, _is_current
+        )
+        self._to_close: collections.deque[Callable[[], None]] = collections.deque()
+        self._looked_at = float("-inf")
+
+    def close_when_unused(self, opened: Any, *closers: Callable[[], None]) -> None:
+        """Have these called by :meth:`close_unused` once nothing refers to what was opened."""
+        # Not at once: that may be in the middle of another read, which holds what closing waits
+        # for.
+        weakref.finalize(opened, self._to_close.extend, closers).atexit = False
+
+    def close_unused(self) -> None:
+        """Close what nothing refers to any more."""
+        while self._to_close:
+            with contextlib.suppress(IndexError):  # another thread was quicker
+                self._to_close.popleft()()
+
+    def drop_stale(self) -> None:
+        """Let go of what was evicted or replaced: deleted, but open, it takes room on the disk."""
+        self.trees.drop_stale()
+        self.variables.drop_stale()
+        self.close_unused()
+
+    def tidy(self) -> None:
+        """Close what nobody reads any more, and now and then what is stale in any client."""
+        now = time.monotonic()
+        if now - self._looked_at >= _LOOK_SECONDS:
+            self._looked_at = now
+            for client in open_clients():
+                files = client.resources.find(OpenFiles)
+                if files is not None:
+                    files.drop_stale()
+        if self._to_close:
+            self.close_unused()
+
+    def drop_where(self, is_meant: Callable[[tuple[Any, ...]], bool]) -> None:
+        """Close all whose place is meant; who reads one of them just now goes on with it."""
+        self.trees.drop_where(is_meant)
+        self.variables.drop_where(is_meant)
+        self.close_unused()
+
+    def close(self) -> None:
+        """Close all; who reads one of them just now goes on with it."""
+        self.drop_where(lambda _: True)
 
 
-def _forget_after_fork() -> None:
-    # Handles of a format library must not be used on both sides of a fork.
-    global _pool, _singles
-    _pool, _singles = Pool(_OPEN_DATASETS, _is_current), Pool(_OPEN_DATASETS, _is_current)
-    _recent.clear()
-    close_nothing()  # last: the pools have let go of all that was open
-
-
-os.register_at_fork(after_in_child=_forget_after_fork)
+def _files_of(source: Source) -> OpenFiles:
+    return source.client.resources.get(OpenFiles)
 
 
 def make_local(source: Source, number: int) -> Entry:
     """Make one product of a source local and return its entry; waits, and holds nothing."""
-    return waiting.fetch_and_wait(get_client(source.settings), source.pieces[number])
+    return _make_local(source.client, source.pieces[number])
+
+
+def _make_local(client: Client, product: Product) -> Entry:
+    return client.cache.lookup(product) or waiting.fetch_and_wait(client, product)
 
 
 def with_dataset(
@@ -112,18 +160,20 @@ def with_tree(
     entry: Entry | None = None,
 ) -> T:
     """Do something with all datasets of a product, by their nodes; as :func:`use`."""
+    client, mark_of = source.client, file_mark
     if entry is None:
-        entry = make_local(source, number)
-    for left in reversed(range(_TRIES)):
+        entry, mark_of = _make_local(client, source.pieces[number]), mark_seen
+    files = client.resources.get(OpenFiles)
+    for left in range(_TRIES - 1, -1, -1):
         place = _place_of(source, entry)
         mark = None
         try:
-            mark = file_mark(entry)
-            tree = _pool.get(place, mark, functools.partial(_open, source, entry))
+            mark, mark_of = mark_of(entry), file_mark
+            tree = files.trees.get(place, mark, functools.partial(_open, files, source, entry))
             result = work(tree, mark)
         except FileNotFoundError:
             # Evicted since, and its handle closed by xarray's own bound of open files.
-            _pool.drop(place)
+            files.trees.drop(place)
             if not left:
                 raise
             entry = _guarded(source, number)
@@ -134,15 +184,13 @@ def with_tree(
                 raise
         else:
             # xarray opens a path again where it has too many open: it may be another file by then.
-            if is_unchanged(entry.path, mark):
+            if is_unchanged(entry.fspath, mark):
                 if left < _TRIES - 1:
                     # Looked up, it is guarded no longer.
-                    get_client(source.settings).local(source.pieces[number])
-                if len(source.pieces) == 1:
-                    _remember(source, tree, entry.path, mark)
-                _tidy()
+                    client.local(source.pieces[number])
+                files.tidy()
                 return result
-        _pool.drop(place)
+        files.trees.drop(place)
         path, entry = entry.path, _guarded(source, number)
     msg = f"{path} was replaced or removed each of {_TRIES} times that it was read. Read it later."
     raise OSError(errno.ESTALE, msg)
@@ -157,69 +205,22 @@ def _guarded(source: Source, number: int) -> Entry:
 
     In a cache of a few products many processes else take turns at evicting what others wait for.
     """
-    products, product = get_client(source.settings), source.pieces[number]
+    client, product = source.client, source.pieces[number]
     is_done = threading.Event()
 
     def guard(fetch: concurrent.futures.Future[Entry]) -> None:
         try:
             if not fetch.cancelled() and fetch.exception() is None:
-                products.cache.protect(fetch.result(), seconds=_GUARD_SECONDS)
+                client.cache.protect(fetch.result(), seconds=_GUARD_SECONDS)
         finally:
             is_done.set()
 
-    fetch = products.fetch(product)
+    fetch = client.fetch(product)
     # In the thread that has fetched it: until the one that waits wakes up it may be gone again.
     fetch.add_done_callback(guard)
-    entry = waiting.wait(fetch, products, product)
+    entry = waiting.wait(fetch, client, product)
     is_done.wait()  # who waits is told first, and the guard must not outlive the read
     return entry
-
-
-def _tidy() -> None:
-    """Close what nobody reads any more, and now and then what was evicted or replaced.
-
-    What is deleted, but open, still takes room on the disk.
-    """
-    for pool in (_pool, _singles):
-        pool.drop_stale(time.monotonic())
-    close_unused()
-
-
-def _remember(source: Source, tree: _Tree, path: Path, mark: FileStamp) -> None:
-    if len(_recent) >= _OPEN_DATASETS:
-        _recent.clear()
-    now = time.monotonic()
-    _recent[id(source)] = _Recent(source, now, weakref.ref(tree), os.fspath(path), mark)
-
-
-def read_again(
-    source: Source, name: str, key: tuple[Any, ...], mark: FileStamp
-) -> np.ndarray[Any, Any] | None:
-    """Read part of a variable of a source's one product that was used a moment ago, the short way.
-
-    To look it up and to mark its file costs a tenth of a small read, and the variables of a product
-    are read in a row. None where its file is not as it was, or is another than the one of a mark.
-    """
-    recent = _recent.get(id(source))
-    if (
-        recent is None
-        or recent.mark != mark
-        or time.monotonic() - recent.when >= _MOMENT_SECONDS
-        or (tree := recent.tree()) is None
-    ):
-        return None
-    try:
-        values = _values(tree[source.node or _ROOT].variables[name], key)
-    except FileNotFoundError:
-        return None
-    except Exception:
-        if is_unchanged(recent.path, mark):
-            raise
-        return None
-    if not is_unchanged(recent.path, mark):
-        return None
-    mark_read(source, 0)
-    return values
 
 
 def read(
@@ -232,11 +233,12 @@ def read(
 ) -> np.ndarray[Any, Any]:
     """Read part of a variable of a product, after its dataset and its file's mark are checked."""
 
-    def work(dataset: xr.Dataset, mark: FileStamp) -> np.ndarray[Any, Any]:
+    def work(tree: _Tree, mark: FileStamp) -> np.ndarray[Any, Any]:
+        dataset = tree[source.node or _ROOT]
         check(dataset, mark)
         return _values(dataset.variables[name], key)
 
-    values = with_dataset(source, number, work)
+    values = with_tree(source, number, work)
     mark_read(source, number)
     return values
 
@@ -250,7 +252,7 @@ def _values(variable: xr.Variable, key: tuple[Any, ...]) -> np.ndarray[Any, Any]
 def mark_read(source: Source, number: int) -> None:
     """Say that a product was read, to whoever fetches ahead, which is only done for computes."""
     if computations.are_under_way():
-        get_client(source.settings).mark_read(source.pieces[number])
+        source.client.mark_read(source.pieces[number])
 
 
 def read_variable_directly(
@@ -262,7 +264,8 @@ def read_variable_directly(
     it is open as a dataset already, or is gone or another than the one of this mark: it is then to
     be read as a dataset.
     """
-    if _pool.has(_place_of(source, entry), mark):
+    files = _files_of(source)
+    if files.trees.has(_place_of(source, entry), mark):
         return None
     place = (entry.path, source.options.group)
 
@@ -272,20 +275,20 @@ def read_variable_directly(
         name, scratch = printable(entry.product.product_id), _scratch_of(entry)
         found = open_variables(entry.path, source.options, name=name, scratch=scratch)
         if found is not None:
-            close_when_unused(found, found.closer)
+            files.close_when_unused(found, found.closer)
         return found
 
     try:
-        variables = _singles.get(place, mark, open_it)
+        variables = files.variables.get(place, mark, open_it)
         values = None if variables is None else np.asarray(variables[name][key].data)
     except FileNotFoundError:
-        _singles.drop(place)
+        files.variables.drop(place)
         return None
     except Exception:
         if is_unchanged(entry.path, mark):
             raise
         return None
-    _tidy()
+    files.tidy()
     return values if is_unchanged(entry.path, mark) else None
 
 
@@ -305,14 +308,19 @@ def _is_whole(key: tuple[Any, ...], shape: tuple[int, ...]) -> bool:
     )
 
 
-def _open(source: Source, entry: Entry) -> _Tree:
-    scratch, name = _scratch_of(entry), printable(entry.product.product_id)
+def _open(files: OpenFiles, source: Source, entry: Entry) -> _Tree:
+    # What is in the cache was checked before it got there.
+    how: dict[str, Any] = {
+        "name": printable(entry.product.product_id),
+        "scratch": _scratch_of(entry),
+        "is_checked": True,
+    }
     if source.node is not None:
-        tree = _Tree(open_tree(entry.path, source.options, name=name, scratch=scratch))
+        tree = _Tree(open_tree(entry.path, source.options, **how))
     else:
         options = _without_indexes(entry.path, source.options)
-        tree = _Tree({_ROOT: open_local(entry.path, options, name=name, scratch=scratch)})
-    close_when_unused(tree, *(dataset.close for dataset in tree.values()))
+        tree = _Tree({_ROOT: open_local(entry.path, options, **how)})
+    files.close_when_unused(tree, *(dataset.close for dataset in tree.values()))
     return tree
 
 
@@ -333,21 +341,7 @@ def _without_indexes(path: Path, options: OpenOptions) -> OpenOptions:
 
 def close(source: Source) -> None:
     """Close the files of a source's products; who reads one of them, now or later, still can."""
-    if len(_pool) or len(_singles):
-        cache = get_client(source.settings).cache
-        keys = {cache.key(product) for product in source.pieces}
-
-        def is_ours(place: tuple[Any, ...]) -> bool:
-            return place[0].parent.parent.name in keys
-
-        _pool.drop_where(is_ours)
-        _singles.drop_where(is_ours)
-    close_unused()
-
-
-def clear_pool() -> None:
-    """Close what is open and not being read (for tests, and before files are removed)."""
-    _pool.clear()
-    _singles.clear()
-    _recent.clear()
-    _tidy()
+    files = source.client.resources.find(OpenFiles)
+    if files is not None:
+        keys = {product.key for product in source.pieces}
+        files.drop_where(lambda place: place[0].parent.parent.name in keys)

@@ -1,18 +1,61 @@
-"""A bounded number of open files, the last used of them, shared by threads."""
+"""A bounded number of open files, the last used of them, shared by threads.
+
+A product may be evicted and fetched again after the service published it anew: the path is the
+same, the file is not. So what is open is kept under the stamp of its file.
+"""
 
 from __future__ import annotations
 
 import collections
+import errno
+import os
+import stat
 import threading
 from collections.abc import Callable
+from pathlib import Path
 from typing import Generic, TypeVar
 
-from hda_fsspec.lazy.filemarks import FileStamp
+import xarray as xr
+
+from hda_fsspec.client import Entry
 
 K = TypeVar("K")
 T = TypeVar("T")
 
-_LOOK_SECONDS = 0.5  # to look at 64 files so often takes a thousandth of the time
+_DECODED_BY = f"xarray {xr.__version__}"
+
+#: When the file was fetched, its length and time of change, and what decodes it.
+FileStamp = tuple[float, int, int, str]
+
+
+def file_mark(entry: Entry) -> FileStamp:
+    """Return what tells a file from what may lie there later, and how it is decoded.
+
+    FileNotFoundError if another one lies there now, a link or a FIFO for instance.
+    """
+    found = os.lstat(entry.fspath)  # this is the hot path
+    if (found.st_dev, found.st_ino) != entry.file_id:
+        raise FileNotFoundError(errno.ENOENT, "The file was replaced", os.fspath(entry.path))
+    return entry.fetched_at, found.st_size, found.st_mtime_ns, _DECODED_BY
+
+
+def mark_seen(entry: Entry) -> FileStamp:
+    """Return the mark of a file as it was just looked up; :func:`file_mark` looks again."""
+    if entry.changed_ns is None:
+        return file_mark(entry)
+    return entry.fetched_at, entry.size, entry.changed_ns, _DECODED_BY
+
+
+def is_unchanged(path: str | Path, mark: FileStamp) -> bool:
+    """Whether the file that lies there is still the one of a mark that was taken before.
+
+    One that is gone is not: it may have been replaced before it was evicted.
+    """
+    try:
+        found = os.lstat(path)  # this is the hot path
+    except FileNotFoundError:
+        return False
+    return (found.st_size, found.st_mtime_ns) == mark[1:3] and stat.S_ISREG(found.st_mode)
 
 
 class Pool(Generic[K, T]):
@@ -29,7 +72,6 @@ class Pool(Generic[K, T]):
     def __init__(self, size: int, is_current: Callable[[K, FileStamp], bool]) -> None:
         self._size = size
         self._is_current = is_current
-        self._looked_at = float("-inf")
         self._lock = threading.Lock()
         self._open: collections.OrderedDict[K, tuple[FileStamp, T]] = collections.OrderedDict()
         self._opening: dict[K, threading.Lock] = {}
@@ -61,12 +103,9 @@ class Pool(Generic[K, T]):
                     self._open.popitem(last=False)
             return opened
 
-    def drop_stale(self, now: float) -> None:
-        """Forget those whose file is gone, or is another one by now, if it is time to look."""
-        if now - self._looked_at < _LOOK_SECONDS:
-            return
+    def drop_stale(self) -> None:
+        """Forget those whose file is gone, or is another one by now."""
         with self._lock:
-            self._looked_at = now
             marks = [(key, mark) for key, (mark, _) in self._open.items()]
         stale = [(key, mark) for key, mark in marks if not self._is_current(key, mark)]
         with self._lock:

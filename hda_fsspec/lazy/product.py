@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import logging
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 
@@ -12,12 +13,11 @@ import xarray as xr
 from xarray.core import indexing  # xarray documents this module for writers of backends
 
 from hda_fsspec.client import Client
-from hda_fsspec.concurrency.forks import ForkLock
 from hda_fsspec.errors import ConfigurationError, QueryError, no_products_error, note_once
 from hda_fsspec.lazy import openfiles
 from hda_fsspec.lazy.arrays import Closer, HDAVariable, ProductArray
-from hda_fsspec.lazy.filemarks import FileStamp
 from hda_fsspec.lazy.fingerprint import StructureFingerprint
+from hda_fsspec.lazy.pool import FileStamp
 from hda_fsspec.lazy.sources import ProductTable, Source
 from hda_fsspec.paths.locations import Location
 from hda_fsspec.printable import printable
@@ -44,13 +44,15 @@ class Nodes(dict[str, xr.Dataset]):
 
 def open_product(client: Client, location: Location, options: OpenOptions) -> xr.Dataset:
     """Open one product lazily, with its full encoding; it is fetched first if it is not local."""
-    source = _source(client, [client.product_to_open(location)], options)
-    if client.cache.lookup(source.pieces[0], touch=False) is None:
-        check_can_be_read(location, [source.pieces[0]], options)
-        with _hints.waiting():
-            openfiles.make_local(source, 0)
+    product = client.product_to_open(location)
+    source = _source(client, [product], options)
+    entry = client.local(product)
+    if entry is None:
+        check_can_be_read(location, [product], options)
+        with client.resources.get(SequentialOpenHint).waiting():
+            entry = openfiles.make_local(source, 0)
     return openfiles.with_dataset(
-        source, 0, lambda ds, mark: as_recipes(ds, source, location.path, mark)
+        source, 0, lambda ds, mark: as_recipes(ds, source, location.path, mark), entry=entry
     )
 
 
@@ -172,7 +174,7 @@ class SequentialOpenHint:
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._lock = ForkLock()
+        self._lock = threading.Lock()
         self._waited_until = float("-inf")
         self._is_told = False
 
@@ -192,6 +194,3 @@ class SequentialOpenHint:
         finally:
             with self._lock:
                 self._waited_until = self._clock()
-
-
-_hints = SequentialOpenHint()

@@ -15,6 +15,7 @@ import zlib
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from hda_fsspec.client import Client, get_client
 from hda_fsspec.concurrency.forks import ForkLock
 from hda_fsspec.reading.options import OpenOptions
 from hda_fsspec.records import Product
@@ -102,8 +103,15 @@ class ProductTable(Sequence[Product]):
         return f"<Pieces: {len(self)} products>"
 
 
+class _WithClient:
+    """The client of a source, which no pickle carries."""
+
+    __slots__ = ("_client",)
+    _client: Client
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
-class Source:
+class Source(_WithClient):
     """Where values come from.
 
     Attributes
@@ -122,6 +130,16 @@ class Source:
     pieces: ProductTable
     options: OpenOptions
     node: str | None = None
+
+    @property
+    def client(self) -> Client:
+        """What makes the products local in this process."""
+        # Each read asks, and to hash all settings takes as long as to find the file.
+        found: Client | None = getattr(self, "_client", None)
+        if found is None or found.is_closed:
+            found = get_client(self.settings)
+            object.__setattr__(self, "_client", found)
+        return found
 
     def __dask_tokenize__(self) -> tuple[Any, ...]:
         # Who reads does not change what is read.

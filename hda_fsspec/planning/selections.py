@@ -13,11 +13,11 @@ import numpy as np
 import xarray as xr
 from xarray.core import indexing  # xarray documents this module for writers of backends
 
-from hda_fsspec.lazy.arrays import HDABackendArray
+from hda_fsspec.lazy.arrays import ADAPTERS, HDABackendArray, is_forward, recipe_under
+from hda_fsspec.lazy.openfiles import is_everything
 
 # Indexing these gives another lazy array. Others may read when they are indexed.
 _LAZY = (indexing.LazilyIndexedArray, indexing.LazilyVectorizedIndexedArray)
-_ADAPTERS = (indexing.ExplicitlyIndexed, indexing.ImplicitToExplicitIndexingAdapter)
 
 # What indexing raises of a key that it cannot take.
 _NOT_UNDERSTOOD = (AttributeError, IndexError, NotImplementedError, TypeError, ValueError)
@@ -43,11 +43,8 @@ class LazySelection:
     @classmethod
     def from_array(cls, array: Any) -> LazySelection | None:
         """Look below an array; None if what it holds is in memory, or not ours."""
-        below = array
-        # Only adapters are asked: other objects that have an "array" may raise when it is named.
-        while isinstance(below, _ADAPTERS) and not isinstance(below, HDABackendArray):
-            below = getattr(below, "array", None)
-        return cls(array, below) if isinstance(below, HDABackendArray) else None
+        recipe = recipe_under(array)
+        return None if recipe is None else cls(array, recipe)
 
     def pieces(self) -> np.ndarray[Any, Any]:
         """Return the numbers of the products that reading all of the array reads."""
@@ -64,7 +61,7 @@ class LazySelection:
         """
         try:
             expanded = self._expanded(key)
-            if self._is_whole and all(_is_forward(one) for one in expanded):
+            if self._is_whole and all(map(is_forward, expanded)):
                 # Most tasks are such: their key reaches the recipe as it is.
                 return self.recipe.product_numbers_at(expanded)
             narrowed = indexing.apply_indexer(self._lazy, self._takes(expanded))
@@ -109,20 +106,12 @@ def _composed(array: Any) -> Any:
 
 
 def _is_whole(lazy: Any) -> bool:
-    return isinstance(lazy, indexing.LazilyIndexedArray) and all(
-        isinstance(one, slice) and one == slice(None) for one in lazy.key.tuple
-    )
-
-
-def _is_forward(one: Any) -> bool:
-    if isinstance(one, slice):
-        return one.step is None or one.step > 0
-    return isinstance(one, int | np.integer)
+    return isinstance(lazy, indexing.LazilyIndexedArray) and is_everything(lazy.key.tuple)
 
 
 def is_lazy(value: Any) -> bool:
     """Whether a value is one of xarray's adapters, with or without a recipe below."""
-    return isinstance(value, _ADAPTERS)
+    return isinstance(value, ADAPTERS)
 
 
 def arrays_of(variables: xr.Dataset | xr.DataArray | xr.Variable) -> list[Any]:

@@ -25,7 +25,7 @@ from hda_fsspec.formats.detect import Format, sniff
 from hda_fsspec.printable import printable
 
 #: Streams hold one file, whose name and length only they themselves know.
-STREAMS = frozenset({Format.GZIP, Format.BZIP2, Format.XZ})
+STREAMS = frozenset({Format.GZIP})
 ARCHIVES = STREAMS | {Format.ZIP, Format.TAR}
 
 #: Enough for every format, an HDF5 user block of up to 2048 bytes included.
@@ -33,7 +33,6 @@ _HEAD_BYTES = 4096
 #: Files that every Zarr store has, of format 2 or 3.
 _ZARR_MARKS = frozenset({".zgroup", ".zarray", ".zmetadata", "zarr.json"})
 _Info = TypeVar("_Info")
-_STREAM_SUFFIXES = {".tgz": ".tar", ".tbz": ".tar", ".tbz2": ".tar", ".txz": ".tar"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -185,8 +184,8 @@ def _open(path: Path, stack: contextlib.ExitStack) -> Reader:
         members = [Member(name, entry.size, size) for name, entry in entries.items()]
         return Reader(members, entries, tar.extractfile)
     if format_ in STREAMS:
-        name = _stream_name(path.name, format_)
-        return Reader([Member(name, None, size)], {name: path}, _STREAM_OPENERS[format_])
+        name = _stream_name(path.name)
+        return Reader([Member(name, None, size)], {name: path}, _open_gzip)
     msg = f"it is not an archive but a file of the format {format_}"
     raise ValueError(msg)
 
@@ -205,21 +204,6 @@ def _open_gzip(path: Path) -> Any:
     import gzip
 
     return gzip.open(path)
-
-
-def _open_bzip2(path: Path) -> Any:
-    import bz2
-
-    return bz2.open(path)
-
-
-def _open_xz(path: Path) -> Any:
-    import lzma
-
-    return lzma.open(path)
-
-
-_STREAM_OPENERS = {Format.GZIP: _open_gzip, Format.BZIP2: _open_bzip2, Format.XZ: _open_xz}
 
 
 def _zip_files(path: Path, archive: zipfile.ZipFile) -> Iterator[zipfile.ZipInfo]:
@@ -299,11 +283,9 @@ def _unsafe(path: Path, name: str, why: str) -> ProductFormatError:
     return ProductFormatError(msg)
 
 
-def _stream_name(name: str, format_: Format) -> str:
+def _stream_name(name: str) -> str:
     """Return the name of the file that a compressed file holds."""
     stem, dot, suffix = name.rpartition(".")
-    replaced = _STREAM_SUFFIXES.get(f".{suffix.lower()}")
-    if replaced is not None:
-        return stem + replaced
-    known = {Format.GZIP: "gz", Format.BZIP2: "bz2", Format.XZ: "xz"}
-    return stem if dot and stem and suffix.lower() == known[format_] else name
+    if dot and suffix.lower() == "tgz":
+        return f"{stem}.tar"
+    return stem if stem and suffix.lower() == "gz" else name

@@ -132,9 +132,17 @@ class Contents:
 
 
 def inspect_file(
-    path: Path, *, name: str, scratch: Path, depth: int = 0, allowance: Allowance | None = None
+    path: Path,
+    *,
+    name: str,
+    scratch: Path,
+    depth: int = 0,
+    allowance: Allowance | None = None,
+    is_checked: bool = False,
 ) -> Contents:
     """Say what a product consists of; an archive in an archive is unpacked for that.
+
+    A file that was checked before is taken to be complete, but never what is unpacked from it.
 
     Raises
     ------
@@ -147,7 +155,7 @@ def inspect_file(
     format_ = sniff(path)
     try:
         # What a stream holds is checked when it is unpacked, which is the same work.
-        if format_ not in STREAMS:
+        if not is_checked and format_ not in STREAMS:
             format_ = check_complete(path)
         members = list_members(path) if format_ in ARCHIVES else []
     except ProductFormatError as err:
@@ -170,7 +178,9 @@ def inspect_file(
     return contents
 
 
-def open_local(path: Path, options: OpenOptions, *, name: str, scratch: Path) -> xr.Dataset:
+def open_local(
+    path: Path, options: OpenOptions, *, name: str, scratch: Path, is_checked: bool = False
+) -> xr.Dataset:
     """Open a local product as a dataset whose values stay on disk.
 
     Parameters
@@ -184,6 +194,8 @@ def open_local(path: Path, options: OpenOptions, *, name: str, scratch: Path) ->
     scratch : Path
         A private folder for unpacked members and GRIB indexes, made on demand. Where it cannot
         be written, members go to a temporary folder and there is no index.
+    is_checked : bool
+        Whether somebody has made sure that the file is complete, as the cache has of what it holds.
 
     Raises
     ------
@@ -193,7 +205,7 @@ def open_local(path: Path, options: OpenOptions, *, name: str, scratch: Path) ->
     ConfigurationError
         A package that the format needs is not installed, or an option is not known to it.
     """
-    contents = inspect_file(path, name=name, scratch=scratch)
+    contents = inspect_file(path, name=name, scratch=scratch, is_checked=is_checked)
     if not contents.is_archive:
         if options.member is not None:
             msg = (

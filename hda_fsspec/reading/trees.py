@@ -21,7 +21,7 @@ from hda_fsspec.reading.options import OpenOptions
 
 
 def open_tree(
-    path: Path, options: OpenOptions, *, name: str, scratch: Path
+    path: Path, options: OpenOptions, *, name: str, scratch: Path, is_checked: bool = False
 ) -> dict[str, xr.Dataset]:
     """Open all groups of a product, or all data files of an archive product.
 
@@ -30,7 +30,7 @@ def open_tree(
     without suffix (``"/Oa01_radiance"``), in folders below the one that they share, with their
     own groups below. ``member`` leaves out files that do not match.
     """
-    contents = inspect_file(path, name=name, scratch=scratch)
+    contents = inspect_file(path, name=name, scratch=scratch, is_checked=is_checked)
     if options.member is not None and not contents.is_archive:
         msg = f"{name} has no member {options.member!r}: it is not an archive. Leave member out."
         raise ProductFormatError(msg)

@@ -15,7 +15,6 @@ import os
 import shutil
 import stat
 import tempfile
-import uuid
 import weakref
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
@@ -204,30 +203,24 @@ def _unpack(
     path: Path, member: Member, folder: SafeFolder, target: Path, allowance: Allowance
 ) -> None:
     if sniff(path) in STREAMS:
-        # Bounds the memory that the stream asks for, which Python's own readers do not.
+        # A cut stream is told as such, before anything is written.
         check_complete(path)
     _require_room(member.size or 0, f"{printable(member.name)} of {path}", target.parent)
-    temporary = target.with_name(f".{uuid.uuid4().hex}.part")
-    made = folder.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
-    try:
-        with os.fdopen(made, "wb") as copy, opened(path) as archive:
-            allowance.count(path, sum(each.size or 0 for each in archive.members))
-            with archive.open(member.name) as source:
-                written = 0
-                while block := source.read(_BLOCK_BYTES):
-                    written += len(block)
-                    allowance.count(path, written)
-                    copy.write(block)
-            copy.flush()
-            with folder.folder(target.parent) as inside:
-                os.fchmod(copy.fileno(), 0o600 | (os.fstat(inside).st_mode & 0o666))
-            os.fsync(copy.fileno())
+    with folder.writing(target) as copy, opened(path) as archive:
+        allowance.count(path, sum(each.size or 0 for each in archive.members))
+        with archive.open(member.name) as source:
+            written = 0
+            while block := source.read(_BLOCK_BYTES):
+                written += len(block)
+                allowance.count(path, written)
+                copy.write(block)
+        copy.flush()
+        with folder.folder(target.parent) as inside:
+            os.fchmod(copy.fileno(), 0o600 | (os.fstat(inside).st_mode & 0o666))
+        os.fsync(copy.fileno())
         if member.size not in (None, written):
             msg = f"it holds {written} bytes instead of {member.size}"
             raise damaged(path, member.name, msg)
-        folder.replace(temporary, target)
-    finally:
-        folder.remove(temporary)
 
 
 def folder_above(scratch: Path) -> SafeFolder:

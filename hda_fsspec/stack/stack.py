@@ -25,8 +25,8 @@ from hda_fsspec.errors import PER_PRODUCT_ERRORS, ProductMismatchError
 from hda_fsspec.fetching.readahead import ReadAhead
 from hda_fsspec.lazy import openfiles
 from hda_fsspec.lazy.arrays import Key
-from hda_fsspec.lazy.filemarks import FileStamp, file_mark
 from hda_fsspec.lazy.fingerprint import digest_of
+from hda_fsspec.lazy.pool import FileStamp, file_mark
 from hda_fsspec.lazy.sources import Source
 from hda_fsspec.printable import warn
 from hda_fsspec.reading.variables import are_numbers

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import concurrent.futures
 import logging
-import os
 import sys
 import threading
 import time
@@ -18,6 +17,7 @@ from typing import Any, Self
 
 from hda_fsspec.client import Client, Entry
 from hda_fsspec.concurrency.daskworkers import dask_worker
+from hda_fsspec.concurrency.forks import on_fork
 from hda_fsspec.records import Product
 from hda_fsspec.workers import computations
 
@@ -30,7 +30,7 @@ _LOG_EVERY_SECONDS = 60.0
 
 
 def fetch_and_wait(client: Client, product: Product) -> Entry:
-    """Return the local file of a product, which is fetched and waited for if need be.
+    """Fetch a product and wait for it, and return its local file.
 
     Raises
     ------
@@ -39,9 +39,8 @@ def fetch_and_wait(client: Client, product: Product) -> Entry:
     concurrent.futures.CancelledError
         The computation of Dask that wants it was cancelled.
     """
-    entry = client.local(product)
-    if entry is not None:
-        return entry
+    if dask_worker() is not None:
+        client.expect_broker()
     return wait(client.fetch(product), client, product)
 
 
@@ -121,12 +120,10 @@ class _SecededTasks:
 _away = _SecededTasks()
 
 
+@on_fork
 def _forget_after_fork() -> None:
     global _away  # noqa: PLW0603
     _away = _SecededTasks()
-
-
-os.register_at_fork(after_in_child=_forget_after_fork)
 
 
 class _TaskSlot:

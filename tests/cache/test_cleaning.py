@@ -94,7 +94,7 @@ def test_remove_and_clear(cache: Cache) -> None:
 
     assert cache.remove(_product("a")) > 0
     assert {e.product.product_id for e in cache.entries()} == {"b"}
-    assert cache.remove(cache.key(_product("a"))) == 0
+    assert cache.remove(_product("a").key) == 0
     with cache.stage(_product("d")) as staging:
         with staging.open() as handle:
             handle.write(b"abc")

@@ -108,7 +108,12 @@ def test_existing_folder_keeps_its_mode_and_shares_it(tmp_path: Path) -> None:
         cache.usage()
 
     assert stat.S_IMODE(root.stat().st_mode) == 0o2770
-    for path in (cache.products_dir, entry.folder, entry.folder.parent, root / "v1" / "partial"):
+    for path in (
+        root / "v1" / "products",
+        entry.folder,
+        entry.folder.parent,
+        root / "v1" / "partial",
+    ):
         assert stat.S_IMODE(path.stat().st_mode) & 0o770 == 0o770
     for path in (entry.path, entry.folder / RECORD_NAME):
         assert stat.S_IMODE(path.stat().st_mode) == 0o660

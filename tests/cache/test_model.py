@@ -196,7 +196,7 @@ class CacheAgainstDict(RuleBasedStateMachine):
     def evict(self, needed: int, keep: set[str], which: int) -> None:
         """Make room by hand."""
         cache = self.caches[which]
-        evicted = cache.evict(needed, {cache.key(_product((name, "1"))) for name in keep})
+        evicted = cache.evict(needed, {_product((name, "1")).key for name in keep})
         found = {(e.product.product_id, str(e.product.updated)[9]) for e in evicted}
         assert found == self._make_room(which, needed, keep)
 

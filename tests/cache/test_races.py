@@ -25,7 +25,6 @@ from checkout import ROOT
 
 from hda_fsspec.cache import owners
 from hda_fsspec.cache.cache import Cache
-from hda_fsspec.cache.entries import product_key, version_tag
 from hda_fsspec.cache.owners import Liveness
 from hda_fsspec.records import Product
 
@@ -150,7 +149,7 @@ def _finish(cache: Cache) -> tuple[int, bytes]:
 def _partial(cache: Cache, writer: str, data: bytes) -> Path:
     """Leave a partial as a writer of that name would."""
     cache.prepare()
-    name = f"{product_key(_PRODUCT)}.{version_tag(_PRODUCT)}.{writer}"
+    name = f"{_PRODUCT.key}.{_PRODUCT.version_tag}.{writer}"
     place = cache.root / "v1" / "partial" / name
     place.mkdir(parents=True)
     (place / ".data").write_bytes(data)

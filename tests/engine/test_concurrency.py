@@ -17,9 +17,9 @@ import pytest
 import xarray as xr
 from forking import in_a_fork, status_of
 
-from hda_fsspec.client import get_client
+from hda_fsspec.client import close_clients, get_client
 from hda_fsspec.emulator import dated_product
-from hda_fsspec.lazy import openfiles
+from hda_fsspec.lazy.openfiles import OpenFiles
 from hda_fsspec.reading.library_locks import HDF5_LOCK
 from hda_fsspec.settings import Settings
 
@@ -70,7 +70,7 @@ class Served:
 
     def forget(self) -> None:
         """Evict all products."""
-        openfiles.clear_pool()
+        close_clients()
         get_client(Settings.resolve(**self.options)).cache.clear()
 
 
@@ -124,7 +124,7 @@ def test_threads_that_open_and_read_at_once(
     options = {k: str(v) for k, v in bench.settings(emulator).items()}
     code = (
         "import concurrent.futures, json, random, sys, xarray as xr\n"
-        "from hda_fsspec.lazy import openfiles\n"
+        "from hda_fsspec.client import close_clients\n"
         "query, options = json.loads(sys.argv[1])\n"
         "paths = [f'{query}/P{n:02}_20240501.nc' for n in range(30)]\n"
         "def work(seed):\n"
@@ -134,7 +134,7 @@ def test_threads_that_open_and_read_at_once(
         "        ds = xr.open_dataset(paths[n], engine='hda', storage_options=options)\n"
         "        total += float(ds['sst'][0, n % 7])\n"
         "        if turn % 8 == seed:\n"
-        "            openfiles.clear_pool()\n"
+        "            close_clients()\n"
         "        total += float(ds['sst'].mean())\n"
         "    return total\n"
         "with concurrent.futures.ThreadPoolExecutor(8) as pool:\n"
@@ -273,11 +273,18 @@ def test_reads_while_the_package_of_workers_is_imported(
 
 def test_a_fork_soon_after_a_read(bench: Any, bodies: list[bytes]) -> None:
     """A child reads nothing by what its parent read a moment ago, even if that is still open."""
-    ds = Served(bench, bodies[:1]).open(bench.path(1), cache=False)
+    served = Served(bench, bodies[:1])
+    ds = served.open(bench.path(1), cache=False)
     assert float(ds["sst"].sum()) == 50.0
-    still_open = [recent.tree() for recent in openfiles._recent.values()]
-    assert any(still_open)
+    settings = Settings.resolve(**served.options)
+    still_open = get_client(settings).resources.find(OpenFiles)
+    assert still_open is not None
+    assert len(still_open.trees) == 1
 
-    child = in_a_fork(lambda: not openfiles._recent and float(ds["sst"].sum()) == 50.0)
+    def work() -> bool:
+        nothing_open = get_client(settings).resources.find(OpenFiles) is None
+        return nothing_open and float(ds["sst"].sum()) == 50.0
+
+    child = in_a_fork(work)
 
     assert status_of(child) == 0

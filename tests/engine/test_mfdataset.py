@@ -39,9 +39,8 @@ def bodies(tmp_path_factory: pytest.TempPathFactory) -> list[bytes]:
 
 
 @pytest.fixture
-def emulator(bench: Any, bodies: list[bytes], monkeypatch: pytest.MonkeyPatch) -> Any:
+def emulator(bench: Any, bodies: list[bytes]) -> Any:
     """Serve them, each order prepared for a moment; no hint was given so far."""
-    monkeypatch.setattr(product, "_hints", product.SequentialOpenHint())
     products = [
         dated_product(bench.product_id(day), body) for day, body in enumerate(bodies, start=1)
     ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from hda_fsspec import Location
 from hda_fsspec.emulator import dated_product
 from hda_fsspec.engine.backend import HDABackendEntrypoint
 from hda_fsspec.errors import ConfigurationError, HDAError, LocationError, ProductFormatError
+from hda_fsspec.reading.options import DECODERS
 from hda_fsspec.settings import Settings
 
 #: rioxarray, with the affine of 2026.
@@ -240,11 +242,28 @@ def test_options_are_checked_before_anything_is_asked(served: Served, bench: Any
     """What no option can be costs no request, and unknown options are refused by name."""
     with pytest.raises(HDAError, match=r'on_missing is "raise" or "nan", not \'skip\''):
         served.open(on_missing="skip")
-    with pytest.raises(TypeError, match="on_mising"):
+    with pytest.raises(TypeError, match=r"'on_mising'\. Did you mean 'on_missing'"):
         served.open(on_mising="nan")
+    with pytest.raises(TypeError, match=r"'decode_tims'\. Did you mean 'decode_times'"):
+        xr.open_datatree(
+            served.path, engine="hda", storage_options=served.options, decode_tims=False
+        )
     with pytest.raises(ConfigurationError, match="usr"):
         xr.open_dataset(served.path, engine="hda", storage_options={"usr": "x"})
     assert len(served.emulator.log) == 0
+
+
+def test_xarray_is_told_all_options() -> None:
+    """It turns decoders off by their names, which it looks for among those of the engine."""
+    told = HDABackendEntrypoint.open_dataset_parameters
+    own = inspect.signature(HDABackendEntrypoint.open_dataset).parameters
+
+    assert told is not None
+    assert len(set(told)) == len(told)
+    assert set(told) >= {"decode_times", "mask_and_scale", "use_cftime", "group", "scan"}
+    assert set(told) == {*own, *DECODERS} - {"self", "decoders"}
+    taken = xr.backends.list_engines()["hda"].open_dataset_parameters
+    assert taken == told
 
 
 def test_what_is_not_there(served: Served, bench: Any) -> None:

@@ -16,9 +16,8 @@ import pytest
 import xarray as xr
 from dask.base import tokenize
 
-from hda_fsspec.client import get_client
+from hda_fsspec.client import close_clients, get_client
 from hda_fsspec.emulator import dated_product
-from hda_fsspec.lazy import openfiles
 from hda_fsspec.settings import Settings
 
 NAME = "sst_20240501.nc"
@@ -71,7 +70,7 @@ def test_an_eviction_under_an_open_dataset(served: Served) -> None:
     ds = served.open()
     assert float(ds["sst"][0, 0, 0]) == 270.0
 
-    openfiles.clear_pool()
+    close_clients()
     served.cache.clear()
 
     assert float(ds["sst"][0, 2, 3]) == 300.0

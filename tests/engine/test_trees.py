@@ -15,10 +15,9 @@ import pytest
 import xarray as xr
 
 from hda_fsspec import Location
-from hda_fsspec.client import get_client
+from hda_fsspec.client import close_clients, get_client
 from hda_fsspec.emulator import Fault, dated_product
 from hda_fsspec.errors import ConfigurationError, OrderError, ProductFormatError, QueryError
-from hda_fsspec.lazy import openfiles
 from hda_fsspec.settings import Settings
 
 
@@ -56,7 +55,7 @@ class Served:
 
     def forget(self) -> None:
         """Evict all products."""
-        openfiles.clear_pool()
+        close_clients()
         self.cache.clear()
 
 

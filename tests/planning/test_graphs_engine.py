@@ -11,10 +11,9 @@ import pytest
 import xarray as xr
 
 import hda_fsspec.engine.accessor  # noqa: F401  (registers it)
-from hda_fsspec.client import get_client
+from hda_fsspec.client import close_clients, get_client
 from hda_fsspec.emulator import dated_product
 from hda_fsspec.engine.backend import HDABackendEntrypoint
-from hda_fsspec.lazy import openfiles
 from hda_fsspec.settings import Settings
 
 Expression = Callable[[xr.Dataset], Any]
@@ -77,7 +76,7 @@ def test_what_is_told_becomes_local(
     assert made.hda.plan().orders_needed == len(set(told) - _local(cache))
     assert emulator.orders == orders == 1
     # The template is local since the data set was opened.
-    openfiles.clear_pool()
+    close_clients()
     cache.clear()
     made.compute()
     assert _local(cache) == set(told)
@@ -111,7 +110,7 @@ def test_of_chunks_that_groups_cut_never_too_few_are_told(
 
     assert told == {f"sst_202405{day:02}.nc" for day in most}
     for _ in range(4):
-        openfiles.clear_pool()
+        close_clients()
         cache.clear()
         made.compute()
         assert _local(cache) <= told

@@ -182,3 +182,85 @@ def test_skips_are_told_in_one_line() -> None:
 
     assert line == "302 skipped: 300 since no data; 1 since no cfgrib; 1 since odd"
     assert '"-ra"' not in (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+
+
+#: What may live as long as the process, and why it is no client's.
+PROCESS_STATE = {
+    "cache/locks.py:_held": "locks of files exclude threads of all clients of a cache folder",
+    "cache/locks.py:_held_guard": "guards the locks that are held",
+    "cache/slots.py:_all": "descriptors that a forked child must close",
+    "client.py:_of_the_parent": "in a forked child: kept alive, so that nothing of theirs ends",
+    "client.py:_shared": "the clients themselves",
+    "client.py:_shared_lock": "guards the clients",
+    "concurrency/forks.py:_locks": "the locks that the one fork handler renews",
+    "concurrency/forks.py:_resets": "what the one fork handler calls",
+    "fetching/quota.py:_random": "a source of chance that nobody seeds",
+    "lazy/sources.py:_known": "tables by their content, as often as they are unpickled",
+    "lazy/sources.py:_known_lock": "guards the tables",
+    "network/metering.py:_of_this_thread": "how often a thread is inside of a meter",
+    "network/session.py:_random": "a source of chance that nobody seeds",
+    "network/session.py:_unverified": "addresses that the user was warned of",
+    "paths/api_requests.py:_told": "requests that the user was warned of",
+    "planning/order_ahead.py:_register_lock": "guards the registry of Dask's callbacks",
+    "planning/order_ahead.py:_registered": "Dask knows callbacks by process",
+    "reading/selfcontained.py:_trusted": "files, by stamp, that were found to lead nowhere",
+    "reading/unpacking.py:_guard": "guards the locks and the folder below",
+    "reading/unpacking.py:_locks": "one writer for each member of an archive, by its path",
+    "reading/unpacking.py:_temporary": "the folder that this process removes at its end",
+    "safefiles.py:_told": "files of others that the user was warned of",
+    "settings/rcfile.py:_known": "what rc files hold, by path and stamp; settings are made of it",
+    "settings/rcfile.py:_lock": "guards what rc files hold",
+    "settings/rcfile.py:_told": "rc files that the user was warned of",
+    "stack/stack.py:_known": "stacks by their content, as often as they are unpickled",
+    "stack/stack.py:_known_lock": "guards the stacks",
+    "workers/computations.py:_broken": "Dask computes over products of any client",
+    "workers/computations.py:_lock": "guards the computations",
+    "workers/computations.py:_numbers": "numbers of computations",
+    "workers/computations.py:_under_way": "Dask computes over products of any client",
+    "workers/waiting.py:_away": "slots of the Dask worker that this process is",
+}
+#: Values that a name may hold in all modules: they are never changed.
+CONSTANTS = {"TypeVar", "ContextVar", "getLogger"}
+
+
+def _names_of_modules() -> Iterator[tuple[str, str, ast.expr]]:
+    """Yield what modules of the client keep under names that are not those of constants."""
+    for path in sorted(PACKAGE.rglob("*.py")):
+        module = path.relative_to(PACKAGE).as_posix()
+        if module.startswith(("emulator/", "cli/")):
+            continue
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+            if not isinstance(node, ast.Assign | ast.AnnAssign) or node.value is None:
+                continue
+            for target in node.targets if isinstance(node, ast.Assign) else [node.target]:
+                if isinstance(target, ast.Name):
+                    yield module, target.id, node.value
+
+
+def test_state_hangs_on_a_client() -> None:
+    """What outlives a call belongs to a client and ends with it, but for what is listed."""
+    found = {
+        f"{module}:{name}"
+        for module, name, value in _names_of_modules()
+        if name != name.upper() and not name.startswith("__") and name.lower() == name
+        if isinstance(value, ast.Call | ast.Dict | ast.List | ast.Set | ast.ListComp | ast.DictComp)
+        if not (
+            isinstance(value, ast.Call) and ast.unparse(value.func).rpartition(".")[2] in CONSTANTS
+        )
+    }
+    rebound = {
+        f"{path.relative_to(PACKAGE).as_posix()}:{name}"
+        for path in sorted(PACKAGE.rglob("*.py"))
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Global)
+        for name in node.names
+    }
+
+    assert found | rebound == set(PROCESS_STATE)
+
+
+def test_one_handler_begins_anew_after_a_fork() -> None:
+    """So that the order is known; but HDF5's lock is taken before the fork, too."""
+    handlers = [module for module, call in _calls() if ast.unparse(call.func).endswith("at_fork")]
+
+    assert handlers == ["concurrency/forks.py", "reading/library_locks.py"]

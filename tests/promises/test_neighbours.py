@@ -25,13 +25,11 @@ from plants import Victim
 
 from hda_fsspec.cache import owners
 from hda_fsspec.cache.cache import Cache
-from hda_fsspec.cache.entries import product_key, version_tag
 from hda_fsspec.cli import main
 from hda_fsspec.client import close_clients
 from hda_fsspec.emulator import dated_product
 from hda_fsspec.errors import HDAError
 from hda_fsspec.fs.filesystem import HDAFileSystem
-from hda_fsspec.lazy.openfiles import clear_pool
 from hda_fsspec.paths.locations import Location
 from hda_fsspec.records import Product
 from hda_fsspec.safefiles import UntrustedFileError
@@ -70,7 +68,6 @@ class Team:
 
     def filesystem(self) -> HDAFileSystem:
         """Return a filesystem of a process that remembers nothing."""
-        clear_pool()
         close_clients()
         HDAFileSystem.clear_instance_cache()
         fs: HDAFileSystem = self.bench.filesystem(self.emulator, cache_dir=self.root)
@@ -144,7 +141,7 @@ class Team:
 def team(bench: Any, tmp_path: Path) -> Iterator[Team]:
     """Make a cache of a team."""
     yield Team(bench, tmp_path)
-    clear_pool()
+    close_clients()
     HDAFileSystem.clear_instance_cache()
 
 
@@ -206,7 +203,7 @@ def test_what_is_planted_under_a_partials_name(plant: str, bench: Any, tmp_path:
     emulator = bench.start(1)
     fs = bench.filesystem(emulator)
     (product,) = fs._client.search(Location.parse(bench.query))
-    stem = f"{product_key(product)}.{version_tag(product)}"
+    stem = f"{product.key}.{product.version_tag}"
     partial = bench.cache_dir / "v1" / "partial"
     partial.mkdir(exist_ok=True)
     plants.put(plant, partial / f"{stem}.{owners.new_released()}", victim)
@@ -275,7 +272,7 @@ def test_lazy_data_whose_file_is_replaced(plant: str, is_member: bool, team: Tea
     with xr.open_dataset(team.paths[1], engine="hda", storage_options=options) as ds:
         (entry,) = (each for each in Cache(team.root).entries() if each.path.suffix == ".zip")
         (member,) = entry.folder.glob(".scratch/**/a.nc")
-        clear_pool()
+        close_clients()
         plants.put(plant, member if is_member else entry.path, team.victim)
 
         np.testing.assert_array_equal(ds["v"].values, ARRAY["v"].values)

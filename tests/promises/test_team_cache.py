@@ -19,7 +19,6 @@ from plants import ANN, BOB, TEAM, account
 
 from hda_fsspec.cache import owners
 from hda_fsspec.cache.cache import Cache
-from hda_fsspec.cache.entries import product_key, version_tag
 from hda_fsspec.cache.locks import FileLocks
 from hda_fsspec.cache.metadata import JsonStore, MetadataStore
 from hda_fsspec.cache.sizes import KnownSizes
@@ -28,7 +27,7 @@ from hda_fsspec.reading.unpacking import unpack
 from hda_fsspec.records import Product
 
 PRODUCT = Product("EO:TEST:DAT", "p1")
-STEM = f"{product_key(PRODUCT)}.{version_tag(PRODUCT)}"
+STEM = f"{PRODUCT.key}.{PRODUCT.version_tag}"
 
 
 def _accept(path: Path) -> None:

@@ -177,7 +177,7 @@ def test_the_lock_of_a_stuck_process_is_waited_for_not_for_ever(bench: Any) -> N
     products = fs._client
     product = products.product(_at(bench, 1))
     locks = FileLocks(bench.cache_dir)
-    held = locks.acquire(f"product {products.cache.key(product)}")
+    held = locks.acquire(f"product {product.key}")
     assert held is not None
 
     with held:

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import atexit
-import bz2
 import gzip
 import io
-import lzma
 import os
 import shutil
 import stat
@@ -76,21 +74,19 @@ def test_members_are_listed_with_their_formats(
 
 
 @pytest.mark.parametrize(
-    ("compress", "name", "inner"),
+    ("name", "inner"),
     [
-        (gzip.compress, "a.nc.gz", "a.nc"),
-        (gzip.compress, "a.tgz", "a.tar"),
-        (bz2.compress, "a.nc.bz2", "a.nc"),
-        (lzma.compress, "a.nc.xz", "a.nc"),
-        (gzip.compress, "product", "product"),
+        ("a.nc.gz", "a.nc"),
+        ("a.tgz", "a.tar"),
+        ("A.TGZ", "A.tar"),
+        (".gz", ".gz"),
+        ("product", "product"),
     ],
 )
-def test_a_compressed_file_has_one_member(
-    compress: Callable[[bytes], bytes], name: str, inner: str, tmp_path: Path
-) -> None:
+def test_a_compressed_file_has_one_member(name: str, inner: str, tmp_path: Path) -> None:
     """A stream holds one file, named after it; its length shows when it is unpacked."""
     path = tmp_path / name
-    path.write_bytes(compress(NETCDF))
+    path.write_bytes(gzip.compress(NETCDF))
 
     (member,) = list_members(path)
 
@@ -325,13 +321,10 @@ def test_a_wrong_checksum_leaves_nothing(tmp_path: Path) -> None:
     assert _files(tmp_path / "scratch") == []
 
 
-@pytest.mark.parametrize("compress", [gzip.compress, bz2.compress, lzma.compress])
-def test_a_stream_that_ends_too_early_leaves_nothing(
-    compress: Callable[[bytes], bytes], tmp_path: Path
-) -> None:
+def test_a_stream_that_ends_too_early_leaves_nothing(tmp_path: Path) -> None:
     """A compressed file that is cut short is told when it is unpacked."""
     path = tmp_path / "a.nc"
-    packed = compress(os.urandom(50_000))
+    packed = gzip.compress(os.urandom(50_000))
     path.write_bytes(packed[:-2000])
     member = Member("a.nc", None, len(packed))
 

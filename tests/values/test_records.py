@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import hashlib
 import json
 import pickle
 from datetime import UTC, datetime
@@ -208,7 +210,8 @@ def test_recorded_features() -> None:
             product = Product.from_feature(DATASET, each)
             assert product.product_id == each["id"]
             assert product.location == each["properties"].get("location", "")
-            assert Product.from_json(json.loads(json.dumps(product.to_json()))) == product
+            again = Product.from_json(json.loads(json.dumps(product.to_json())))
+            assert dataclasses.astuple(again) == dataclasses.astuple(product)
             found[name] = product
 
     assert len(found) == 2
@@ -233,6 +236,50 @@ def test_versions() -> None:
     assert not first.is_same_version(Product(DATASET, "p", updated="2024-06-02"))
     assert not first.is_same_version(Product(DATASET, "p", startdate="2024-05-02T00:00:00.000Z"))
     assert first.is_same_version(Product(DATASET, "p", properties=(("a", 1),)))
+
+
+def test_a_record_is_equal_to_all_of_one_version_of_one_product() -> None:
+    """How a catalogue was asked changes nothing of what is meant; a version or a broker does."""
+    listed = Product(DATASET, "p", "loc", 10, properties=(("a", 1),), bbox="0,0,1,1", broker="b")
+
+    bare = Product(DATASET, "p", size=10, broker="b")
+
+    assert (bare, hash(bare), bare.key) == (listed, hash(listed), listed.key)
+    assert bare.version_tag == listed.version_tag
+    newer = dataclasses.replace(listed, size=11)
+    assert (newer.key, newer == listed) == (listed.key, False)
+    assert newer.version_tag != listed.version_tag
+    for other in (
+        dataclasses.replace(listed, broker="c"),
+        dataclasses.replace(listed, product_id="q"),
+        dataclasses.replace(listed, dataset_id=f"{DATASET}2"),
+    ):
+        assert other.key != listed.key
+        assert other != listed
+
+
+def test_a_piece_that_was_not_searched_yet_has_its_key() -> None:
+    """A sub-query is known by its canonical request; a locator that comes later changes nothing."""
+    request = '{"dataset_id": "EO:ECMWF:DAT:X", "month": ["01"], "variable": ["t2m"]}'
+    piece = Product("EO:ECMWF:DAT:X", request, broker="https://b/")
+
+    searched = dataclasses.replace(piece, location="opaque", bbox="0,0,1,1")
+
+    assert (searched, hash(searched), searched.key) == (piece, hash(piece), piece.key)
+    assert len(piece.key) == 64
+    # Folders of caches are named by it: these are the bytes that have always been hashed.
+    named = json.dumps(["https://b/", "EO:ECMWF:DAT:X", request])
+    assert piece.key == hashlib.sha256(named.encode()).hexdigest()
+
+
+def test_keys_travel_in_no_pickle() -> None:
+    """What is computed from a record is computed again where it is needed."""
+    product = Product(DATASET, "p", size=1)
+    before = pickle.dumps(product)
+
+    assert (product.key, product.version_tag) != ("", "")
+    assert pickle.dumps(product) == before
+    assert pickle.loads(before).key == product.key
 
 
 @pytest.mark.parametrize(
@@ -313,10 +360,13 @@ def test_records_survive_json_and_pickle(record: Product) -> None:
     """A record read from a cache file or sent to a worker is the record."""
     again = Product.from_json(json.loads(json.dumps(record.to_json())))
 
-    assert again == record
-    assert hash(again) == hash(record)
-    assert pickle.loads(pickle.dumps(record)) == record
-    assert Product.from_json({**record.to_json(), "unknown": 1}) == record
+    assert (again, hash(again), again.key) == (record, hash(record), record.key)
+    for other in (
+        again,
+        pickle.loads(pickle.dumps(record)),
+        Product.from_json({**record.to_json(), "unknown": 1}),
+    ):
+        assert dataclasses.astuple(other) == dataclasses.astuple(record)
 
 
 @pytest.mark.parametrize(
@@ -353,7 +403,8 @@ def test_no_feature_with_an_id_breaks(properties: Any) -> None:
     """Whatever the service writes into a feature, a hashable record comes out of it."""
     product = Product.from_feature(DATASET, {"id": "p", "properties": properties})
 
-    assert product == Product.from_json(product.to_json())
+    again = Product.from_json(product.to_json())
+    assert dataclasses.astuple(again) == dataclasses.astuple(product)
     hash(product)
     product.overlaps(at("1"), at("2"))
 

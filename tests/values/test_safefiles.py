@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pickle
 from collections.abc import Callable
@@ -242,3 +243,24 @@ def test_the_error_is_of_both_kinds_and_pickles(root: Path, victim: Victim) -> N
         str(root / "fifo"),
         caught.value.errno,
     )
+
+
+def test_a_file_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
+    """Until the end others see what was there; of a writer that fails nothing is left."""
+    root = tmp_path / "root"
+    root.mkdir()
+    folder, path = SafeFolder(root), root / "facts"
+    path.write_bytes(b"old")
+
+    with folder.writing(path) as handle:
+        handle.write(b"new")
+        handle.flush()
+        assert path.read_bytes() == b"old"
+    assert path.read_bytes() == b"new"
+    assert path.stat().st_mode & 0o777 == 0o600
+
+    with contextlib.suppress(EOFError), folder.writing(path) as handle:
+        handle.write(b"half")
+        raise EOFError
+    assert path.read_bytes() == b"new"
+    assert [each.name for each in root.iterdir()] == ["facts"]
