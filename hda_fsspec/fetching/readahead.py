@@ -105,6 +105,8 @@ class ReadAhead:
         self._budget = Budget(client, share=0.5)
         self._is_open = True
         self._is_advancing = False
+        # Whether products are read through this object, and not each by its own task.
+        self._is_read_here = False
 
     def __enter__(self) -> Self:
         return self
@@ -125,6 +127,7 @@ class ReadAhead:
     def fetch(self, product: Product) -> concurrent.futures.Future[Entry]:
         """Return a fetch of the product that is read next; those that follow are under way then."""
         with self._lock:
+            self._is_read_here = True
             fetch = self._fetches.get(product)
             if self._to_come and self._to_come[0] == product:
                 self._to_come.popleft()
@@ -181,10 +184,16 @@ class ReadAhead:
             return None
 
     def _begin(self, product: Product) -> None:
-        if self._client.cache.lookup(product, touch=False) is not None:
+        entry = self._client.cache.lookup(product, touch=self._is_read_here)
+        if entry is not None:
             with self._lock:
                 self._under_way.remove(product)
                 self._budget.release(product)
+                if self._is_read_here:
+                    # Looked up once is enough: it is read in a moment.
+                    local: concurrent.futures.Future[Entry] = concurrent.futures.Future()
+                    local.set_result(entry)
+                    self._fetches[product] = local
             return
         fetch = self._client.fetch(product)
         with self._lock:

@@ -381,7 +381,7 @@ class Stack:
         See :class:`hda_fsspec.fetching.readahead.ReadAhead` for how many.
         """
         products = [self.source.pieces[number] for number in numbers]
-        with ReadAhead(get_client(self.source.settings), products) as ahead:
+        with ReadAhead(self.source.client, products) as ahead:
             for number, product in zip(numbers, products, strict=True):
                 yield number, ahead.fetch(product)
                 ahead.mark_read(product)
