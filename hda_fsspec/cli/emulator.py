@@ -75,7 +75,7 @@ def emulator(options: Options, source: Path, is_json: bool, **given: Any) -> Non
     """
     import platformdirs
 
-    from hda_fsspec.emulator.command import serve
+    from hda_fsspec.emulator.serve import serve
 
     more = {_LONG_NAMES.get(k, k): value for k, value in given.items() if value is not None}
     if "user" in options.given:

@@ -14,13 +14,13 @@ package but its values and errors, so that it cannot share their misunderstandin
 from __future__ import annotations
 
 from hda_fsspec.emulator.catalogue import Catalogue
+from hda_fsspec.emulator.emulator import Emulator
 from hda_fsspec.emulator.entries import DatasetEntry, ProductEntry
 from hda_fsspec.emulator.faults import Fault
 from hda_fsspec.emulator.loaders import dated_product
 from hda_fsspec.emulator.messages import RequestLog, RequestRecord
 from hda_fsspec.emulator.profiles import PROFILES, interval, nominal_times
 from hda_fsspec.emulator.schemas import multiple_choice
-from hda_fsspec.emulator.service import Emulator
 
 __all__ = [
     "PROFILES",

@@ -7,7 +7,7 @@ from urllib.parse import parse_qs
 
 from hda_fsspec.emulator.messages import Answer, Request, error_answer, invalid_answer, json_answer
 from hda_fsspec.emulator.options import Options
-from hda_fsspec.emulator.state import Tokens
+from hda_fsspec.emulator.state import IssuedTokens
 
 #: Path of each endpoint that gives tokens, by the name it has in the options.
 LOGIN_PATHS = {"/identity/gettoken": "identity", "/hda-broker/gettoken": "broker"}
@@ -21,7 +21,7 @@ class Accounts:
         self._user = user
         self._password = password
         self._options = options
-        self.tokens = Tokens(options.token_seconds)
+        self.tokens = IssuedTokens(options.token_seconds)
         self.logins = 0
 
     def answer(self, request: Request) -> Answer | None:

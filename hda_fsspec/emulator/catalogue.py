@@ -1,4 +1,4 @@
-"""What the emulator offers: data sets and their products.
+"""The catalogue of an emulator: data sets by id.
 
 The catalogue knows what can be searched and where the bytes are; it knows no orders.
 """

@@ -19,7 +19,7 @@ from hda_fsspec.emulator.faults import Fault
 from hda_fsspec.emulator.messages import Answer, Request, error_answer, invalid_answer, json_answer
 from hda_fsspec.emulator.oddities import WITHOUT_LOCATORS
 from hda_fsspec.emulator.options import Options
-from hda_fsspec.emulator.state import Order, Orders, QuotaState
+from hda_fsspec.emulator.state import Order, PlacedOrders, RemainingQuota
 from hda_fsspec.emulator.transfers import Served, answer_file
 
 _DOWNLOAD = "dataaccess/download/"
@@ -41,7 +41,7 @@ class Delivery:
         self._fetches: Counter[str] = Counter()
         # Port and path of the service, set as soon as it knows where it is.
         self.home = ""
-        self.orders = Orders(
+        self.orders = PlacedOrders(
             polls=options.polls,
             preparation_seconds=options.preparation_seconds,
             quota=options.quota,
@@ -82,7 +82,7 @@ class Delivery:
             return error_answer(404, f"Product {body['product_id']} not found at this location")
         if "quota" in faults:
             reset_at = time.time() + (faults["quota"].seconds or 1.0)
-            return self._refusal(QuotaState(_SCRIPTED_LIMIT, 0, reset_at))
+            return self._refusal(RemainingQuota(_SCRIPTED_LIMIT, 0, reset_at))
         order = self.orders.place(dataset.dataset_id, product.product_id, product.locator)
         if order is None:
             return self._refusal(self.orders.quota())
@@ -90,7 +90,7 @@ class Delivery:
             order.failure = str(faults["order-failed"].body or "The product could not be prepared")
         return json_answer({"download_id": order.download_id})
 
-    def _refusal(self, quota: QuotaState | None) -> Answer:
+    def _refusal(self, quota: RemainingQuota | None) -> Answer:
         detail: dict[str, Any] = {
             "status_code": 429,
             "title": "Too Many Requests",
@@ -105,7 +105,7 @@ class Delivery:
         """Return the quota headers of any answer."""
         return self._quota_headers(self.orders.quota())
 
-    def _quota_headers(self, quota: QuotaState | None) -> dict[str, str]:
+    def _quota_headers(self, quota: RemainingQuota | None) -> dict[str, str]:
         if quota is None or not self._options.quota_headers:
             return {}
         factor = 1000 if self._options.quota_reset_unit == "ms" else 1

@@ -157,7 +157,7 @@ class DatasetEntry:
 
     @functools.cached_property
     def schema(self) -> dict[str, Any]:
-        """What ``dataaccess/queryable`` answers."""
+        """The answer of ``dataaccess/queryable``."""
         if self.queryable is not None:
             return dict(self.queryable)
         return build_schema(

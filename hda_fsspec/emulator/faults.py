@@ -119,12 +119,12 @@ class Fault:
 
     @property
     def is_transfer(self) -> bool:
-        """Whether the fault spoils the transfer of a file, and is not the whole answer."""
+        """True for a fault that spoils the transfer of a file, and is not the whole answer."""
         return self.kind in _TRANSFERS and not self.is_early_reset
 
     @property
     def is_early_reset(self) -> bool:
-        """Whether this is a reset before any answer, which can meet any request."""
+        """True for a reset before any answer, which can meet any request."""
         return self.kind == "reset" and self.after_bytes is None
 
     def _place(self) -> tuple[str | None, str | None]:
@@ -133,7 +133,7 @@ class Fault:
         return _ANSWERS.get(self.kind, _FILE_GET)
 
     def matches(self, request: Request, product_id: str | None) -> bool:
-        """Whether a request, about a product if it is about one, is where this fault strikes."""
+        """Return True if this fault strikes a request, which may be about a product."""
         place_method, place_path = self._place()
         method, path = self.method, self.path
         # "redirect" can be sent elsewhere; a transfer is always that of a file.
@@ -151,7 +151,7 @@ class Fault:
         return self.is_transfer and self.path is None and request.path.startswith("/files/")
 
     def is_only_seen(self, request: Request) -> bool:
-        """Whether the request shows the fault without using it up."""
+        """Return True if the request shows the fault without using it up."""
         return request.method == "HEAD" and self.method is None and self.kind in _SEEN_BY_HEAD
 
 
@@ -200,5 +200,5 @@ class FaultScript:
 
 
 def _fits(fault: Fault, met: Sequence[Fault]) -> bool:
-    """Whether a fault can strike together with those before it."""
-    return not met or (fault.is_transfer and fault.kind not in {each.kind for each in met})
+    """Return True if a fault can strike together with those before it."""
+    return not met or (fault.is_transfer and fault.kind not in {other.kind for other in met})

@@ -1,4 +1,4 @@
-"""What tells one emulated service from another at the same port: a name made of what it offers.
+"""The name of an emulated service, made of what it offers: services at one port differ by it.
 
 Loopback ports are used again. What a client keeps of one service must not be taken for another's,
 and must hold for one that is started again over the same files.
@@ -32,14 +32,14 @@ def name_of(catalogue: Catalogue, *, read_bytes: int = _READ_BYTES) -> str:
     'emulator-e3b0c44298fc1c14'
     """
     digest = hashlib.sha256()
-    reader = _Reader(read_bytes)
+    reader = _Digests(read_bytes)
     for dataset in sorted(catalogue, key=lambda entry: entry.dataset_id):
         for fact in _facts(dataset, reader):
             digest.update(json.dumps(fact, sort_keys=True, default=str).encode())
     return f"emulator-{digest.hexdigest()[:16]}"
 
 
-def _facts(dataset: DatasetEntry, reader: _Reader) -> Iterator[Any]:
+def _facts(dataset: DatasetEntry, reader: _Digests) -> Iterator[Any]:
     yield [_fields(dataset), dataset.schema]
     for product in dataset.products:
         yield [_fields(product), reader.state(product.source)]
@@ -50,7 +50,7 @@ def _fields(entry: Any) -> dict[str, Any]:
     return {name: getattr(entry, name) for name in names if name not in _TOLD_OTHERWISE}
 
 
-class _Reader:
+class _Digests:
     """Tells the bytes of products from others, and reads no more files than it may."""
 
     def __init__(self, read_bytes: int) -> None:

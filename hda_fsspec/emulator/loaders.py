@@ -88,7 +88,7 @@ def datasets_of_json(path: Path) -> list[DatasetEntry]:
     try:
         described = json.loads(path.read_text(encoding="utf-8"))
         listed = described["datasets"]
-        return [_dataset_of_json(path, dict(each)) for each in listed]
+        return [_dataset_of_json(path, dict(entry)) for entry in listed]
     except (OSError, ValueError, KeyError, TypeError) as err:
         if isinstance(err, ConfigurationError):
             raise
@@ -100,8 +100,8 @@ def _dataset_of_json(path: Path, given: dict[str, Any]) -> DatasetEntry:
     dataset_id = given.pop("dataset_id")
     profile = given.pop("profile", "day")
     products = [
-        _product_of_json(path, dataset_id, profile, dict(each))
-        for each in given.pop("products", [])
+        _product_of_json(path, dataset_id, profile, dict(entry))
+        for entry in given.pop("products", [])
     ]
     _check_keys(dataset_id, given, _DATASET_KEYS | {"profile", "products"})
     if given.get("date_keys"):

@@ -1,6 +1,6 @@
-"""What goes over the wire as plain values, and the log of it.
+"""Requests and answers as plain values, and the log of them.
 
-It knows requests, answers and records of them; it opens no socket and takes no decision.
+It opens no socket and takes no decision.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ class Request:
 
 @dataclasses.dataclass(frozen=True)
 class FilePlan:
-    """How to send the body of a file.
+    """The way in which the body of a file is sent.
 
     Attributes
     ----------
@@ -97,7 +97,7 @@ class FilePlan:
 
     @property
     def is_complete(self) -> bool:
-        """Whether the last byte of the content is sent."""
+        """True if the last byte of the content is sent."""
         return self.start + self.length >= self.content.length
 
 

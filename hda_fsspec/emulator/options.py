@@ -1,4 +1,4 @@
-"""How the emulated service behaves, as one checked value. The defaults are instant and friendly."""
+"""The behaviour of an emulated service as one checked value; the defaults are friendly."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import dataclasses
 from collections.abc import Collection
 from typing import Any
 
-from hda_fsspec.emulator.chance import KINDS as CHANCES
 from hda_fsspec.emulator.oddities import check as check_oddities
+from hda_fsspec.emulator.random_faults import KINDS as CHANCES
 from hda_fsspec.errors import ConfigurationError
 
 _CHOICES: dict[str, tuple[object, ...]] = {
@@ -82,7 +82,7 @@ class Options:
         Which answers, and by what. The draw for a request depends on what is asked and how often
         it was asked before: a job meets the same faults again, as far as it asks the same.
     fault_kinds : tuple of str
-        What is drawn from; by default all of :data:`hda_fsspec.emulator.chance.KINDS`.
+        What is drawn from; by default all of :data:`hda_fsspec.emulator.random_faults.KINDS`.
     """
 
     port: int = 0

@@ -1,4 +1,4 @@
-"""How catalogues write the time of a product, which is seldom its bare time coordinate.
+"""Profiles of catalogue times, which are seldom the bare time coordinate of a product.
 
 A profile turns the nominal time of a product into the interval that a catalogue shows. The
 module knows times and file names; it has never heard of a product.

@@ -1,4 +1,4 @@
-"""What a search answers: pure functions of a data set and a query."""
+"""The answers of searches: pure functions of a data set and a query."""
 
 from __future__ import annotations
 

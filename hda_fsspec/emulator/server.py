@@ -286,7 +286,7 @@ class Handler(BaseHTTPRequestHandler):
 
 
 def _is_open(connection: socket.socket) -> bool:
-    """Whether the client has not closed a connection, of which its thread may not know yet."""
+    """Return True if the client has not closed a connection; its thread may not know yet."""
     try:
         return connection.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT) != b""
     except BlockingIOError:

@@ -1,4 +1,4 @@
-"""What the emulated service remembers: tokens, orders, quota and licences.
+"""The memory of the emulated service: tokens, orders, quota and licences.
 
 It knows accounts and orders; it has never heard of HTTP. All classes are safe for threads.
 """
@@ -16,7 +16,7 @@ from collections.abc import Collection
 _YOUNG_SECONDS = 1.0
 
 
-class Tokens:
+class IssuedTokens:
     """The tokens issued so far. Access tokens expire, refresh tokens do not by themselves."""
 
     def __init__(self, life_seconds: float) -> None:
@@ -67,15 +67,15 @@ class Tokens:
                 self._refresh.clear()
 
 
-class Licences:
-    """Which licences the account has accepted."""
+class AcceptedTerms:
+    """The licences that the account has accepted."""
 
     def __init__(self, known: Collection[str], accepted: Collection[str] | None) -> None:
         self.known = tuple(known)
         self._accepted = set(known if accepted is None else accepted)
 
     def is_accepted(self, term: str) -> bool:
-        """Whether a licence is accepted."""
+        """Return True if a licence is accepted."""
         return term in self._accepted
 
     def missing(self, terms: Collection[str]) -> list[str]:
@@ -101,12 +101,12 @@ class Order:
 
     @property
     def is_ready(self) -> bool:
-        """Whether preparation is over, well or not."""
+        """True as soon as preparation is over, well or not."""
         return self.polls_left <= 0 and time.monotonic() >= self.ready_at
 
 
 @dataclasses.dataclass(frozen=True)
-class QuotaState:
+class RemainingQuota:
     """The quota as its headers tell it; ``reset_at`` in seconds since 1970."""
 
     limit: int
@@ -114,7 +114,7 @@ class QuotaState:
     reset_at: float
 
 
-class Orders:
+class PlacedOrders:
     """The orders of one account, with its quota: a sliding window over new orders.
 
     The same product under the same location has the same download id when it is ordered again,
@@ -201,7 +201,7 @@ class Orders:
         while self._uses and self._uses[0] <= oldest:
             self._uses.popleft()
 
-    def quota(self) -> QuotaState | None:
+    def quota(self) -> RemainingQuota | None:
         """Return the state of the quota, None if there is no quota."""
         if self._quota is None:
             return None
@@ -209,4 +209,4 @@ class Orders:
             self._forget_uses()
             first = self._uses[0] if self._uses else time.monotonic()
             left = first + self._window_seconds - time.monotonic()
-            return QuotaState(self._quota, self._quota - len(self._uses), time.time() + left)
+            return RemainingQuota(self._quota, self._quota - len(self._uses), time.time() + left)

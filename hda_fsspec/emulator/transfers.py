@@ -1,4 +1,4 @@
-"""How the file of a ready order is answered: one pure decision from request, options and faults.
+"""The answer to a request for a file: a pure decision from request, options and faults.
 
 It decides headers and which bytes go out. It sends nothing.
 """

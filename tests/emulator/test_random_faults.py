@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from hda_fsspec.emulator import Emulator
-from hda_fsspec.emulator.chance import IN_FILES, KINDS, Chance
 from hda_fsspec.emulator.messages import Request
+from hda_fsspec.emulator.random_faults import IN_FILES, KINDS, RandomFaults
 from hda_fsspec.errors import ConfigurationError
 
 FILE = "/hda-broker/api/v1/dataaccess/download/"
@@ -21,8 +21,8 @@ FILE = "/hda-broker/api/v1/dataaccess/download/"
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("hda_fsspec.network.retries._FIRST_DELAY_SECONDS", 0.005)
     monkeypatch.setattr("hda_fsspec.network.retries._LONGEST_DELAY_SECONDS", 0.02)
-    monkeypatch.setattr("hda_fsspec.emulator.chance._HANG_SECONDS", 0.01)
-    monkeypatch.setattr("hda_fsspec.emulator.chance._SLOW_SECONDS", 0.02)
+    monkeypatch.setattr("hda_fsspec.emulator.random_faults._HANG_SECONDS", 0.01)
+    monkeypatch.setattr("hda_fsspec.emulator.random_faults._SLOW_SECONDS", 0.02)
     monkeypatch.setattr("hda_fsspec.emulator.state._YOUNG_SECONDS", 0.3)
 
 
@@ -31,7 +31,7 @@ def asked(method: str, download_id: str) -> Request:
     return Request(method, f"{FILE}{download_id}", {}, {"Authorization": "Bearer token"})
 
 
-def draws(chance: Chance, count: int) -> list[str]:
+def draws(chance: RandomFaults, count: int) -> list[str]:
     """Return what is drawn as each of some products is polled once and fetched twice."""
     kinds = []
     for number in range(count):
@@ -43,7 +43,7 @@ def draws(chance: Chance, count: int) -> list[str]:
 
 def test_so_large_a_share_is_spoilt() -> None:
     """Of many answers the share that was asked for is spoilt, by all kinds about equally often."""
-    chance = Chance(0.05, 1)
+    chance = RandomFaults(0.05, 1)
 
     kinds = draws(chance, 10_000)
 
@@ -55,10 +55,10 @@ def test_so_large_a_share_is_spoilt() -> None:
 
 def test_the_same_job_meets_the_same_faults() -> None:
     """A seed decides, whatever the order of requests and the ids of orders."""
-    forward, backward, other = Chance(0.3, 7), Chance(0.3, 7), Chance(0.3, 8)
+    forward, backward, other = RandomFaults(0.3, 7), RandomFaults(0.3, 7), RandomFaults(0.3, 8)
     numbers = range(300)
 
-    def met(chance: Chance, numbers: Any, ids: str) -> dict[int, list[str]]:
+    def met(chance: RandomFaults, numbers: Any, ids: str) -> dict[int, list[str]]:
         return {
             number: [
                 fault.kind
@@ -76,7 +76,7 @@ def test_the_same_job_meets_the_same_faults() -> None:
 
 def test_threads_count_each_request_once() -> None:
     """Many threads draw together what one would draw alone."""
-    alone, shared = Chance(0.5, 3), Chance(0.5, 3)
+    alone, shared = RandomFaults(0.5, 3), RandomFaults(0.5, 3)
     expected = Counter(draws(alone, 200))
     threads = [threading.Thread(target=_draw_part, args=(shared, part)) for part in range(4)]
 
@@ -89,7 +89,7 @@ def test_threads_count_each_request_once() -> None:
     assert shared.drawn == alone.drawn
 
 
-def _draw_part(chance: Chance, part: int) -> None:
+def _draw_part(chance: RandomFaults, part: int) -> None:
     for number in range(part, 200, 4):
         for method in ("HEAD", "GET", "GET"):
             chance.draw(asked(method, f"other-{number}"), f"product-{number}", 1000)
@@ -97,7 +97,7 @@ def _draw_part(chance: Chance, part: int) -> None:
 
 def test_what_is_drawn_fits_the_request() -> None:
     """Bodies of files are spoilt where there are some, tokens expire where one is sent."""
-    chance = Chance(1.0, 1)
+    chance = RandomFaults(1.0, 1)
     login = Request("POST", "/identity/gettoken", {}, {})
     poll = asked("HEAD", "id")
 

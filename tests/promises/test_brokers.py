@@ -187,7 +187,7 @@ def test_a_folder_that_changed_is_another_broker(
     """What tells two folders apart is their content, however little of it differs."""
     if large:
         reads_nothing = functools.partial(identity.name_of, read_bytes=0)
-        monkeypatch.setattr("hda_fsspec.emulator.service.name_of", reads_nothing)
+        monkeypatch.setattr("hda_fsspec.emulator.emulator.name_of", reads_nothing)
     folder = write(tmp_path / "served", ONE)
     path = next((folder / DATASET).iterdir())
 

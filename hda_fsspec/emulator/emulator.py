@@ -10,13 +10,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from hda_fsspec.emulator.broker import Broker
 from hda_fsspec.emulator.catalogue import Catalogue
-from hda_fsspec.emulator.chance import Chance
 from hda_fsspec.emulator.faults import Fault, FaultScript
 from hda_fsspec.emulator.identity import name_of
 from hda_fsspec.emulator.messages import Request, RequestLog, RequestRecord, error_answer
 from hda_fsspec.emulator.options import Options
+from hda_fsspec.emulator.random_faults import RandomFaults
+from hda_fsspec.emulator.routes import Routes
 from hda_fsspec.emulator.server import Exchange, Server, Traffic
 from hda_fsspec.errors import ConfigurationError
 
@@ -62,9 +62,9 @@ class Emulator:
         self.password = password
         self.options = Options.of(options)
         self.log = RequestLog()
-        self._broker = Broker(catalogue, self.options, user, password)
+        self._broker = Routes(catalogue, self.options, user, password)
         self._faults = FaultScript()
-        self._chance = Chance(
+        self._random_faults = RandomFaults(
             self.options.fault_rate, self.options.fault_seed, self.options.fault_kinds
         )
         self._server: Server | None = None
@@ -116,7 +116,7 @@ class Emulator:
             return Exchange(answer, RequestRecord.of(request, answer.status), log=self.log.append)
         request = dataclasses.replace(request, path=request.path.removeprefix(self._home))
         product_id = self._broker.product_of(request)
-        faults = self._faults.take(request, product_id) or self._chance.draw(
+        faults = self._faults.take(request, product_id) or self._random_faults.draw(
             request, product_id, self._broker.delivery.length_of(request)
         )
         answer = self._broker.answer(request, faults)
@@ -158,7 +158,7 @@ class Emulator:
         self._faults.clear()
 
     def count(self, method: str, path: str) -> int:
-        """Return how many requests had this method and a path that starts so.
+        """Return the number of requests with this method and a path that starts so.
 
         Paths are relative to ``api/v1/`` (``dataaccess/search``), or to the broker (``gettoken``).
         """
@@ -169,8 +169,8 @@ class Emulator:
 
     @property
     def chance_faults(self) -> dict[str, int]:
-        """How many answers were spoilt by chance, by kind (see ``fault_rate``)."""
-        return dict(self._chance.drawn)
+        """The number of answers spoilt by chance, by kind (see ``fault_rate``)."""
+        return dict(self._random_faults.drawn)
 
     def clear_log(self) -> None:
         """Forget the requests so far, not the counters."""
@@ -178,12 +178,12 @@ class Emulator:
 
     @property
     def orders(self) -> int:
-        """How many products were ordered for the first time."""
+        """The number of products that were ordered for the first time."""
         return self._broker.delivery.orders.new
 
     @property
     def order_posts(self) -> int:
-        """How many orders were placed, repeated and refused ones included."""
+        """The number of orders placed, repeated and refused ones included."""
         return self._broker.delivery.orders.posts
 
     @property
@@ -193,7 +193,7 @@ class Emulator:
 
     @property
     def downloads(self) -> int:
-        """How many GETs of files ran to the last byte of the file."""
+        """The number of GETs of files that ran to the last byte of the file."""
         return self._traffic.downloads
 
     @property
@@ -213,7 +213,7 @@ class Emulator:
 
     @property
     def logins(self) -> int:
-        """How many logins with user and password succeeded."""
+        """The number of logins with user and password that succeeded."""
         return self._broker.accounts.logins
 
     @property

@@ -1,4 +1,4 @@
-"""The emulated service itself: a function from requests to answers.
+"""The broker as routes: a function from requests to answers.
 
 It knows the whole protocol and no socket: how an answer goes out is the server's business.
 """
@@ -27,7 +27,7 @@ from hda_fsspec.emulator.messages import (
 )
 from hda_fsspec.emulator.options import Options
 from hda_fsspec.emulator.schemas import find_fault
-from hda_fsspec.emulator.state import Licences
+from hda_fsspec.emulator.state import AcceptedTerms
 from hda_fsspec.emulator.terms import describe, known_terms
 
 _HOME = "<!DOCTYPE html><html><body><h1>HDA emulator</h1><p>The API is below.</p></body></html>"
@@ -37,17 +37,17 @@ Faults = Mapping[str, Fault]
 _Handler = Callable[[Request, str, Faults], Answer]
 
 
-class Broker:
+class Routes:
     """The state of an emulated service, and its answers."""
 
     def __init__(self, catalogue: Catalogue, options: Options, user: str, password: str) -> None:
         self.catalogue = catalogue
         self.options = options
         self.accounts = Accounts(user, password, options)
-        self.licences = Licences(known_terms(catalogue), options.accepted_terms)
+        self.licences = AcceptedTerms(known_terms(catalogue), options.accepted_terms)
         self.delivery = Delivery(catalogue, options)
         self._last_search: tuple[DatasetEntry, Mapping[str, Any], list[ProductEntry]] | None = None
-        self._routes: list[tuple[str, re.Pattern[str], _Handler]] = [
+        self._table: list[tuple[str, re.Pattern[str], _Handler]] = [
             (method, re.compile(pattern), handler)
             for method, pattern, handler in (
                 ("GET", r"datasets/?()", self._datasets),
@@ -110,7 +110,7 @@ class Broker:
 
     def _route_api(self, request: Request, faults: Faults) -> Answer:
         is_known_path = False
-        for method, pattern, handler in self._routes:
+        for method, pattern, handler in self._table:
             match = pattern.fullmatch(request.api)
             if match is not None and method == request.method:
                 return handler(request, match.group(1), faults)
@@ -212,7 +212,7 @@ class Broker:
 
 
 def _is_wanted(entry: DatasetEntry, wanted: str) -> bool:
-    """Whether free text is in id or title; with a trailing ``*`` the id must begin so."""
+    """Return True if free text is in id or title; with a trailing ``*`` the id must begin so."""
     if wanted.endswith("*"):
         return entry.dataset_id.lower().startswith(wanted.rstrip("*"))
     text = f"{entry.dataset_id} {entry.title}".lower()

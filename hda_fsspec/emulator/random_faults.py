@@ -1,4 +1,4 @@
-"""Faults by chance: so large a share of all answers is spoilt, by a draw that a seed decides.
+"""Random faults: a share of all answers is spoilt, drawn by a seed.
 
 What is drawn for a request depends on what is asked and how often it was asked before, and not on
 what others ask meanwhile: the same job meets the same faults, whatever its threads do.
@@ -27,7 +27,7 @@ _HANG_SECONDS = 0.2
 _SLOW_SECONDS = 0.5
 
 
-class Chance:
+class RandomFaults:
     """Draws faults. Safe for threads.
 
     Parameters
@@ -57,7 +57,7 @@ class Chance:
 
     @property
     def drawn(self) -> Counter[str]:
-        """How often each kind was drawn so far."""
+        """The number of draws of each kind so far."""
         with self._lock:
             return self._drawn.copy()
 

@@ -11,7 +11,7 @@ from types import FrameType
 from typing import Any, TextIO
 
 from hda_fsspec.emulator.catalogue import Catalogue
-from hda_fsspec.emulator.service import Emulator, random_password
+from hda_fsspec.emulator.emulator import Emulator, random_password
 
 _LOOK_SECONDS = 0.5
 
@@ -79,4 +79,4 @@ def _stop_on_signals(stopped: threading.Event) -> dict[int, Any]:
     def stop(_number: int, _frame: FrameType | None) -> None:
         stopped.set()
 
-    return {int(each): signal.signal(each, stop) for each in (signal.SIGINT, signal.SIGTERM)}
+    return {int(number): signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
