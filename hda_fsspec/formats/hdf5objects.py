@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 
-from hda_fsspec.formats.hdf5storage import Hdf5Bytes
+from hda_fsspec.formats.hdf5storage import Hdf5Bytes, TooMuchWorkError
 from hda_fsspec.formats.reader import CorruptFileError, FileBytes, Reference
 
 _LINK_INFO, _LINK, _EXTERNAL_FILES, _LAYOUT = 0x02, 0x06, 0x07, 0x08
@@ -37,14 +37,22 @@ def _text(raw: bytes) -> str:
 
 
 class _Walk:
-    """One way through all objects of a file; each is visited once."""
+    """One way through all objects of a file; each is visited once.
+
+    What links lead to from the root has to be in order. What only references lead to need not be:
+    an object that was deleted, or not copied along, may still be referred to. So links are
+    followed first, to their end, and nothing that they lead to is forgiven any damage.
+    """
 
     def __init__(self, file: Hdf5Bytes) -> None:
         self._file = file
         self._seen: set[int] = set()
-        self._trees: set[int] = set()
-        #: Address, path, and whether it must be an object: what a reference leads to need not be.
-        self._waiting: list[tuple[int, str, bool]] = []
+        #: What an index finds depends on the heap, too, and on what its objects are read as.
+        self._indexes: set[tuple[int, int, int]] = set()
+        #: Address and path of what is still to be visited.
+        self._linked: list[tuple[int, str]] = []
+        self._referred_to: list[tuple[int, str]] = []
+        self._is_forgiving = False
         self._handlers: dict[int, Callable[[bytes, int, str], Iterable[Reference]]] = {
             _LINK_INFO: self._dense_links,
             _LINK: self._link,
@@ -62,31 +70,45 @@ class _Walk:
             head = file.read(file.driver_info, 16, "its driver information block")
             yield from self._driver_info(head[7:], 0, "/")
         for address in (file.root, file.extension):
-            if address is not None:
-                self._wait_for(address, "/", is_sure=True)
-        while self._waiting:
-            address, path, is_sure = self._waiting.pop()
-            try:
-                yield from self._object(address, path)
-            except CorruptFileError:
-                # What was deleted, or not copied along, may still be referred to.
-                if is_sure:
-                    raise
+            self._follow(address, "/")
+        while self._linked or self._referred_to:
+            self._is_forgiving = not self._linked
+            address, path = (self._linked or self._referred_to).pop()
+            if address in self._seen:
+                continue
+            self._seen.add(address)
+            yield from self._all(self._visit(address, path))
 
-    def _wait_for(self, address: int | None, path: str, *, is_sure: bool) -> None:
+    def _follow(self, address: int | None, path: str) -> None:
+        """Visit, later on, what a link leads to; from a reference on, links are no more sure."""
         if address is not None and address not in self._seen:
-            self._waiting.append((address, path, is_sure))
+            (self._referred_to if self._is_forgiving else self._linked).append((address, path))
 
-    def _object(self, address: int, path: str) -> Iterator[Reference]:
-        if address in self._seen:
-            return
-        self._seen.add(address)
-        handlers = self._handlers
+    def _all(self, found: Iterable[Reference]) -> Iterator[Reference]:
+        """Yield what was found, up to damage that may be."""
         try:
-            for kind, flags, body in self._file.messages(address):
-                handle = handlers.get(kind)
-                if handle is not None:
-                    yield from handle(body, flags, path)
+            yield from found
+        except TooMuchWorkError:
+            raise
+        except CorruptFileError:
+            if not self._is_forgiving:
+                raise
+
+    def _visit(self, address: int, path: str) -> Iterator[Reference]:
+        for kind, flags, body in self._file.messages(address):
+            handle = self._handlers.get(kind)
+            if handle is not None:
+                yield from self._all(self._handled(handle, body, flags, path))
+
+    def _handled(
+        self,
+        handle: Callable[[bytes, int, str], Iterable[Reference]],
+        body: bytes,
+        flags: int,
+        path: str,
+    ) -> Iterator[Reference]:
+        try:
+            yield from handle(body, flags, path)
         except IndexError:
             msg = f"a message of its HDF5 object {path!r} is cut short"
             raise CorruptFileError(msg) from None
@@ -102,7 +124,7 @@ class _Walk:
         rest = body[end + size :]
         inside = f"{path.rstrip('/')}/{name}"
         if kind == 0:
-            self._wait_for(self._file.address(rest, 0), inside, is_sure=True)
+            self._follow(self._file.address(rest, 0), inside)
         elif kind == _EXTERNAL_LINK:
             other, *target = map(_text, rest[3:].split(b"\0")[:2])
             yield Reference("an external link", inside, f"{other} ({''.join(target)})")
@@ -113,15 +135,15 @@ class _Walk:
             raise CorruptFileError(msg)
 
     def _dense_links(self, body: bytes, _: int, path: str) -> Iterator[Reference]:
-        for each in self._dense(body, 8):
-            yield from self._link(each, 0, path)
+        for link in self._dense(body, 8, _LINK):
+            yield from self._link(link, 0, path)
 
     def _dense_attributes(self, body: bytes, _: int, path: str) -> Iterator[Reference]:
-        for each in self._dense(body, 2):
-            yield from self._attribute(each, 0, path)
+        for attribute in self._dense(body, 2, _ATTRIBUTE):
+            yield from self._attribute(attribute, 0, path)
 
-    def _dense(self, body: bytes, index_bytes: int) -> Iterator[bytes]:
-        """Yield what a heap holds, by all of its indexes."""
+    def _dense(self, body: bytes, index_bytes: int, kind: int) -> Iterator[bytes]:
+        """Yield what a heap holds, by all of its indexes, to be read as messages of a kind."""
         file, flags = self._file, body[1]
         position = 2 + (index_bytes if flags & 1 else 0)
         addresses = [
@@ -132,20 +154,20 @@ class _Walk:
         if heap is None:
             return
         for tree in trees:
-            if tree is not None and tree not in self._trees:
-                self._trees.add(tree)
+            if tree is not None and (kind, heap, tree) not in self._indexes:
                 yield from file.heap_objects(heap, tree)
+                self._indexes.add((kind, heap, tree))
 
     def _symbol_table(self, body: bytes, _: int, path: str) -> Iterable[Reference]:
         file = self._file
         tree, heap = file.address(body, 0), file.address(body, file.width)
-        if tree is None or heap is None or tree in self._trees:
+        if tree is None or heap is None or (_SYMBOL_TABLE, heap, tree) in self._indexes:
             return ()
-        self._trees.add(tree)
         names = file.local_heap(heap)
         for name, address in file.symbols(tree):
             inside = f"{path.rstrip('/')}/{_text(names[name : name + 1024])}"
-            self._wait_for(address, inside, is_sure=True)
+            self._follow(address, inside)
+        self._indexes.add((_SYMBOL_TABLE, heap, tree))
         return ()  # no symbol leads out of a file: other links are messages
 
     def _external_files(self, body: bytes, _: int, path: str) -> Iterator[Reference]:
@@ -194,7 +216,8 @@ class _Walk:
         values = body[start + sizes[1] + sizes[2] :]
         inside = f"{path}@{_text(body[position:start])}"
         for address in self._referred(kind, values):
-            self._wait_for(address, inside, is_sure=False)
+            if address is not None:
+                self._referred_to.append((address, inside))
         return ()  # an attribute itself leads nowhere
 
     def _referred(self, kind: bytes, values: bytes) -> Iterator[int | None]:

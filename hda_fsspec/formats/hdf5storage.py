@@ -22,6 +22,10 @@ _MANAGED, _HUGE, _TINY = 0, 1, 2
 _HEAP_ID_AT = {5: 4, 6: 8, 8: 0, 9: 0}
 
 
+class TooMuchWorkError(CorruptFileError):
+    """A file that cannot be followed to its end: no damage, and nowhere to be overlooked."""
+
+
 class Hdf5Bytes:
     """The structures of one HDF5 file.
 
@@ -52,11 +56,12 @@ class Hdf5Bytes:
             msg = f"its HDF5 addresses have {self.width} and {self.lengths} bytes"
             raise CorruptFileError(msg)
         first = {0: 24, 1: 28, 2: 12, 3: 12}[version]
-        rest = self.read(first, 6 * self.width, "its superblock")
+        rest = self.read(first, 4 * self.width, "its superblock")
         second, _, fourth = (self.address(rest, number * self.width) for number in (1, 2, 3))
         if version < 2:
-            # The fifth is the place of a name, which the root does not have.
-            self.root = self.address(rest, 5 * self.width)
+            # Before the address of the root stands the place of its name, which it does not have.
+            entry = self.read(first + 4 * self.width, self.lengths + self.width, "its superblock")
+            self.root = self.address(entry, self.lengths)
             self.extension, self.driver_info = None, fourth
         else:
             self.root, self.extension, self.driver_info = fourth, second, None
@@ -74,19 +79,23 @@ class Hdf5Bytes:
 
     def read(self, address: int, count: int, what: str) -> bytes:
         """Return bytes from an address, within the bounds on work."""
-        self.step(count)
+        if count > _MOST_AT_ONCE:
+            msg = f"{what} of HDF5 has {count} bytes, more than that of any product"
+            raise CorruptFileError(msg)
+        self._data.require(self._start + address + count, f"{what} of HDF5")
+        self.step(count)  # what is not there is no work
         return self._data.read(self._start + address, count, f"{what} of HDF5")
 
     def step(self, count: int = 0) -> None:
         """Count one more thing that is looked at, and bytes of it.
 
-        Raises CorruptFileError where that is more than any product needs.
+        Raises TooMuchWorkError where that is more than any product needs.
         """
         self._steps += 1
         self._bytes += count
-        if self._steps > _MOST_STEPS or self._bytes > _MOST_BYTES or count > _MOST_AT_ONCE:
+        if self._steps > _MOST_STEPS or self._bytes > _MOST_BYTES:
             msg = "to follow its HDF5 structure takes more work than that of any product"
-            raise CorruptFileError(msg)
+            raise TooMuchWorkError(msg)
 
     def signed(self, address: int, count: int, signature: bytes) -> bytes:
         """Return bytes that begin with the signature of a structure."""
@@ -107,7 +116,7 @@ class Hdf5Bytes:
         """Yield type, flags and body of each message in the header of an object."""
         what = f"the object header at address {address}"
         look = self._peek(address)
-        if look[:4] == b"OHDR":
+        if look[:4] == b"OHDR" and len(look) > 5:
             flags = look[5]
             position = 6 + (16 if flags & 0x20 else 0) + (4 if flags & 0x10 else 0)
             width = 1 << (flags & 3)
@@ -123,7 +132,7 @@ class Hdf5Bytes:
             chunk = look[position : position + size]
         else:
             chunk = self.read(address + position, size, what)
-        waiting, seen = [chunk], {address}
+        waiting, seen = [chunk], set[tuple[int, int]]()
         while waiting:
             for kind, flags, body in _split(waiting.pop(), head_bytes):
                 self.step()
@@ -134,9 +143,9 @@ class Hdf5Bytes:
                     msg = f"{what} goes on nowhere: its HDF5 structure is damaged"
                     raise CorruptFileError(msg)
                 place, length = self.address(body, 0), self.number(body, self.width)
-                if place is None or place in seen:
+                if place is None or (place, length) in seen:
                     continue
-                seen.add(place)
+                seen.add((place, length))
                 piece = self.read(place, length, what)
                 waiting.append(piece if head_bytes == 8 else piece[4:-4])
 
@@ -156,7 +165,7 @@ class Hdf5Bytes:
     def symbols(self, address: int) -> Iterator[tuple[int, int]]:
         """Yield where the name of each member of a group stands in its heap, and its address."""
         waiting, seen = [address], set[int]()
-        head_bytes, entry_bytes = 8 + 2 * self.width, 2 * self.width + 24
+        head_bytes, entry_bytes = 8 + 2 * self.width, self.lengths + self.width + 24
         while waiting:
             place = waiting.pop()
             if place in seen:
@@ -167,10 +176,11 @@ class Hdf5Bytes:
                 table = self.read(place + 8, count * entry_bytes, "a group")
                 for position in range(0, count * entry_bytes, entry_bytes):
                     self.step()
-                    name = int.from_bytes(table[position : position + self.width], "little")
-                    found = self.address(table, position + self.width)
+                    name = self.number(table, position)
+                    found = self.address(table, position + self.lengths)
                     # The type is 2 for a symbolic link, which has no address.
-                    if found is not None and table[position + 2 * self.width] != 2:
+                    kind = table[position + self.lengths + self.width]
+                    if found is not None and kind != 2:
                         yield name, found
                 continue
             head = self.signed(place, head_bytes, b"TREE")
@@ -211,12 +221,13 @@ class Hdf5Bytes:
             msg = f"the tree at address {address} cannot be as it says: it is damaged"
             raise CorruptFileError(msg)
         count_bytes, totals = self._tree_widths(node_bytes, record_bytes, depth)
-        waiting, seen = [(root, count, depth)], set[int]()
+        waiting, seen = [(root, count, depth)], set[tuple[int, int, int]]()
         while waiting:
-            place, count, level = waiting.pop()
-            if place in seen:
+            # How many records a node has, and of what kind it is, says what leads to it.
+            node_key = place, count, level = waiting.pop()
+            if node_key in seen:
                 continue
-            seen.add(place)
+            seen.add(node_key)
             pointer_bytes = self.width + count_bytes + totals[level - 1] if level else 0
             size = 6 + count * record_bytes + ((count + 1) * pointer_bytes if level else 0)
             node = self.signed(place, size, b"BTIN" if level else b"BTLF")
@@ -269,14 +280,15 @@ class Hdf5Bytes:
     def _collection(self, address: int) -> dict[int, bytes]:
         size = self.number(self.signed(address, 8 + self.lengths, b"GCOL"), 8)
         piece = self.read(address, size, f"the global heap at address {address}")
-        head_bytes = 8 + self.lengths
+        head_bytes = 8 + self.lengths + -self.lengths % 8
         position, found = head_bytes, dict[int, bytes]()
         while position + head_bytes <= size:
             self.step()
             number = int.from_bytes(piece[position : position + 2], "little")
             length = self.number(piece, position + 8)
-            if not number:
-                break
+            if not number:  # free space, whose length is that of its head, too
+                position += max(length, head_bytes)
+                continue
             found[number] = piece[position + head_bytes : position + head_bytes + length]
             position += head_bytes + length + -length % 8
         return found

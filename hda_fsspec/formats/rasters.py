@@ -62,8 +62,10 @@ def _read_number(data: FileBytes, layout: _Layout, code: str, offset: int) -> in
     return int(struct.unpack(form, piece)[0])
 
 
-def _read_directory(data: FileBytes, layout: _Layout, offset: int) -> tuple[dict[int, _Entry], int]:
-    """Return the entries of a directory, by tag, and the place of the next directory."""
+def _read_directory(
+    data: FileBytes, layout: _Layout, offset: int
+) -> tuple[list[tuple[int, _Entry]], int]:
+    """Return tag and entry of all that a directory holds, and the place of the next directory."""
     count = _read_number(data, layout, layout.entry_count, offset)
     first = offset + struct.calcsize(layout.order + layout.entry_count)
     end = first + count * layout.entry_bytes
@@ -73,16 +75,26 @@ def _read_directory(data: FileBytes, layout: _Layout, offset: int) -> tuple[dict
         raise CorruptFileError(msg)
     table = data.read(first, count * layout.entry_bytes, "a TIFF directory")
     form = f"{layout.order}HH{layout.pointer}{layout.inline_bytes}x"
-    entries = {}
+    entries = []
     for index, (tag, kind, values) in enumerate(struct.iter_unpack(form, table)):
-        if kind not in _TIFF_TYPE_BYTES:
-            continue
         place = first + (index + 1) * layout.entry_bytes - layout.inline_bytes
-        if values * _TIFF_TYPE_BYTES[kind] > layout.inline_bytes:
+        size = values * _TIFF_TYPE_BYTES.get(kind, 0)
+        if size > layout.inline_bytes:
             place = _read_number(data, layout, layout.pointer, place)
-            data.require(place + values * _TIFF_TYPE_BYTES[kind], f"the value of TIFF tag {tag}")
-        entries[tag] = _Entry(kind, values, place)
+            data.require(place + size, f"the value of TIFF tag {tag}")
+        entries.append((tag, _Entry(kind, values, place)))
     return entries, _read_number(data, layout, layout.pointer, end)
+
+
+def _as_read(entries: list[tuple[int, _Entry]]) -> dict[int, _Entry]:
+    """Return the entries that readers look at, by tag: of several of one tag the first.
+
+    One of a type that does not exist is skipped by them, and still hides those that follow it.
+    """
+    found: dict[int, _Entry] = {}
+    for tag, entry in entries:
+        found.setdefault(tag, entry)
+    return {tag: entry for tag, entry in found.items() if entry.type in _TIFF_TYPE_BYTES}
 
 
 def _read_numbers(data: FileBytes, layout: _Layout, entry: _Entry) -> Iterator[array[int]]:
@@ -138,7 +150,8 @@ def check_tiff(data: FileBytes) -> None:
         if not offset or offset in seen:
             continue
         seen.add(offset)
-        entries, following = _read_directory(data, layout, offset)
+        stored, following = _read_directory(data, layout, offset)
+        entries = _as_read(stored)
         waiting.append(following)
         for offsets_tag, counts_tag in _TIFF_PIXEL_TAGS:
             offsets = entries.get(offsets_tag)
@@ -161,7 +174,10 @@ def check_tiff(data: FileBytes) -> None:
 
 
 def tiff_values(data: FileBytes, tag: int) -> Iterator[bytes]:
-    """Yield the value of a tag in each directory that has it, those of sub-directories included."""
+    """Yield all values of a tag, in all directories, those of sub-directories included.
+
+    Of several in one directory a reader may take any.
+    """
     layout, pointer = _tiff_layout(data.read(0, 8, "its TIFF header"))
     waiting = [_read_number(data, layout, layout.pointer, pointer)]
     seen: set[int] = set()
@@ -172,11 +188,14 @@ def tiff_values(data: FileBytes, tag: int) -> Iterator[bytes]:
         seen.add(offset)
         entries, following = _read_directory(data, layout, offset)
         waiting.append(following)
-        found = entries.get(tag)
-        if found is not None:
-            size = min(found.values * _TIFF_TYPE_BYTES[found.type], _MOST_TEXT_BYTES)
-            yield data.read(found.offset, size, f"the value of TIFF tag {tag}")
-        children = entries.get(_TIFF_SUB_IFDS)
+        for stored, entry in entries:
+            if stored == tag:
+                size = entry.values * _TIFF_TYPE_BYTES.get(entry.type, 0)
+                if size > _MOST_TEXT_BYTES:
+                    msg = f"the value of TIFF tag {tag} has {size} bytes, more than any product's"
+                    raise CorruptFileError(msg)
+                yield data.read(entry.offset, size, f"the value of TIFF tag {tag}")
+        children = _as_read(entries).get(_TIFF_SUB_IFDS)
         if children is not None:
             if len(seen) + len(waiting) + children.values > _TIFF_MAX_DIRECTORIES:
                 msg = "it announces more TIFF directories than any image has"

@@ -6,10 +6,12 @@ not taken for harmless: CorruptFileError says what is wrong with it.
 
 from __future__ import annotations
 
+import codecs
 import html
 import json
 import re
 import struct
+import xml.parsers.expat
 from collections.abc import Iterator
 from typing import Any
 
@@ -24,9 +26,15 @@ _HDF4_SPECIAL, _HDF4_EXTERNAL = 0x4000, 2
 _HDF4_MAX_ENTRIES = 1_000_000
 
 _GDAL_METADATA_TAG = 42112
-#: By these keys and in this domain GDAL names data sets that readers open next.
-_SUBDATASETS = re.compile(r"SUBDATASETS", re.IGNORECASE)
-_ITEM = re.compile(r"<Item[^>]*SUBDATASETS[^>]*>([^<]*)<", re.IGNORECASE)
+#: The domains of GDAL's metadata in which nothing is the name of other data. In others it may
+#: be: SUBDATASETS, OVERVIEWS, ProxyOverviewRequest, GEOLOCATION, and what later versions add.
+_DOMAINS = frozenset(
+    {"", "color_profile", "data_encoding", "envi", "esri", "exif", "grass", "image_structure"}
+    | {"imagery", "imd", "nitf_metadata", "rpb", "rpc", "tiff", "tre"}
+)
+#: So do those that hold a whole document each, by what their names begin with, but for one.
+_DOCUMENT_DOMAINS = ("json:", "xml:")
+_VIRTUAL_DOMAIN = "xml:vrt"
 #: Boxes of JPEG 2000 that hold other boxes.
 _JP2_SUPER_BOXES = (b"asoc", b"jp2h", b"jpch", b"jplh", b"ftbl", b"uinf", b"res ", b"comp")
 _JP2_MOST_BYTES = 1 << 24
@@ -35,15 +43,25 @@ _JP2_MOST_BYTES = 1 << 24
 _DOCUMENTS = re.compile(
     rb"<\s*(VRTDataset|OGRVRTDataSource|GDALWarpOptions|GDALTileIndexDataset|GDALProcessedDataset|"
     rb"GDAL_WMS|GDAL_WMTS|WMS_Tile_Service|WMS_Capabilities|WMT_MS_Capabilities|TileMap|WCS_GDAL|"
-    rb"MRF_META)\b"
+    rb"MRF_META)\b",
+    re.IGNORECASE,
 )
+#: What may stand before the first element of XML.
+_PROLOG = re.compile(rb"\s*(?:<\?.*?\?>|<!--.*?-->|<!DOCTYPE[^\[>]*(?:\[.*?\]\s*)?>)\s*", re.DOTALL)
 _DOCUMENT_BYTES = 1 << 16
 _NAMED_IN_DOCUMENT = re.compile(
     rb"<\s*(SourceFilename|SourceDataset|SrcDataSource|IndexDataset|ServerUrl|ServiceURL|"
     rb"GetCapabilitiesUrl|CachedSource|DataFile)\b[^>]*>\s*([^<]*)"
 )
-#: Far above any list of references that is read as one document.
-_JSON_MOST_BYTES = 1 << 24
+_BYTE_ORDER_MARKS = (
+    (codecs.BOM_UTF32_LE, "utf-32-le"),
+    (codecs.BOM_UTF32_BE, "utf-32-be"),
+    (codecs.BOM_UTF16_LE, "utf-16-le"),
+    (codecs.BOM_UTF16_BE, "utf-16-be"),
+    (codecs.BOM_UTF8, "utf-8"),
+)
+#: Far above any list of references, or what stands before the first element of XML.
+_MOST_DOCUMENT_BYTES = 1 << 24
 
 
 def find_reference(data: FileBytes) -> Reference | None:
@@ -80,12 +98,69 @@ def _tiff_references(data: FileBytes) -> Iterator[Reference]:
 
 
 def _named_by_gdal(metadata: bytes, inside: str) -> Iterator[Reference]:
-    # Twice, as GDAL does for some of the values.
-    text = html.unescape(html.unescape(metadata.decode("utf-8", "replace")))
-    if _SUBDATASETS.search(text):
-        named = _ITEM.search(text)
-        target = named[1].strip() if named else "other data sets"
-        yield Reference("a list of sub-datasets", inside, target)
+    """Look for metadata of GDAL in a domain whose values it may take for names of other data."""
+    text = metadata.partition(b"\0")[0].decode("utf-8", "replace").lstrip("\ufeff \t\r\n")
+    if not text:
+        return
+    for domain, value in _MetadataReader(inside).read(text):
+        folded = domain.casefold()
+        is_document = folded.startswith(_DOCUMENT_DOMAINS) and folded != _VIRTUAL_DOMAIN
+        if folded not in _DOMAINS and not is_document:
+            # Twice, as GDAL does for some of the values.
+            target = html.unescape(html.unescape(value)).strip() or "other data sets"
+            kind = f"metadata of GDAL in the domain {domain!r}"
+            is_list = folded == "subdatasets"
+            yield Reference("a list of sub-datasets" if is_list else kind, inside, target)
+
+
+class _MetadataReader:
+    """What domains there are in a document of GDAL's metadata, and the first value in each.
+
+    GDAL finds a domain by the name of an attribute or of an element, in any case. Where its
+    reader of XML and that of Python could differ, there is no telling what is in a document.
+    """
+
+    def __init__(self, inside: str) -> None:
+        self._inside = inside
+        self._found: list[list[str]] = []
+        self._is_domain = self._is_value = False
+        self._parser = parser = xml.parsers.expat.ParserCreate()
+        parser.buffer_text = True
+        parser.StartElementHandler = self._start
+        parser.EndElementHandler = self._end
+        parser.CharacterDataHandler = self._text
+        parser.StartDoctypeDeclHandler = parser.ProcessingInstructionHandler = self._odd
+
+    def read(self, text: str) -> list[list[str]]:
+        try:
+            self._parser.Parse(text, True)  # noqa: FBT003  (it takes no keywords)
+        except (xml.parsers.expat.ExpatError, UnicodeError) as err:
+            msg = f"the metadata of GDAL in {self._inside} are no XML ({err})"
+            raise CorruptFileError(msg) from None
+        return self._found
+
+    def _odd(self, *_: object) -> None:
+        msg = f"the metadata of GDAL in {self._inside} hold what they never need"
+        raise CorruptFileError(msg)
+
+    def _start(self, name: str, attributes: dict[str, str]) -> None:
+        for key, value in attributes.items():
+            if key.casefold() == "domain":
+                self._found.append([value, ""])
+                self._is_value = True
+        self._is_domain = name.casefold() == "domain"
+        if self._is_domain:
+            self._found.append(["", ""])
+
+    def _end(self, _: str) -> None:
+        self._is_domain = False
+
+    def _text(self, text: str) -> None:
+        if self._is_domain:
+            self._found[-1][0] += text
+        elif self._is_value and text.strip():
+            self._found[-1][1] = text
+            self._is_value = False
 
 
 def _jp2_references(data: FileBytes) -> Iterator[Reference]:
@@ -105,7 +180,8 @@ def _jp2_references(data: FileBytes) -> Iterator[Reference]:
         elif kind == b"xml ":
             size = min(end - start, _JP2_MOST_BYTES)
             metadata = data.read(start, size, what)
-            if b"GDALMultiDomainMetadata" in metadata or end - start > size:
+            if b"GDALMultiDomainMetadata" in metadata:
+                # One that is cut off here is no XML.
                 yield from _named_by_gdal(metadata, what)
 
 
@@ -134,16 +210,65 @@ def _hdf4_references(data: FileBytes) -> Iterator[Reference]:
 
 
 def _document_references(data: FileBytes) -> Iterator[Reference]:
-    head = data.peek(0, _DOCUMENT_BYTES)
-    found = _DOCUMENTS.search(head)
+    text, is_all = _as_utf8(data, _DOCUMENT_BYTES)
+    found = _DOCUMENTS.search(text)
+    if found is None:
+        start = _root_of_xml(text)
+        if start is None and not is_all:
+            # Nothing but comments and the like, or but white space, so far.
+            text, is_all = _as_utf8(data, _MOST_DOCUMENT_BYTES)
+            start = _root_of_xml(text)
+            if start is None and not is_all:
+                kind = f"nothing in its first {_MOST_DOCUMENT_BYTES} bytes that tells what it is"
+                yield Reference(kind, "it", "other data perhaps")
+                return
+        if start is not None:
+            found = _DOCUMENTS.match(text, start)
     if found:
         root = found[1].decode()
-        named = _NAMED_IN_DOCUMENT.search(head, found.end())
+        named = _NAMED_IN_DOCUMENT.search(text, found.end())
         inside = f"<{named[1].decode()}>" if named else f"<{root}>"
         target = named[2].decode("utf-8", "replace").strip() if named else "other data"
         yield Reference(f"a document that stands for other data ({root})", inside, target)
-    if head.removeprefix(b"\xef\xbb\xbf").lstrip()[:1] in (b"{", b"["):
+    if text.lstrip()[:1] in (b"{", b"["):
         yield from _json_references(data)
+
+
+def _as_utf8(data: FileBytes, most_bytes: int) -> tuple[bytes, bool]:
+    """Return the beginning of a file, as UTF-8 if it is a text, and whether that is all of it.
+
+    UTF-16 and UTF-32 are known by their marks, or, without, by the zeros of the first character:
+    so readers of JSON do it.
+    """
+    head = data.peek(0, most_bytes)
+    is_all = data.size <= len(head)
+    zeros = [not byte for byte in head[:4]]
+    marked = [(mark, name) for mark, name in _BYTE_ORDER_MARKS if head.startswith(mark)]
+    if marked:
+        mark, encoding = marked[0]
+        head = head[len(mark) :]
+    elif zeros[:1] == [True]:
+        encoding = "utf-32-be" if zeros[1:2] == [True] else "utf-16-be"
+    elif zeros[1:2] == [True]:
+        encoding = "utf-32-le" if zeros[2:] == [True, True] else "utf-16-le"
+    else:
+        encoding = "utf-8"
+    if encoding == "utf-8":
+        return head, is_all
+    return head.decode(encoding, "replace").encode("utf-8", "replace"), is_all
+
+
+def _root_of_xml(text: bytes) -> int | None:
+    """Return where the first thing stands that is neither white space nor prolog of XML.
+
+    None if there is none, or if it could be a part of the prolog that goes on further.
+    """
+    position = 0
+    while found := _PROLOG.match(text, position):
+        position = found.end()
+    position = len(text) - len(text[position:].lstrip())
+    is_open = text[position : position + 2] in (b"", b"<", b"<!", b"<?")
+    return None if is_open else position
 
 
 def _json_references(data: FileBytes) -> Iterator[Reference]:
@@ -151,8 +276,8 @@ def _json_references(data: FileBytes) -> Iterator[Reference]:
 
     A document that is too long to be read is none that says nothing.
     """
-    if data.size > _JSON_MOST_BYTES:
-        kind = f"a JSON document of more than {_JSON_MOST_BYTES} bytes, which was not read"
+    if data.size > _MOST_DOCUMENT_BYTES:
+        kind = f"a JSON document of more than {_MOST_DOCUMENT_BYTES} bytes, which was not read"
         yield Reference(kind, "it", "other files perhaps")
         return
     try:
@@ -167,9 +292,9 @@ def _json_references(data: FileBytes) -> Iterator[Reference]:
             continue
         if references is value and not _is_list_of_keys(value):
             continue
-        for key, one in references.items():
-            if isinstance(one, list) and one and isinstance(one[0], str):
-                yield Reference("a list of references", str(key), one[0])
+        for key, entry in references.items():
+            if isinstance(entry, list) and entry and isinstance(entry[0], str):
+                yield Reference("a list of references", str(key), entry[0])
     if isinstance(inner, dict) and value.get("gen"):
         yield Reference("a list of references that are generated", "gen", str(value["gen"]))
 

@@ -19,7 +19,7 @@ from hda_fsspec.reading.unpacking import folder_above, make_folder
 from hda_fsspec.safefiles import SafeFolder, reader_of, tell_once
 
 #: To be raised when more kinds of references are told than before.
-_RULES = 1
+_RULES = 2
 _MOST_REMEMBERED = 10_000
 _MOST_SHOWN = 200
 #: Formats in which there is so little to look at that it need not be noted.
