@@ -243,7 +243,7 @@ def test_trees_that_several_heaps_share(is_second_hostile: bool, tmp_path: Path)
                 same = h5py.SoftLink("/" + "t" * (len(VICTIM) + 4))
                 group[f"n{number:02}"] = link if link and is_hostile else same
     body = bytearray(path.read_bytes())
-    heaps = indexes(body)
+    heaps = indexes(bytes(body))
     assert len(heaps) == 2
     victims = [body.count(VICTIM.encode())]
     assert victims == [1]
@@ -267,7 +267,7 @@ def test_an_index_of_links_that_is_one_of_attributes_too(tmp_path: Path) -> None
             file[f"n{number:02}"] = h5py.ExternalLink(VICTIM, "/v")
             file.attrs[f"a{number:02}"] = number
     body = bytearray(path.read_bytes())
-    places = indexes(body)
+    places = indexes(bytes(body))
     assert len(places) == 2
     for taker, giver in (places, places[::-1]):
         mixed = bytearray(body)

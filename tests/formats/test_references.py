@@ -59,6 +59,69 @@ def test_lists_of_references(document: Any, engine: str | None, tmp_path: Path) 
     assert look(path) is not None
 
 
+ENCODINGS = ("utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-32-be")
+VRT = "<VRTDataset><SourceFilename>/etc/passwd</SourceFilename></VRTDataset>"
+
+
+@pytest.mark.parametrize("encoding", [*ENCODINGS, "utf-32-le", "utf-16 of a big end"])
+@pytest.mark.parametrize("before", ["", "\r\n\t ", " " * 5_000, "\n" * 70_000, " " * 300_000])
+def test_documents_in_any_encoding_that_their_readers_take(
+    encoding: str, before: str, tmp_path: Path
+) -> None:
+    """With a mark of the order of bytes or without, and behind any amount of white space."""
+    path = tmp_path / "p"
+    for text, kind in ((json.dumps({"refs": KERCHUNK}), "list of references"), (VRT, "VRTDataset")):
+        if encoding == "utf-16 of a big end":
+            path.write_bytes(b"\xfe\xff" + (before + text).encode("utf-16-be"))
+        else:
+            path.write_bytes((before + text).encode(encoding))
+
+        found = look(path)
+
+        assert found is not None
+        assert kind in found.kind
+        assert found.target == "/etc/passwd"
+        with pytest.raises(ProductFormatError, match=kind):
+            open_it(path, tmp_path)
+
+
+@pytest.mark.parametrize(
+    "before",
+    [
+        "<!--" + " <a> " * 20_000 + "-->",
+        "<?xml version='1.0'?>\n" + "<!-- a -->\n" * 9_000,
+        "<!DOCTYPE VRTDataset [" + "<!ENTITY a 'b'>" * 9_000 + "]>\n<!-- -->",
+        "<?a " + "b" * 70_000 + "?>" + "\n" * 70_000,
+    ],
+    ids=["comment", "comments", "doctype", "instruction"],
+)
+@pytest.mark.parametrize("root", [VRT, "<gdal_wms><ServerUrl>/etc/passwd</ServerUrl></gdal_wms>"])
+def test_documents_behind_a_long_prolog(before: str, root: str, tmp_path: Path) -> None:
+    """The first element tells what XML is, wherever it stands; another one is not refused."""
+    path = tmp_path / "p"
+    for encoding in ENCODINGS:
+        path.write_bytes((before + root).encode(encoding))
+        found = look(path)
+        assert found is not None
+        assert found.target == "/etc/passwd"
+        path.write_bytes((before + "<metadata></metadata>").encode(encoding))
+        assert look(path) is None
+
+
+@pytest.mark.parametrize("sign", [b" ", b"\n", b"<!-- -->", b"\0 ", b" \0\0\0"])
+def test_a_document_that_does_not_begin_is_refused(sign: bytes, tmp_path: Path) -> None:
+    """What begins behind more than 16 MiB of nothing is read by nobody here."""
+    path = tmp_path / "p"
+    path.write_bytes(sign * ((1 << 24) // len(sign) + 10) + VRT.encode())
+
+    found = look(path)
+
+    assert found is not None
+    assert "nothing in its first" in found.kind
+    path.write_bytes(sign * 10)
+    assert look(path) is None
+
+
 def test_json_that_refers_to_nothing(tmp_path: Path) -> None:
     """A document that holds its own data is not refused for being JSON."""
     path = tmp_path / "p"

@@ -94,7 +94,7 @@ class Cut:
         if not self.is_native:
             return regular(values, *ends, is_longitude=is_longitude)
         start, stop = ends
-        turns = (0.0,)
+        turns: tuple[float, ...] = (0.0,)
         if is_longitude:
             stop += 360.0 if stop < start else 0.0
             turns = (-360.0, 0.0, 360.0)
