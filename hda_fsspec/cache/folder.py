@@ -12,6 +12,7 @@ import logging
 import os
 import shlex
 import stat
+import time
 import uuid
 from collections.abc import Collection, Iterator
 from pathlib import Path
@@ -37,6 +38,10 @@ TRASH_PREFIX = "trash-"
 
 _PRIVATE_MODE = 0o700
 _EFFECTIVE_IDS = os.access in os.supports_effective_ids
+
+# A file that is being made has a second name for less than a millisecond.
+_LOOKS = 25
+_LOOK_SECONDS = 0.002
 
 
 class Folder:
@@ -170,15 +175,21 @@ class Folder:
 
         Raises UntrustedFileError for any other.
         """
-        found = self._safe.open(path, flags)
-        if not self.is_own(os.fstat(found), path.parent):
+        for left in reversed(range(_LOOKS)):
+            found = self._safe.open(path, flags)
+            facts = os.fstat(found)
+            if self.is_own(facts, path.parent):
+                return found
             os.close(found)
-            msg = (
-                f"{path} is not a file of this user alone, and was not written to. Remove it:"
-                " it is made anew."
-            )
-            raise UntrustedFileError(msg, path=os.fspath(path))
-        return found
+            if not left or facts.st_nlink != 2:
+                break
+            # Another thread may just be making it, by a second name that is gone in a moment.
+            time.sleep(_LOOK_SECONDS)
+        msg = (
+            f"{path} is not a file of this user alone, and was not written to. Remove it:"
+            " it is made anew."
+        )
+        raise UntrustedFileError(msg, path=os.fspath(path))
 
     def open_shared(self, path: Path) -> int:
         """Return a descriptor of a file that processes lock, made if it is not there."""

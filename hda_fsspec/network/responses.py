@@ -258,9 +258,17 @@ def delivered_name(headers: Mapping[str, str]) -> str | None:
         return unquote(extended.group(2).strip(), extended.group(1) or "utf-8") or None
     quoted = re.search(r'filename\s*=\s*"((?:\\.|[^"\\])*)"', value, re.IGNORECASE)
     if quoted is not None:
-        return re.sub(r"\\(.)", r"\1", quoted.group(1)) or None
+        return _as_sent(re.sub(r"\\(.)", r"\1", quoted.group(1))) or None
     plain = re.search(r"filename\s*=\s*([^;]+)", value, re.IGNORECASE)
-    return (plain.group(1).strip().strip('"') or None) if plain is not None else None
+    return (_as_sent(plain.group(1).strip().strip('"')) or None) if plain is not None else None
+
+
+def _as_sent(text: str) -> str:
+    """Read a header as UTF-8 where it is that: libraries read all of them as Latin-1."""
+    try:
+        return text.encode("latin-1").decode()
+    except UnicodeError:
+        return text
 
 
 def read_json(body: bytes) -> Any:

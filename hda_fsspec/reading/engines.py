@@ -96,10 +96,10 @@ def open_data_file(file: DataFile, options: OpenOptions) -> xr.Dataset:
     engine = _engine(file, options)
     arguments = _arguments(file, options)
     if engine == "cfgrib":
-        with _explained(file, engine):
+        with _explained(file, engine, options):
             return open_grib(file.path, arguments, name=file.name, scratch=file.scratch)
     if engine == "rasterio":
-        with _explained(file, engine):
+        with _explained(file, engine, options):
             return _open_raster(file, arguments)
 
     def open_dataset(each: str, **more: Any) -> xr.Dataset:
@@ -212,7 +212,7 @@ def _open_raster(file: DataFile, arguments: dict[str, Any]) -> xr.Dataset:
 
 def _open_grib_parts(file: DataFile, options: OpenOptions) -> dict[str, xr.Dataset]:
     arguments = _arguments(file, options)
-    with _explained(file, "cfgrib"):
+    with _explained(file, "cfgrib", options):
         try:
             whole = open_grib(file.path, arguments, name=file.name, scratch=file.scratch)
         except ProductFormatError:
@@ -235,7 +235,7 @@ def _attempt(
 ) -> _Opened:
     """Open with an engine; with h5netcdf where the netCDF library refuses an HDF5 file."""
     try:
-        with _explained(file, engine):
+        with _explained(file, engine, options):
             return open_with(engine)
     except ProductFormatError as problem:
         if options.group not in _ROOT:
@@ -246,7 +246,7 @@ def _attempt(
         if not is_ours_to_choose or engine == "h5netcdf" or not is_installed("h5netcdf"):
             raise
         try:
-            with _explained(file, "h5netcdf"):
+            with _explained(file, "h5netcdf", options):
                 # "sort" names the dimensions that have no name as the netCDF library does.
                 return open_with("h5netcdf", phony_dims="sort")
         except (ProductFormatError, ConfigurationError) as another:
@@ -254,7 +254,7 @@ def _attempt(
 
 
 @contextlib.contextmanager
-def _explained(file: DataFile, engine: str) -> Iterator[None]:
+def _explained(file: DataFile, engine: str, options: OpenOptions) -> Iterator[None]:
     """Turn what an engine raises about a file into errors that name the product."""
     try:
         yield
@@ -263,24 +263,33 @@ def _explained(file: DataFile, engine: str) -> Iterator[None]:
     except ImportError as err:
         msg = f"xarray's engine {engine!r}, asked for to open {file.name}, is not complete: {err}"
         raise ConfigurationError(printable(msg)) from err
-    except TypeError as err:
+    except MemoryError:
+        raise
+    except Exception as err:
+        if not isinstance(err, TypeError) or not options.product_engine_kwargs:
+            raised = _unreadable(file, engine, err)
+            if raised is err:
+                raise
+            raise raised from err
         why = flat(err)
         msg = f"xarray's engine {engine!r} could not open {file.name} with these options: {why}."
         raise ConfigurationError(printable(msg)) from err
-    except (OSError, EOFError, RuntimeError, ValueError, LookupError) as err:
-        if not file.path.exists():
-            msg = f"{file.name} is not at {file.path} any more"
-            raise FileNotFoundError(errno.ENOENT, msg) from err
-        # Libraries of formats number their own errors below zero, or put text there, or nothing.
-        number: object = getattr(err, "errno", None)
-        if isinstance(number, int) and number > 0:
-            raise
-        msg = (
-            f"xarray's engine {engine!r} could not open the {file.format} file of {file.name}: "
-            f"{flat(err) or type(err).__name__}. If xarray's own message names an option, give it; "
-            "otherwise choose another engine with product_engine."
-        )
-        raise ProductFormatError(printable(msg)) from err
+
+
+def _unreadable(file: DataFile, engine: str, err: Exception) -> Exception:
+    """Return what to raise for an error of an engine that is about the file itself."""
+    if not file.path.exists():
+        return FileNotFoundError(errno.ENOENT, f"{file.name} is not at {file.path} any more")
+    # Libraries of formats number their own errors below zero, or put text there, or nothing.
+    number: object = getattr(err, "errno", None)
+    if isinstance(number, int) and number > 0:
+        return err
+    msg = (
+        f"xarray's engine {engine!r} could not open the {file.format} file of {file.name}: "
+        f"{flat(err) or type(err).__name__}. If xarray's own message names an option, give it; "
+        "otherwise choose another engine with product_engine."
+    )
+    return ProductFormatError(printable(msg))
 
 
 def _unknown(file: DataFile) -> ProductFormatError:

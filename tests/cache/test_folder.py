@@ -8,6 +8,7 @@ import os
 import shutil
 import stat
 import tempfile
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,9 +16,11 @@ import pytest
 
 from hda_fsspec.cache.cache import Cache, Entry
 from hda_fsspec.cache.entries import RECORD_NAME
+from hda_fsspec.cache.folder import Folder
 from hda_fsspec.cache.metadata import MetadataStore
 from hda_fsspec.errors import ConfigurationError
 from hda_fsspec.records import Product
+from hda_fsspec.safefiles import UntrustedFileError
 
 _NOBODY = 65534
 
@@ -185,3 +188,32 @@ def test_read_only_folder_serves_hits(open_folder: Path) -> None:
     finally:
         for folder, _, _ in os.walk(root):
             Path(folder).chmod(0o755)
+
+
+def test_a_file_that_another_thread_is_making(tmp_path: Path) -> None:
+    """While it is made it has a second name; whoever writes to it in that moment looks again."""
+    folder = Folder(tmp_path / "cache")
+    folder.prepare()
+    path = folder.path / "lengths" / "0.tsv"
+    folder.write_first(path, b"a\n")
+    second = path.with_name(".second.tmp")
+    os.link(path, second)
+    gone = threading.Timer(0.005, second.unlink)
+    gone.start()
+
+    descriptor = folder.open_own(path, os.O_WRONLY | os.O_APPEND)
+
+    os.close(descriptor)
+    gone.join()
+
+
+def test_a_file_that_keeps_a_second_name(tmp_path: Path) -> None:
+    """What has another name for long is somebody's file, and is not written to."""
+    folder = Folder(tmp_path / "cache")
+    folder.prepare()
+    path = folder.path / "lengths" / "0.tsv"
+    folder.write_first(path, b"a\n")
+    os.link(path, tmp_path / "victim")
+
+    with pytest.raises(UntrustedFileError, match="not a file of this user alone"):
+        folder.open_own(path, os.O_WRONLY | os.O_APPEND)

@@ -339,3 +339,17 @@ def test_json_is_read_as_it_is() -> None:
     for broken in (b"", b"{", b"\xff\xfe{", b"[" * 100_000):
         with pytest.raises((ValueError, RecursionError)):
             read_json(broken)
+
+
+@pytest.mark.parametrize("name", ["données_é.nc", "日本 語.nc", "plain.nc"])
+@pytest.mark.parametrize("quote", ['"', ""])
+def test_a_file_name_in_bare_utf_8(name: str, quote: str) -> None:
+    """Headers come as Latin-1; a name that was sent as UTF-8 is read as it was meant."""
+    value = f"attachment; filename={quote}{name}{quote}".encode().decode("latin-1")
+
+    assert delivered_name({"Content-Disposition": value}) == name
+
+
+def test_a_file_name_in_latin_1() -> None:
+    """A name that is no UTF-8 stays as HTTP says: Latin-1."""
+    assert delivered_name({"Content-Disposition": 'filename="donn\xe9es.nc"'}) == "données.nc"

@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import xarray as xr
 
@@ -186,3 +187,22 @@ def test_a_cut_file_is_refused_before_it_is_opened(shared_data: Path, tmp_path: 
         path.write_bytes(path.read_bytes()[:-4])
 
         assert "cut short" in _message(path, tmp_path)
+
+
+def test_whatever_a_library_makes_of_a_file_names_the_product(tmp_path: Path) -> None:
+    """What no library of formats expects in a file is told as one error, with the first reason."""
+    h5py = pytest.importorskip("h5py")
+    pytest.importorskip("h5netcdf")
+    path = tmp_path / "odd.h5"
+    with h5py.File(path, "w") as file:
+        file["named"] = np.dtype("f4")
+        file["v"] = np.arange(3.0)
+        file["v"].attrs["to"] = file["v"].ref
+
+    with pytest.raises(ProductFormatError, match="could not open the hdf5 file of odd: .*maps"):
+        open_local(
+            path,
+            OpenOptions.make(product_engine="h5netcdf"),
+            name="odd",
+            scratch=tmp_path / "scratch",
+        )
