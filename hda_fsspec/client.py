@@ -316,13 +316,14 @@ class Client:
             try:
                 entry = done.result()
                 handle = _open_or_none(entry, is_last=not left)
+                if handle is None:
+                    attempt(left - 1)
+                    return
             except BaseException as err:  # noqa: BLE001  (whoever waits for the outcome gets it)
                 if outcome.set_running_or_notify_cancel():
                     outcome.set_exception(err)
                 return
-            if handle is None:
-                attempt(left - 1)
-            elif outcome.set_running_or_notify_cancel():
+            if outcome.set_running_or_notify_cancel():
                 outcome.set_result((entry, handle))
             else:
                 handle.close()

@@ -187,8 +187,8 @@ def test_skips_are_told_in_one_line() -> None:
 #: What may live as long as the process, and why it is no client's.
 PROCESS_STATE = {
     "cache/locks.py:_held": "locks of files exclude threads of all clients of a cache folder",
-    "cache/locks.py:_held_guard": "guards the locks that are held",
-    "cache/slots.py:_all": "descriptors that a forked child must close",
+    "cache/locks.py:_guard": "guards the locks that are held",
+    "cache/locks.py:_all": "descriptors that a forked child must close",
     "client.py:_of_the_parent": "in a forked child: kept alive, so that nothing of theirs ends",
     "client.py:_shared": "the clients themselves",
     "client.py:_shared_lock": "guards the clients",
