@@ -17,6 +17,8 @@ from hda_fsspec.emulator.catalogue import Catalogue
 from hda_fsspec.emulator.emulator import Emulator
 from hda_fsspec.emulator.entries import DatasetEntry, ProductEntry
 from hda_fsspec.emulator.faults import Fault
+from hda_fsspec.emulator.jobs.ecmwf import EcmwfSubset, ecmwf_subset
+from hda_fsspec.emulator.jobs.marine import MarineSubset, marine_subset
 from hda_fsspec.emulator.loaders import dated_product
 from hda_fsspec.emulator.messages import RequestLog, RequestRecord
 from hda_fsspec.emulator.profiles import PROFILES, interval, nominal_times
@@ -26,13 +28,17 @@ __all__ = [
     "PROFILES",
     "Catalogue",
     "DatasetEntry",
+    "EcmwfSubset",
     "Emulator",
     "Fault",
+    "MarineSubset",
     "ProductEntry",
     "RequestLog",
     "RequestRecord",
     "dated_product",
+    "ecmwf_subset",
     "interval",
+    "marine_subset",
     "multiple_choice",
     "nominal_times",
 ]

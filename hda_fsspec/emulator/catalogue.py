@@ -63,12 +63,13 @@ class Catalogue:
         """Replace fields of a product and return it; the order of products stays by time."""
         with self._lock:
             dataset = self._datasets.get(dataset_id)
-            product = None if dataset is None else dataset.by_id.get(product_id)
+            products = () if dataset is None else dataset.products
+            product = next((p for p in products if p.product_id == product_id), None)
             if dataset is None or product is None:
                 msg = f"The emulator cannot republish {product_id} of {dataset_id}: not offered."
                 raise ConfigurationError(msg)
             new = dataclasses.replace(product, **changes)
-            others = [p for p in dataset.products if p.product_id != product_id]
+            others = [p for p in products if p.product_id != product_id]
             # Ids have lost their suffix already, if they should.
             self._datasets[dataset_id] = dataclasses.replace(
                 dataset, products=[*others, new], ids_with_suffix=True

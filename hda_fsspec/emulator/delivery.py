@@ -14,8 +14,9 @@ from datetime import UTC, datetime
 from typing import Any
 
 from hda_fsspec.emulator.catalogue import Catalogue
-from hda_fsspec.emulator.entries import DatasetEntry
+from hda_fsspec.emulator.entries import DatasetEntry, ProductEntry
 from hda_fsspec.emulator.faults import Fault
+from hda_fsspec.emulator.jobs.job import JobFailedError, SubsetDataset
 from hda_fsspec.emulator.messages import Answer, Request, error_answer, invalid_answer, json_answer
 from hda_fsspec.emulator.oddities import WITHOUT_LOCATORS
 from hda_fsspec.emulator.options import Options
@@ -59,6 +60,8 @@ class Delivery:
         order = self._order_of(request)
         if order is None:
             return None
+        if order.job is not None:
+            return order.job.content.length if order.is_ready else None
         product = self._catalogue.product(order.dataset_id, order.product_id)
         return None if product is None else product.content.length
 
@@ -77,18 +80,37 @@ class Delivery:
         for key in ("product_id", "location") if tells_locators else ("product_id",):
             if not isinstance(body.get(key), str):
                 return invalid_answer(key, "field required", "value_error.missing")
-        product = dataset.by_id.get(body["product_id"])
+        product = dataset.ordered(body["product_id"], body.get("location"))
         if product is None or body.get("location", product.locator) != product.locator:
             return error_answer(404, f"Product {body['product_id']} not found at this location")
         if "quota" in faults:
             reset_at = time.time() + (faults["quota"].seconds or 1.0)
             return self._refusal(RemainingQuota(_SCRIPTED_LIMIT, 0, reset_at))
-        order = self.orders.place(dataset.dataset_id, product.product_id, product.locator)
+        try:
+            order = self._place(dataset, product)
+        except JobFailedError as err:
+            return error_answer(err.status or 400, err.detail, err.title or None)
         if order is None:
             return self._refusal(self.orders.quota())
         if "order-failed" in faults:
             order.failure = str(faults["order-failed"].body or "The product could not be prepared")
         return json_answer({"download_id": order.download_id})
+
+    def _place(self, dataset: DatasetEntry, product: ProductEntry) -> Order | None:
+        """Place an order; raises JobFailedError for a job that is refused at once."""
+        key = (dataset.dataset_id, product.product_id, product.locator)
+        if not isinstance(dataset, SubsetDataset):
+            return self.orders.place(*key)
+        scale = self._options.job_time_scale
+        try:
+            job = dataset.start_at(product.locator)
+        except JobFailedError as err:
+            if err.told_by == "order":
+                raise
+            seconds = dataset.seconds_per_job * scale
+            return self.orders.place(*key, seconds=seconds, failure=err.message)
+        keeps = dataset.results == "kept"
+        return self.orders.place(*key, seconds=job.seconds * scale, job=job, keeps=keeps)
 
     def _refusal(self, quota: RemainingQuota | None) -> Answer:
         detail: dict[str, Any] = {
@@ -170,16 +192,19 @@ class Delivery:
             return error_answer(500, order.failure, "Task Error")
         return None
 
+    def _served(self, order: Order) -> Served | None:
+        if order.job is not None:
+            return Served(order.job.content, order.job.name)
+        # What the catalogue offers now, not when it was ordered: upstream may have replaced it.
+        product = self._catalogue.product(order.dataset_id, order.product_id)
+        return None if product is None else Served(product.content, product.name)
+
     def _file(self, request: Request, download_id: str, faults: Faults) -> Answer:
         order = self.orders.get(download_id)
-        # What the catalogue offers now, not when it was ordered: upstream may have replaced it.
-        product = (
-            None if order is None else self._catalogue.product(order.dataset_id, order.product_id)
-        )
-        if product is None:
+        served = None if order is None else self._served(order)
+        if order is None or served is None:
             return error_answer(404, f"Download {download_id} not found")
         with self._lock:
-            number = self._fetches[product.product_id]
-            self._fetches[product.product_id] += request.method == "GET"
-        served = Served(product.content, product.name)
+            number = self._fetches[order.product_id]
+            self._fetches[order.product_id] += request.method == "GET"
         return answer_file(request, served, self._options, faults, number=number)

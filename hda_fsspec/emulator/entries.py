@@ -168,6 +168,10 @@ class DatasetEntry:
             required=self.required,
         )
 
+    def ordered(self, product_id: str, location: str | None) -> ProductEntry | None:  # noqa: ARG002
+        """Return the product that an order names, None if there is none of this id."""
+        return self.by_id.get(product_id)
+
     def to_json(self) -> dict[str, Any]:
         """Return the data set as ``datasets/{id}`` answers it."""
         times = [p.times for p in self.products if p.times is not None]

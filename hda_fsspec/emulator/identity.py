@@ -16,6 +16,7 @@ from typing import Any
 
 from hda_fsspec.emulator.catalogue import Catalogue
 from hda_fsspec.emulator.entries import DatasetEntry
+from hda_fsspec.emulator.jobs.job import SubsetDataset
 
 _TOLD_OTHERWISE = ("source", "products", "queryable")
 #: So many bytes of files are looked at, which takes a moment; of what is beyond, paths and times.
@@ -40,13 +41,17 @@ def name_of(catalogue: Catalogue, *, read_bytes: int = _READ_BYTES) -> str:
 
 
 def _facts(dataset: DatasetEntry, reader: _Digests) -> Iterator[Any]:
+    if isinstance(dataset, SubsetDataset):
+        # Its schema moves with its clock, and follows from the source.
+        yield [_fields(dataset), dataset.queryable, reader.state(dataset.source)]
+        return
     yield [_fields(dataset), dataset.schema]
     for product in dataset.products:
         yield [_fields(product), reader.state(product.source)]
 
 
 def _fields(entry: Any) -> dict[str, Any]:
-    names = (field.name for field in dataclasses.fields(entry))
+    names = (field.name for field in dataclasses.fields(entry) if field.compare)
     return {name: getattr(entry, name) for name in names if name not in _TOLD_OTHERWISE}
 
 

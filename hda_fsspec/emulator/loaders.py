@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
 from hda_fsspec.emulator.content import ARCHIVED_SUFFIXES
 from hda_fsspec.emulator.entries import DatasetEntry, ProductEntry
+from hda_fsspec.emulator.jobs.ecmwf import EcmwfSubset, ecmwf_subset
+from hda_fsspec.emulator.jobs.marine import MarineSubset, marine_subset
 from hda_fsspec.emulator.profiles import interval, nominal_times
 from hda_fsspec.errors import ConfigurationError
 from hda_fsspec.records import format_time
@@ -25,6 +27,13 @@ _DATASET_KEYS = {field.name for field in dataclasses.fields(DatasetEntry)} - {
 _PRODUCT_KEYS = {field.name for field in dataclasses.fields(ProductEntry)} - {
     "product_id",
     "source",
+}
+
+
+#: Subset data sets by the manner that a description names.
+_MANNERS: dict[str, tuple[type[DatasetEntry], Callable[..., DatasetEntry]]] = {
+    "marine": (MarineSubset, marine_subset),
+    "ecmwf": (EcmwfSubset, ecmwf_subset),
 }
 
 
@@ -98,29 +107,48 @@ def datasets_of_json(path: Path) -> list[DatasetEntry]:
 
 def _dataset_of_json(path: Path, given: dict[str, Any]) -> DatasetEntry:
     dataset_id = given.pop("dataset_id")
+    if given.get("date_keys"):
+        given["date_keys"] = tuple(given["date_keys"])
+    if "subset" in given:
+        return _subset_of_json(path, dataset_id, given)
     profile = given.pop("profile", "day")
     products = [
         _product_of_json(path, dataset_id, profile, dict(entry))
         for entry in given.pop("products", [])
     ]
     _check_keys(dataset_id, given, _DATASET_KEYS | {"profile", "products"})
-    if given.get("date_keys"):
-        given["date_keys"] = tuple(given["date_keys"])
     return DatasetEntry(dataset_id, products, **given)
+
+
+def _subset_of_json(path: Path, dataset_id: str, given: dict[str, Any]) -> DatasetEntry:
+    manner = given.pop("subset")
+    if manner not in _MANNERS:
+        msg = f"The catalogue {path} has subset={manner!r}: use {' or '.join(_MANNERS)}."
+        raise ConfigurationError(msg)
+    kind, make = _MANNERS[manner]
+    source = _file_of_json(path, given)
+    fields = {field.name for field in dataclasses.fields(kind) if field.init}
+    _check_keys(dataset_id, given, fields - {"dataset_id", "products", "source"})
+    return make(dataset_id, source, **given)
 
 
 def _product_of_json(
     path: Path, dataset_id: str, profile: str, given: dict[str, Any]
 ) -> ProductEntry:
-    source = path.parent / given.pop("file")
-    if not source.exists():
-        msg = f"The catalogue {path} lists {source}, which is not there."
-        raise ConfigurationError(msg)
+    source = _file_of_json(path, given)
     product_id = given.pop("product_id", source.name)
     _check_keys(dataset_id, given, _PRODUCT_KEYS | {"file", "product_id"})
     if "bbox" in given:
         given["bbox"] = tuple(given["bbox"])
     return dated_product(product_id, source, profile=profile, **given)
+
+
+def _file_of_json(path: Path, given: dict[str, Any]) -> Path:
+    source = path.parent / str(given.pop("file"))
+    if not source.exists():
+        msg = f"The catalogue {path} lists {source}, which is not there."
+        raise ConfigurationError(msg)
+    return source
 
 
 def _check_keys(dataset_id: str, given: Mapping[str, Any], known: set[str]) -> None:

@@ -33,6 +33,9 @@ class Options:
         How many status polls of an order say "being prepared".
     preparation_seconds : float
         An order is ready so long after it was placed, and after its polls.
+    job_time_scale : float
+        What the times of subset jobs are multiplied by, which are minutes at the service: 0 for
+        jobs that are ready at once, 1/60 to wait a second in the place of a minute.
     latency_seconds, latency_paths
         Added to every answer, or to those whose path starts with one of ``latency_paths``.
     rate_bytes_per_second : float or None
@@ -88,6 +91,7 @@ class Options:
     port: int = 0
     polls: int = 0
     preparation_seconds: float = 0.0
+    job_time_scale: float = 0.0
     latency_seconds: float = 0.0
     latency_paths: tuple[str, ...] = ()
     rate_bytes_per_second: float | None = None

@@ -16,6 +16,7 @@ from hda_fsspec.emulator.catalogue import Catalogue
 from hda_fsspec.emulator.delivery import Delivery
 from hda_fsspec.emulator.entries import DatasetEntry, ProductEntry
 from hda_fsspec.emulator.faults import Fault
+from hda_fsspec.emulator.jobs.job import JobFailedError, SubsetDataset
 from hda_fsspec.emulator.messages import (
     API_PREFIX,
     Answer,
@@ -29,6 +30,7 @@ from hda_fsspec.emulator.options import Options
 from hda_fsspec.emulator.schemas import find_fault
 from hda_fsspec.emulator.state import AcceptedTerms
 from hda_fsspec.emulator.terms import describe, known_terms
+from hda_fsspec.errors import ConfigurationError
 
 _HOME = "<!DOCTYPE html><html><body><h1>HDA emulator</h1><p>The API is below.</p></body></html>"
 _BROKEN = "<!DOCTYPE html><html><body><h1>Something went wrong</h1></body></html>"
@@ -113,7 +115,11 @@ class Routes:
         for method, pattern, handler in self._table:
             match = pattern.fullmatch(request.api)
             if match is not None and method == request.method:
-                return handler(request, match.group(1), faults)
+                try:
+                    return handler(request, match.group(1), faults)
+                except ConfigurationError as err:
+                    # The source of a subset data set, which is looked at late, is none.
+                    return error_answer(500, str(err), "Task Error")
             is_known_path = is_known_path or match is not None
         return error_answer(*((405, "Method Not Allowed") if is_known_path else (404, "Not Found")))
 
@@ -174,16 +180,9 @@ class Routes:
         dataset = self._known_dataset(body)
         if isinstance(dataset, Answer):
             return dataset
-        wrong = find_fault(dataset.schema, body)
-        if wrong is not None:
-            return invalid_answer(*wrong)
-        absent = [key for key in dataset.needed if key not in body]
-        if absent:
-            return error_answer(400, f"the request you have submitted is not valid: {absent[0]}")
-        try:
-            found = self._matching(dataset, body)
-        except ValueError as err:
-            return error_answer(400, f"the request you have submitted is not valid: {err}")
+        found = self._find(dataset, body)
+        if isinstance(found, Answer):
+            return found
         max_page = self.options.max_page if dataset.max_page is None else dataset.max_page
         start, length = searches.page_of(len(found), body, max_page=max_page)
         shown = found[start : start + length]
@@ -200,9 +199,26 @@ class Routes:
         }
         return json_answer(answer)
 
+    def _find(self, dataset: DatasetEntry, body: Mapping[str, Any]) -> list[ProductEntry] | Answer:
+        is_subset = isinstance(dataset, SubsetDataset)
+        wrong = find_fault(dataset.schema, body, takes_single_values=is_subset)
+        if wrong is not None:
+            return invalid_answer(*wrong)
+        absent = [key for key in dataset.needed if key not in body]
+        if absent:
+            return error_answer(400, f"the request you have submitted is not valid: {absent[0]}")
+        try:
+            return self._matching(dataset, body)
+        except JobFailedError as err:
+            return error_answer(err.status or 400, err.detail, err.title or None)
+        except ValueError as err:
+            return error_answer(400, f"the request you have submitted is not valid: {err}")
+
     def _matching(self, dataset: DatasetEntry, body: Mapping[str, Any]) -> list[ProductEntry]:
         """Return what a search finds, which the request for its next page need not find again."""
         asked = {key: value for key, value in body.items() if key not in searches.PAGING_KEYS}
+        if isinstance(dataset, SubsetDataset):
+            return dataset.search(asked)
         last = self._last_search
         if last is not None and last[0] is dataset and last[1] == asked:
             return last[2]

@@ -14,7 +14,8 @@ PAGING_KEYS = ("dataset_id", "itemsPerPage", "startIndex", "sortOrder")
 #: A short form of one parameter: a full property, a type name, or the choices of a string.
 Parameter = Mapping[str, Any] | str | Sequence[str]
 
-_BBOX = {
+#: The property of a box: W, S, E, N in degrees.
+BBOX = {
     "type": "array",
     "items": [{"minimum": -180}, {"minimum": -90}, {"maximum": 180}, {"maximum": 90}],
 }
@@ -61,7 +62,7 @@ def build_schema(
     for key in date_keys or ():
         properties[key] = {"type": "string", "title": key, "format": "date-time"}
     if has_bbox:
-        properties["bbox"] = _BBOX
+        properties["bbox"] = BBOX
     properties["itemsPerPage"] = {"type": "number"}
     properties["startIndex"] = {"type": "number"}
     return {
@@ -73,14 +74,21 @@ def build_schema(
     }
 
 
-def find_fault(schema: Mapping[str, Any], query: Mapping[str, Any]) -> tuple[str, str, str] | None:
-    """Return the first key of a query that the schema refuses, with a message and its kind."""
+def find_fault(
+    schema: Mapping[str, Any], query: Mapping[str, Any], *, takes_single_values: bool = False
+) -> tuple[str, str, str] | None:
+    """Return the first key of a query that the schema refuses, with a message and its kind.
+
+    With ``takes_single_values`` a text does in the place of a list.
+    """
     properties = schema.get("properties", {})
     for key, value in query.items():
         if value is None:
             return key, "none is not an allowed value", "type_error.none.not_allowed"
         if key in properties and key != "dataset_id":
-            complaint = _complaint(key, properties[key], value)
+            is_list = key != "bbox" and properties[key].get("type") == "array"
+            is_single = takes_single_values and is_list and isinstance(value, str)
+            complaint = _complaint(key, properties[key], [value] if is_single else value)
             if complaint is not None:
                 return key, *complaint
         elif key not in PAGING_KEYS:

@@ -13,6 +13,8 @@ import uuid
 from collections import deque
 from collections.abc import Collection
 
+from hda_fsspec.emulator.jobs.job import Job
+
 _YOUNG_SECONDS = 1.0
 
 
@@ -97,6 +99,7 @@ class Order:
     ready_at: float
     polls_left: int
     failure: str | None = None
+    job: Job | None = None
     started_at: float = dataclasses.field(default_factory=time.time)
 
     @property
@@ -147,8 +150,32 @@ class PlacedOrders:
         self.posts = 0
         self.max_in_preparation = 0
 
-    def place(self, dataset_id: str, product_id: str, location: str) -> Order | None:
-        """Place an order, or return the one there is; None if the quota is used up."""
+    def place(
+        self,
+        dataset_id: str,
+        product_id: str,
+        location: str,
+        *,
+        seconds: float = 0.0,
+        failure: str | None = None,
+        job: Job | None = None,
+        keeps: bool = False,
+    ) -> Order | None:
+        """Place an order, or return the one there is; None if the quota is used up.
+
+        Parameters
+        ----------
+        dataset_id, product_id, location : str
+            What is ordered.
+        seconds : float
+            How much longer than others it is being prepared.
+        failure : str, optional
+            How its preparation ends, if not well.
+        job : Job, optional
+            What makes the file, of a product that does not lie ready.
+        keeps : bool
+            Whether an earlier order keeps its file although the job would make another one now.
+        """
         key = (dataset_id, product_id, location)
         with self._lock:
             self.posts += 1
@@ -164,9 +191,11 @@ class PlacedOrders:
                 self._ids[key] = hashlib.sha256(text.encode()).hexdigest()[:24]
             download_id = self._ids[key]
             order = self._orders.get(download_id)
-            if order is None or order.failure is not None:
-                ready_at = time.monotonic() + self._preparation_seconds
+            is_new = order is None or order.failure is not None or failure is not None
+            if order is None or is_new or (not keeps and _differs(order.job, job)):
+                ready_at = time.monotonic() + self._preparation_seconds + seconds
                 order = Order(download_id, dataset_id, product_id, ready_at, self._polls)
+                order.failure, order.job = failure, job
                 self._orders[download_id] = self._preparing[download_id] = order
             self._count_preparing()
             return order
@@ -210,3 +239,7 @@ class PlacedOrders:
             first = self._uses[0] if self._uses else time.monotonic()
             left = first + self._window_seconds - time.monotonic()
             return RemainingQuota(self._quota, self._quota - len(self._uses), time.time() + left)
+
+
+def _differs(made: Job | None, job: Job | None) -> bool:
+    return made is not None and job is not None and made.state != job.state

@@ -6,8 +6,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import xarray as xr
+from subset_sources import ERA5, MARINE, write_era5, write_marine
 
-from hda_fsspec.emulator import Catalogue, DatasetEntry, Emulator, ProductEntry, dated_product
+from hda_fsspec.emulator import (
+    Catalogue,
+    DatasetEntry,
+    Emulator,
+    ProductEntry,
+    dated_product,
+    ecmwf_subset,
+    marine_subset,
+)
 
 hda_api = pytest.importorskip("hda.api", reason="the official client is not installed")
 
@@ -150,3 +160,27 @@ def test_real_files_arrive_whole(shared_data: Path, tmp_path: Path) -> None:
     arrived = read_all(tmp_path / "out")
     assert len(arrived) == 3
     assert all(body == (source / name).read_bytes() for name, body in arrived.items())
+
+
+@pytest.mark.parametrize(
+    ("dataset", "query", "times"),
+    [
+        (MARINE, {"startdate": "2024-05-03T00:00:00.000Z", "variables": ["adt"]}, 243),
+        (ERA5, {"year": ["2024"], "month": ["02"], "day": ["29"], "variable": ["t2m"]}, 4),
+    ],
+)
+def test_subset_jobs(dataset: str, query: dict[str, Any], times: int, tmp_path: Path) -> None:
+    """A subset data set gives it one match, which it orders, waits for and downloads."""
+    sources = write_marine(tmp_path / "sea.nc"), write_era5(tmp_path / "era5.nc")
+    entries = [marine_subset(MARINE, sources[0]), ecmwf_subset(ERA5, sources[1])]
+    asked = query | ({"data_format": "netcdf"} if dataset == ERA5 else {})
+    with Emulator(Catalogue(entries), accepted_terms=(), polls=2) as emulator:
+        client = connect(emulator)
+        matches = client.search({"dataset_id": dataset, **asked})
+        matches.download(str(tmp_path / "out"))
+        close(client)
+
+    (file,) = (tmp_path / "out").iterdir()
+    assert [match["id"] for match in matches.results] == [file.name.removesuffix(".nc")]
+    with xr.open_dataset(file) as ds:
+        assert len(ds["time" if dataset == MARINE else "valid_time"]) == times
