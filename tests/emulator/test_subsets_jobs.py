@@ -148,6 +148,10 @@ def test_a_request_beyond_the_limit(source: Path, told_by: str, text: str, expec
         else:
             assert answer.status_code == (403 if text == "new" else 400)
             told = answer.json()["title"] + answer.json()["detail"]
+        if told_by == "order":  # of all variables, and at all times of day
+            for left_out in ("variable", "time"):
+                rest = {key: value for key, value in large.items() if key != left_out}
+                assert not client.order(ERA5, client.search(ERA5, **rest)).ok
         grib = client.search(ERA5, **(large | {"data_format": "grib"}))
         assert client.status(ERA5, grib)[0] == "Done"
 

@@ -7,51 +7,66 @@ import posixpath
 import subprocess
 import sys
 import threading
+from pathlib import Path
 
 import pytest
+from subset_sources import MARINE, write_marine
 
+from hda_fsspec.emulator import marine_subset
+from hda_fsspec.emulator.jobs import worker
 from hda_fsspec.emulator.jobs.worker import Worker
 from hda_fsspec.errors import ConfigurationError
 
 
 def test_calls_are_made_elsewhere() -> None:
     """A call returns or raises what it does in the other process, whatever that prints."""
-    worker = Worker()
-    numbers = {worker.call(os.getpid) for _ in range(3)}
-    worker.call(os.system, "echo what a library prints")
+    process = Worker()
+    numbers = {process.call(os.getpid) for _ in range(3)}
+    process.call(os.system, "echo what a library prints")
     with pytest.raises(FileNotFoundError):
-        worker.call(os.listdir, "/absent")
+        process.call(os.listdir, "/absent")
 
     assert len(numbers - {os.getpid()}) == 1
-    assert worker.call(posixpath.join, "a", "b") == "a/b"
-    worker.close()
-    worker.close()
+    assert process.call(posixpath.join, "a", "b") == "a/b"
+    process.close()
+    process.close()
 
 
 def test_a_process_that_ended_is_started_again() -> None:
     """A call that ends the process is a typed error, and the next one is answered."""
-    worker = Worker()
+    process = Worker()
     with pytest.raises(ConfigurationError, match="in which the emulator calls _exit ended"):
-        worker.call(os._exit, 1)
+        process.call(os._exit, 1)
 
-    assert worker.call(os.getpid) != os.getpid()
-    worker.close()
+    assert process.call(os.getpid) != os.getpid()
+    process.close()
+
+
+def test_sources_are_found_from_anywhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A relative path is one of the folder in which the data set was described."""
+    worker.call(os.getpid)  # it has a folder of its own from now on
+    write_marine(tmp_path / "source.nc")
+    monkeypatch.chdir(tmp_path)
+    entry = marine_subset(MARINE, "source.nc")
+    monkeypatch.chdir("/")
+
+    assert "startdate" in entry.schema["properties"]
 
 
 def test_threads_share_a_process() -> None:
     """Threads get the answers to their own calls."""
-    worker = Worker()
+    process = Worker()
     found: dict[int, list[str]] = {}
 
     def ask(number: int) -> None:
-        found[number] = [worker.call(posixpath.join, str(number), str(n)) for n in range(20)]
+        found[number] = [process.call(posixpath.join, str(number), str(n)) for n in range(20)]
 
     threads = [threading.Thread(target=ask, args=(number,)) for number in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    worker.close()
+    process.close()
 
     assert found == {number: [f"{number}/{n}" for n in range(20)] for number in range(4)}
 

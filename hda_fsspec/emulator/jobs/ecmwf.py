@@ -283,8 +283,15 @@ class EcmwfSubset(SubsetDataset):
         default = self.data_formats[0] if self.data_formats else "netcdf"
         return str(request.get("data_format", request.get("format", default)))
 
+    def _count_fields(self, request: Request) -> int:
+        """Return how many fields a request asks for: of a list that is left out all values."""
+        left_out: dict[str, list[str]] = {"variable": list(self.names)}
+        left_out |= {key: [f"{v:g}" for v in self.file.axes[key].values] for key in self.levels}
+        left_out |= {key: self._dates(key) for key in self.time_lists if key in _LIST_KEYS}
+        return dates.count_fields(left_out | dict(request))
+
     def _check_cost(self, request: Request) -> None:
-        fields, limit = dates.count_fields(request), self.max_fields
+        fields, limit = self._count_fields(request), self.max_fields
         if self.max_fields_netcdf is not None and self._format(request) != "grib":
             limit = self.max_fields_netcdf
         if limit is None or fields <= limit:
@@ -313,7 +320,7 @@ class EcmwfSubset(SubsetDataset):
         return Job(
             functools.partial(call, make_file, self.file, cut, data_format, container),
             name=f"{product.product_id}{suffix}" if self.suffix else product.product_id,
-            seconds=self.seconds_per_job + self.seconds_per_unit * dates.count_fields(request),
+            seconds=self.seconds_per_job + self.seconds_per_unit * self._count_fields(request),
             state=(cut.steps.tobytes(), cut.versions),
         )
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from hda_fsspec.emulator.jobs.grib import Message, grib_bytes
 from hda_fsspec.emulator.jobs.grid import Points, interpolate, native, regular
 from hda_fsspec.emulator.jobs.netcdf import Written, netcdf_bytes, zip_bytes
-from hda_fsspec.emulator.jobs.source import LATITUDE, LONGITUDE, TIME, Source
+from hda_fsspec.emulator.jobs.source import LATITUDE, LONGITUDE, TIME, SourceFile
 
 if TYPE_CHECKING:
     import numpy as np
@@ -74,12 +74,12 @@ class Cut:
     versions: tuple[str, ...] | None
     made: datetime
 
-    def rows(self, file: Source) -> Points:
+    def rows(self, file: SourceFile) -> Points:
         """Return the points along latitude, north first."""
         values = file.raw(file.axes[LATITUDE].name)
         return self._points(values, 2, 0, is_longitude=False).reversed()
 
-    def columns(self, file: Source) -> Points:
+    def columns(self, file: SourceFile) -> Points:
         """Return the points along longitude, west first."""
         values = file.raw(file.axes[LONGITUDE].name)
         return self._points(values, 1, 3, is_longitude=True)
@@ -102,7 +102,7 @@ class Cut:
         inside = [(sorted_values + t >= start) & (sorted_values + t <= stop) for t in turns]
         return native(values, order[np.any(inside, axis=0)])
 
-    def shape(self, file: Source) -> tuple[int, ...]:
+    def shape(self, file: SourceFile) -> tuple[int, ...]:
         """Return the lengths of time, other dimensions, latitude and longitude."""
         lengths = [len(self.steps), *map(len, self.levels.values())]
         return (*lengths, len(self.rows(file).values), len(self.columns(file).values))
@@ -127,7 +127,7 @@ class Cut:
         return "grib" if data_format == "grib" else "netcdf"
 
 
-def make_file(file: Source, cut: Cut, data_format: str, container: str) -> bytes:
+def make_file(file: SourceFile, cut: Cut, data_format: str, container: str) -> bytes:
     """Return the bytes of what is delivered."""
     if cut.is_native:
         return zip_bytes({_native_name(file, cut): _native_file(file, cut)})
@@ -138,14 +138,14 @@ def make_file(file: Source, cut: Cut, data_format: str, container: str) -> bytes
     return zip_bytes(members) if container == "zip" else next(iter(members.values()))
 
 
-def _native_name(file: Source, cut: Cut) -> str:
+def _native_name(file: SourceFile, cut: Cut) -> str:
     if cut.area is None:
         return f"{file.path.stem}.nc"
     box = ".".join(f"{edge:g}" for edge in cut.area)
     return f"{file.path.stem}.area-subset.{box}.nc"
 
 
-def _native_file(file: Source, cut: Cut) -> bytes:
+def _native_file(file: SourceFile, cut: Cut) -> bytes:
     import numpy as np
 
     axes = file.axes
@@ -164,7 +164,7 @@ def _native_file(file: Source, cut: Cut) -> bytes:
     return netcdf_bytes(variables, file.attrs, is_compressed=True)
 
 
-def _netcdf_file(file: Source, cut: Cut, names: list[str]) -> bytes:
+def _netcdf_file(file: SourceFile, cut: Cut, names: list[str]) -> bytes:
     import numpy as np
 
     axes, rows, columns = file.axes, cut.rows(file), cut.columns(file)
@@ -208,7 +208,7 @@ def _netcdf_file(file: Source, cut: Cut, names: list[str]) -> bytes:
     return netcdf_bytes(variables, attrs, is_compressed=True)
 
 
-def _new_names(file: Source) -> dict[str, str]:
+def _new_names(file: SourceFile) -> dict[str, str]:
     """Return the names of dimensions in files of data stores, by those in the source."""
     new = {}
     for key, axis in file.axes.items():
@@ -220,7 +220,7 @@ def _new_names(file: Source) -> dict[str, str]:
     return new
 
 
-def _extras(file: Source, where: Mapping[str, Any]) -> list[str]:
+def _extras(file: SourceFile, where: Mapping[str, Any]) -> list[str]:
     """Return the coordinates of the source that are no dimensions."""
     listed = {
         name
@@ -234,7 +234,7 @@ def _extras(file: Source, where: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def _time(file: Source, cut: Cut, new: str) -> Written:
+def _time(file: SourceFile, cut: Cut, new: str) -> Written:
     import numpy as np
 
     axis = file.axes[TIME]
@@ -246,7 +246,7 @@ def _time(file: Source, cut: Cut, new: str) -> Written:
 
 
 def _grids(
-    file: Source, cut: Cut, names: list[str]
+    file: SourceFile, cut: Cut, names: list[str]
 ) -> dict[str, tuple[tuple[str, ...], NDArray[Any]]]:
     """Return dimensions and values of fields on the new grid, latitude and longitude last."""
     import numpy as np
@@ -264,7 +264,7 @@ def _grids(
 
 
 def _field_attrs(
-    file: Source, name: str, rows: Points, columns: Points, extras: list[str]
+    file: SourceFile, name: str, rows: Points, columns: Points, extras: list[str]
 ) -> dict[str, Any]:
     import numpy as np
 
@@ -286,7 +286,7 @@ def _field_attrs(
     return {"_FillValue": np.float32(np.nan), **attrs}
 
 
-def _messages(file: Source, cut: Cut) -> list[Message]:
+def _messages(file: SourceFile, cut: Cut) -> list[Message]:
     """Return the fields of a cut, one by one: by time, then variable, then level."""
     import numpy as np
 

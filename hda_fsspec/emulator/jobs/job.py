@@ -15,7 +15,7 @@ from urllib.parse import quote, unquote
 
 from hda_fsspec.emulator.content import Content
 from hda_fsspec.emulator.entries import DatasetEntry, ProductEntry
-from hda_fsspec.emulator.jobs.source import LATITUDE, LONGITUDE, TIME, Source
+from hda_fsspec.emulator.jobs.source import LATITUDE, LONGITUDE, TIME, SourceFile
 from hda_fsspec.errors import ConfigurationError
 from hda_fsspec.records import format_time, parse_time
 
@@ -134,7 +134,7 @@ class SubsetDataset(DatasetEntry, abc.ABC):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        object.__setattr__(self, "source", Path(self.source))
+        object.__setattr__(self, "source", Path(self.source).absolute())
         if not self.source.is_file():
             msg = f"The subset data set {self.dataset_id} has no source: {self.source} is no file."
             raise ConfigurationError(msg)
@@ -146,9 +146,9 @@ class SubsetDataset(DatasetEntry, abc.ABC):
             raise ConfigurationError(f"{msg}one of {allowed}.")
 
     @functools.cached_property
-    def file(self) -> Source:
+    def file(self) -> SourceFile:
         """The source, opened."""
-        return Source(self.source)
+        return SourceFile(self.source)
 
     @property
     def by_id(self) -> dict[str, ProductEntry]:

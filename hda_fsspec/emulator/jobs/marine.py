@@ -41,7 +41,7 @@ from hda_fsspec.emulator.jobs.job import (
     write_location,
 )
 from hda_fsspec.emulator.jobs.netcdf import Written, netcdf_bytes
-from hda_fsspec.emulator.jobs.source import LATITUDE, LONGITUDE, TIME, Source, Stored
+from hda_fsspec.emulator.jobs.source import LATITUDE, LONGITUDE, TIME, SourceFile, Stored
 from hda_fsspec.emulator.jobs.worker import call
 from hda_fsspec.emulator.schemas import BBOX, PAGING_KEYS, choices, multiple_choice
 from hda_fsspec.records import format_time, parse_time
@@ -238,13 +238,13 @@ def marine_subset(dataset_id: str, source: Path | str, **settings: Any) -> Marin
 
 
 def make_file(
-    file: Source, names: list[str], chosen: Mapping[str, Any], longitudes: Any, version: str
+    file: SourceFile, names: list[str], chosen: Mapping[str, Any], longitudes: Any, version: str
 ) -> bytes:
     """Return the file of a subset.
 
     Parameters
     ----------
-    file : Source
+    file : SourceFile
         What is cut.
     names : list of str
         The variables.

@@ -43,7 +43,7 @@ _FILLS = ("_FillValue", "missing_value")
 
 
 @dataclasses.dataclass(frozen=True)
-class Axis:
+class Coordinate:
     """A dimension with a coordinate.
 
     Attributes
@@ -110,7 +110,7 @@ class Stored:
         return values.astype(np.float32)
 
 
-class Source:
+class SourceFile:
     """One netCDF file, whose header is read when something of it is first needed."""
 
     def __init__(self, path: Path) -> None:
@@ -133,13 +133,13 @@ class Source:
         return self._header[1]
 
     @functools.cached_property
-    def axes(self) -> dict[str, Axis]:
+    def axes(self) -> dict[str, Coordinate]:
         """The axes: time, latitude, longitude, and others by the key that asks for them."""
-        found: dict[str, Axis] = {}
+        found: dict[str, Coordinate] = {}
         for key, names in (_NAMES | LEVELS).items():
             name = next((n for n in names if n in self._header[2]), None)
             if name is not None:
-                found[key] = Axis(name, self._decode(key, name))
+                found[key] = Coordinate(name, self._decode(key, name))
         missing = [key for key in _NAMES if key not in found]
         if missing:
             msg = (
