@@ -103,6 +103,8 @@ class ExpectedProduct:
         return lacking
 
     def _check_part(self, header: Header, part: ExpectedPart, step: str) -> None:
+        if not part.length:
+            return  # none of its steps is part of the stack
         dim = part.dim
         found = self.layout.length(header, dim)
         if found != part.length:

@@ -275,6 +275,7 @@ class _KindOpening:
         if how.scan:
             headers.read(range(len(self.numbers)))
         headers.find_template()
+        headers.read(self._provisional())
         self._split()
         asked = 0
         probe = most_different_bbox([product.bbox for product in self._products], headers.known)
@@ -301,6 +302,14 @@ class _KindOpening:
                 check(headers.product_id(number), headers.with_grids(number, header), first)
                 raise
         return asked
+
+    def _provisional(self) -> list[int]:
+        """Return a product of each part of time that may be shorter than it was asked for."""
+        times = self._places[:, 0]
+        known = {int(times[number]) for number in self.headers.known}
+        return [
+            int(np.argmax(times == part)) for part in self._pieces.provisional if part not in known
+        ]
 
     def _split(self) -> None:
         """Find along which dimensions keys split the products."""

@@ -11,7 +11,9 @@ import numpy as np
 
 from hda_fsspec.records import Product, Scalar
 from hda_fsspec.stack.grid import NOTHING
+from hda_fsspec.subsets.grid import TIME, PieceGrid
 from hda_fsspec.timeindex.predict import CatalogueTimes, Predictor
+from hda_fsspec.timeindex.regular import RegularTimes
 
 _Array = np.ndarray[Any, Any]
 
@@ -49,6 +51,9 @@ class Pieces:
         What products of each kind are called; one without a name if there is but one.
     keys : tuple of KeyAxis
         The axes of keys.
+    provisional : tuple of int
+        The parts of the axis of time that may be shorter than they are asked for: one product of
+        each is looked at when the data set is opened, so that its end is true.
     """
 
     products: Sequence[Product]
@@ -56,6 +61,43 @@ class Pieces:
     predictor: Callable[[_Array], Predictor]
     kinds: tuple[str, ...] = ("",)
     keys: tuple[KeyAxis, ...] = ()
+    provisional: tuple[int, ...] = ()
+
+    @classmethod
+    def of_grid(
+        cls,
+        grid: PieceGrid,
+        products: Sequence[Product],
+        *,
+        provisional: Sequence[int] = (),
+    ) -> Pieces:
+        """Lay the pieces of a query, each of which is a product as soon as it is ordered.
+
+        Parameters
+        ----------
+        grid : PieceGrid
+            How the query was cut.
+        products : sequence of Product
+            The product that each piece stands for, by the number of the piece.
+        provisional : sequence of int
+            The parts along time that reach near the present.
+        """
+        has_times = bool(grid.axes) and grid.axes[0].name == TIME
+        cut = grid.axes[1:] if has_times else grid.axes
+        values: list[tuple[str, Any]] = [(axis.name, grid.index(axis.name)) for axis in cut]
+        kinds: tuple[str, ...] = ("",)
+        if values and values[0][0].startswith("variable"):
+            kinds = tuple(",".join(map(str, part)) for part in values.pop(0)[1])
+        keys = tuple(KeyAxis(name, parts) for name, parts in values)
+        shape = [grid.axes[0].length if has_times else 1, len(kinds), *(len(k.parts) for k in keys)]
+        return cls(
+            products,
+            np.arange(len(products)).reshape(shape),
+            _predictor_of(grid, provisional) if has_times else _of_one_part,
+            kinds=kinds,
+            keys=keys,
+            provisional=tuple(provisional),
+        )
 
     @classmethod
     def of_search(cls, found: Sequence[Product], kinds: Mapping[str, Sequence[int]]) -> Pieces:
@@ -79,6 +121,22 @@ class Pieces:
             lambda parts: CatalogueTimes(starts[parts], ends[parts]),
             kinds=tuple(kinds),
         )
+
+
+def _predictor_of(grid: PieceGrid, provisional: Sequence[int]) -> Callable[[_Array], Predictor]:
+    starts, ends = np.asarray(grid.index(TIME)).T
+
+    def predictor(_: _Array) -> Predictor:
+        # All kinds have pieces of all times.
+        return RegularTimes(starts, ends, grid.data_step, grid.time_index(), provisional)
+
+    return predictor
+
+
+def _of_one_part(parts: _Array) -> Predictor:
+    """Return what tells the times of one product, which is looked at anyway."""
+    unknown = np.full(len(parts), "NaT", "datetime64[us]")
+    return CatalogueTimes(unknown, unknown)
 
 
 def _by_interval(found: Sequence[Product], kinds: Sequence[Sequence[int]]) -> _Array:

@@ -155,20 +155,14 @@ def keys(draw: Any, shape: tuple[int, ...]) -> tuple[Any, ...]:
     """Draw an outer key: an integer, a slice or a list of positions for each axis."""
     found: list[Any] = []
     for size in shape:
-        ways = [
-            st.builds(
-                slice,
-                *[st.none() | st.integers(-size - 1, size + 1)] * 2,
-                st.none() | st.integers(1, 3),
-            )
+        edge = st.none() | st.integers(-size - 1, size + 1)
+        ways: list[st.SearchStrategy[Any]] = [
+            st.builds(slice, edge, edge, st.none() | st.integers(1, 3))
         ]
         if size:
-            ways.append(st.integers(-size, size - 1))
-            ways.append(
-                st.lists(st.integers(-size, size - 1), max_size=5).map(
-                    lambda n: np.array(n, np.int64)
-                )
-            )
+            position = st.integers(-size, size - 1)
+            lists = st.lists(position, max_size=5)
+            ways += [position, lists.map(lambda numbers: np.array(numbers, np.int64))]
         found.append(draw(st.one_of(ways)))
     return tuple(found)
 
@@ -259,7 +253,7 @@ def _location(stacks: Any) -> Any:
     return Location.parse(stacks.query)
 
 
-PARTS = [
+PARTS: list[Any] = [
     [(1000, 850), (500, 250)],
     [(250, 500), (850, 1000)],
     [(1000,), (850,), (500,), (250,)],

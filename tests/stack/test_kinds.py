@@ -273,8 +273,8 @@ def test_editions_of_kinds(stacks: Any) -> None:
 )
 def test_what_of_an_id_tells_a_kind(ids: list[str], kinds: list[str] | None) -> None:
     """Words and bands do; versions, timeliness, satellites, hashes and formats do not."""
-    times = {"startdate": "2024-05-01T00:00:00.000Z", "enddate": "2024-05-02T00:00:00.000Z"}
-    products = [Product("D", name.format(d="20240501"), **times) for name in ids]
+    day = "2024-05-01T00:00:00.000Z"
+    products = [Product("D", name.format(d="20240501"), startdate=day, enddate=day) for name in ids]
 
     found = find_kinds(products)
 
