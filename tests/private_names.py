@@ -7,7 +7,7 @@ PRIVATE_ALLOWED: dict[tuple[str, str], str] = {
     **{
         (module, "xarray.core.indexing"): "xarray documents it for writers of backends"
         for module in (
-            *("lazy.arrays", "lazy.product", "stack.open", "planning.selections"),
+            *("lazy.arrays", "lazy.product", "stack.dataset", "planning.selections"),
             *("reading.concatenating", "reading.gdal"),
         )
     },

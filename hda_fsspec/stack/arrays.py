@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
-from collections.abc import Callable, Sequence
+import itertools
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from hda_fsspec.lazy.arrays import HDABackendArray, Key, is_empty, key_lengths
+from hda_fsspec.lazy.arrays import HDABackendArray, Key, as_axis, is_empty, key_lengths
+from hda_fsspec.stack.grid import NOTHING, GridAxis
 from hda_fsspec.stack.stack import Stack
 
+_Array = np.ndarray[Any, Any]
 _NONE = np.zeros(0, dtype=np.int64)
+_ALL = slice(None)
 
 
 class TemplateArray(HDABackendArray):
-    """A variable that is the same in all products of a stack, read from its template.
+    """A variable that is the same in all products of a kind, read from one of them.
 
     Dask knows it by what it is, and not by which product it is read from.
 
@@ -23,21 +28,26 @@ class TemplateArray(HDABackendArray):
     ----------
     stack : Stack
         The products.
+    kind : int
+        Which kind of them has the variable.
     name : str
-        The variable.
+        What the kind calls it.
     number : int
-        Which product is the template.
+        Which product is read.
     """
 
-    def __init__(self, stack: Stack, name: str, *, number: int) -> None:
-        header = stack.template.variables[name]
-        sizes = [stack.template.sizes[dim] for dim in header.dims]
-        super().__init__(stack.source, name, sizes, header.dtype)
+    def __init__(self, stack: Stack, kind: int, name: str, *, number: int) -> None:
+        template = stack.templates[kind].header
+        header = template.variables[name]
+        super().__init__(
+            stack.source, name, [template.sizes[dim] for dim in header.dims], header.dtype
+        )
         self.stack = stack
+        self.kind = kind
         self.number = number
 
     def __dask_tokenize__(self) -> tuple[Any, ...]:
-        token = (*super().__dask_tokenize__(), str(self.dtype))
+        token = (*super().__dask_tokenize__(), str(self.dtype), self.kind)
         if self.stack.grid_tolerance is None:
             return token
         # Within a tolerance it does matter which product it is read from.
@@ -48,120 +58,217 @@ class TemplateArray(HDABackendArray):
         values = self.stack.read_present(self.number, self.name, key)
         return values.astype(self.dtype, copy=False)
 
-    def product_numbers_at(self, key: Key) -> np.ndarray[Any, Any]:
-        """Return the number of the template; none if the key selects nothing."""
+    def product_numbers_at(self, key: Key) -> _Array:
+        """Return the number of the product; none if the key selects nothing."""
         numbers = [] if is_empty(key, self.shape) else [self.number]
         return np.array(numbers, dtype=np.int64)
 
 
+@dataclasses.dataclass(frozen=True)
+class _Span:
+    """How a variable lies along one axis of the grid.
+
+    Attributes
+    ----------
+    grid_axis : int
+        The axis of the grid.
+    axis : int
+        The axis of the variable that it splits.
+    is_added : bool
+        Whether products lack the dimension: each is then one step.
+    """
+
+    grid_axis: int
+    axis: int
+    is_added: bool
+
+
 class StackArray(HDABackendArray):
-    """A variable that lies along the dimension of a stack.
+    """A variable of which each product holds a part.
+
+    Along an axis of the grid that does not split any of its dimensions all products hold the same
+    of it, and those of the first part are read.
 
     Parameters
     ----------
     stack : Stack
         The products.
+    kind : int
+        Which kind of them has the variable.
     name : str
-        The variable.
-    dims : sequence of str
-        Its dimensions in the stack.
+        What the kind calls it.
     """
 
-    def __init__(self, stack: Stack, name: str, dims: Sequence[str]) -> None:
-        dim = stack.layout.dim
-        sizes = {**stack.template.sizes, dim: stack.total}
-        dtype = stack.template.variables[name].dtype
+    def __init__(self, stack: Stack, kind: int, name: str) -> None:
+        template, grid = stack.templates[kind], stack.grid
+        header = template.header.variables[name]
+        self.dims = template.layout.dims_of(template.header, name)
+        sizes = dict(template.header.sizes)
+        sizes |= {axis.dim: axis.total for axis in grid.axes if axis.dim is not None}
+        self.shown = template.shown(name)
+        dtype = header.dtype
         if dtype.kind in "SU":
             # Its width is that of one product.
             dtype = np.dtype(object)
-        if stack.on_missing == "nan" or name in stack.absent:
+        if stack.on_missing == "nan" or self.shown in stack.absent or grid.has_gaps(kind):
             dtype = _with_missing(dtype)
-        super().__init__(stack.source, name, [sizes[d] for d in dims], dtype)
+        super().__init__(stack.source, name, [sizes[dim] for dim in self.dims], dtype)
         self.stack = stack
-        self.dims = tuple(dims)
-        self._axis = self.dims.index(dim)
-        # Variables that lack the dimension get it as a new first one.
-        self._is_added = dim not in stack.template.variables[name].dims
+        self.kind = kind
+        self._spans = tuple(
+            _Span(number, self.dims.index(axis.dim), axis.dim not in header.dims)
+            for number, axis in enumerate(grid.axes)
+            if axis.dim in self.dims
+        )
 
     def __dask_tokenize__(self) -> tuple[Any, ...]:
-        return (type(self).__name__, self.stack.digest, self.name, str(self.dtype))
+        return (type(self).__name__, self.stack.digest, self.shown, str(self.dtype))
 
-    def product_numbers_at(self, key: Key) -> np.ndarray[Any, Any]:
+    def product_numbers_at(self, key: Key) -> _Array:
         """Return the numbers of the products that reading a key would read, sorted, each once."""
-        if any(length == 0 for length in key_lengths(key, self.shape)):
-            return np.zeros(0, dtype=np.int64)
-        numbers = np.unique(self.stack.numbers_at(np.atleast_1d(self._positions(key))))
-        return np.setdiff1d(numbers, self._absent, assume_unique=True)
+        if is_empty(key, self.shape):
+            return _NONE
+        grid = self.stack.grid
+        parts = [grid.axes[span.grid_axis].parts_at(key[span.axis]) for span in self._spans]
+        numbers = self._numbers(*np.ix_(*parts)) if len(parts) > 1 else self._numbers(*parts)
+        numbers = np.unique(numbers) if numbers.size > 1 else numbers.ravel()
+        numbers = numbers[numbers != NOTHING] if grid.cells is not None else numbers
+        absent = self._absent
+        return np.setdiff1d(numbers, absent, assume_unique=True) if absent.size else numbers
+
+    def _numbers(self, *parts: Any) -> _Array:
+        """Return the products at parts of the axes that the variable is split along."""
+        grid = self.stack.grid
+        if len(parts) == len(grid.axes):
+            return grid.numbers(parts)
+        every: list[Any] = [0] * len(grid.axes)
+        if grid.kind_axis is not None:
+            every[grid.kind_axis] = self.kind
+        for span, part in zip(self._spans, parts, strict=True):
+            every[span.grid_axis] = part
+        return grid.numbers(every)
 
     @property
-    def _absent(self) -> np.ndarray[Any, Any]:
+    def _absent(self) -> _Array:
         """The products that are known to lack the variable, whose values are missing."""
-        return self.stack.absent.get(self.name, _NONE)
-
-    def _positions(self, key: Key) -> Any:
-        """Return the positions along the dimension: an integer, or an array of them."""
-        one = key[self._axis]
-        if isinstance(one, slice):
-            return np.arange(*one.indices(self.stack.total))
-        positions = np.asarray(one)
-        return np.where(positions < 0, positions + self.stack.total, positions)
+        return self.stack.absent.get(self.shown, _NONE)
 
     def read(self, key: Key) -> Any:
         """Return the values at a key, across products; what is not local is fetched first."""
-        positions = np.asarray(self._positions(key))
-        flat = np.atleast_1d(positions)
         lengths = key_lengths(key, self.shape)
-        shape = [length for length, one in zip(lengths, key, strict=True) if np.ndim(_array(one))]
+        is_kept = [np.ndim(as_axis(part)) > 0 for part in key]
         if 0 in lengths:
+            shape = [length for length, kept in zip(lengths, is_kept, strict=True) if kept]
             return np.empty(shape, dtype=self.dtype)
-        numbers, steps = self.stack.located(flat)
-        found = list(dict.fromkeys(numbers.tolist()))
+        split = {span.axis for span in self._spans}
+        # While it is put together, all axes are there that products hold parts of.
+        axes = [axis for axis, kept in enumerate(is_kept) if kept or axis in split]
+        values = self._assembled(key, [lengths[axis] for axis in axes], axes)
+        # With an ellipsis an object that is taken out of an array stays one.
+        taken = tuple(_ALL if is_kept[axis] else 0 for axis in axes)
+        return values if all(is_kept[axis] for axis in axes) else values[(*taken, ...)]
+
+    def _assembled(self, key: Key, shape: list[int], axes: list[int]) -> _Array:
+        selected = [
+            _Selected(self.stack.grid.axes[span.grid_axis], key[span.axis]) for span in self._spans
+        ]
+        numbers = self._numbers(*np.ix_(*(selection.parts for selection in selected)))
         absent = set(self._absent.tolist())
-        wanted = [number for number in found if number not in absent]
-        out_axis = sum(np.ndim(_array(one)) > 0 for one in key[: self._axis])
-        full = list(shape)
-        if positions.ndim == 0:
-            full.insert(out_axis, 1)
-        out: np.ndarray[Any, Any] | None = None
-        if len(wanted) < len(found):
-            out = np.full(full, _missing_value(self.dtype), dtype=self.dtype)
-        for number, fetch in self.stack.fetch_ahead(wanted):
-            where = np.flatnonzero(numbers == number)
+        cells: dict[int, tuple[int, ...]] = {
+            number: cell
+            for number, cell in zip(
+                numbers.ravel().tolist(),
+                itertools.product(*(range(len(each.parts)) for each in selected)),
+                strict=True,
+            )
+            if number != NOTHING and number not in absent
+        }
+        out: _Array | None = None
+        if len(cells) < numbers.size:
+            out = np.full(shape, _missing_value(self.dtype), dtype=self.dtype)
+        for number, fetch in self.stack.fetch_ahead(list(cells)):
+            cell = cells[number]
             read = functools.partial(self.stack.read, fetch, number, self.name)
-            values = self._read_piece(read, steps[where], key)
+            steps = [each.steps[at] for each, at in zip(selected, cell, strict=True)]
+            values = self._read_part(read, steps, key, axes)
             # xarray calls lists of several lengths by the dtype of their numbers.
             is_ragged = values is not None and values.dtype == object != self.dtype
             dtype = np.dtype(object) if is_ragged else self.dtype
-            if len(found) == 1 and values is not None:
-                out = values.astype(dtype, copy=False)
-                break
+            if numbers.size == 1 and values is not None:
+                return values.astype(dtype, copy=False)
             if out is None:
-                out = np.empty(full, dtype=dtype)
+                out = np.empty(shape, dtype=dtype)
             elif is_ragged:
                 out = out.astype(object, copy=False)
-            target: tuple[Any, ...] = (*[slice(None)] * out_axis, where)
-            out[target] = _missing_value(self.dtype) if values is None else values
+            target: list[Any] = [_ALL] * len(shape)
+            for span, each, at in zip(self._spans, selected, cell, strict=True):
+                target[axes.index(span.axis)] = each.where[at]
+            out[_together(target, shape)] = _missing_value(self.dtype) if values is None else values
         if out is None:
             raise AssertionError
-        # With an ellipsis an object that is taken out of an array stays one.
-        first: tuple[Any, ...] = (*[slice(None)] * out_axis, 0, ...)
-        return out[first] if positions.ndim == 0 else out
+        return out
 
-    def _read_piece(
+    def _read_part(
         self,
-        read: Callable[[Key], np.ndarray[Any, Any] | None],
-        local: np.ndarray[Any, Any],
+        read: Callable[[Key], _Array | None],
+        steps: list[_Array],
         key: Key,
-    ) -> np.ndarray[Any, Any] | None:
-        """Read positions of one product, along the dimension as an axis of its own."""
-        axis = self._axis
-        if not self._is_added:
-            return read((*key[:axis], _compact(local), *key[axis + 1 :]))
-        values = read((*key[:axis], *key[axis + 1 :]))
+        axes: list[int],
+    ) -> _Array | None:
+        """Read steps of one product; all axes that products hold parts of are there."""
+        part: list[Any] = list(key)
+        added: list[tuple[int, int]] = []
+        for span, its_steps in zip(self._spans, steps, strict=True):
+            part[span.axis] = _compact(its_steps)
+            if span.is_added:
+                added.append((axes.index(span.axis), len(its_steps)))
+        left_out = {span.axis for span in self._spans if span.is_added}
+        values = read(tuple(one for axis, one in enumerate(part) if axis not in left_out))
         if values is None:
             return None
-        out_axis = sum(np.ndim(_array(one)) > 0 for one in key[:axis])
-        return np.repeat(np.expand_dims(values, out_axis), len(local), axis=out_axis)
+        for at, count in sorted(added):
+            values = np.repeat(np.expand_dims(values, at), count, axis=at)
+        return values
+
+
+class _Selected:
+    """What a key selects along one axis of a grid, by the parts that it lies in.
+
+    Attributes
+    ----------
+    parts : list of int
+        The parts, each once, in the order in which they come first.
+    where : list of numpy.ndarray
+        For each of them, where its values come among those that are selected.
+    steps : list of numpy.ndarray
+        For each of them, which of its steps these are.
+    """
+
+    def __init__(self, axis: GridAxis, key: Any) -> None:
+        parts, steps = axis.located(np.atleast_1d(axis.positions(key)))
+        if (parts == parts[0]).all():
+            self.parts, self.where, self.steps = [int(parts[0])], [np.arange(len(parts))], [steps]
+            return
+        order = np.argsort(parts, kind="stable")
+        edges = np.flatnonzero(np.diff(parts[order])) + 1
+        groups = sorted(np.split(order, edges), key=lambda group: int(group[0]))
+        self.where = groups
+        self.steps = [steps[group] for group in groups]
+        self.parts = [int(parts[group[0]]) for group in groups]
+
+
+def _together(target: list[Any], shape: list[int]) -> tuple[Any, ...]:
+    """Return what selects a block by lists of positions along some of its axes."""
+    if sum(isinstance(part, np.ndarray) for part in target) < 2:
+        return tuple(target)
+    compact = [_compact(part) if isinstance(part, np.ndarray) else part for part in target]
+    if sum(isinstance(part, np.ndarray) for part in compact) < 2:
+        return tuple(compact)
+    lists = [
+        np.arange(size) if isinstance(part, slice) else part
+        for part, size in zip(target, shape, strict=True)
+    ]
+    return np.ix_(*lists)
 
 
 def _with_missing(dtype: np.dtype[Any]) -> np.dtype[Any]:
@@ -175,11 +282,6 @@ def _with_missing(dtype: np.dtype[Any]) -> np.dtype[Any]:
 
 def _missing_value(dtype: np.dtype[Any]) -> Any:
     return np.array("NaT", dtype=dtype) if dtype.kind in "mM" else np.nan
-
-
-def _array(one: Any) -> Any:
-    """Return something whose ndim tells whether a key keeps its axis."""
-    return [0] if isinstance(one, slice) else one
 
 
 def _compact(positions: np.ndarray[Any, Any]) -> Any:

@@ -40,6 +40,25 @@ _GRID_STEP = (
 
 
 @dataclasses.dataclass(frozen=True)
+class ExpectedPart:
+    """What a product of a stack holds of one dimension.
+
+    Attributes
+    ----------
+    dim : str
+        The dimension.
+    length : int
+        Its steps.
+    index : numpy.ndarray or None
+        Its part of the coordinate, as it was predicted.
+    """
+
+    dim: str
+    length: int
+    index: np.ndarray[Any, Any] | None = None
+
+
+@dataclasses.dataclass(frozen=True)
 class ExpectedProduct:
     """What one product of a stack must be like.
 
@@ -51,10 +70,8 @@ class ExpectedProduct:
         The header it must agree with.
     layout : ConcatLayout
         How the stack is laid.
-    index : numpy.ndarray or None
-        Its part of the index, as it was predicted.
-    length : int
-        Its steps.
+    parts : tuple of ExpectedPart
+        What it holds of each dimension that products split between them.
     grid_tolerance : float or None
         How far its coordinates may be from those of the template.
     is_scanned : bool
@@ -64,8 +81,7 @@ class ExpectedProduct:
     product_id: str
     template: Header
     layout: ConcatLayout
-    index: np.ndarray[Any, Any] | None
-    length: int
+    parts: tuple[ExpectedPart, ...]
     grid_tolerance: float | None = None
     is_scanned: bool = False
 
@@ -82,24 +98,25 @@ class ExpectedProduct:
             is_scanned=self.is_scanned,
         )
         lacking = checker.check(header)
-        layout = self.layout
-        found = layout.length(header)
-        if found != self.length:
-            what = f"it has {found} steps along {layout.dim!r}, not {self.length}"
-            raise _differs(self.product_id, what, checker.scan_step)
-        values = layout.index_values(header)
-        if self.index is not None and values is not None and not self._is_stored(header, values):
-            found_at, wanted = _shown(values), _shown(self.index)
-            what = f"its {layout.dim} is {found_at}, where {wanted} was predicted"
-            raise _differs(self.product_id, what, checker.scan_step)
+        for part in self.parts:
+            self._check_part(header, part, checker.scan_step)
         return lacking
 
-    def _is_stored(self, header: Header, values: np.ndarray[Any, Any]) -> bool:
-        wanted = self.index
-        if wanted is None or values.shape != wanted.shape:
-            return False
-        encoding = header.variables[self.layout.dim].time_encoding
-        return bool(encoding.stores(wanted, values).all())
+    def _check_part(self, header: Header, part: ExpectedPart, step: str) -> None:
+        if not part.length:
+            return  # none of its steps is part of the stack
+        dim = part.dim
+        found = self.layout.length(header, dim)
+        if found != part.length:
+            what = f"it has {found} steps along {dim!r}, not {part.length}"
+            raise _differs(self.product_id, what, step)
+        values, wanted = self.layout.index_values(header, dim), part.index
+        if wanted is None or values is None:
+            return
+        encoding = header.variables[dim].time_encoding
+        if values.shape != wanted.shape or not encoding.stores(wanted, values).all():
+            what = f"its {dim} is {_shown(values)}, where {_shown(wanted)} was predicted"
+            raise _differs(self.product_id, what, step)
 
 
 def check_same_structure(
@@ -116,6 +133,38 @@ def check_same_structure(
     For the parameters see :class:`ExpectedProduct`.
     """
     _Checker(product_id, template, layout, grid_tolerance, is_scanned=is_scanned).check(header)
+
+
+def check_same_grid(
+    product_id: str,
+    header: Header,
+    template: Header,
+    layout: ConcatLayout,
+    *,
+    grid_tolerance: float | None = None,
+    is_scanned: bool = False,
+) -> None:
+    """Raise ProductMismatchError unless a product of another kind stands on the template's grid.
+
+    The coordinates and dimensions that both have are compared. For the parameters see
+    :class:`ExpectedProduct`.
+    """
+    shared = [
+        name
+        for name, variable in template.variables.items()
+        if variable.is_coordinate
+        and variable.dims
+        and name in header.variables
+        and not layout.is_part(template, name)
+    ]
+    mine, theirs = (
+        dataclasses.replace(h, variables={name: h.variables[name] for name in shared})
+        for h in (template, header)
+    )
+    alone = dataclasses.replace(layout, stacked=(), split_dims=(), has_index=False)
+    checker = _Checker(product_id, mine, alone, grid_tolerance, is_scanned=is_scanned)
+    checker.check_sizes(header.sizes, template.sizes.keys() & header.sizes.keys() - {*layout.dims})
+    checker.check(theirs)
 
 
 def lacks(product_id: str, name: str, *, is_scanned: bool) -> ProductMismatchError:
@@ -150,13 +199,14 @@ class _Checker:
         """Return the variables that a product lacks; raise if it differs in others."""
         template, layout = self.template, self.layout
         lacking = frozenset(template.variables.keys() - header.variables.keys())
-        if layout.has_index and layout.dim in lacking:
-            raise lacks(self.product_id, layout.dim, is_scanned=True)
+        indexes = {*layout.split_dims, *([layout.dim] if layout.has_index else [])}
+        for dim in sorted(lacking & indexes):
+            raise lacks(self.product_id, dim, is_scanned=True)
         shared = [name for name in template.variables if name not in lacking]
         for name in shared:
             self._check_variable(name, template.variables[name], header.variables[name])
         dims = {dim for name in shared for dim in template.variables[name].dims}
-        self._check_sizes(header.sizes, dims - {layout.dim})
+        self.check_sizes(header.sizes, dims - {*layout.dims})
         for name in sorted(layout.variables_to_match(template) - lacking):
             mine, theirs = template.variables[name], header.variables[name]
             if mine.digest is None or theirs.digest == mine.digest:
@@ -203,7 +253,8 @@ class _Checker:
             is_wider = not is_other and is_promoted(theirs.dtype, mine.dtype)
             raise self._differs(what, self.scan_step if is_wider else _KIND_STEP)
 
-    def _check_sizes(self, sizes: Mapping[str, int], dims: Collection[str]) -> None:
+    def check_sizes(self, sizes: Mapping[str, int], dims: Collection[str]) -> None:
+        """Raise unless some dimensions have as many elements as in the template."""
         for dim in sorted(dims):
             size = self.template.sizes[dim]
             if sizes.get(dim) != size:

@@ -51,6 +51,8 @@ class HeaderIndex:
         Whether products that cannot be had are put up with.
     keep_grids : bool
         Whether the values of all coordinates are kept, to tell by how much they differ.
+    is_one_of_kinds : bool
+        Whether products of other kinds may have the variables that the caller wants stacked.
 
     Attributes
     ----------
@@ -75,12 +77,14 @@ class HeaderIndex:
         concat_variables: Collection[str],
         may_miss: bool,
         keep_grids: bool,
+        is_one_of_kinds: bool = False,
     ) -> None:
         self._client = client
         self._source = source
         self._wanted = (concat_dim, concat_variables)
         self._may_miss = may_miss
         self._keep_grids = keep_grids
+        self._is_one_of_kinds = is_one_of_kinds
         self.mark = _mark(source.options, concat_dim, concat_variables, keep_grids)
         self.layout: ConcatLayout | None = None
         self.known: dict[int, Header] = {}
@@ -177,7 +181,10 @@ class HeaderIndex:
         return template, absent
 
     def _find_layout(self, header: Header) -> ConcatLayout:
-        return find_layout(header, *self._wanted, differing_times(self.known.values()))
+        concat_dim, names = self._wanted
+        if self._is_one_of_kinds:
+            names = [name for name in names if name in header.variables]
+        return find_layout(header, concat_dim, names, differing_times(self.known.values()))
 
 
 #: So many products are tried as template where some may be missing.

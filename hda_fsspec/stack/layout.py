@@ -35,6 +35,8 @@ class ConcatLayout:
         Whether the coordinate is made from the catalogue's start times.
     stacked : tuple of str
         The variables that lie along the dimension, the index coordinate left out.
+    split_dims : tuple of str
+        Other dimensions of which each product holds a part, such as levels.
     """
 
     dim: str
@@ -42,14 +44,38 @@ class ConcatLayout:
     has_index: bool
     is_from_catalogue: bool
     stacked: tuple[str, ...]
+    split_dims: tuple[str, ...] = ()
 
-    def length(self, header: Header) -> int:
-        """Return how many steps a product has."""
-        return 1 if self.is_new else header.sizes.get(self.dim, 0)
+    @property
+    def dims(self) -> tuple[str, ...]:
+        """All dimensions of which products hold a part."""
+        return (self.dim, *self.split_dims)
 
-    def index_values(self, header: Header) -> np.ndarray[Any, Any] | None:
-        """Return a product's part of the index, 1-D, where its header holds it."""
-        variable = header.variables.get(self.dim) if self.has_index else None
+    def dims_of(self, header: Header, name: str) -> tuple[str, ...]:
+        """Return the dimensions of a variable in the stack: those that it gets stand first."""
+        variable = header.variables[name]
+        # A product of one level may hold it as a scalar: then all its data lie at that.
+        got = [dim for dim in self.split_dims if dim not in header.sizes]
+        got = [] if variable.is_coordinate else got
+        if name in self.stacked:
+            got.insert(0, self.dim)
+        return (*(dim for dim in got if dim not in variable.dims), *variable.dims)
+
+    def is_part(self, header: Header, name: str) -> bool:
+        """Whether products hold a part of a variable each; an index is none."""
+        return name not in self.dims and not {*self.dims}.isdisjoint(self.dims_of(header, name))
+
+    def length(self, header: Header, dim: str | None = None) -> int:
+        """Return how many steps a product has along a dimension, that of concatenation if None."""
+        dim = self.dim if dim is None else dim
+        is_single = self.is_new if dim == self.dim else dim not in header.sizes
+        return 1 if is_single else header.sizes.get(dim, 0)
+
+    def index_values(self, header: Header, dim: str | None = None) -> np.ndarray[Any, Any] | None:
+        """Return a product's part of an index, 1-D, where its header holds it."""
+        dim = self.dim if dim is None else dim
+        is_there = self.has_index or dim != self.dim
+        variable = header.variables.get(dim) if is_there else None
         if variable is None or variable.values is None:
             return None
         return np.atleast_1d(variable.values)
@@ -65,6 +91,11 @@ class ConcatLayout:
         if values is None or bounds is None or bounds.size != 2 * values.size:
             return None
         return bounds if _kinds(bounds) == _kinds(values) else None
+
+    def bounds_of(self, header: Header) -> tuple[str, ...]:
+        """Return the name of the bounds of the index, where a product has any."""
+        name = self._bounds_name(header)
+        return () if name is None else (name,)
 
     def _bounds_name(self, header: Header) -> str | None:
         variable = header.variables.get(self.dim) if self.has_index else None
@@ -87,16 +118,19 @@ class ConcatLayout:
         scalars |= scalar_times(header)
         bounds = self._bounds_name(header)
         names |= set() if bounds is None else {bounds}
-        return names | scalars | ({self.dim} if self.has_index else set())
+        indexes = {dim for dim in self.split_dims if dim in header.variables}
+        return names | scalars | indexes | ({self.dim} if self.has_index else set())
 
     def variables_to_match(self, header: Header) -> set[str]:
         """Return the variables that must be equal in all products."""
-        along = {*self.stacked, self.dim}
+        is_new = self.is_new or any(dim not in header.sizes for dim in self.split_dims)
         return {
             name
             for name, v in header.variables.items()
             # Along a new dimension all data get it, those that the template lacks, too.
-            if name not in along and self.dim not in v.dims and (v.is_coordinate or not self.is_new)
+            if name not in self.dims
+            and not self.is_part(header, name)
+            and (v.is_coordinate or not is_new)
         }
 
 

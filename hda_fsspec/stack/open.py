@@ -1,7 +1,7 @@
 """Opening a query: from the catalogue's answer to one lazy dataset.
 
-One product is looked at, the template; where all the others stand is predicted from the
-catalogue, and checked when they are read. A second, at most a third product is looked at where
+One product of each kind is looked at, the template; where all the others stand is predicted from
+the catalogue, and checked when they are read. A second, at most a third product is looked at where
 the prediction needs it.
 """
 
@@ -9,58 +9,42 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import xarray as xr
-from xarray.core import indexing  # xarray documents this module for writers of backends
 
 from hda_fsspec.client import Client
-from hda_fsspec.errors import ProductMismatchError, QueryError, no_products_error, note_once
-from hda_fsspec.lazy.arrays import Closer, HDAVariable
+from hda_fsspec.errors import ProductMismatchError, QueryError, no_products_error
+from hda_fsspec.lazy.arrays import Closer
 from hda_fsspec.lazy.product import check_can_be_read
 from hda_fsspec.lazy.sources import ProductTable, Source
 from hda_fsspec.paths.locations import Location
-from hda_fsspec.printable import printable, warn
+from hda_fsspec.printable import printable
 from hda_fsspec.reading.opening import OpenOptions
 from hda_fsspec.records import Product
-from hda_fsspec.stack.arrays import StackArray, TemplateArray
-from hda_fsspec.stack.checks import check_same_structure
+from hda_fsspec.stack.checks import check_same_grid, check_same_structure
+from hda_fsspec.stack.dataset import make_dataset, tell_absent, with_product_ids
 from hda_fsspec.stack.footprints import most_different_bbox
+from hda_fsspec.stack.grid import NOTHING, Grid, GridAxis
 from hda_fsspec.stack.header import Header
 from hda_fsspec.stack.header_store import HeaderIndex
+from hda_fsspec.stack.keys import KeySplit, key_axis, split_dimension
+from hda_fsspec.stack.kinds import find_kinds
 from hda_fsspec.stack.layout import ConcatLayout, loose_times
+from hda_fsspec.stack.naming import names_of
+from hda_fsspec.stack.pieces import Pieces
 from hda_fsspec.stack.preflight import refuse_equal_times
-from hda_fsspec.stack.stack import Stack
-from hda_fsspec.timeindex import predict
-from hda_fsspec.timeindex.overlaps import (
-    Segments,
-    first_times,
-    overlapping,
-    time_order,
-    without_overlaps,
-)
+from hda_fsspec.stack.stack import Stack, Template
+from hda_fsspec.stack.steps import Steps, joined, layout_of, segments_of, steps_of
+from hda_fsspec.timeindex.overlaps import time_order
 
 _Array = np.ndarray[Any, Any]
 
-_SCAN = (
-    "Open with scan=True, which orders every product and reads its header first; or narrow the "
-    "query."
-)
-_NARROW = (
-    "Narrow the query to one of them, by a key (timeliness, productVersion, …) or by a pattern "
-    "over product ids, such as *_NT_*."
-)
-_LATEST = (
-    'on_overlap="latest" takes each time from the product of the latest start, else of the latest '
-    'publication, and on_overlap="earliest" from the earliest.'
-)
-_TILES = (
-    "open those of one kind or place with a pattern over product ids, such as *_B04*; or each as a "
-    'node of a tree, with xr.open_datatree(…, engine="hda"); or bring them to one grid with '
-    "hda_fsspec.open_mfdataset(…, preprocess=…)."
-)
+#: So many products may have to be ordered to see what a data set is like.
+MAX_TEMPLATES = 20
+_SHOWN = 5
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -76,36 +60,6 @@ class StackOptions:
     product_coord: str | None = None
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
-class _Steps:
-    """The steps of the products: how many each has, and where they are along the dimension.
-
-    Attributes
-    ----------
-    lengths : numpy.ndarray
-        Steps of each product.
-    index : numpy.ndarray or None
-        The index of all of them, as predicted; None where the dimension has no coordinate.
-    shown : numpy.ndarray or None
-        The same as files store it, where that is not just the same.
-    is_ordered : bool
-        Whether the index puts products in an order: numbers that are no times do not.
-    """
-
-    lengths: _Array
-    index: _Array | None = None
-    shown: _Array | None = None
-    is_ordered: bool = False
-
-    def take(self, order: _Array) -> _Steps:
-        """Return the steps with the products in another order."""
-        every = Segments(order, np.zeros(len(order), np.int64), self.lengths[order])
-        steps = every.steps(self.lengths)
-        index = None if self.index is None else self.index[steps]
-        shown = None if self.shown is None else self.shown[steps]
-        return dataclasses.replace(self, lengths=every.counts, index=index, shown=shown)
-
-
 def open_query(
     client: Client, location: Location, options: OpenOptions, how: StackOptions
 ) -> xr.Dataset:
@@ -114,92 +68,258 @@ def open_query(
     if not found:
         raise no_products_error("open", location.path)
     check_can_be_read(location, found, options)
+    kinds = find_kinds(found)
     if how.concat_dim in {None, "time"} and not how.scan and how.on_overlap == "raise":
-        refuse_equal_times(location, found, lambda product: client.header(product) is not None)
-    pieces = ProductTable(found)
-    source = Source(client.settings, pieces, options)
-    headers = HeaderIndex(
-        client,
-        source,
-        concat_dim=how.concat_dim,
-        concat_variables=how.concat_variables,
-        may_miss=how.on_missing == "nan",
-        keep_grids=how.grid_tolerance is not None,
+        for numbers in kinds.values():
+            of_kind = [found[number] for number in numbers] if len(kinds) > 1 else found
+            refuse_equal_times(location, of_kind, lambda p: client.header(p) is not None)
+    return open_pieces(client, location.path, Pieces.of_search(found, kinds), options, how)
+
+
+def open_pieces(
+    client: Client, path: str, pieces: Pieces, options: OpenOptions, how: StackOptions
+) -> xr.Dataset:
+    """Open products on a grid as one lazy dataset.
+
+    Parameters
+    ----------
+    client : Client
+        What searches, orders and keeps products.
+    path : str
+        What is opened, for messages.
+    pieces : Pieces
+        The products.
+    options : OpenOptions
+        How each is opened.
+    how : StackOptions
+        How they are put together.
+    """
+    _refuse_many(pieces, path, how)
+    source = Source(client.settings, ProductTable(pieces.products), options)
+    openings = [
+        _KindOpening(client, source, pieces, kind, how) for kind in range(len(pieces.kinds))
+    ]
+    _refuse_unlike(openings, how)
+    steps = joined(
+        [opening.steps for opening in openings],
+        [opening.time_parts for opening in openings],
+        pieces.kinds,
     )
-    asked = _look(headers, found, how)
-    template_number = min(headers.known)
-    steps = _steps(pieces, headers, asked)
-    known = headers.known
-    template, absent = known[template_number], dict[str, list[int]]()
-    if headers.is_complete:
-        template, absent = headers.unite()
-    layout = _layout(headers)
-    order = np.arange(len(found))
+    order = np.arange(len(steps.lengths))
     if steps.is_ordered and steps.index is not None:
         order = time_order(steps.index, steps.lengths)
-    place = {int(old): new for new, old in enumerate(order)}
-    if list(place) != list(range(len(found))):
-        found = [found[number] for number in place]
-        pieces, steps = ProductTable(found), steps.take(order)
-        source = dataclasses.replace(source, pieces=pieces)
+    firsts = _first_of_each(pieces, order)
+    steps = steps if (order == np.arange(len(order))).all() else steps.take(order)
+    grid, table, number_of = _laid(pieces, order, steps, openings, source.pieces)
+    axis = dataclasses.replace(grid.axes[0], segments=segments_of(firsts, steps, how.on_overlap))
+    grid = dataclasses.replace(grid, axes=(axis, *grid.axes[1:]))
+    names = names_of(pieces.kinds, [opening.seen for opening in openings])
+    templates, absent = [], dict[str, list[int]]()
+    for label, opening, its_names in zip(pieces.kinds, openings, names, strict=True):
+        template = Template(
+            opening.template,
+            opening.layout,
+            number_of[opening.template_product],
+            is_scanned=opening.headers.is_complete,
+            kind=label,
+            names={name: shown for name, shown in its_names.items() if shown is not None},
+        )
+        templates.append(template)
+        for name, numbers in opening.absent.items():
+            if its_names.get(name, name) is not None:
+                absent[template.shown(name)] = sorted(number_of[n] for n in numbers)
     stack = Stack(
-        source,
-        layout,
-        template,
-        place[template_number],
-        lengths=steps.lengths,
-        index=steps.index,
-        shown=steps.shown,
-        segments=_segments(found, steps, how.on_overlap),
-        absent={name: sorted(place[n] for n in numbers) for name, numbers in absent.items()},
+        dataclasses.replace(source, pieces=table),
+        grid,
+        templates,
+        absent=absent,
         on_missing=how.on_missing,
         grid_tolerance=how.grid_tolerance,
-        is_scanned=headers.is_complete,
-        mark=headers.mark,
+        mark=openings[0].headers.mark,
     )
-    for number, header in known.items():
-        stack.check_known(place[number], header, headers.files[number])
-    dataset = _dataset(stack, place[template_number], list(known.values()))
-    _tell_absent(stack, location.path)
+    known: list[Header] = []
+    for opening in openings:
+        for number, header in opening.headers.known.items():
+            product = int(opening.numbers[number])
+            stack.check_known(number_of[product], header, opening.headers.files[number])
+            known.append(header)
+    left_out = [{name for name, shown in each.items() if shown is None} for each in names]
+    dataset = make_dataset(stack, known, left_out)
+    tell_absent(stack, path)
     if how.product_coord is not None:
-        dataset = _with_product_ids(dataset, stack, how.product_coord)
-    dataset.encoding["source"] = location.path
-    dataset.set_close(Closer(source))
-    dataset.encoding["hda_template"] = pieces[place[template_number]].product_id
+        dataset = with_product_ids(dataset, stack, how.product_coord)
+    dataset.encoding["source"] = path
+    dataset.set_close(Closer(stack.source))
+    ids = [table[template.number].product_id for template in templates]
+    dataset.encoding["hda_template"] = ids[0] if len(ids) == 1 else ids
     return dataset
 
 
-def _look(headers: HeaderIndex, found: Sequence[Product], how: StackOptions) -> int:
-    """Take the headers that are needed in any case; return how many beside the template's."""
-    headers.load_stored()
-    if how.scan:
-        headers.read(range(len(found)))
-    headers.find_template()
-    asked = 0
-    probe = most_different_bbox([product.bbox for product in found], headers.known)
-    if probe is None and len(headers.known) == 1:
-        probe = _another_time(headers, len(found))
-    if probe is not None and not headers.is_complete:
-        asked += 1
-        headers.read([probe])
-    template = headers.known[min(headers.known)]
-    if headers.is_complete:
-        template, _ = headers.unite()
-    check = functools.partial(
-        check_same_structure,
-        layout=_layout(headers),
-        grid_tolerance=how.grid_tolerance,
-        is_scanned=headers.is_complete,
+def _refuse_many(pieces: Pieces, path: str, how: StackOptions) -> None:
+    count = len(pieces.kinds)
+    if count <= MAX_TEMPLATES or how.scan:
+        return
+    shown = ", ".join(map(printable, pieces.kinds[:_SHOWN]))
+    msg = (
+        f"{path} has products of {count} kinds ({shown}, …). To see what each is like takes a "
+        f"product of it, and no more than {MAX_TEMPLATES} are ordered for that. Narrow the query "
+        f"to the kinds that you need, by a key or by a pattern over product ids, such as "
+        f"*{printable(pieces.kinds[0])}*; or open with scan=True, which orders and reads all "
+        f"{len(pieces.products)} products first."
     )
-    for number, header in headers.known.items():
-        try:
-            check(headers.product_id(number), header, template)
-        except ProductMismatchError:
-            # By how much coordinates differ is told from values that are not at hand before.
-            first = headers.with_grids(min(headers.known), template)
-            check(headers.product_id(number), headers.with_grids(number, header), first)
-            raise
-    return asked
+    raise QueryError(msg)
+
+
+def _refuse_unlike(openings: Sequence[_KindOpening], how: StackOptions) -> None:
+    """Refuse kinds that share no grid, and names of variables that none of them has."""
+    first, *others = openings
+    if not others:
+        return
+    there = {name for opening in openings for name in opening.template.variables}
+    for name in sorted({*how.concat_variables} - there):
+        msg = (
+            f"concat_variables names {name!r}, which the products do not have. They have: "
+            f"{', '.join(sorted(there))}."
+        )
+        raise QueryError(msg, key="concat_variables")
+    for opening in others:
+        if opening.layout.dim != first.layout.dim:
+            msg = (
+                f"Products of {printable(first.seen[2])} lie along {first.layout.dim!r}, and of "
+                f"{printable(opening.seen[2])} along {opening.layout.dim!r}. Open each kind by "
+                "itself, with a pattern over product ids."
+            )
+            raise ProductMismatchError(msg)
+        header, _, product_id = opening.seen
+        check_same_grid(
+            product_id,
+            header,
+            first.template,
+            first.layout,
+            grid_tolerance=how.grid_tolerance,
+            is_scanned=opening.headers.is_complete,
+        )
+
+
+class _KindOpening:
+    """What is found out of the products of one kind while they are opened.
+
+    Attributes
+    ----------
+    numbers : numpy.ndarray
+        The products of the kind, along the grid; its headers are numbered by their places here.
+    headers : HeaderIndex
+        The headers that are known.
+    template, template_product : Header and int
+        What all must agree with, and the product that it is of.
+    absent : dict of str to list of int
+        Variables that some products lack, with these.
+    time_parts : numpy.ndarray
+        The parts of the axis of time that there are products of.
+    steps : Steps
+        Where these stand.
+    splits : tuple of KeySplit or None
+        For each key, along which dimension it splits the products; None where along none.
+    """
+
+    def __init__(
+        self, client: Client, source: Source, pieces: Pieces, kind: int, how: StackOptions
+    ) -> None:
+        cells = pieces.cells[:, kind]
+        places = np.argwhere(cells != NOTHING)
+        self.numbers = cells[tuple(places.T)]
+        self._products: Sequence[Product] = pieces.products
+        if len(self.numbers) < len(pieces.products):
+            self._products = [pieces.products[number] for number in self.numbers.tolist()]
+            source = dataclasses.replace(source, pieces=ProductTable(self._products))
+        self._pieces, self._places, self._how = pieces, places, how
+        self.time_parts, part_of = np.unique(places[:, 0], return_inverse=True)
+        self.splits: tuple[KeySplit | None, ...] = ()
+        self.headers = HeaderIndex(
+            client,
+            source,
+            concat_dim=how.concat_dim,
+            concat_variables=how.concat_variables,
+            may_miss=how.on_missing == "nan",
+            keep_grids=how.grid_tolerance is not None,
+            is_one_of_kinds=len(pieces.kinds) > 1,
+        )
+        asked = self._look()
+        predictor = pieces.predictor(self.time_parts)
+        self.steps = steps_of(self.headers, self._products, part_of.ravel(), predictor, asked)
+        first = min(self.headers.known)
+        self.template_product = int(self.numbers[first])
+        self.template, self.absent = self.headers.known[first], dict[str, list[int]]()
+        if self.headers.is_complete:
+            self.template, lacking = self.headers.unite()
+            self.absent = {
+                name: [int(self.numbers[n]) for n in numbers] for name, numbers in lacking.items()
+            }
+
+    @property
+    def layout(self) -> ConcatLayout:
+        """How the products are laid."""
+        split_dims = tuple(split.dim for split in self.splits if split is not None)
+        return dataclasses.replace(layout_of(self.headers), split_dims=split_dims)
+
+    @property
+    def seen(self) -> tuple[Header, ConcatLayout, str]:
+        """The template, as kinds are compared."""
+        product = self._pieces.products[self.template_product]
+        return self.template, self.layout, product.product_id
+
+    def _look(self) -> int:
+        """Take the headers that are needed in any case; return how many beside the template's."""
+        headers, how = self.headers, self._how
+        headers.load_stored()
+        if how.scan:
+            headers.read(range(len(self.numbers)))
+        headers.find_template()
+        headers.read(self._provisional())
+        self._split()
+        asked = 0
+        probe = most_different_bbox([product.bbox for product in self._products], headers.known)
+        if probe is None and len(headers.known) == 1:
+            probe = _another_time(headers, len(self.numbers))
+        if probe is not None and not headers.is_complete:
+            asked += 1
+            headers.read([probe])
+        template = headers.known[min(headers.known)]
+        if headers.is_complete:
+            template, _ = headers.unite()
+        check = functools.partial(
+            check_same_structure,
+            layout=self.layout,
+            grid_tolerance=how.grid_tolerance,
+            is_scanned=headers.is_complete,
+        )
+        for number, header in headers.known.items():
+            try:
+                check(headers.product_id(number), header, template)
+            except ProductMismatchError:
+                # By how much coordinates differ is told from values that are not at hand before.
+                first = headers.with_grids(min(headers.known), template)
+                check(headers.product_id(number), headers.with_grids(number, header), first)
+                raise
+        return asked
+
+    def _provisional(self) -> list[int]:
+        """Return a product of each part of time that may be shorter than it was asked for."""
+        times = self._places[:, 0]
+        known = {int(times[number]) for number in self.headers.known}
+        return [
+            int(np.argmax(times == part)) for part in self._pieces.provisional if part not in known
+        ]
+
+    def _split(self) -> None:
+        """Find along which dimensions keys split the products."""
+        first = min(self.headers.known)
+        header = self.headers.known[first]
+        dim = layout_of(self.headers).dim
+        self.splits = tuple(
+            split_dimension(key, int(self._places[first, 1 + n]), header, dim)
+            for n, key in enumerate(self._pieces.keys)
+        )
 
 
 def _another_time(headers: HeaderIndex, count: int) -> int | None:
@@ -209,265 +329,47 @@ def _another_time(headers: HeaderIndex, count: int) -> int | None:
     its steps, one product does not tell along which of them it is stacked.
     """
     (number, header), *_ = headers.known.items()
-    layout = _layout(headers)
+    layout = layout_of(headers)
     if count == 1 or not layout.is_new or len(loose_times(header)) < 2:
         return None
     return count - 1 if number < count // 2 else 0
 
 
-def _layout(headers: HeaderIndex) -> ConcatLayout:
-    layout = headers.layout
-    if layout is None:
-        raise AssertionError
-    if any(layout.length(header) != 1 for header in headers.known.values()):
-        # One start for each product is no index for several steps.
-        layout = dataclasses.replace(layout, is_from_catalogue=False)
-    return layout
+def _first_of_each(pieces: Pieces, order: _Array) -> list[Product]:
+    """Return a product of each part of the axis of time, in an order of these."""
+    rows = pieces.cells.reshape(len(pieces.cells), -1)[order]
+    rows = np.where(rows == NOTHING, len(pieces.products), rows).min(axis=1)
+    return [pieces.products[number] for number in rows.tolist()]
 
 
-def _steps(pieces: ProductTable, headers: HeaderIndex, asked: int) -> _Steps:
-    """Return how many steps the products have, and where they are."""
-    layout = _layout(headers)
-    interval = (_times(pieces, "startdate"), _times(pieces, "enddate"))
-    if layout.is_from_catalogue:
-        index = _catalogue_index(pieces, interval[0])
-        return _Steps(np.ones(len(pieces), np.int64), index, is_ordered=True)
-    if layout.has_index:
-        return _predicted(headers, interval, asked)
-    known = {n: layout.length(h) for n, h in headers.known.items()}
-    if len(known) < len(pieces) and len(set(known.values())) > 1:
-        raise _unpredictable("products have different numbers of steps", headers)
-    lengths = np.full(len(pieces), known[min(known)], np.int64)
-    lengths[list(known)] = list(known.values())
-    return _Steps(lengths)
+def _laid(
+    pieces: Pieces,
+    order: _Array,
+    steps: Steps,
+    openings: Sequence[_KindOpening],
+    table: ProductTable,
+) -> tuple[Grid, ProductTable, dict[int, int]]:
+    """Return the grid, its products, and what the number of each is among these.
 
-
-def _predicted(headers: HeaderIndex, interval: tuple[_Array, _Array], asked: int) -> _Steps:
-    """Return where products lie; what is needed to tell is ordered."""
-    while True:
-        layout = _layout(headers)
-        known = [
-            predict.SeenProduct(
-                number,
-                values,
-                layout.bounds_values(header),
-                header.variables[layout.dim].time_encoding,
-            )
-            for number, header in sorted(headers.known.items())
-            if (values := layout.index_values(header)) is not None
-        ]
-        variable = headers.known[min(headers.known)].variables[layout.dim]
-        try:
-            prediction = predict.predict(*interval, known, asked=asked)
-        except predict.UnpredictableError as err:
-            raise _unpredictable(str(err), headers) from err
-        if not prediction.ask:
-            break
-        asked += len(prediction.ask)
-        headers.read(prediction.ask)
-        for number in prediction.ask:
-            if number in headers.missing:
-                fault = headers.missing[number]
-                note_once(fault, f"Its times were to decide where the others stand. {_SCAN}")
-                raise fault
-    index, lengths = prediction.values, prediction.lengths
-    if index is None:
-        raise AssertionError
-    units = str(variable.attrs.get("units", ""))
-    is_time = index.dtype.kind in "mM" or variable.is_date or " since " in units
-    is_ordered = is_time and not prediction.constant
-    shown = _shown(index, lengths, known, variable.time_encoding)
-    return _Steps(lengths, index, shown, is_ordered=is_ordered)
-
-
-def _shown(
-    index: _Array,
-    lengths: _Array,
-    known: Sequence[predict.SeenProduct],
-    encoding: predict.TimeEncoding,
-) -> _Array | None:
-    """Return the index as files store it, if that is not the index itself."""
-    if len(known) == len(lengths):
-        return None
-    shown = encoding.written(index)
-    if shown is index:
-        return None
-    ends = np.cumsum(lengths)
-    shown = shown.copy()
-    for product in known:
-        shown[ends[product.piece] - len(product.values) : ends[product.piece]] = product.values
-    return None if np.array_equal(shown, index) else shown
-
-
-def _unpredictable(why: str, headers: HeaderIndex) -> ProductMismatchError:
-    dim = _layout(headers).dim
-    if headers.is_complete:
-        msg = (
-            f"The products do not stack along {dim!r}: {why}. Narrow the query to products of one "
-            "kind, or name another concat_dim. If calendars differ only in which dates numpy can "
-            "hold, open with use_cftime=True."
-        )
-    else:
-        msg = (
-            f"Where the products lie along {dim!r} cannot be told from the catalogue's times: "
-            f"{why}. {_SCAN}"
-        )
-    return ProductMismatchError(msg)
-
-
-def _segments(found: Sequence[Product], steps: _Steps, on_overlap: str) -> Segments | None:
-    """Return which steps to take where products cover the same times; None: all of them.
-
-    Raises QueryError if they do and are to be refused, or if nothing tells which is the latest.
+    The parts of the axis of time are put in order.
     """
-    if steps.index is None or not steps.is_ordered:
-        return None
-    pairs = overlapping(steps.index, steps.lengths)
-    if not pairs:
-        return None
-    if on_overlap == "raise":
-        raise _overlap(found, pairs, steps.lengths)
-    firsts = first_times(steps.index, steps.lengths).tolist()
-    ranks = [
-        (product.startdate or "", first, product.updated or "")
-        for product, first in zip(found, firsts, strict=True)
-    ]
-    for one, other in _undecided(steps, ranks):
-        msg = (
-            f"The products {found[one].product_id} and {found[other].product_id} cover the "
-            "same times, and the catalogue does not tell which is the later one: their starts "
-            f"are equal, and so are their dates of publication. {_NARROW}"
-        )
-        raise QueryError(msg, key="on_overlap")
-    is_latest = on_overlap == "latest"
-    preference = sorted(range(len(found)), key=ranks.__getitem__, reverse=is_latest)
-    return without_overlaps(steps.index, steps.lengths, preference)
-
-
-def _undecided(steps: _Steps, ranks: Sequence[Any]) -> Iterator[tuple[int, int]]:
-    """Yield products of one rank that overlap."""
-    alike: dict[Any, list[int]] = {}
-    for number, rank in enumerate(ranks):
-        alike.setdefault(rank, []).append(number)
-    for numbers in alike.values():
-        if len(numbers) > 1:
-            part = steps.take(np.array(numbers))
-            if part.index is not None:
-                for one, other in overlapping(part.index, part.lengths):
-                    yield numbers[one], numbers[other]
-
-
-def _overlap(
-    found: Sequence[Product], pairs: Sequence[tuple[int, int]], lengths: _Array
-) -> QueryError:
-    first, second = (found[number] for number in pairs[0])
-    more = f" (and {len(pairs) - 1} more such pairs)" if len(pairs) > 1 else ""
-    if most_different_bbox([first.bbox, second.bbox], [0]) is not None:
-        what = f"stand at the same time in different places{more}, as tiles do. {_TILES}"
-    elif all(lengths[number] == 1 for number in pairs[0]):
-        what = (
-            f"stand at the same time{more}. If they are versions of one product, or steps of "
-            f"several runs: {_NARROW} {_LATEST} If they are different bands or tiles: {_TILES}"
-        )
+    cells = pieces.cells[order]
+    flat = cells.ravel()
+    numbers = flat[flat != NOTHING]
+    if len(numbers) < len(table) or (numbers != np.arange(len(table))).any():
+        table = ProductTable([pieces.products[number] for number in numbers.tolist()])
+    axes = [GridAxis("time", openings[0].layout.dim, steps.lengths, steps.index, steps.shown)]
+    if len(pieces.kinds) > 1:
+        axes.append(GridAxis.of_kinds(len(pieces.kinds)))
     else:
-        what = (
-            f"cover the same times{more}, and steps of two products are never mixed. If they are "
-            f"runs of a forecast, or versions: {_LATEST} {_NARROW}"
-        )
-    msg = f"The products {printable(first.product_id)} and {printable(second.product_id)} {what}"
-    return QueryError(msg, key="on_overlap")
-
-
-def _times(pieces: Sequence[Product], name: str) -> _Array:
-    texts = [(getattr(product, name) or "NaT").removesuffix("Z") for product in pieces]
-    return np.array(texts, dtype="datetime64[us]")
-
-
-def _catalogue_index(pieces: ProductTable, starts: _Array) -> _Array:
-    if np.isnat(starts).any():
-        product = pieces[int(np.flatnonzero(np.isnat(starts))[0])]
-        msg = (
-            f"The products have no time coordinate, and the catalogue tells no start of "
-            f"{printable(product.product_id)} either. Open products one by one, or name a "
-            "concat_dim that they have."
-        )
-        raise QueryError(msg)
-    return starts.astype("datetime64[ns]")
-
-
-def _dataset(stack: Stack, template_number: int, known: Collection[Header]) -> xr.Dataset:
-    """Put the variables together: stacked ones, the index, and those of the template."""
-    layout, template = stack.layout, stack.template
-    variables: dict[str, xr.Variable] = {}
-    coordinates: dict[str, None] = {}
-    for name, header in template.variables.items():
-        if header.is_coordinate or name == layout.dim:
-            coordinates[name] = None
-        if name == layout.dim:
-            continue
-        if name in layout.stacked:
-            dims = header.dims if layout.dim in header.dims else (layout.dim, *header.dims)
-            data = indexing.LazilyIndexedArray(StackArray(stack, name, dims))
-            variable: xr.Variable = HDAVariable(dims, data, header.attrs, dict(header.encoding))
-            if stack.chunks:
-                variable.encoding["preferred_chunks"] = {layout.dim: stack.chunks}
-        elif header.values is not None:
-            variable = xr.Variable(header.dims, header.values, header.attrs, dict(header.encoding))
-        else:
-            lazy = TemplateArray(stack, name, number=_holder(stack, name, template_number))
-            data = indexing.LazilyIndexedArray(lazy)
-            variable = HDAVariable(header.dims, data, header.attrs, dict(header.encoding))
-        variables[name] = variable
-    coordinate = stack.coordinate
-    if coordinate is not None:
-        mine = template.variables.get(layout.dim)
-        attrs = dict(mine.attrs) if mine is not None else {"standard_name": "time"}
-        encoding = dict(mine.encoding) if mine is not None else {}
-        variables[layout.dim] = xr.Variable((layout.dim,), coordinate, attrs, encoding)
-        coordinates[layout.dim] = None
-    dataset = xr.Dataset(variables, attrs=_common_attrs(template, known))
-    return dataset.set_coords([name for name in coordinates if name in variables])
-
-
-def _with_product_ids(dataset: xr.Dataset, stack: Stack, name: str) -> xr.Dataset:
-    if name in dataset.variables or name in dataset.sizes:
-        msg = f"product_coord={name!r} is a name that the products use themselves. Choose another."
-        raise QueryError(msg, key="product_coord")
-    ids = np.array([product.product_id for product in stack.source.pieces], dtype=object)
-    return dataset.assign_coords({name: (stack.layout.dim, ids[stack.numbers])})
-
-
-def _holder(stack: Stack, name: str, template_number: int) -> int:
-    """Return the template, or the first product that has a variable that the template lacks."""
-    absent = set(stack.absent.get(name, np.zeros(0)).tolist())
-    if template_number not in absent:
-        return template_number
-    return next(number for number in range(len(stack.lengths)) if number not in absent)
-
-
-def _tell_absent(stack: Stack, path: str) -> None:
-    """Warn, once, of variables that some products lack."""
-    lacking = {name: stack.absent[name] for name in sorted(stack.absent)}
-    if not lacking:
-        return
-    count = len(stack.source.pieces)
-    told = "; ".join(
-        f"{name!r} in {len(numbers)} of {count} products, the first of them "
-        f"{stack.source.pieces[int(numbers[0])].product_id}"
-        + ("" if name in stack.layout.stacked else " (taken from the others)")
-        for name, numbers in lacking.items()
-    )
-    warn(
-        f"Some products of {path} lack variables, whose values are missing there: {told}. Open "
-        f"with drop_variables={list(lacking)} to do without them.",
-        stacklevel=2,
-    )
-
-
-def _common_attrs(template: Header, known: Collection[Header]) -> dict[str, Any]:
-    """Return the global attributes that are not known to differ between products."""
-    return {
-        name: value
-        for name, value in template.attrs.items()
-        if all(name in h.attrs and np.array_equal(h.attrs[name], value) for h in known)
-    }
+        cells = cells[:, 0]
+    axes += [
+        key_axis(key, [opening.splits[n] for opening in openings])
+        for n, key in enumerate(pieces.keys)
+    ]
+    number_of = {int(old): new for new, old in enumerate(numbers.tolist())}
+    filled = np.full(flat.shape, NOTHING, np.int64)
+    filled[flat != NOTHING] = np.arange(len(numbers))
+    is_dense = len(numbers) == len(flat)
+    grid = Grid(tuple(axes), None if is_dense else filled.reshape(cells.shape))
+    return grid, table, number_of

@@ -2,6 +2,20 @@
 
 A :class:`Stack` is shared by all variables of a data set. Every product is checked when it is
 first read in a process; one that differs raises, so that no value is ever silently shifted.
+
+The contract between what cuts a query, the stack, and what reads:
+
+- Who opens a query gives :class:`.Pieces`: products, each with an identity of its own, and the
+  cell of the grid that each stands in. Axes are time, kinds, then keys such as levels; products
+  are numbered along them, the last axis runs fastest, and a cell may be empty.
+- For time a predictor is given: a few products are looked at, it tells the times of all parts,
+  or which one to look at next. A part may turn out to have no step; its products are never read.
+- For a key the values that each part was asked for are given; which dimension they lie along is
+  found in the template. Each kind has a template of its own, and reading one reads no other.
+- A variable asks the grid which products a key lies in, and reads each through the stack, which
+  fetches it, checks it, its part of every coordinate included, and returns its values by a key
+  that counts from the product's own beginning.
+- What travels to workers is the table of products, the grid, the templates without values.
 """
 
 from __future__ import annotations
@@ -30,7 +44,8 @@ from hda_fsspec.lazy.pool import FileStamp, file_mark
 from hda_fsspec.lazy.sources import Source
 from hda_fsspec.printable import warn
 from hda_fsspec.reading.variables import are_numbers
-from hda_fsspec.stack.checks import ExpectedProduct, lacks
+from hda_fsspec.stack.checks import ExpectedPart, ExpectedProduct, lacks
+from hda_fsspec.stack.grid import Grid, GridAxis
 from hda_fsspec.stack.header import Header, KeptHeader, array_from_json, array_to_json
 from hda_fsspec.stack.header_store import filled_for, keep_header, kept_header, with_grids
 from hda_fsspec.stack.layout import ConcatLayout
@@ -41,36 +56,56 @@ _known: weakref.WeakValueDictionary[tuple[Source, bytes], Stack] = weakref.WeakV
 _known_lock = ForkLock()
 
 
+@dataclasses.dataclass(frozen=True, eq=False)
+class Template:
+    """One product that stands for all of its kind: they must agree with it.
+
+    Attributes
+    ----------
+    header : Header
+        What it has.
+    layout : ConcatLayout
+        How products of the kind are laid.
+    number : int
+        Which product it is.
+    is_scanned : bool
+        Whether the headers of all products of the kind were known when the stack was made.
+    kind : str
+        What the kind is called, if there are several.
+    names : mapping of str to str
+        What variables are called in the stack, where that is not as in the products.
+    """
+
+    header: Header
+    layout: ConcatLayout
+    number: int
+    is_scanned: bool = False
+    kind: str = ""
+    names: Mapping[str, str] = dataclasses.field(default_factory=dict)
+
+    def shown(self, name: str) -> str:
+        """Return what a variable is called in the stack."""
+        return self.names.get(name, name)
+
+
 class Stack:
-    """Products along one dimension, as they are expected to be.
+    """Products on a grid, as they are expected to be.
 
     Parameters
     ----------
     source : Source
-        The products, in the order of the index.
-    layout : ConcatLayout
-        How they lie along the dimension.
-    template : Header
-        The header that all must agree with.
-    template_number : int
-        The product that it was taken of.
-    lengths : numpy.ndarray
-        Steps of each product, int64.
-    index : numpy.ndarray or None
-        The predicted index of all steps of all products, 1-D; None where the dimension has no
-        coordinate.
-    shown : numpy.ndarray or None
-        The same as files store it, where that is not just the same.
-    segments : Segments or None
-        Which steps of which products the stack is made of; None: all of them, in their order.
+        The products, in the order of their numbers in the grid.
+    grid : Grid
+        Where they stand.
+    templates : sequence of Template
+        One for each kind of products, in the order of the grid's axis of kinds.
     absent : mapping of str to sequence of int
-        Variables that are missing in some products, with the numbers of these.
+        Variables of the stack that are missing in some products of their kind, with the numbers of
+        these.
     on_missing : {"raise", "nan"}
         What to do with a product that cannot be had.
     grid_tolerance : float or None
         How far the coordinates of a product may be from those of the template.
-    is_scanned : bool
-        Whether the headers of all products were known when the stack was made.
     mark : str
         Under which headers are kept; see :class:`hda_fsspec.stack.header_store.HeaderIndex`.
     """
@@ -78,36 +113,21 @@ class Stack:
     def __init__(
         self,
         source: Source,
-        layout: ConcatLayout,
-        template: Header,
-        template_number: int,
+        grid: Grid,
+        templates: Sequence[Template],
         *,
-        lengths: np.ndarray[Any, Any],
-        index: np.ndarray[Any, Any] | None,
-        shown: np.ndarray[Any, Any] | None = None,
-        segments: Segments | None = None,
         absent: Mapping[str, Sequence[int]] | None = None,
         on_missing: str,
         grid_tolerance: float | None,
-        is_scanned: bool,
         mark: str,
     ) -> None:
         self.source = source
-        self.layout = layout
-        self.template = template
-        self.template_number = template_number
-        self.lengths = lengths
-        self.index = index
-        self.shown = shown
-        self.segments = segments
+        self.grid = grid
+        self.templates = tuple(templates)
         self.absent = {name: np.asarray(numbers) for name, numbers in (absent or {}).items()}
         self.on_missing = on_missing
         self.grid_tolerance = grid_tolerance
-        self.is_scanned = is_scanned
         self.mark = mark
-        self._begins = np.cumsum(lengths) - lengths
-        self._parts = Segments.whole(lengths) if segments is None else segments
-        self._ends = np.cumsum(self._parts.counts)
         #: The files that were found to fit, and what they lack, by the number of the product.
         self._checked: dict[int, tuple[tuple[Any, ...], frozenset[str]]] = {}
         self._told: set[int] = set()
@@ -115,32 +135,31 @@ class Stack:
 
     @functools.cached_property
     def _packed(self) -> bytes:
-        segments = self.segments
+        grid = self.grid
         state = {
-            "layout": dataclasses.asdict(self.layout),
-            "template": self._essentials().to_json(),
-            "template_number": self.template_number,
-            "arrays": {
-                name: None if array is None else _packed_array(array)
-                for name, array in (
-                    ("lengths", self.lengths),
-                    ("index", self.index),
-                    ("shown", self.shown),
-                    ("products", None if segments is None else segments.products),
-                    ("firsts", None if segments is None else segments.firsts),
-                    ("counts", None if segments is None else segments.counts),
-                )
-            },
+            "axes": [_packed_axis(axis) for axis in grid.axes],
+            "cells": None if grid.cells is None else _packed_array(grid.cells),
+            "templates": [
+                {
+                    "header": self._essentials(template).to_json(),
+                    "layout": dataclasses.asdict(template.layout),
+                    "number": template.number,
+                    "is_scanned": template.is_scanned,
+                    "kind": template.kind,
+                    "names": dict(template.names),
+                }
+                for template in self.templates
+            ],
             "absent": {name: numbers.tolist() for name, numbers in self.absent.items()},
-            "options": [self.on_missing, self.grid_tolerance, self.is_scanned, self.mark],
+            "options": [self.on_missing, self.grid_tolerance, self.mark],
         }
         return zlib.compress(json.dumps(state, separators=(",", ":")).encode(), 6)
 
-    def _essentials(self) -> Header:
-        """Return of the template what travels."""
+    def _essentials(self, template: Template) -> Header:
+        """Return of a template what travels."""
         is_exact = self.grid_tolerance is None
-        keep = () if is_exact else self.layout.variables_to_match(self.template)
-        return self.template.essentials(keep)
+        keep = () if is_exact else template.layout.variables_to_match(template.header)
+        return template.header.essentials(keep)
 
     @staticmethod
     def _restore(source: Source, packed: bytes) -> Stack:
@@ -150,27 +169,15 @@ class Stack:
             if found is not None:
                 return found
             state = json.loads(zlib.decompress(packed))
-            template = Header.from_json(state["template"])
-            if template is None:
-                msg = "Cannot read a pickled stack: another version of hda_fsspec wrote it."
-                raise ValueError(msg)
-            arrays: dict[str, Any] = {
-                name: None if packed_array is None else _unpacked_array(packed_array)
-                for name, packed_array in state["arrays"].items()
-            }
-            parts = [arrays.pop(name) for name in ("products", "firsts", "counts")]
-            on_missing, grid_tolerance, is_scanned, mark = state["options"]
+            cells = None if state["cells"] is None else _unpacked_array(state["cells"])
+            on_missing, grid_tolerance, mark = state["options"]
             found = Stack(
                 source,
-                ConcatLayout(**{**state["layout"], "stacked": tuple(state["layout"]["stacked"])}),
-                template,
-                state["template_number"],
-                **arrays,
-                segments=None if parts[0] is None else Segments(*parts),
+                Grid(tuple(_unpacked_axis(axis) for axis in state["axes"]), cells),
+                [_unpacked_template(**template) for template in state["templates"]],
                 absent=state["absent"],
                 on_missing=on_missing,
                 grid_tolerance=grid_tolerance,
-                is_scanned=is_scanned,
                 mark=mark,
             )
             found.__dict__["_packed"] = packed
@@ -183,72 +190,41 @@ class Stack:
     @functools.cached_property
     def digest(self) -> str:
         """A hash of products, options and index; which product was the template is left out."""
-        coordinate = self.coordinate
+        grid = self.grid
         facts = (
             *self.source.__dask_tokenize__(),
-            self.layout,
-            "" if coordinate is None else digest_of(coordinate),
-            *(digest_of(array) for array in (self._parts.products, self._parts.firsts)),
-            digest_of(self._parts.counts),
+            [(template.layout, sorted(template.names.items())) for template in self.templates],
+            [axis.facts for axis in grid.axes],
+            None if grid.cells is None else digest_of(grid.cells),
             sorted((name, numbers.tolist()) for name, numbers in self.absent.items()),
             self.on_missing,
             self.grid_tolerance,
         )
         return hashlib.sha256(repr(facts).encode()).hexdigest()
 
-    @property
-    def coordinate(self) -> np.ndarray[Any, Any] | None:
-        """The index as it is shown, one value for each step of the stack."""
-        shown = self.index if self.shown is None else self.shown
-        if shown is None or self.segments is None:
-            return shown
-        return shown[self.segments.steps(self.lengths)]
-
-    @property
-    def total(self) -> int:
-        """The length of the dimension."""
-        return int(self._ends[-1]) if len(self._ends) else 0
-
-    @property
-    def chunks(self) -> int | tuple[int, ...]:
-        """The chunks that the products prefer: none reads two of them."""
-        counts = self._parts.counts[self._parts.counts > 0]
-        if not counts.size:
-            return 0
-        return int(counts[0]) if (counts == counts[0]).all() else tuple(counts.tolist())
-
-    @property
-    def numbers(self) -> np.ndarray[Any, Any]:
-        """The number of the product of each step."""
-        return self._parts.products.repeat(self._parts.counts)
-
-    def numbers_at(self, positions: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-        """Return in which product each position along the dimension lies."""
-        return self.located(positions)[0]
-
-    def located(
-        self, positions: np.ndarray[Any, Any]
-    ) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
-        """Return the number of the product of each position, and which of its steps it is."""
-        part = np.searchsorted(self._ends, positions, side="right")
-        parts = self._parts
-        steps = positions - (self._ends - parts.counts)[part] + parts.firsts[part]
-        return parts.products[part], steps
+    def kind_of(self, number: int) -> int:
+        """Return which kind of products one is of."""
+        axis = self.grid.kind_axis
+        return 0 if axis is None else self.grid.parts_of(number)[axis]
 
     def expected(self, number: int) -> ExpectedProduct:
         """Return what one product must be like."""
-        first, length = int(self._begins[number]), int(self.lengths[number])
-        index = None
-        if self.index is not None and self.layout.has_index:
-            index = self.index[first : first + length]
+        template = self.templates[self.kind_of(number)]
+        layout = template.layout
+        parts = []
+        for axis, part in zip(self.grid.axes, self.grid.parts_of(number), strict=True):
+            if axis.dim is not None:
+                # The catalogue's times are no times of the product.
+                is_held = axis.dim != layout.dim or layout.has_index
+                index = axis.index_of(part) if is_held else None
+                parts.append(ExpectedPart(axis.dim, int(axis.lengths[part]), index))
         return ExpectedProduct(
             product_id=self.source.pieces[number].product_id,
-            template=self.template,
-            layout=self.layout,
-            index=index,
-            length=length,
+            template=template.header,
+            layout=layout,
+            parts=tuple(parts),
             grid_tolerance=self.grid_tolerance,
-            is_scanned=self.is_scanned,
+            is_scanned=template.is_scanned,
         )
 
     def check_known(self, number: int, header: Header, file: tuple[Any, ...]) -> None:
@@ -292,7 +268,7 @@ class Stack:
         self, number: int, entry: Entry, name: str, key: Key
     ) -> np.ndarray[Any, Any] | None:
         """Read numbers of a file that is known to fit, and nothing else of it; else None."""
-        variable = self.template.variables[name]
+        variable = self.templates[self.kind_of(number)].header.variables[name]
         if not are_numbers(variable.dtype, variable.encoding):
             return None
         try:
@@ -308,7 +284,8 @@ class Stack:
     def _refuse_absent(self, number: int, name: str, lacking: frozenset[str]) -> None:
         if name in lacking:
             product_id = self.source.pieces[number].product_id
-            raise lacks(product_id, name, is_scanned=self.is_scanned)
+            is_scanned = self.templates[self.kind_of(number)].is_scanned
+            raise lacks(product_id, name, is_scanned=is_scanned)
 
     def _lacking(self, number: int, dataset: xr.Dataset, mark: FileStamp) -> frozenset[str]:
         """Return what an open product lacks; raise ProductMismatchError if it does not fit."""
@@ -316,7 +293,8 @@ class Stack:
         if lacking is not None:
             return lacking
         keep_grids = self.grid_tolerance is not None
-        header = filled_for(self.layout, Header.of(dataset), dataset, keep_grids=keep_grids)
+        layout = self.templates[self.kind_of(number)].layout
+        header = filled_for(layout, Header.of(dataset), dataset, keep_grids=keep_grids)
         # Kept whether or not it fits: opened anew with scan=True, it is known what the file is.
         keep_header(self.source, self.mark, number, KeptHeader(header, mark))
         lacking = self._checked_header(number, header)
@@ -341,17 +319,18 @@ class Stack:
 
     def _checked_header(self, number: int, header: Header) -> frozenset[str]:
         expected = self.expected(number)
+        mine = self.templates[self.kind_of(number)]
         try:
             lacking = expected.check(header)
         except ProductMismatchError:
             # By how much coordinates differ is told from values that are not at hand before.
             template, theirs = (
-                with_grids(self.source, self.mark, self.layout, each, known)
-                for each, known in ((self.template_number, self.template), (number, header))
+                with_grids(self.source, self.mark, mine.layout, each, known)
+                for each, known in ((mine.number, mine.header), (number, header))
             )
             dataclasses.replace(expected, template=template).check(theirs)
             raise
-        more = sorted(header.variables.keys() - self.template.variables.keys())
+        more = sorted(header.variables.keys() - mine.header.variables.keys())
         if more and not self._has_told_more:
             self._has_told_more = True
             names = ", ".join(map(repr, more))
@@ -387,12 +366,49 @@ class Stack:
                 ahead.mark_read(product)
 
 
+def _packed_axis(axis: GridAxis) -> dict[str, Any]:
+    segments = axis.segments
+    arrays = {
+        "lengths": axis.lengths,
+        "index": axis.index,
+        "shown": axis.shown,
+        "products": None if segments is None else segments.products,
+        "firsts": None if segments is None else segments.firsts,
+        "counts": None if segments is None else segments.counts,
+    }
+    packed = {
+        name: None if array is None else _packed_array(array) for name, array in arrays.items()
+    }
+    return {"name": axis.name, "dim": axis.dim, **packed}
+
+
+def _unpacked_axis(state: dict[str, Any]) -> GridAxis:
+    name, dim = state.pop("name"), state.pop("dim")
+    arrays: dict[str, Any] = {
+        key: None if packed is None else _unpacked_array(packed) for key, packed in state.items()
+    }
+    parts = [arrays.pop(key) for key in ("products", "firsts", "counts")]
+    segments = None if parts[0] is None else Segments(*parts)
+    return GridAxis(name, dim, **arrays, segments=segments)
+
+
+def _unpacked_template(header: dict[str, Any], layout: dict[str, Any], **more: Any) -> Template:
+    found = Header.from_json(header)
+    if found is None:
+        msg = "Cannot read a pickled stack: another version of hda_fsspec wrote it."
+        raise ValueError(msg)
+    lists = {name: tuple(layout[name]) for name in ("stacked", "split_dims")}
+    return Template(found, ConcatLayout(**{**layout, **lists}), **more)
+
+
 def _packed_array(values: np.ndarray[Any, Any]) -> dict[str, Any]:
     """Return an array as JSON values that compress well: steps of an index are mostly equal."""
     if values.dtype.kind not in "iM":
         return array_to_json(values)
-    steps = np.diff(values.view("i8"), prepend=0) if values.dtype.itemsize == 8 else values
-    return {"of": values.dtype.str, "steps": array_to_json(steps)}
+    if values.dtype.itemsize != 8:
+        return {"of": values.dtype.str, "steps": array_to_json(values)}
+    steps = np.diff(values.view("i8").ravel(), prepend=0)
+    return {"of": values.dtype.str, "steps": array_to_json(steps), "shape": list(values.shape)}
 
 
 def _unpacked_array(value: dict[str, Any]) -> np.ndarray[Any, Any]:
@@ -400,4 +416,7 @@ def _unpacked_array(value: dict[str, Any]) -> np.ndarray[Any, Any]:
     if "of" not in value:
         return array_from_json(value)
     steps = array_from_json(value["steps"])
-    return np.cumsum(steps).view(value["of"]) if steps.dtype == np.int64 else steps
+    if "shape" not in value:
+        return steps
+    values: np.ndarray[Any, Any] = np.cumsum(steps).view(value["of"])
+    return values.reshape(value["shape"])

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from typing import Protocol
 
 import numpy as np
 
@@ -34,7 +35,9 @@ from hda_fsspec.timeindex.encoding import TimeEncoding
 from hda_fsspec.timeindex.rules import Grid, Interval, rules
 
 __all__ = [
+    "CatalogueTimes",
     "Prediction",
+    "Predictor",
     "SeenProduct",
     "TimeEncoding",
     "UnpredictableError",
@@ -98,6 +101,48 @@ class Prediction:
     ask: tuple[int, ...] = ()
     rules: tuple[str, ...] = ()
     constant: bool = False
+
+
+class Predictor(Protocol):
+    """What tells the index of all products, or pieces of a query, from the times of a few.
+
+    The rules of :func:`predict` are one. Others know more: that pieces hold all times of a regular
+    step between their bounds, or which times a request itself names.
+    """
+
+    def predict(self, known: Sequence[SeenProduct], *, asked: int) -> Prediction:
+        """Predict the index.
+
+        Parameters
+        ----------
+        known : sequence of SeenProduct
+            Products that were seen, at least one.
+        asked : int
+            How many headers were ordered because the predictor asked.
+
+        Raises
+        ------
+        UnpredictableError
+            What was seen does not tell, and no more headers may be asked for.
+        """
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class CatalogueTimes:
+    """The predictor of products of which a catalogue shows the intervals; see :func:`predict`.
+
+    Attributes
+    ----------
+    starts, ends : numpy.ndarray
+        The intervals, ``datetime64[us]``; NaT where it tells none.
+    """
+
+    starts: Array
+    ends: Array
+
+    def predict(self, known: Sequence[SeenProduct], *, asked: int) -> Prediction:
+        """Predict the index."""
+        return predict(self.starts, self.ends, known, asked=asked)
 
 
 def predict(

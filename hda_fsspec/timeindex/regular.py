@@ -10,6 +10,7 @@ Like every prediction it has to be checked when a piece is first read.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Collection, Iterator, Sequence
 
 import numpy as np
@@ -41,10 +42,10 @@ from hda_fsspec.timeindex.evidence import (
     place_in,
     roundest,
 )
-from hda_fsspec.timeindex.predict import Prediction, SeenProduct
+from hda_fsspec.timeindex.predict import MAX_ASKED, Prediction, SeenProduct
 from hda_fsspec.timeindex.rules import HALF_UP, ROUNDINGS
 
-__all__ = ["Undecided", "predict_regular"]
+__all__ = ["RegularTimes", "Undecided", "predict_regular"]
 
 _LENGTHS = {"second": SECOND, "minute": 60 * SECOND, "hour": HOUR, "day": DAY}
 _MONTHS = {"month": 1, "year": 12}
@@ -54,6 +55,36 @@ _GUESSES = ((1, "day"), (1, "month"), (1, "year"))
 _LATEST_OFFSET = 28 * DAY
 #: More times than these are no series of files.
 _MAX_TIMES = 50_000_000
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class RegularTimes:
+    """The predictor of pieces of a query, which hold all times of a step between their bounds.
+
+    For the attributes see :func:`predict_regular`.
+    """
+
+    starts: Array
+    ends: Array
+    step: tuple[int, str] | None = None
+    nominal: tuple[Array, Array] | None = None
+    may_be_short: Collection[int] = ()
+
+    def predict(self, known: Sequence[SeenProduct], *, asked: int) -> Prediction:
+        """Predict the index, as :class:`hda_fsspec.timeindex.predict.Predictor` says."""
+        found = predict_regular(
+            self.starts,
+            self.ends,
+            known,
+            step=self.step,
+            nominal=self.nominal,
+            may_be_short=self.may_be_short,
+        )
+        if isinstance(found, Prediction):
+            return found
+        if found.ask is None or asked >= MAX_ASKED:
+            raise UnpredictableError(found.reason)
+        return Prediction(None, np.zeros(len(self.starts), np.int64), (found.ask,))
 
 
 def predict_regular(
