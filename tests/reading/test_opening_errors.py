@@ -199,7 +199,7 @@ def test_whatever_a_library_makes_of_a_file_names_the_product(tmp_path: Path) ->
         file["v"] = np.arange(3.0)
         file["v"].attrs["to"] = file["v"].ref
 
-    with pytest.raises(ProductFormatError, match="could not open the hdf5 file of odd: .*maps"):
+    with pytest.raises(ProductFormatError, match=r"could not open the hdf5 file of odd: .*maps"):
         open_local(
             path,
             OpenOptions.make(product_engine="h5netcdf"),
