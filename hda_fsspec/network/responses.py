@@ -309,12 +309,16 @@ def _longest(secrets: Collection[str]) -> int:
 
 def forms(secret: str) -> list[str]:
     """Return the ways in which a secret is written, longest first."""
+    as_json = json.dumps(secret)[1:-1], json.dumps(secret, ensure_ascii=False)[1:-1]
+    percent = quote(secret, safe="", errors="replace")
+    lower = re.sub("%..", lambda found: found.group().lower(), percent)
+    as_html = html.escape(secret)
     written = {
-        secret,
-        json.dumps(secret)[1:-1],
-        json.dumps(secret, ensure_ascii=False)[1:-1],
-        repr(secret)[1:-1],
-        quote(secret, safe="", errors="replace"),
-        html.escape(secret),
+        *(secret, repr(secret)[1:-1]),
+        *as_json,
+        *(text.replace("/", "\\/") for text in as_json),
+        *(percent, lower, percent.replace("%20", "+"), lower.replace("%20", "+")),
+        *(as_html, as_html.replace("&#x27;", "&#39;")),
+        as_html.encode("ascii", "xmlcharrefreplace").decode(),
     }
     return sorted(filter(None, written), key=len, reverse=True)

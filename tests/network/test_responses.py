@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hda_fsspec.network.responses import (
+    MASK,
     Problem,
     QuotaState,
     content_length,
@@ -353,3 +354,15 @@ def test_a_file_name_in_bare_utf_8(name: str, quote: str) -> None:
 def test_a_file_name_in_latin_1() -> None:
     """A name that is no UTF-8 stays as HTTP says: Latin-1."""
     assert delivered_name({"Content-Disposition": 'filename="donn\xe9es.nc"'}) == "données.nc"
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        *("p%C3%A4%20s%2F%27x", "p%c3%a4%20s%2f%27x", "p%C3%A4+s%2F%27x", "p%c3%a4+s%2f%27x"),
+        *("pä s\\/'x", "p\\u00e4 s\\/'x", "pä s/&#x27;x", "pä s/&#39;x", "p&#228; s/&#x27;x"),
+    ],
+)
+def test_other_ways_to_write_a_secret(written: str) -> None:
+    """However a service writes a password that it quotes, it is not shown."""
+    assert redact(f"user=x&password={written}&a=1", ["pä s/'x"]) == f"user=x&password={MASK}&a=1"
