@@ -5,28 +5,19 @@ from __future__ import annotations
 import types
 from typing import Any
 
+from clocks import Clock
+
 from hda_fsspec.fetching.quota import QuotaView
 from hda_fsspec.fetching.reporting import Reporter
 
 UNKNOWN = QuotaView(None, None, None)
 
 
-class Clock:
-    """Seconds since 1970 that pass when they are told to."""
-
-    def __init__(self) -> None:
-        self.now = 1_714_521_600.0
-
-    def __call__(self) -> float:
-        """Tell the time."""
-        return self.now
-
-
 class Looking:
     """A reporter whose lines are kept, whose clock is set by the test, and that looks when told."""
 
     def __init__(self) -> None:
-        self.clock = Clock()
+        self.clock = Clock(1_714_521_600.0)
         self.shown: list[str | None] = []
         self.is_looked_at = True
         self.reporters: list[Reporter] = []

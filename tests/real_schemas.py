@@ -4,19 +4,21 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
+from hda_fsspec.errors import QueryError
 from hda_fsspec.schema.queryables import Schema
+
+Query = dict[str, tuple[str, ...]]
 
 DATE: dict[str, Any] = {"type": "string", "format": "date-time"}
 
-
 TEXT: dict[str, Any] = {"type": "string", "pattern": "[\\w-]+"}
-
 
 BOX: dict[str, Any] = {
     "type": "array",
     "items": [{"minimum": -180}, {"minimum": -90}, {"maximum": 180}, {"maximum": 90}],
 }
-
 
 COMMON: dict[str, Any] = {
     "dataset_id": {"type": "string", "oneOf": [{"const": "EO:X", "title": "EO:X"}]},
@@ -43,6 +45,13 @@ def schema(properties: dict[str, Any], **more: Any) -> Schema:
     """Write a schema the way the service does."""
     document = {"type": "object", "title": "Queryable", "properties": {**properties, **COMMON}}
     return Schema.from_queryable("EO:X", {**document, "required": ["dataset_id"], **more})
+
+
+def refused(schema: Schema, query: Query) -> QueryError:
+    """Return the error with which a query is refused."""
+    with pytest.raises(QueryError) as caught:
+        schema.request(query)
+    return caught.value
 
 
 def in_the_real_style(body: dict[str, Any]) -> Schema:

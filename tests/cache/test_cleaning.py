@@ -2,53 +2,16 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 from pathlib import Path
 
 import pytest
+from cached_products import accept, leave_partial, partials_in, product, put
+from clocks import Clock
 
-from hda_fsspec.cache.cache import Cache, Entry
+from hda_fsspec.cache.cache import Cache
 from hda_fsspec.cache.entries import RECORD_NAME
 from hda_fsspec.errors import ProductFormatError
-from hda_fsspec.records import Product
-
-
-class _Clock:
-    """A clock that is moved by hand."""
-
-    def __init__(self, now: float = 1_700_000_000.0) -> None:
-        self.now = now
-
-    def __call__(self) -> float:
-        return self.now
-
-
-def _accept(path: Path) -> None:
-    """Find every file in order."""
-
-
-def _product(name: str = "p1", **facts: object) -> Product:
-    return dataclasses.replace(Product("EO:TEST:DAT", name), **facts)  # type: ignore[arg-type]
-
-
-def _put(cache: Cache, record: Product, data: bytes = b"data", name: str = "file.nc") -> Entry:
-    with cache.stage(record, expected_bytes=len(data)) as staging:
-        staging.restart()
-        with staging.open() as handle:
-            handle.write(data)
-        return staging.publish(name, check=_accept, expected_bytes=len(data))
-
-
-def _leave_partial(cache: Cache, record: Product, data: bytes, **facts: object) -> None:
-    with cache.stage(record) as staging:
-        staging.remember(**facts)
-        with staging.open() as handle:
-            handle.write(data)
-
-
-def _partials_in(cache: Cache) -> list[Path]:
-    return sorted((cache.root / "v1" / "partial").iterdir())
 
 
 @pytest.fixture
@@ -59,14 +22,14 @@ def cache(tmp_path: Path) -> Cache:
 
 def test_verify_tells_what_is_wrong_and_records_checksums(tmp_path: Path) -> None:
     """Good, shortened, altered and refused files are told apart, and the time of use stays."""
-    cache = Cache(tmp_path / "cache", max_bytes=None, clock=_Clock())
-    entries = {name: _put(cache, _product(name), b"abc") for name in ("good", "short", "altered")}
+    cache = Cache(tmp_path / "cache", max_bytes=None, clock=Clock())
+    entries = {name: put(cache, product(name), b"abc") for name in ("good", "short", "altered")}
 
     def refuse_nothing(path: Path) -> None:
         path.stat()
 
     assert [error for _, error in cache.verify(refuse_nothing)] == [None] * 3
-    fresh = Cache(cache.root).lookup(_product("good"), touch=False)
+    fresh = Cache(cache.root).lookup(product("good"), touch=False)
     assert fresh is not None
     assert fresh.sha256 == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
     assert fresh.used_at == entries["good"].used_at
@@ -88,44 +51,44 @@ def test_verify_tells_what_is_wrong_and_records_checksums(tmp_path: Path) -> Non
 def test_remove_and_clear(cache: Cache) -> None:
     """A product goes with all its versions; clearing leaves nothing but what is being written."""
     for size in (1, 2):
-        _put(cache, _product("a", size=size))
-    _put(cache, _product("b"))
-    _leave_partial(cache, _product("c"), b"half")
+        put(cache, product("a", size=size))
+    put(cache, product("b"))
+    leave_partial(cache, product("c"), b"half")
 
-    assert cache.remove(_product("a")) > 0
+    assert cache.remove(product("a")) > 0
     assert {e.product.product_id for e in cache.entries()} == {"b"}
-    assert cache.remove(_product("a").key) == 0
-    with cache.stage(_product("d")) as staging:
+    assert cache.remove(product("a").key) == 0
+    with cache.stage(product("d")) as staging:
         with staging.open() as handle:
             handle.write(b"abc")
         assert cache.clear() > 0
-        assert _partials_in(cache) == [staging.path.parent]
-        staging.publish("f", check=_accept)
+        assert partials_in(cache) == [staging.path.parent]
+        staging.publish("f", check=accept)
     assert {e.product.product_id for e in cache.entries()} == {"d"}
 
 
 def test_prune_removes_what_is_of_no_use(tmp_path: Path) -> None:
     """Old partials, broken entries, remains and unused products go; the rest stays."""
-    clock = _Clock(now=4_000_000_000.0)
+    clock = Clock(now=4_000_000_000.0)
     cache = Cache(tmp_path / "cache", max_bytes=None, clock=clock)
-    _put(cache, _product("old"))
-    (_put(cache, _product("broken")).folder / RECORD_NAME).write_text("{")
+    put(cache, product("old"))
+    (put(cache, product("broken")).folder / RECORD_NAME).write_text("{")
     (cache.root / "v1" / "partial" / "trash-1").mkdir()
-    _leave_partial(cache, _product("half"), b"half")
+    leave_partial(cache, product("half"), b"half")
     clock.now += 1000
-    _put(cache, _product("new"))
+    put(cache, product("new"))
 
     cache.prune(older_than_seconds=500)
 
     assert {e.product.product_id for e in cache.entries()} == {"new"}
-    assert _partials_in(cache) == []
+    assert partials_in(cache) == []
 
 
 def test_prune_keeps_what_can_be_resumed(cache: Cache) -> None:
     """An interrupted download is not useless on the same day."""
-    _leave_partial(cache, _product("half"), b"half")
+    leave_partial(cache, product("half"), b"half")
 
     cache.prune()
 
-    with cache.stage(_product("half")) as staging:
+    with cache.stage(product("half")) as staging:
         assert staging.offset == 4

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import os
 import shutil
 import stat
@@ -13,42 +12,17 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from cached_products import accept, product, put
+from clocks import Clock
 
-from hda_fsspec.cache.cache import Cache, Entry
+from hda_fsspec.cache.cache import Cache
 from hda_fsspec.cache.entries import RECORD_NAME
 from hda_fsspec.cache.folder import Folder
 from hda_fsspec.cache.metadata import MetadataStore
 from hda_fsspec.errors import ConfigurationError
-from hda_fsspec.records import Product
 from hda_fsspec.safefiles import UntrustedFileError
 
 _NOBODY = 65534
-
-
-class _Clock:
-    """A clock that is moved by hand."""
-
-    def __init__(self, now: float = 1_700_000_000.0) -> None:
-        self.now = now
-
-    def __call__(self) -> float:
-        return self.now
-
-
-def _accept(path: Path) -> None:
-    """Find every file in order."""
-
-
-def _product(name: str = "p1", **facts: object) -> Product:
-    return dataclasses.replace(Product("EO:TEST:DAT", name), **facts)  # type: ignore[arg-type]
-
-
-def _put(cache: Cache, record: Product, data: bytes = b"data", name: str = "file.nc") -> Entry:
-    with cache.stage(record, expected_bytes=len(data)) as staging:
-        staging.restart()
-        with staging.open() as handle:
-            handle.write(data)
-        return staging.publish(name, check=_accept, expected_bytes=len(data))
 
 
 @pytest.fixture
@@ -93,7 +67,7 @@ def test_new_folder_is_private(tmp_path: Path) -> None:
     """A folder that we make is for this user alone, whatever the umask."""
     with _umask(0):
         cache = Cache(tmp_path / "a" / "cache", max_bytes=None)
-        entry = _put(cache, _product())
+        entry = put(cache, product())
 
     for path in (cache.root, cache.root / "v1", entry.folder):
         assert stat.S_IMODE(path.stat().st_mode) == 0o700
@@ -107,7 +81,7 @@ def test_existing_folder_keeps_its_mode_and_shares_it(tmp_path: Path) -> None:
     root.chmod(0o2770)
     with _umask(0o077):
         cache = Cache(root, max_bytes=None)
-        entry = _put(cache, _product())
+        entry = put(cache, product())
         cache.usage()
 
     assert stat.S_IMODE(root.stat().st_mode) == 0o2770
@@ -132,7 +106,7 @@ def test_existing_group_is_kept(tmp_path: Path) -> None:
     os.chown(root, -1, others[0])
     root.chmod(0o770)
 
-    entry = _put(Cache(root, max_bytes=None), _product())
+    entry = put(Cache(root, max_bytes=None), product())
 
     for path in (root, root / "v1", entry.folder, entry.path, entry.folder / RECORD_NAME):
         assert path.stat().st_gid == others[0]
@@ -145,7 +119,7 @@ def test_world_writable_folder_is_refused(tmp_path: Path) -> None:
     root.chmod(0o777)
     cache = Cache(root)
 
-    for act in (cache.prepare, lambda: cache.lookup(_product()), lambda: cache.stage(_product())):
+    for act in (cache.prepare, lambda: cache.lookup(product()), lambda: cache.stage(product())):
         with pytest.raises(ConfigurationError, match=f"chmod o-w {root}"):
             act()
     assert list(root.iterdir()) == []
@@ -164,8 +138,8 @@ def test_read_only_folder_serves_hits(open_folder: Path) -> None:
     """A read-only cache serves what it holds, and says what to do about what it does not."""
     root = open_folder / "cache"
     root.mkdir()
-    _put(Cache(root, max_bytes=None, clock=_Clock()), _product("hit"))
-    MetadataStore(root).put_header(_product("hit"), b"{}")
+    put(Cache(root, max_bytes=None, clock=Clock()), product("hit"))
+    MetadataStore(root).put_header(product("hit"), b"{}")
     # For others to read, whatever the umask; for nobody to write.
     for folder, _, files in os.walk(root):
         Path(folder).chmod(0o555)
@@ -174,16 +148,16 @@ def test_read_only_folder_serves_hits(open_folder: Path) -> None:
     try:
         with _as_ordinary_user():
             cache = Cache(root)
-            entry = cache.lookup(_product("hit"))
+            entry = cache.lookup(product("hit"))
             assert entry is not None
             assert entry.path.read_bytes() == b"data"
-            assert cache.lookup(_product("miss")) is None
+            assert cache.lookup(product("miss")) is None
             assert cache.max_bytes is not None
             with pytest.raises(PermissionError, match="is read-only"):
-                cache.stage(_product("miss"))
+                cache.stage(product("miss"))
             with pytest.raises(PermissionError, match="is read-only"):
                 MetadataStore(root).forget()
-            checked = list(cache.verify(_accept))
+            checked = list(cache.verify(accept))
             assert [error for _, error in checked] == [None]
     finally:
         for folder, _, _ in os.walk(root):

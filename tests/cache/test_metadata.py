@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from clocks import Clock
 
 from hda_fsspec.cache.folder import Folder
 from hda_fsspec.cache.metadata import JsonStore, MetadataStore
@@ -16,14 +17,6 @@ from hda_fsspec.errors import ConfigurationError
 from hda_fsspec.records import Product
 
 _PRODUCT = Product("EO:TEST:DAT", "p1", size=5)
-
-
-class _Clock:
-    def __init__(self) -> None:
-        self.now = 1_700_000_000.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 def _only_file(folder: Path) -> Path:
@@ -77,7 +70,7 @@ def test_notes_are_told_apart(root: Path) -> None:
 
 def test_listing_expires(root: Path) -> None:
     """A listing older than asked for, or from the future, is not known; without limit it is."""
-    clock = _Clock()
+    clock = Clock()
     shelf = JsonStore(root, "listings", clock=clock)
     shelf.put("query", [1])
 

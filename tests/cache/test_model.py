@@ -10,6 +10,8 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from cached_products import accept
+from clocks import Clock
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
@@ -20,20 +22,6 @@ from hda_fsspec.errors import ProductFormatError
 from hda_fsspec.records import Product
 
 Key = tuple[str, str]  # a product and its version
-
-
-class _Clock:
-    """A clock that is moved by hand."""
-
-    def __init__(self, now: float = 1_700_000_000.0) -> None:
-        self.now = now
-
-    def __call__(self) -> float:
-        return self.now
-
-
-def _accept(path: Path) -> None:
-    """Find every file in order."""
 
 
 def _product(key: Key) -> Product:
@@ -58,7 +46,7 @@ class CacheAgainstDict(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.folder = Path(tempfile.mkdtemp())
-        self.clock = _Clock()
+        self.clock = Clock()
         self.model: dict[Key, _Held] = {}
         self.partials: dict[Key, _Held] = {}
         self.holding = [contextlib.ExitStack(), contextlib.ExitStack()]
@@ -120,7 +108,7 @@ class CacheAgainstDict(RuleBasedStateMachine):
             staging.restart()
             with staging.open() as handle:
                 handle.write(data)
-            entry = staging.publish(key[0], check=_accept, expected_bytes=len(data))
+            entry = staging.publish(key[0], check=accept, expected_bytes=len(data))
         self.partials.pop(key, None)
         self.model.setdefault(key, _Held(data, self.clock.now))
         assert entry.path.read_bytes() == self.model[key].data
@@ -237,7 +225,7 @@ class CacheAgainstDict(RuleBasedStateMachine):
             each.summed = each.summed or each.data
 
     def _verdicts(self, which: int) -> Iterator[tuple[Key, Exception | None]]:
-        for entry, error in self.caches[which].verify(_accept):
+        for entry, error in self.caches[which].verify(accept):
             yield (entry.product.product_id, str(entry.product.updated)[9]), error
 
     @precondition(lambda self: self.model)

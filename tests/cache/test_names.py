@@ -2,32 +2,15 @@
 
 from __future__ import annotations
 
-import dataclasses
 from pathlib import Path
 
 import pytest
+from cached_products import product, put
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hda_fsspec.cache.cache import Cache, Entry
+from hda_fsspec.cache.cache import Cache
 from hda_fsspec.cache.entries import RECORD_NAME, safe_name
-from hda_fsspec.records import Product
-
-
-def _accept(path: Path) -> None:
-    """Find every file in order."""
-
-
-def _product(name: str = "p1", **facts: object) -> Product:
-    return dataclasses.replace(Product("EO:TEST:DAT", name), **facts)  # type: ignore[arg-type]
-
-
-def _put(cache: Cache, record: Product, data: bytes = b"data", name: str = "file.nc") -> Entry:
-    with cache.stage(record, expected_bytes=len(data)) as staging:
-        staging.restart()
-        with staging.open() as handle:
-            handle.write(data)
-        return staging.publish(name, check=_accept, expected_bytes=len(data))
 
 
 @pytest.fixture
@@ -82,7 +65,7 @@ def test_safe_names_are_safe_and_stable(name: str, fallback: str) -> None:
 
 def test_hostile_name_is_published_inside(cache: Cache) -> None:
     """A delivered name that points outside ends up in the entry's folder."""
-    entry = _put(cache, _product(), name="../../../../../../tmp/evil.nc")
+    entry = put(cache, product(), name="../../../../../../tmp/evil.nc")
 
     assert entry.path.name == "evil.nc"
     assert cache.root in entry.path.parents

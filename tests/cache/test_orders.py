@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from clocks import Clock
 
 from hda_fsspec.cache.folder import Folder
 from hda_fsspec.cache.orders import OrderBook, OrderCounts
@@ -19,16 +20,6 @@ from hda_fsspec.records import Product
 _PRODUCT = Product("EO:TEST:DAT", "p1", size=5)
 _OTHER = Product("EO:TEST:DAT", "p2")
 _NOTHING = OrderCounts(0, ())
-
-
-class Clock:
-    """A clock that is set by hand."""
-
-    now = 1_700_000_000.0
-
-    def __call__(self) -> float:
-        """Return the time."""
-        return self.now
 
 
 @pytest.fixture
@@ -195,8 +186,8 @@ def test_an_order_is_found_while_it_is_moved_aside(make: Make, clock: Clock) -> 
 
 ACTS: dict[str, Callable[[OrderBook], object]] = {
     "reserve": lambda book: book.reserve(_PRODUCT),
-    "place": lambda book: book.place(_PRODUCT, "new", Clock.now),
-    "place of unknown outcome": lambda book: book.place(_PRODUCT, None, Clock.now),
+    "place": lambda book: book.place(_PRODUCT, "new", Clock().now),
+    "place of unknown outcome": lambda book: book.place(_PRODUCT, None, Clock().now),
     "renew": lambda book: book.renew(_PRODUCT, "new"),
     "drop": lambda book: book.drop(_PRODUCT),
     "count": OrderBook.all,

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cached_products import accept
 from checkout import ROOT
 
 from hda_fsspec.cache import owners
@@ -131,10 +132,6 @@ def _wait_until(condition: Callable[[], bool]) -> None:
         time.sleep(0.001)
 
 
-def _accept(path: Path) -> None:
-    """Find every file in order."""
-
-
 def _finish(cache: Cache) -> tuple[int, bytes]:
     """Write the rest of the product; return how much was there, and the published bytes."""
     with cache.stage(_PRODUCT) as staging:
@@ -142,7 +139,7 @@ def _finish(cache: Cache) -> tuple[int, bytes]:
         assert _CONTENT[:offset] == staging.path.read_bytes()
         with staging.open() as handle:
             handle.write(_CONTENT[offset:])
-        entry = staging.publish("p1.nc", check=_accept, expected_bytes=len(_CONTENT))
+        entry = staging.publish("p1.nc", check=accept, expected_bytes=len(_CONTENT))
     return offset, entry.path.read_bytes()
 
 
@@ -294,7 +291,7 @@ def test_writer_elsewhere_is_given_up_after_ten_minutes(tmp_path: Path) -> None:
             sleeper.flush()
             with staging.open() as handle:
                 handle.write(_CONTENT[100:])
-            entry = staging.publish("p1.nc", check=_accept, expected_bytes=len(_CONTENT))
+            entry = staging.publish("p1.nc", check=accept, expected_bytes=len(_CONTENT))
 
     assert entry.path.read_bytes() == _CONTENT
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import errno
 import resource
 import shutil
@@ -11,28 +10,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from cached_products import accept, leave_partial, partials_in, product, put
 
 from hda_fsspec.cache import partials
 from hda_fsspec.cache.cache import Cache, Entry
 from hda_fsspec.cache.folder import Folder
 from hda_fsspec.errors import DownloadError, ProductFormatError
-from hda_fsspec.records import Product
-
-
-def _accept(path: Path) -> None:
-    """Find every file in order."""
-
-
-def _product(name: str = "p1", **facts: object) -> Product:
-    return dataclasses.replace(Product("EO:TEST:DAT", name), **facts)  # type: ignore[arg-type]
-
-
-def _put(cache: Cache, record: Product, data: bytes = b"data", name: str = "file.nc") -> Entry:
-    with cache.stage(record, expected_bytes=len(data)) as staging:
-        staging.restart()
-        with staging.open() as handle:
-            handle.write(data)
-        return staging.publish(name, check=_accept, expected_bytes=len(data))
 
 
 def _receive(
@@ -44,23 +27,12 @@ def _receive(
     meanwhile: Callable[[], object] = lambda: None,
 ) -> Entry:
     """Receive bytes on top of what is held, with something that happens before they are whole."""
-    with cache.stage(_product()) as staging:
+    with cache.stage(product()) as staging:
         staging.remember(etag='"x"')
         with staging.open() as handle:
             handle.write(data)
         meanwhile()
-        return staging.publish("x.nc", check=check or _accept, expected_bytes=expected_bytes)
-
-
-def _leave_partial(cache: Cache, record: Product, data: bytes, **facts: object) -> None:
-    with cache.stage(record) as staging:
-        staging.remember(**facts)
-        with staging.open() as handle:
-            handle.write(data)
-
-
-def _partials_in(cache: Cache) -> list[Path]:
-    return sorted((cache.root / "v1" / "partial").iterdir())
+        return staging.publish("x.nc", check=check or accept, expected_bytes=expected_bytes)
 
 
 @pytest.fixture
@@ -73,13 +45,13 @@ def test_unfinished_product_is_not_there(cache: Cache) -> None:
     """While it is written, and after an error, a product is not found."""
 
     def look_and_fail() -> None:
-        assert cache.lookup(_product()) is None
+        assert cache.lookup(product()) is None
         raise InterruptedError
 
     with pytest.raises(InterruptedError):
         _receive(cache, b"half", meanwhile=look_and_fail)
 
-    assert cache.lookup(_product()) is None
+    assert cache.lookup(product()) is None
     assert list(cache.entries()) == []
 
 
@@ -88,14 +60,14 @@ def test_short_file_is_refused_and_resumed(cache: Cache) -> None:
     with pytest.raises(DownloadError) as caught:
         _receive(cache, b"abc", expected_bytes=6)
     assert (caught.value.expected, caught.value.received) == (6, 3)
-    assert cache.lookup(_product()) is None
+    assert cache.lookup(product()) is None
 
-    with cache.stage(_product()) as staging:
+    with cache.stage(product()) as staging:
         assert staging.offset == 3
         assert staging.facts == {"etag": '"x"'}
         with staging.open() as handle:
             handle.write(b"def")
-        entry = staging.publish("f", check=_accept, expected_bytes=6)
+        entry = staging.publish("f", check=accept, expected_bytes=6)
 
     assert entry.path.read_bytes() == b"abcdef"
 
@@ -105,7 +77,7 @@ def test_long_file_is_refused_and_dropped(cache: Cache) -> None:
     with pytest.raises(DownloadError):
         _receive(cache, b"abcdef", expected_bytes=3)
 
-    with cache.stage(_product()) as staging:
+    with cache.stage(product()) as staging:
         assert staging.offset == 0
 
 
@@ -121,8 +93,8 @@ def test_damaged_file_is_refused_and_dropped(cache: Cache) -> None:
         _receive(cache, b"junk", check=refuse)
 
     assert seen == ["x.nc"]
-    assert cache.lookup(_product()) is None
-    assert _partials_in(cache) == []
+    assert cache.lookup(product()) is None
+    assert partials_in(cache) == []
 
 
 def test_check_that_the_machine_stops_keeps_the_bytes(cache: Cache) -> None:
@@ -134,16 +106,16 @@ def test_check_that_the_machine_stops_keeps_the_bytes(cache: Cache) -> None:
     with pytest.raises(OSError, match="too many"):
         _receive(cache, b"good", check=stumble)
 
-    with cache.stage(_product()) as staging:
+    with cache.stage(product()) as staging:
         assert staging.offset == 4
-        assert staging.publish("x.nc", check=_accept).path.read_bytes() == b"good"
+        assert staging.publish("x.nc", check=accept).path.read_bytes() == b"good"
 
 
 def test_restart_drops_bytes_and_facts(cache: Cache) -> None:
     """A writer that cannot resume begins from nothing."""
-    _leave_partial(cache, _product(), b"old", etag="1")
+    leave_partial(cache, product(), b"old", etag="1")
 
-    with cache.stage(_product()) as staging:
+    with cache.stage(product()) as staging:
         assert staging.offset == 3
         staging.restart()
         assert staging.offset == 0
@@ -152,14 +124,14 @@ def test_restart_drops_bytes_and_facts(cache: Cache) -> None:
 
 def test_empty_and_discarded_stagings_leave_nothing(cache: Cache) -> None:
     """Without bytes, or after discard, there is nothing to hand over."""
-    with cache.stage(_product()):
+    with cache.stage(product()):
         pass
-    with cache.stage(_product()) as staging:
+    with cache.stage(product()) as staging:
         with staging.open() as handle:
             handle.write(b"abc")
         staging.discard()
 
-    assert _partials_in(cache) == []
+    assert partials_in(cache) == []
     with pytest.raises(ValueError, match="stage it again"):
         staging.open()
 
@@ -176,7 +148,7 @@ def test_full_disk_leaves_no_entry(cache: Cache) -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
     assert caught.value.errno == errno.EFBIG
-    assert cache.lookup(_product()) is None
+    assert cache.lookup(product()) is None
 
 
 def test_really_full_disk_leaves_no_entry(tmp_path: Path) -> None:
@@ -189,14 +161,14 @@ def test_really_full_disk_leaves_no_entry(tmp_path: Path) -> None:
     try:
         cache = Cache(disk, max_bytes=None)
         with pytest.raises(OSError, match="are needed") as caught:
-            cache.stage(_product(), expected_bytes=400_000)
+            cache.stage(product(), expected_bytes=400_000)
         assert caught.value.errno == errno.ENOSPC
         with pytest.raises(OSError, match="cache_dir") as caught:
             _receive(cache, bytes(400_000))
         assert caught.value.errno == errno.ENOSPC
-        assert cache.lookup(_product()) is None
+        assert cache.lookup(product()) is None
         cache.clear()
-        assert _put(cache, _product(), b"small").size == 5
+        assert put(cache, product(), b"small").size == 5
     finally:
         subprocess.run(["umount", str(disk)], check=True)
 
@@ -204,14 +176,14 @@ def test_really_full_disk_leaves_no_entry(tmp_path: Path) -> None:
 def test_disk_too_small_for_a_known_size_is_told_before(tmp_path: Path) -> None:
     """A product that cannot fit is refused before a byte is written, after evicting what can go."""
     cache = Cache(tmp_path / "cache", max_bytes=None, free_bytes=lambda _: 1000)
-    _put(cache, _product("old"))
+    put(cache, product("old"))
 
     with pytest.raises(OSError, match="1,000 bytes free, and 2,000 are needed") as caught:
-        cache.stage(_product(), expected_bytes=2000)
+        cache.stage(product(), expected_bytes=2000)
 
     assert caught.value.errno == errno.ENOSPC
-    assert cache.lookup(_product("old")) is None
-    assert _partials_in(cache) == []
+    assert cache.lookup(product("old")) is None
+    assert partials_in(cache) == []
 
 
 def test_folder_deleted_under_the_job(cache: Cache) -> None:
@@ -221,13 +193,13 @@ def test_folder_deleted_under_the_job(cache: Cache) -> None:
     assert caught.value.errno == errno.ESTALE
     assert not isinstance(caught.value, FileNotFoundError)
 
-    with cache.stage(_product()) as staging:
+    with cache.stage(product()) as staging:
         shutil.rmtree(cache.root)
         with pytest.raises(OSError, match="disappeared"):
             staging.remember(etag="x")
         with pytest.raises(OSError, match="disappeared"):
             staging.open()
-    assert _put(cache, _product()).path.exists()
+    assert put(cache, product()).path.exists()
 
 
 @pytest.mark.parametrize("times", [1, 3, 1000])
@@ -248,8 +220,8 @@ def test_a_folder_that_is_removed_at_the_beginning(
 
     if times == 1000:
         with pytest.raises(OSError, match="disappears again") as caught:
-            _put(cache, _product())
+            put(cache, product())
         assert caught.value.errno == errno.ESTALE
     else:
-        assert _put(cache, _product()).path.read_bytes() == b"data"
+        assert put(cache, product()).path.read_bytes() == b"data"
     assert len(removed) == min(times, 4)

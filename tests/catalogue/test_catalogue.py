@@ -7,6 +7,7 @@ import threading
 from typing import Any
 
 import pytest
+from clocks import Clock
 
 from hda_fsspec.cache.metadata import MetadataStore
 from hda_fsspec.catalogue.catalogue import Catalogue
@@ -19,16 +20,6 @@ from hda_fsspec.paths.locations import Location
 from hda_fsspec.settings import Settings
 
 _SEARCH = ("POST", "dataaccess/search")
-
-
-class Clock:
-    """A clock that is set by hand."""
-
-    now = 1_700_000_000.0
-
-    def __call__(self) -> float:
-        """Return the time."""
-        return self.now
 
 
 def catalogue(bench: Any, emulator: Emulator, clock: Clock, **given: Any) -> Catalogue:
@@ -92,7 +83,7 @@ def test_listings_expire(same_process: bool, moved: float, bench: Any) -> None:
     again.search(location)
     assert emulator.count(*_SEARCH) == 1
 
-    clock.now = Clock.now + moved
+    clock.now = Clock().now + moved
     again = asked if same_process else catalogue(bench, emulator, clock)
     again.search(location)
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import hypothesis
 import pytest
+from clocks import Clock
 from hypothesis import strategies as st
 from rich.cells import cell_len
 from rich.console import Console
@@ -198,17 +199,6 @@ def test_ten_thousand_rows_in_one_go(terminal: Terminal) -> None:
     assert count == 1 + 2 * 10_000
 
 
-class Clock:
-    """A clock that stands still until it is moved."""
-
-    def __init__(self) -> None:
-        self.now = 1_714_557_600.0
-
-    def __call__(self) -> float:
-        """Return the time."""
-        return self.now
-
-
 def _seen(bars: Bars, width: int) -> list[str]:
     """Return what bars show on a terminal of some width, without ends of lines."""
     file = io.StringIO()
@@ -221,7 +211,7 @@ def _seen(bars: Bars, width: int) -> list[str]:
 @pytest.fixture
 def clock() -> Clock:
     """Return a clock for bars."""
-    return Clock()
+    return Clock(1_714_557_600.0)
 
 
 def _bars(clock: Clock, quota: QuotaView = UNKNOWN) -> Bars:

@@ -10,20 +10,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from clocks import Clock
 
 from hda_fsspec.cache.orders import OrderBook
 from hda_fsspec.fetching.quota import Quota, QuotaWait
 from hda_fsspec.records import Product
-
-
-class Clock:
-    """A clock that stands still."""
-
-    now = 1_700_000_000.0
-
-    def __call__(self) -> float:
-        """Return the time."""
-        return self.now
 
 
 @pytest.fixture

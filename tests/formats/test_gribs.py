@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import runpy
 from collections.abc import Callable
-from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
@@ -12,24 +11,12 @@ import pytest
 from checkout import TESTS
 
 from hda_fsspec.errors import ProductFormatError
-from hda_fsspec.formats.detect import Format, check_complete
+from hda_fsspec.formats.detect import Format
 
 if TYPE_CHECKING:
     import sample_files
 else:  # pytest imports tests without their folder on the path
     sample_files = SimpleNamespace(**runpy.run_path(str(TESTS.joinpath("sample_files.py"))))
-
-
-@pytest.fixture
-def check(tmp_path: Path) -> Callable[..., Format]:
-    """Write bytes to a file with a name that tells nothing, and check it."""
-
-    def check(content: bytes, *, deep: bool = False) -> Format:
-        path = tmp_path / "product"
-        path.write_bytes(content)
-        return check_complete(path, deep=deep)
-
-    return check
 
 
 def test_grib_padding_must_be_zeros(check: Callable[..., Format]) -> None:

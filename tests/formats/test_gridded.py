@@ -23,18 +23,6 @@ else:  # pytest imports tests without their folder on the path
     sample_files = SimpleNamespace(**runpy.run_path(str(TESTS.joinpath("sample_files.py"))))
 
 
-@pytest.fixture
-def check(tmp_path: Path) -> Callable[..., Format]:
-    """Write bytes to a file with a name that tells nothing, and check it."""
-
-    def check(content: bytes, *, deep: bool = False) -> Format:
-        path = tmp_path / "product"
-        path.write_bytes(content)
-        return check_complete(path, deep=deep)
-
-    return check
-
-
 def test_hdf5_behind_a_removed_user_block_passes(check: Callable[..., Format]) -> None:
     """The end-of-file address counts from the file's old start, as the HDF5 library has it."""
     with_block = bytearray(sample_files.hdf5_superblock(3, 8) + b"\x01" * 80)

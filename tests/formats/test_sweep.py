@@ -25,18 +25,6 @@ each_sample = pytest.mark.parametrize(
 )
 
 
-@pytest.fixture
-def check(tmp_path: Path) -> Callable[..., Format]:
-    """Write bytes to a file with a name that tells nothing, and check it."""
-
-    def check(content: bytes, *, deep: bool = False) -> Format:
-        path = tmp_path / "product"
-        path.write_bytes(content)
-        return check_complete(path, deep=deep)
-
-    return check
-
-
 def _cuts(needed: int) -> list[int]:
     step = max(1, needed // 40)
     return sorted({*range(0, needed, step), *range(1, 30), *range(needed - 6, needed)})

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from clocks import Clock
 
 from hda_fsspec.cache.cache import Cache, Entry
 from hda_fsspec.cache.orders import OrderBook
@@ -20,16 +21,6 @@ from hda_fsspec.network.responses import quota_state, retry_after
 from hda_fsspec.records import Product
 
 YEARS = 365 * 86_400.0
-
-
-class Clock:
-    """A clock that is moved by hand."""
-
-    now = 1_700_000_000.0
-
-    def __call__(self) -> float:
-        """Return the time."""
-        return self.now
 
 
 @pytest.fixture

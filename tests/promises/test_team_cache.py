@@ -15,6 +15,7 @@ from pathlib import Path
 
 import plants
 import pytest
+from cached_products import accept
 from plants import ANN, BOB, TEAM, account
 
 from hda_fsspec.cache import owners
@@ -28,10 +29,6 @@ from hda_fsspec.records import Product
 
 PRODUCT = Product("EO:TEST:DAT", "p1")
 STEM = f"{PRODUCT.key}.{PRODUCT.version_tag}"
-
-
-def _accept(path: Path) -> None:
-    """Find every file in order."""
 
 
 @pytest.fixture
@@ -56,7 +53,7 @@ def _put(root: Path, data: bytes = b"data") -> Path:
     with Cache(root, max_bytes=None).stage(PRODUCT) as staging:
         with staging.open() as handle:
             handle.write(data)
-        return staging.publish("p1.nc", check=_accept).path
+        return staging.publish("p1.nc", check=accept).path
 
 
 def _half(root: Path, data: bytes) -> Path:
@@ -90,7 +87,7 @@ def test_a_published_product_serves_all(root: Path) -> None:
         assert entry is not None
         with entry.open() as handle:
             assert handle.read() == b"data"
-        assert [fault for _, fault in cache.verify(_accept)] == [None]
+        assert [fault for _, fault in cache.verify(accept)] == [None]
         assert {k: v for k, v in _of(ANN, root).items() if k.name != "record.json"} == {
             k: v for k, v in before.items() if k.name != "record.json"
         }
@@ -116,7 +113,7 @@ def test_a_partial_of_another_user_is_copied(root: Path) -> None:
             suspended.flush()
             with staging.open() as handle:
                 handle.write(b"done")
-            entry = staging.publish("p1.nc", check=_accept, expected_bytes=8)
+            entry = staging.publish("p1.nc", check=accept, expected_bytes=8)
         assert entry.path.read_bytes() == b"halfdone"
     suspended.close()
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from checkout import SHARED
+from real_schemas import BOX, DATE
 
 from hda_fsspec import Location
 from hda_fsspec.errors import QueryError
@@ -16,11 +17,6 @@ from hda_fsspec.schema.vocabulary import TIME_PAIRS
 RECORDED = SHARED / "recorded" / "requests"
 NAMES = sorted(path.name for path in RECORDED.glob("*.json")) or ["absent"]
 RESERVED = {"dataset_id", "itemsPerPage", "startIndex", "sortOrder"}
-DATE: dict[str, Any] = {"type": "string", "format": "date-time"}
-BOX: dict[str, Any] = {
-    "type": "array",
-    "items": [{"minimum": -180}, {"minimum": -90}, {"maximum": 180}, {"maximum": 90}],
-}
 START, END = "2024-05-01T00:00:00.000Z", "2024-05-02T23:59:59.999Z"
 EARLIER = [pair for pair in TIME_PAIRS if pair != ("startdate", "enddate")]
 

@@ -7,13 +7,10 @@ from typing import Any
 
 import pytest
 from checkout import SHARED
-from real_schemas import in_the_real_style
+from real_schemas import Query, in_the_real_style
 
 from hda_fsspec.errors import QueryError
 from hda_fsspec.schema.queryables import Schema
-
-Query = dict[str, tuple[str, ...]]
-
 
 RECORDED = SHARED / "recorded"
 

@@ -7,58 +7,9 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from real_schemas import BOX, DATE, Query, many_of, one_of, refused, schema
 
 from hda_fsspec.errors import QueryError
-from hda_fsspec.schema.queryables import Schema
-
-Query = dict[str, tuple[str, ...]]
-
-
-DATE: dict[str, Any] = {"type": "string", "format": "date-time"}
-
-
-TEXT: dict[str, Any] = {"type": "string", "pattern": "[\\w-]+"}
-
-
-BOX: dict[str, Any] = {
-    "type": "array",
-    "items": [{"minimum": -180}, {"minimum": -90}, {"maximum": 180}, {"maximum": 90}],
-}
-
-
-COMMON: dict[str, Any] = {
-    "dataset_id": {"type": "string", "oneOf": [{"const": "EO:X", "title": "EO:X"}]},
-    "itemsPerPage": {"type": "number"},
-    "startIndex": {"type": "number"},
-}
-
-
-def one_of(*values: Any, **more: Any) -> dict[str, Any]:
-    """Write a choice the way the service does."""
-    choices = [
-        value if isinstance(value, dict) else {"const": value, "title": str(value)}
-        for value in values
-    ]
-    return {"type": "string", "oneOf": choices, **more}
-
-
-def many_of(*values: Any) -> dict[str, Any]:
-    """Write a list with choices the way the service does."""
-    return {"type": "array", "items": {"oneOf": [{"const": v, "title": str(v)} for v in values]}}
-
-
-def schema(properties: dict[str, Any], **more: Any) -> Schema:
-    """Write a schema the way the service does."""
-    document = {"type": "object", "title": "Queryable", "properties": {**properties, **COMMON}}
-    return Schema.from_queryable("EO:X", {**document, "required": ["dataset_id"], **more})
-
-
-def refused(schema: Schema, query: Query) -> QueryError:
-    """Return the error with which a query is refused."""
-    with pytest.raises(QueryError) as caught:
-        schema.request(query)
-    return caught.value
-
 
 OLCI = schema(
     {
