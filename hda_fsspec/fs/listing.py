@@ -156,7 +156,9 @@ class ListingFileSystem(AsyncFileSystem):  # type: ignore[misc]  # fsspec is unt
             if callable(on_error):
                 on_error(err)
 
-        async for step in super()._walk(path, maxdepth, topdown, tell, **kwargs):
+        if not topdown:  # before fsspec 2026.7 the method does not know the word
+            kwargs["topdown"] = topdown
+        async for step in super()._walk(path, maxdepth, on_error=tell, **kwargs):
             yield step
 
     async def _find(
@@ -208,13 +210,13 @@ class ListingFileSystem(AsyncFileSystem):  # type: ignore[misc]  # fsspec is unt
         path: Any,
         recursive: bool = False,
         maxdepth: int | None = None,
-        assume_literal: bool = False,
+        **kwargs: Any,
     ) -> Any:
         path = to_strings(path)
         if recursive:
             for one in [path] if isinstance(path, str) else path:
                 refuse_root(to_location(one), maxdepth)
-        return await super()._expand_path(path, recursive, maxdepth, assume_literal)
+        return await super()._expand_path(path, recursive, maxdepth, **kwargs)
 
     def created(self, path: Any) -> datetime:
         """Return the start of a product's interval, as an aware datetime."""
