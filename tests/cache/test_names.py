@@ -50,6 +50,7 @@ def test_hostile_names_stay_in_their_folder(name: str, expected: str) -> None:
     assert safe_name(name, "fallback") == expected
 
 
+@pytest.mark.slow
 @given(st.text(), st.text())
 def test_safe_names_are_safe_and_stable(name: str, fallback: str) -> None:
     """Whatever comes in, the name is one path component, printable, and safe once more."""

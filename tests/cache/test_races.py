@@ -162,6 +162,7 @@ def crew(tmp_path: Path) -> Iterator[_Writers]:
     crew.close()
 
 
+@pytest.mark.slow
 def test_kill_at_any_moment_leaves_nothing_that_is_taken_for_data(crew: _Writers) -> None:
     """After kill -9 at 25 random moments the product is whole or absent, and can be resumed."""
     chance = random.Random(20)
@@ -209,6 +210,7 @@ def test_killed_writer_that_nobody_buried_is_gone(tmp_path: Path) -> None:
         crew.close()
 
 
+@pytest.mark.slow
 def test_partial_of_a_living_writer_is_not_touched(crew: _Writers) -> None:
     """While a process writes, another starts from nothing, and both end with the right bytes."""
     cache = Cache(crew.root, max_bytes=None)

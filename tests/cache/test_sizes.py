@@ -148,6 +148,7 @@ def test_many_writers_lose_no_length(root: Path) -> None:
     assert all(later.length_of(product) for product in products)
 
 
+@pytest.mark.slow
 def test_ten_thousand_lengths_are_asked_quickly(root: Path) -> None:
     """Listing a large directory may ask for the length of each product: each costs the same."""
     products = _many(10_000)

@@ -32,6 +32,7 @@ def _many(count: int) -> list[Product]:
     ]
 
 
+@pytest.mark.slow
 def test_a_large_listing_is_small_and_little_more_than_json(tmp_path: Path) -> None:
     """Ten thousand products are a few MB on disk, and cost little more than the JSON they are."""
     root = tmp_path / "cache"
@@ -70,6 +71,7 @@ _TEXT = st.text(max_size=10)
 _MAYBE = st.none() | _TEXT
 
 
+@pytest.mark.slow
 @given(
     st.lists(
         st.builds(

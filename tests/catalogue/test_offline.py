@@ -69,6 +69,7 @@ PARTS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("query", "expected"), PARTS.values(), ids=PARTS)
 def test_parts_and_spellings_of_a_kept_query(
     query: str, expected: list[int], bench: Any, emulator: Emulator
@@ -113,6 +114,7 @@ def test_what_the_service_answered_is_not_marked(bench: Any, emulator: Emulator)
     assert all("origin" not in info for info in gone(bench, emulator).ls(bench.query))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "query",
     [
@@ -175,6 +177,7 @@ SPOILT: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("spoil", SPOILT.values(), ids=SPOILT)
 def test_a_kept_answer_that_cannot_be_read_is_none(
     spoil: Callable[[dict[str, Any]], dict[str, Any]], bench: Any, emulator: Emulator

@@ -84,6 +84,7 @@ def test_accepting_by_setting(bench: Any) -> None:
     assert [path.rpartition("/")[2] for path in puts] == [_TERMS[1]]
 
 
+@pytest.mark.slow
 def test_accepted_is_asked_once_per_account(bench: Any) -> None:
     """One `termsaccepted` call serves all threads and all processes of an account on a cache."""
     emulator = start(bench, accepted=_TERMS)

@@ -157,6 +157,7 @@ def test_prune_by_age_and_by_bound(bench: Any, run: Run, monkeypatch: pytest.Mon
     assert len(_files(bench)) == 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("age", ["30", "d", "-3d", "30 days"])
 def test_an_age_needs_number_and_unit(age: str, run: Run) -> None:
     """What is no age is a usage error."""
@@ -164,6 +165,7 @@ def test_an_age_needs_number_and_unit(age: str, run: Run) -> None:
         run("prune", f"--older-than={age}")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("answer", ["", "n\n", "no\n", "\n"])
 def test_clear_asks_and_obeys(
     answer: str, bench: Any, run: Run, monkeypatch: pytest.MonkeyPatch
@@ -178,6 +180,7 @@ def test_clear_asks_and_obeys(
     assert len(_files(bench)) == 5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("words", "answer"), [(["--yes"], ""), ([], "y\n")])
 def test_clear_removes_all(
     words: list[str], answer: str, bench: Any, run: Run, monkeypatch: pytest.MonkeyPatch

@@ -272,6 +272,7 @@ def test_interruption_is_130(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     assert (done.code, done.err.split()) == (130, ["hda-fsspec:", "interrupted"])
 
 
+@pytest.mark.slow
 def test_a_closed_pipe_is_quiet(bench: Any, emulator: Emulator) -> None:
     """Who reads only the first line of a list is not told of a broken pipe."""
     reading, writing = os.pipe()
@@ -306,6 +307,7 @@ def _start_emulator(folder: Path, *words: str) -> subprocess.Popen[str]:
     )
 
 
+@pytest.mark.slow
 def test_emulator_prints_four_lines_and_stops(tmp_path: Path) -> None:
     """A shell takes the emulator's first four lines as they are; Control-C ends it cleanly."""
     with _start_emulator(tmp_path) as process:

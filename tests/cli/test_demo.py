@@ -38,6 +38,7 @@ def _source() -> Path:
     return Path(iris_sample_data.path) / "ostia_monthly.nc"
 
 
+@pytest.mark.slow
 def test_numbers_of_the_demo(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Opening 54 months costs one order, a year one a month, and all costs nothing again."""
     monkeypatch.setattr(demo, "_PREPARATION_SECONDS", 0.2)
@@ -76,6 +77,7 @@ def _but_home(folder: Path) -> list[Path]:
     return sorted(path for path in folder.rglob("*") if folder / "home" not in path.parents)
 
 
+@pytest.mark.slow
 def test_without_matplotlib_there_is_no_plot(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -92,6 +94,7 @@ def test_without_matplotlib_there_is_no_plot(
     assert not list(tmp_path.glob("*.png"))
 
 
+@pytest.mark.slow
 def test_keep_keeps_products_cache_and_copies(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -125,6 +128,7 @@ def test_a_missing_extra_is_named(
     assert "hda-fsspec[demo]" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_months_are_the_source_in_pieces(months: Path) -> None:
     """Put together, the products have the raw values, attributes and storage of their source."""
     paths = sorted(months.iterdir())

@@ -71,6 +71,7 @@ def test_ls_of_products(bench: Any, emulator: Emulator, run: Run) -> None:
     assert run("--offline", "ls", bench.query)[1]["cached"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("words", [[], ["-l"], ["--json"], ["-1"]])
 def test_ls_costs_what_listing_costs(
     words: list[str], bench: Any, emulator: Emulator, capsys: pytest.CaptureFixture[str]

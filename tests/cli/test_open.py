@@ -71,6 +71,7 @@ def test_open_shows_a_product(
     assert (emulator.order_posts, folder.is_dir()) == (1, True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("selections", "count"),
     [
@@ -168,6 +169,7 @@ def test_plan_of_what_needs_a_second_product_orders_nothing(
     assert emulator.order_posts == 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("selection", "says"),
     [

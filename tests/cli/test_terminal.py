@@ -161,6 +161,7 @@ def test_markup_of_a_title_is_text(query: str, terminal: Terminal) -> None:
     assert terminal.getvalue().count("Ocean [bold]colour[/bold] :smile:") == 2
 
 
+@pytest.mark.slow
 @hypothesis.given(
     st.lists(st.tuples(ANY_TEXT, ANY_TEXT, ANY_TEXT), min_size=1, max_size=4),
     st.integers(20, 200),
@@ -335,6 +336,7 @@ def test_threads_tell_bars_at_the_same_time(clock: Clock) -> None:
     assert _seen(bars, 80)[0].startswith("400 of 400 files ")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("words", "variables", "is_drawn"),
     [

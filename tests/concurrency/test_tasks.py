@@ -183,6 +183,7 @@ def test_threads_are_bounded_and_end() -> None:
     assert tasks.submit("again", constant(4)).result(_PATIENCE_SECONDS) == 4
 
 
+@pytest.mark.slow
 def test_forgotten_tasks_are_freed() -> None:
     """What a task held is freed when it has landed, and the tasks when nobody has them."""
     tasks: SharedTasks[Any] = SharedTasks(2, idle_seconds=0.02)

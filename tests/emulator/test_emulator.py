@@ -248,6 +248,7 @@ def test_faulty_pages(api: Api) -> None:
     assert api.ids(startIndex=3) == [f"p_2024050{day}.nc" for day in (3, 4, 5, 5)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_the_command_prints_three_lines_and_ends_cleanly(
     number: signal.Signals, tmp_path: Path

@@ -162,6 +162,7 @@ def test_real_files_arrive_whole(shared_data: Path, tmp_path: Path) -> None:
     assert all(body == (source / name).read_bytes() for name, body in arrived.items())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("dataset", "query", "times"),
     [

@@ -108,6 +108,7 @@ def test_what_is_drawn_fits_the_request() -> None:
     assert at_poll == {"status", "reset", "html", "hang", "expired"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_client_survives_each_kind(kind: str, bench: Any) -> None:
     """Whatever spoils a fifth of all answers, a job ends with the right bytes."""

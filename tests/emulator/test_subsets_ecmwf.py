@@ -64,6 +64,7 @@ def steps(ds: xr.Dataset) -> list[str]:
     return hours
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("dataset", "query", "product_id"),
     [
@@ -251,6 +252,7 @@ def test_the_layout_of_files(instant: Path) -> None:
         np.testing.assert_array_equal(found.t2m, wanted)
 
 
+@pytest.mark.slow
 def test_boxes_off_the_grid_are_interpolated(instant: Path) -> None:
     """The grid begins at the south-west corner, whatever the native one is."""
     with served(ecmwf_subset(ERA5, instant)) as client:
@@ -336,6 +338,7 @@ def test_what_is_not_available_yet_is_left_out(instant: Path) -> None:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("west", "east", "expected"),
     [

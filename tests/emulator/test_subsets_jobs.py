@@ -27,6 +27,7 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_era5(tmp_path_factory.mktemp("jobs") / "source.nc")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("settings", "query", "suffix", "members"),
     [
@@ -77,6 +78,7 @@ def test_preliminary_data_beside_final_ones(source: Path, mixed: str, suffix: st
     assert found.open().expver.values.tolist() == ["0001", "0001", "0005", "0005"]
 
 
+@pytest.mark.slow
 def test_grib_is_what_comes_by_default(source: Path, tmp_path: Path) -> None:
     """Where ecCodes is installed a request without a format is answered by GRIB."""
     pytest.importorskip("cfgrib", reason="cfgrib is not installed")
@@ -119,6 +121,7 @@ def test_sources_without_parameter_numbers_have_no_grib(tmp_path: Path) -> None:
         np.testing.assert_allclose(found.adt[0], wanted, rtol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("told_by", ["status", "order", "search"])
 @pytest.mark.parametrize(
     ("text", "expected"),

@@ -24,6 +24,7 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_marine(tmp_path_factory.mktemp("marine") / "source.nc")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("query", "told"),
     [
@@ -93,6 +94,7 @@ def test_both_ends_belong_to_the_range(source: Path) -> None:
     assert found == [[30, 1, 2], [2, 3, 4]]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("start", "end", "nearest"),
     [
@@ -183,6 +185,7 @@ def test_variables_may_be_a_text_but_not_null(source: Path) -> None:
         assert "default" in client.properties(MARINE)["startdate"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("first", [-180.0, 0.0])
 @pytest.mark.parametrize(
     ("west", "east", "expected"),

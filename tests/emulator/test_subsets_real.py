@@ -105,6 +105,7 @@ def fetch(client: Plain, real: Real) -> list[xr.Dataset]:
     return [client.get(real.dataset_id, **part).open() for part in real.parts]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("real", REAL, ids=lambda real: Path(real.file).stem[:12])
 def test_parts_join_to_the_source(real: Real, shared_data: Path) -> None:
     """Every step of a real file comes once, with the values, the names and the units it has."""

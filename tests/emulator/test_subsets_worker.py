@@ -32,6 +32,7 @@ def test_calls_are_made_elsewhere() -> None:
     process.close()
 
 
+@pytest.mark.slow
 def test_a_process_that_ended_is_started_again() -> None:
     """A call that ends the process is a typed error, and the next one is answered."""
     process = Worker()
@@ -71,6 +72,7 @@ def test_threads_share_a_process() -> None:
     assert found == {number: [f"{number}/{n}" for n in range(20)] for number in range(4)}
 
 
+@pytest.mark.slow
 def test_it_ends_with_the_process_that_started_it() -> None:
     """Nothing is left behind by a program that ends, and nothing heavy loaded before its time."""
     program = (

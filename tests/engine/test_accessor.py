@@ -164,6 +164,7 @@ def test_looking_is_no_use(bench: Any) -> None:
     assert [e.used_at for e in products_of(bench, emulator).cache.entries()] == before
 
 
+@pytest.mark.slow
 def test_prefetch(bench: Any) -> None:
     """All is ordered at one time and fetched."""
     emulator = bench.start(days=6, polls=2)

@@ -180,6 +180,7 @@ for _number, _ds in enumerate(KINDS["other units of time"]):
     _ds["time"].encoding["units"] = f"days since 2024-05-0{_number + 1}"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_values_are_those_of_nested_files(zips: Archives, kind: str) -> None:
     """Each member is decoded with what it says itself; the whole is what xarray makes of it."""
@@ -256,6 +257,7 @@ def test_scalar_times(zips: Archives) -> None:
     ]
 
 
+@pytest.mark.slow
 def test_indexing(zips: Archives) -> None:
     """Every way to take a part gives what it gives of the loaded values."""
     ds = zips.one({f"{n}.nc": day(n, steps=2) for n in (1, 2, 3)})
@@ -353,6 +355,7 @@ RAW: dict[str, dict[str, Any]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", WRONG)
 def test_what_does_not_fit_is_refused(zips: Archives, case: str) -> None:
     """One error names both files, what differs and what to do; nothing is put together."""
@@ -405,6 +408,7 @@ def test_files_beside_a_series(zips: Archives) -> None:
     assert ds["v"].shape == (2, 2, 3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("months", "options"),
     [

@@ -18,6 +18,7 @@ from hda_fsspec.formats.detect import Format
 from hda_fsspec.reading import archives
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "names", [["zarr.json", "v/zarr.json", "v/c/0"], [".zgroup", "v/.zarray", "v/0"]]
 )

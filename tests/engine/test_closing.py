@@ -127,6 +127,7 @@ STACKS = (
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", STACKS)
 def test_a_with_block_ends_well(served: Any, way: Callable[[Any], Any]) -> None:
     """No file of the cache is open afterwards; closing again is nothing, reading opens again."""
@@ -236,6 +237,7 @@ def test_closing_while_others_read(served: Any) -> None:
     assert faults == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", [by_query, by_chunks, by_xarray_mfdataset])
 def test_a_pickled_copy_closes(served: Any, way: Callable[[Any], Any]) -> None:
     """What closes a data set travels with it, without a password, and small."""

@@ -74,6 +74,7 @@ class Served:
         get_client(Settings.resolve(**self.options)).cache.clear()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("is_query", [False, True], ids=["product", "query"])
 def test_no_lock_is_held_while_an_order_is_waited_for(
     bench: Any, bodies: list[bytes], tmp_path: Path, is_query: bool
@@ -111,6 +112,7 @@ def _wait_until(condition: Any) -> None:
         time.sleep(0.005)
 
 
+@pytest.mark.slow
 def test_threads_that_open_and_read_at_once(
     bench: Any, bodies: list[bytes], tmp_path: Path
 ) -> None:
@@ -153,6 +155,7 @@ def test_threads_that_open_and_read_at_once(
     assert emulator.order_posts == 30
 
 
+@pytest.mark.slow
 def test_threads_that_use_the_engine_first_at_once(bench: Any, bodies: list[bytes]) -> None:
     """Modules that import one another in circles are imported by one thread, in one order."""
     served = Served(bench, bodies[:2])
@@ -206,6 +209,7 @@ def test_many_threads_ask_for_one_product(bench: Any, bodies: list[bytes]) -> No
     assert (served.emulator.order_posts, served.emulator.downloads) == (1, 1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scheduler", ["synchronous", "threads", "processes"])
 def test_schedulers_of_dask(
     scheduler: str, bench: Any, bodies: list[bytes], monkeypatch: pytest.MonkeyPatch
@@ -224,6 +228,7 @@ def test_schedulers_of_dask(
     assert served.emulator.downloads == DAYS
 
 
+@pytest.mark.slow
 def test_a_fork_after_use(bench: Any, bodies: list[bytes]) -> None:
     """Children that are forked after products were read read them, and fetch others."""
     served = Served(bench, bodies)
@@ -261,6 +266,7 @@ def test_a_fork_while_a_file_is_read(bench: Any, bodies: list[bytes]) -> None:
     assert float(ds["sst"].sum()) == 50.0
 
 
+@pytest.mark.slow
 def test_reads_while_the_package_of_workers_is_imported(
     bench: Any, bodies: list[bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -47,6 +47,7 @@ def emulator(bench: Any, bodies: list[bytes]) -> Any:
     return bench.start(products=products, preparation_seconds=0.05)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("parallel", [False, True])
 def test_only_what_is_listed_is_fetched(
     bench: Any, emulator: Any, tmp_path: Path, parallel: bool
@@ -73,6 +74,7 @@ def test_only_what_is_listed_is_fetched(
     assert emulator.downloads == len(chosen)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["query", "pattern", "location", "paths", "mixed"])
 def test_products_are_fetched_together(
     bench: Any, emulator: Any, kind: str, caplog: pytest.LogCaptureFixture
@@ -116,6 +118,7 @@ def test_nothing_to_open(bench: Any, emulator: Any) -> None:
     assert emulator.order_posts == 0
 
 
+@pytest.mark.slow
 def test_waiting_one_after_another_is_told_once(
     bench: Any, emulator: Any, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -77,6 +77,7 @@ WAYS: list[dict[str, Any]] = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", WAYS, ids=str)
 def test_dates_are_all_there(rasters: Rasters, way: dict[str, Any]) -> None:
     """Rasters of several dates lie along the catalogue's time, as the lazy query has them."""
@@ -126,6 +127,7 @@ def test_tiles_that_lack_a_date(rasters: Rasters) -> None:
     assert values[1, WIDTH:].tolist() == [2.0] * WIDTH
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", [{}, {"parallel": True}], ids=str)
 @pytest.mark.parametrize("more", [{}, {"S_B02_20240502.tif": {"value": 5, "west": 40}}])
 def test_bands_are_refused(rasters: Rasters, way: dict[str, Any], more: dict[str, Any]) -> None:
@@ -155,6 +157,7 @@ def test_bands_that_are_told_apart(rasters: Rasters) -> None:
     assert ds["B03"][:, 0, 0, 0].to_numpy().tolist() == [13.0, 23.0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", WAYS, ids=str)
 def test_zones_are_refused(rasters: Rasters, way: dict[str, Any]) -> None:
     """Equal numbers in two coordinate reference systems are not one place."""
@@ -241,6 +244,7 @@ def test_versions_of_one_product_are_refused(stacks: Any) -> None:
         assert ds["v"][:, 0, 0].to_numpy().tolist() == [2.0, 3.0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("attribute", ["units", "flag_meanings", "grid_mapping_name"])
 def test_other_meanings_are_refused(stacks: Any, attribute: str) -> None:
     """Numbers of other units, flags or grids are not put under the attributes of the first."""
@@ -278,6 +282,7 @@ def test_raw_numbers_of_other_packing_are_refused(stacks: Any) -> None:
         )
 
 
+@pytest.mark.slow
 def test_products_opened_elsewhere_are_looked_at(
     rasters: Rasters, monkeypatch: pytest.MonkeyPatch
 ) -> None:

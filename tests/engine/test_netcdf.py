@@ -42,6 +42,7 @@ def _write(path: Path, kind: Any, day: int = 1) -> Path:
     return path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_kind_of_netcdf3(stacks: Any, tmp_path: Path, kind: str) -> None:
     """Classic, 64-bit offset and CDF-5: one by one and stacked, now and from the cache."""
@@ -90,6 +91,7 @@ def _refused_by_one_library(path: Path, day: int) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_files_that_only_h5netcdf_reads(stacks: Any, tmp_path: Path) -> None:
     """They are read with it of themselves: one by one and stacked, now and from the cache."""
     names = [f"sst_2024050{day}.nc" for day in (1, 2, 3)]

@@ -94,6 +94,7 @@ def _assert_same(ours: xr.Dataset, plain: xr.Dataset, path: str) -> None:
     xr.testing.assert_identical(ours.load(), plain.load())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "options",
     [
@@ -114,6 +115,7 @@ def test_a_netcdf_product(bench: Any, tmp_path: Path, options: dict[str, Any]) -
     assert served.emulator.orders == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "file",
     [

@@ -45,6 +45,7 @@ def serve(stacks: Any, names: list[str], **fields: Any) -> None:
     stacks.options = stacks.bench.settings(stacks.emulator)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count", [2, 16])
 @pytest.mark.parametrize("dim", [None, "time"])
 @pytest.mark.usefixtures("nothing_ordered")
@@ -133,6 +134,7 @@ NEEDS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "modules", "extra"), NEEDS)
 @pytest.mark.parametrize(
     "way", ["product", "query", "scan", "tree", "tree of a query", "classical"]
@@ -185,6 +187,7 @@ def test_a_format_that_was_asked_for(
         check_installed(OpenOptions(), ["a1b2c3"], query)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", ["product", "query", "tree", "classical"])
 @pytest.mark.parametrize("engine", ["cfgrip", "zar", "cfgrib"])
 @pytest.mark.usefixtures("nothing_ordered")

@@ -87,6 +87,7 @@ def test_closing_twice(served: Served) -> None:
     assert float(ds["sst"][0, 0, 0]) == 270.0
 
 
+@pytest.mark.slow
 def test_a_recipe_travels(served: Served, tmp_path: Path) -> None:
     """It pickles small, and a fresh process with an empty cache fetches by itself."""
     ds, lazy = served.open(), served.open(chunks={})
@@ -118,6 +119,7 @@ def test_a_recipe_travels(served: Served, tmp_path: Path) -> None:
     assert served.emulator.downloads == 2
 
 
+@pytest.mark.slow
 def test_names_in_dask_are_those_of_the_products(bench: Any, tmp_path: Path) -> None:
     """The same products have the same names; after a new one arrived they are others."""
     products = []

@@ -117,6 +117,7 @@ def test_options_reach_every_group(bench: Any, grouped: Path) -> None:
         served.tree("p_20240501.nc", max_node=3)
 
 
+@pytest.mark.slow
 def test_files_of_an_archive(bench: Any, tmp_path: Path) -> None:
     """A SEN3 product is a tree of its files, which is a recipe, too; ``member`` narrows it."""
     with zipfile.ZipFile(tmp_path / "p.zip", "w") as archive:
@@ -137,6 +138,7 @@ def test_files_of_an_archive(bench: Any, tmp_path: Path) -> None:
     assert served.emulator.downloads == 2
 
 
+@pytest.mark.slow
 def test_a_real_sentinel_3_product(bench: Any, shared_data: Path) -> None:
     """Thirty files of one product are thirty nodes, each as xarray opens it unpacked."""
     (path,) = (shared_data / "sentinel-3/sen3-layout").glob("S3A_OL_1_EFR*.SEN3.zip")
@@ -156,6 +158,7 @@ def test_a_real_sentinel_3_product(bench: Any, shared_data: Path) -> None:
             xr.testing.assert_identical(tree[stem].to_dataset().load(), plain.load())
 
 
+@pytest.mark.slow
 def test_a_query_has_a_node_for_each_product(
     bench: Any, daily: Callable[[int], dict[str, bytes]]
 ) -> None:
@@ -175,6 +178,7 @@ def test_a_query_has_a_node_for_each_product(
     assert sorted(some.children) == [bench.product_id(1), bench.product_id(2)]
 
 
+@pytest.mark.slow
 def test_too_many_products_are_refused(
     bench: Any, daily: Callable[[int], dict[str, bytes]]
 ) -> None:
@@ -225,6 +229,7 @@ def test_groups_of_the_products_of_a_query(bench: Any, grouped: Path) -> None:
     assert tree["q_20240502.nc"].attrs == {"title": "root"}
 
 
+@pytest.mark.slow
 def test_nodes_travel(
     bench: Any, daily: Callable[[int], dict[str, bytes]], tmp_path: Path, grouped: Path
 ) -> None:

@@ -183,6 +183,7 @@ def test_a_killed_process_holds_nothing_up_for_long(make: Make, clock: Clock) ->
     assert quota.reserve(product(2)) is None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "headers",
     [{}, {"X-Quota-Remaining": "many"}, {"X-Quota-Limit": "100"}, {"X-Quota-Remaining": ""}],
@@ -207,6 +208,7 @@ def test_garbled_news_are_none(text: bytes, make: Make, clock: Clock, tmp_path: 
     assert quota.view().left == 4
 
 
+@pytest.mark.slow
 def test_two_never_both_take_the_last(tmp_path: Path) -> None:
     """Of many that ask for one order at one time, in as many processes, at most one may go."""
     for turn in range(15):

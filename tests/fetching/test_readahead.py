@@ -181,6 +181,7 @@ def test_a_fault_of_a_look_is_told_once_and_ends_it(
     assert len(caplog.records) == 1
 
 
+@pytest.mark.slow
 def test_fetches_that_end_at_once() -> None:
     """Thousands of fetches that end as they begin are no deep recursion."""
     service = Service()

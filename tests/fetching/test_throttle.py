@@ -125,6 +125,7 @@ def test_calls_use_what_transfers_leave(tmp_path: Path, waits: Waits) -> None:
         call.__exit__(None, None, None)
 
 
+@pytest.mark.slow
 def test_waiting_is_told_and_bounded(
     taken: list[Lock], tmp_path: Path, waits: Waits, caplog: pytest.LogCaptureFixture
 ) -> None:

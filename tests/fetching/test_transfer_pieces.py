@@ -61,6 +61,7 @@ def served(bench: Any) -> Emulator:
     return emulator
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("held", [0, 3_000_000])
 def test_a_long_body_in_pieces(held: int, served: Emulator, bench: Any) -> None:
     """No piece is larger than 1 MiB, and the disk is given the file part by part, in order."""
@@ -88,6 +89,7 @@ def test_a_long_body_in_pieces(held: int, served: Emulator, bench: Any) -> None:
     assert len(body) - stops[-1] < stops[-1] - starts[-1] + _LARGEST_PIECE
 
 
+@pytest.mark.slow
 def test_a_disk_that_takes_no_advice(
     served: Emulator, bench: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

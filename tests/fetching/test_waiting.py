@@ -98,6 +98,7 @@ WAYS: dict[str, tuple[int, str, Callable[[Any, Path], Any]]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("orders", "says", "work"), WAYS.values(), ids=WAYS)
 def test_every_way_to_wait_is_told(
     orders: int,
@@ -128,6 +129,7 @@ class Terminal(io.StringIO):
         return True
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("words", [[], ["--delivered-names"]])
 @pytest.mark.parametrize("count", [1, 3])
 def test_bars_take_the_place_of_the_line(
@@ -157,6 +159,7 @@ def test_bars_take_the_place_of_the_line(
     assert len(list((tmp_path / "out").iterdir())) == count
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", ["compute", "persist", "values", "prefetch"])
 def test_a_computation_is_told(
     way: str, bench: Any, emulator: Any, looking: Looking, processes: Any
@@ -179,6 +182,7 @@ def test_a_computation_is_told(
     assert "template" not in told
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "work",
     [
@@ -238,6 +242,7 @@ print(HDAFileSystem().prefetch(sys.argv[1]))
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "columns"),
     [("terminal", 80), ("terminal", 0), ("file", 80), ("terminal, turned off", 80)],

@@ -151,6 +151,7 @@ def sized(path: Path, width: int, lengths: int, fill: Callable[[Any], object]) -
     return path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("width", "lengths"), [*itertools.product((4, 8), (4, 8)), (2, 4), (2, 8)])
 @pytest.mark.parametrize("where", ["/", "/a/b"])
 def test_addresses_and_lengths_of_any_width(

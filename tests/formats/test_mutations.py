@@ -44,6 +44,7 @@ def _mutations(content: bytes) -> st.SearchStrategy[bytes]:
     return st.builds(lambda f, h, c, i: apply(f + h, c, i), flips, heads, cuts, inserts)
 
 
+@pytest.mark.slow
 @each_sample
 def test_mutated_file_passes_or_is_refused(
     sample: sample_files.Sample, tmp_path_factory: pytest.TempPathFactory

@@ -85,6 +85,7 @@ def test_documents_in_any_encoding_that_their_readers_take(
             open_it(path, tmp_path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "before",
     [
@@ -108,6 +109,7 @@ def test_documents_behind_a_long_prolog(before: str, root: str, tmp_path: Path) 
         assert look(path) is None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sign", [b" ", b"\n", b"<!-- -->", b"\0 ", b" \0\0\0"])
 def test_a_document_that_does_not_begin_is_refused(sign: bytes, tmp_path: Path) -> None:
     """What begins behind more than 16 MiB of nothing is read by nobody here."""

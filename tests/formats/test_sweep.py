@@ -69,6 +69,7 @@ def test_good_file_passes(check: Callable[..., Format], sample: sample_files.Sam
     assert sample.format is sniff(sample.content)
 
 
+@pytest.mark.slow
 @each_sample
 def test_cut_file_is_refused(check: Callable[..., Format], sample: sample_files.Sample) -> None:
     """A file cut anywhere is refused, except where the docstring says that no check can see it."""

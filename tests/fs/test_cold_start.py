@@ -7,6 +7,7 @@ import subprocess
 import sys
 from typing import Any
 
+import pytest
 from checkout import ROOT
 
 _PROGRAM = """
@@ -22,6 +23,7 @@ print(json.dumps([len(fs.ls(given["query"])), len(resolved)]))
 """
 
 
+@pytest.mark.slow
 def test_a_kept_listing_resolves_the_settings_once(bench: Any) -> None:
     """A new process reads environment and rc file once to list what another one has listed."""
     emulator = bench.start(days=3)

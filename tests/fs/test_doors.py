@@ -92,6 +92,7 @@ def test_caches_of_fsspec_in_front(bench: Any, tmp_path: Path, how: str) -> None
     assert emulator.orders == 2
 
 
+@pytest.mark.slow
 @_fsspec_leaves_a_file
 @pytest.mark.parametrize("block_size", [None, 4096, 1 << 20])
 def test_blocks_of_a_file(bench: Any, tmp_path: Path, block_size: int | None) -> None:
@@ -112,6 +113,7 @@ def test_blocks_of_a_file(bench: Any, tmp_path: Path, block_size: int | None) ->
     gc.collect()
 
 
+@pytest.mark.slow
 def test_open_local_of_one_and_of_many(bench: Any, slow: Any) -> None:
     """A path or a list of local paths; a list is ordered together, in the order it was asked."""
     options = bench.settings(slow)
@@ -138,6 +140,7 @@ def test_open_files_are_fetched_together(bench: Any, slow: Any) -> None:
     assert slow.max_in_preparation > 1
 
 
+@pytest.mark.slow
 def test_open_files_of_which_one_fails_leaves_none_open(bench: Any) -> None:
     """The error of one is raised, and nothing stays open for it."""
     emulator = bench.start(days=3)
@@ -298,6 +301,7 @@ def environment(monkeypatch: pytest.MonkeyPatch, bench: Any, emulator: Any) -> I
         yield
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["rsync", "copy", "storage options"])
 def test_generic_copies_run_in_parallel(
     bench: Any, slow: Any, how: str, monkeypatch: pytest.MonkeyPatch

@@ -119,6 +119,7 @@ def test_a_failure_leaves_the_others_and_no_half_file(bench: Any, tmp_path: Path
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["A.csv", "C.csv"]
 
 
+@pytest.mark.slow
 def test_download_needs_no_cache_for_all_at_once(bench: Any, tmp_path: Path) -> None:
     """A cache with room for what is transferred at one time is enough to copy many out of it."""
     emulator = bench.start(days=30)
@@ -151,6 +152,7 @@ def test_download_replaces_older_files_only_when_complete(bench: Any, tmp_path: 
     assert fs.download(bench.query, str(tmp_path)) == first
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("target", "written"),
     [

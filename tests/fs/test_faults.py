@@ -68,6 +68,7 @@ def _hurry(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("hda_fsspec.client.Session", session)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("_hurry")
 @pytest.mark.parametrize("fault", FAULTS)
 def test_faults_are_never_absence(bench: Any, fault: str, tmp_path: Path) -> None:

@@ -53,6 +53,7 @@ WRITING: dict[str, Callable[[Any, str], Any]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("verb", WRITING)
 def test_writing_is_refused_and_costs_nothing(bench: Any, verb: str) -> None:
     """Each writing verb raises EROFS, says what to do instead, and orders nothing."""

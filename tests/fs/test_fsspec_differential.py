@@ -312,6 +312,7 @@ def test_getting_agrees(sides: Sides, case: str) -> None:
     assert ours == local
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("path", "recursive", "maxdepth"),
     [

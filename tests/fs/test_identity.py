@@ -43,6 +43,7 @@ def environment_of(emulator: Any, bench: Any) -> dict[str, str]:
     return {**emulator.environment, "HDA_CACHE_DIR": str(bench.cache_dir)}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("module", [pickle, cloudpickle])
 def test_a_filesystem_pickles_without_its_password(bench: Any, module: Any) -> None:
     """Settings travel, the password does not: it is found where the pickle arrives."""
@@ -83,6 +84,7 @@ def test_an_open_file_pickles_as_product_and_position(
     assert emulator.password.encode() not in data
 
 
+@pytest.mark.slow
 def test_an_open_file_works_in_a_process_with_an_empty_cache(bench: Any, tmp_path: Any) -> None:
     """A worker that has not the product fetches it again by itself."""
     emulator = bench.start(days=1)
@@ -154,6 +156,7 @@ def test_equal_settings_make_equal_filesystems(bench: Any) -> None:
     assert one != fsspec.filesystem("memory")
 
 
+@pytest.mark.slow
 def test_tokens_are_equal_in_threads_and_processes(bench: Any) -> None:
     """Dask's names for one path do not depend on who makes them."""
     tokens: list[str] = []
@@ -253,6 +256,7 @@ def test_sign_is_not_offered(bench: Any) -> None:
         HDAFileSystem().sign(bench.path(1))
 
 
+@pytest.mark.slow
 def test_a_cancelled_get_leaves_no_open_file(bench: Any, tmp_path: Any) -> None:
     """When one of many fails, fsspec cancels the others: what arrives for them is closed."""
     emulator = bench.start(days=3, preparation_seconds=0.1)

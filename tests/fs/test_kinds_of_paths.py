@@ -100,6 +100,7 @@ def served(stacks: Any) -> Any:
     return stacks
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("verb", VERBS)
 def test_verbs_take_every_kind_of_path(bench: Any, verb: str, kind: str) -> None:
@@ -110,6 +111,7 @@ def test_verbs_take_every_kind_of_path(bench: Any, verb: str, kind: str) -> None
         assert VERBS[verb](fs, KINDS[kind](text)) == VERBS[verb](fs, text)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("verb", READING)
 def test_reading_takes_every_kind_of_path(bench: Any, verb: str, kind: str) -> None:
@@ -120,6 +122,7 @@ def test_reading_takes_every_kind_of_path(bench: Any, verb: str, kind: str) -> N
     assert READING[verb](fs, KINDS[kind](bench.path(2))) == READING[verb](fs, bench.path(2))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("several", SEVERAL)
 @pytest.mark.parametrize("kind", ["text", "Location", "UPath"])
 @pytest.mark.parametrize("verb", MANY)
@@ -135,6 +138,7 @@ def test_verbs_take_several_paths(bench: Any, verb: str, kind: str, several: str
     assert found == expected
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_copies_take_every_kind_of_path(bench: Any, tmp_path: Path, kind: str) -> None:
     """Verbs that copy, of one path and of several, to a target of each kind."""
@@ -151,6 +155,7 @@ def test_copies_take_every_kind_of_path(bench: Any, tmp_path: Path, kind: str) -
     assert [Path(path).name for path in downloaded] == [bench.product_id(1), bench.product_id(2)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_mapper_takes_every_kind_of_path(bench: Any, kind: str) -> None:
     """The mapping below a query has the names of its products."""
@@ -199,6 +204,7 @@ OPENERS: dict[str, Callable[..., xr.Dataset]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("opener", OPENERS)
 def test_a_upath_opens_with_its_own_options(served: Any, opener: str) -> None:
     """The storage options of a UPath are the settings; those of the filesystem itself are none."""
@@ -210,6 +216,7 @@ def test_a_upath_opens_with_its_own_options(served: Any, opener: str) -> None:
     assert served.ordered == ["sst_20240502.nc"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("opener", OPENERS)
 @pytest.mark.parametrize("verb", ["ls", "glob", "find"])
 def test_what_a_verb_returned_opens(served: Any, verb: str, opener: str) -> None:

@@ -106,6 +106,7 @@ def check_round_trip(fs: Any, ids: list[str], folder: Path) -> None:
     assert sorted(Path(path).read_bytes() for path in downloaded) == sorted(expected.values())
 
 
+@pytest.mark.slow
 def test_each_odd_id_goes_all_the_way(odd: Any) -> None:
     """Spaces, escapes, glob characters, separators, dots: listed, read and copied."""
     emulator, folder = odd
@@ -130,6 +131,7 @@ def test_an_odd_id_opens_by_its_url(odd: Any, product_id: str, tmp_path: Path) -
     assert [p.read_bytes() for p in tmp_path.iterdir() if p.is_file()] == [body]
 
 
+@pytest.mark.slow
 @given(ids=st.lists(TEXT, min_size=1, max_size=6, unique=True))
 @settings(derandomize=True, deadline=None, max_examples=25)
 def test_any_ids_go_all_the_way(ids: list[str]) -> None:

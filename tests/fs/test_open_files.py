@@ -37,6 +37,7 @@ print(json.dumps([len(body) for body in found]))
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("verb", "where"),
     [

@@ -56,6 +56,7 @@ def formats(tmp_path: Path) -> dict[str, bytes]:
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("verb", VERBS)
 def test_complete_copies_are_left_alone(bench: Any, tmp_path: Path, verb: str) -> None:
     """Not ordered, not written; what is missing is fetched; without the option all is written."""
@@ -79,6 +80,7 @@ def test_complete_copies_are_left_alone(bench: Any, tmp_path: Path, verb: str) -
     assert not set(stamps(out).items()) & set(after.items())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("verb", VERBS)
 @pytest.mark.parametrize("is_known", [True, False], ids=["length known", "length not known"])
 @pytest.mark.parametrize("cut", [1, 1000, 100_000])
@@ -122,6 +124,7 @@ def test_every_format_tells_by_itself_on_another_machine(
     assert emulator.downloads == len(formats)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "damage",
     {
@@ -174,6 +177,7 @@ def contents(paths: list[str]) -> list[str]:
     return [Path(path).read_text().strip() for path in paths]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("first", [["a"], ["b"], ["a", "b"], []])
 def test_delivered_names_that_tell_nothing(bench: Any, tmp_path: Path, first: list[str]) -> None:
     """A copy under a name that is no id is remembered, and never taken for another product."""

@@ -107,6 +107,7 @@ VERBS: dict[str, Callable[[Any, str, Any], Any]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("verb", VERBS.values(), ids=VERBS)
 @pytest.mark.parametrize("target", REMOTE.values(), ids=REMOTE)
 def test_no_verb_makes_a_folder_of_a_url(
@@ -131,6 +132,7 @@ def _run_lines(message: str, fs: Any) -> None:
     exec(textwrap.dedent(lines), {"fs": fs, "fsspec": fsspec})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("is_from_environment", [True, False])
 @pytest.mark.parametrize("target", ["memory://bucket/x", "memory://bucket/x/"])
 @pytest.mark.parametrize("kind", ["query", "data set", "pattern", "product", "list"])
@@ -168,6 +170,7 @@ def test_all_data_sets_have_no_line(bench: Any, emulator: Emulator) -> None:
         bench.filesystem(emulator).get("hda://", "s3://bucket", recursive=True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", ["file://{}", "local://{}", "file:{}", "{}"])
 def test_local_urls_are_local(form: str, bench: Any, emulator: Emulator, tmp_path: Path) -> None:
     """``file://`` and ``local://`` are local targets of all verbs."""

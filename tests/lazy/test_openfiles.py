@@ -89,6 +89,7 @@ def test_a_node_is_read_again_as_itself(stacks: Any) -> None:
         assert found["fine"]["v"].to_numpy().tolist() == [3.0, 4.0]
 
 
+@pytest.mark.slow
 def test_few_products_stay_open(days: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """However many products are read, the number of open files does not grow."""
     monkeypatch.setattr(openfiles, "_OPEN_DATASETS", 2)
@@ -143,6 +144,7 @@ def test_what_was_guarded_may_be_evicted_once_read(
     assert entry.used_at <= time.time() + 60
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", ["all clients", "its client"])
 def test_files_close_with_their_client(days: Any, way: str) -> None:
     """Nothing stays open; data sets that are open go on with the client that follows."""

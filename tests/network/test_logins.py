@@ -301,6 +301,7 @@ def test_certificates(bench: Any, connect: Any, tls_address: tuple[str, Path]) -
         connect(emulator, endpoint_url=url, verify=certificate).json("GET", "datasets")
 
 
+@pytest.mark.slow
 def test_without_verification_there_is_one_notice(
     bench: Any, connect: Any, tls_address: tuple[str, Path]
 ) -> None:

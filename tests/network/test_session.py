@@ -65,6 +65,7 @@ PLACES = {
 GROWING = [0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 16.0, 16.0, 16.0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("status", "retries"), [(408, 6), (500, 3), (502, 9), (503, 9), (504, 9)])
 @pytest.mark.parametrize("call", sorted(CALLS))
 def test_a_fault_that_stays_is_told_after_its_retries(
@@ -184,6 +185,7 @@ def test_odd_json_is_told_too(bench: Any, connect: Any, text: str) -> None:
         connect(emulator).json("GET", "datasets")
 
 
+@pytest.mark.slow
 def test_resets_and_hangs(bench: Any, connect: Any, sleep: FakeSleep) -> None:
     """A lost connection is retried nine times, silence two times, each with its own count."""
     emulator = bench.start()
@@ -216,6 +218,7 @@ _LOST = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("lost", _LOST)
 @pytest.mark.parametrize("times", [9, None])
 @pytest.mark.parametrize("path", ["identity/gettoken", "datasets"])
@@ -237,6 +240,7 @@ def test_a_first_request_that_is_lost_is_retried_like_any_other(
     assert sleep.waits == GROWING
 
 
+@pytest.mark.slow
 def test_a_handshake_that_is_cut_is_retried(bench: Any, connect: Any, sleep: FakeSleep) -> None:
     """A gateway that hangs up in the middle of TLS is there; a wrong certificate never mends."""
     with socket.create_server(("127.0.0.1", 0)) as server:
@@ -339,6 +343,7 @@ def test_offline_never_touches_the_network(bench: Any, connect: Any) -> None:
     assert emulator.max_connections == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("limit", [1, 3])
 def test_connections_are_bounded(bench: Any, connect: Any, limit: int) -> None:
     """However many threads ask, no more sockets are open than were allowed."""

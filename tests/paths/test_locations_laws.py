@@ -8,6 +8,7 @@ import re
 from typing import Any
 from urllib.parse import quote
 
+import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
@@ -69,6 +70,7 @@ def test_canonical_paths_are_safe(location: Location) -> None:
     assert Location.parse(HDAFileSystem._strip_protocol(location)) == location
 
 
+@pytest.mark.slow
 @laws
 @given(location=products)
 def test_parents_lead_to_the_root(location: Location) -> None:
@@ -135,6 +137,7 @@ entries = st.lists(
 )
 
 
+@pytest.mark.slow
 @laws
 @given(request=st.dictionaries(fields, json_values | entries))
 def test_any_request_is_a_location_or_a_location_error(request: dict[str, Any]) -> None:

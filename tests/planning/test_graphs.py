@@ -243,6 +243,7 @@ CASES = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("expression", "chunked"), CASES)
 def test_what_is_told_is_what_compute_reads(expression: Expression, chunked: bool) -> None:
     """The products told are those that computing then reads: no more and no fewer."""
@@ -326,6 +327,7 @@ _computing = st.one_of(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=150, deadline=None, derandomize=True)
 @given(st.booleans(), st.lists(_selecting, max_size=5), st.lists(_computing, max_size=2))
 def test_chains_of_operations(chunked: bool, before: list[Step], then: list[Step]) -> None:

@@ -57,6 +57,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("expression", "chunks"), CASES)
 def test_what_is_told_becomes_local(
     bench: Any, files: dict[str, bytes], expression: Expression, chunks: Any
@@ -92,6 +93,7 @@ CUTTING: dict[str, tuple[Expression, set[int]]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CUTTING)
 def test_of_chunks_that_groups_cut_never_too_few_are_told(
     bench: Any, files: dict[str, bytes], name: str

@@ -185,6 +185,7 @@ def test_without_fusion() -> None:
         assert numbers(products_read(from_array()[3:, 2].max())) == [3, 4, 5]
 
 
+@pytest.mark.slow
 def test_a_long_chain_does_not_recurse() -> None:
     """A graph of ten thousand tasks in a row is read."""
     graph: dict[str, Any] = {"0": (da.core.getter, adapted(untouchable()), (slice(0, 1),))}
@@ -261,6 +262,7 @@ def test_from_a_scheduler(scheduler: str) -> None:
     assert seen == [[1, 2]]
 
 
+@pytest.mark.slow
 def test_ten_thousand_products() -> None:
     """A graph over ten thousand products costs twenty times what one over 500 does."""
 

@@ -35,6 +35,7 @@ def days(count: int) -> dict[str, xr.Dataset]:
     return made
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scheduler", ["threads", "sync"])
 def test_orders_overlap(scheduler: str, stacks: Any) -> None:
     """With fewer threads than products all orders are in preparation at one time."""
@@ -48,6 +49,7 @@ def test_orders_overlap(scheduler: str, stacks: Any) -> None:
     assert stacks.emulator.orders == stacks.emulator.downloads == 13
 
 
+@pytest.mark.slow
 def test_processes_are_ahead_too(stacks: Any) -> None:
     """The process scheduler's parent orders for its children, and each product once."""
     stacks.serve(days(9), preparation_seconds=0.5)
@@ -72,6 +74,7 @@ def test_only_what_is_computed_is_ordered(stacks: Any) -> None:
     )
 
 
+@pytest.mark.slow
 def test_two_of_a_kind_under_one_compute(stacks: Any) -> None:
     """Two expressions that are computed together share their products."""
     stacks.serve(days(6), preparation_seconds=0.3)
@@ -149,6 +152,7 @@ def test_a_cache_of_three_products_is_enough(stacks: Any) -> None:
     assert stacks.emulator.downloads <= 13
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scheduler", ["threads", "sync"])
 def test_an_interrupt_ends_the_wait(scheduler: str, stacks: Any) -> None:
     """Ctrl-C ends a compute that waits for orders, and leaves no thread of Dask's waiting."""
@@ -175,6 +179,7 @@ def test_an_interrupt_ends_the_wait(scheduler: str, stacks: Any) -> None:
     assert time.monotonic() - began < 60.0  # and the orders take ten minutes
 
 
+@pytest.mark.slow
 def test_another_reader_is_not_interrupted(stacks: Any) -> None:
     """A compute that fails ends its own waits, not that of a thread that reads by itself."""
     stacks.serve(days(6), preparation_seconds=1.0)
@@ -190,6 +195,7 @@ def test_another_reader_is_not_interrupted(stacks: Any) -> None:
         assert float(read.result(_PATIENCE_SECONDS).mean()) == 5.0
 
 
+@pytest.mark.slow
 def test_a_compute_after_one_that_failed_is_not_cancelled(stacks: Any) -> None:
     """What reads the same products right after, hidden in a closure, waits for them in peace."""
     stacks.serve(days(6), preparation_seconds=0.5)

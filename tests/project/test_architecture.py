@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import pytest
 from checkout import ROOT
 from private_names import PRIVATE_ALLOWED
 
@@ -93,6 +94,7 @@ def _violations(check: Callable[[Source], Iterator[str]]) -> list[str]:
     ]
 
 
+@pytest.mark.slow
 def test_imports_point_down() -> None:
     """The rooms stand in layers, within each room there is no circle, and some know no others."""
     # In a process of its own: it sets up logging, and switches off the loggers that there are.
@@ -119,6 +121,7 @@ def test_values_do_no_io() -> None:
     assert _violations(check) == []
 
 
+@pytest.mark.slow
 def test_only_settings_reads_the_environment() -> None:
     """No module but settings mentions the environment."""
 
@@ -176,6 +179,7 @@ def _dotted(node: ast.expr) -> list[str] | None:
     return None
 
 
+@pytest.mark.slow
 def test_nobody_uses_private_names_of_other_packages() -> None:
     """What another package may change without notice is used only where a reason is given."""
     used: set[tuple[str, str]] = set()

@@ -118,6 +118,7 @@ def _forget_instances() -> None:
 WITH_CODE = [path for path in DOCUMENTS if _python(path)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", WITH_CODE, ids=_document_id)
 def test_python_blocks_run(path: Path, emulator: Emulator) -> None:
     """The Python blocks of a document run, in order, as a reader would paste them."""

@@ -54,6 +54,7 @@ def test_header_names_what_the_script_needs(script: Path) -> None:
     assert "hda-fsspec" in metadata["dependencies"]
 
 
+@pytest.mark.slow
 def test_open_products(tmp_path: Path) -> None:
     """The example lists three products, orders each once, and names what is in them."""
     products = [
@@ -77,6 +78,7 @@ def test_open_products(tmp_path: Path) -> None:
     assert all(line.endswith("sst") for line in lines[1:])
 
 
+@pytest.mark.slow
 def test_open_products_tells_an_error_in_a_line(tmp_path: Path) -> None:
     """A query that is not well formed ends in one typed message and no traceback."""
     with Emulator(Catalogue([DatasetEntry(DATASET, [])])) as emulator:

@@ -32,6 +32,7 @@ def test_what_was_found_once_stays_mended(path: Path) -> None:
     assert finding is None, str(finding)
 
 
+@pytest.mark.slow
 @each_target
 def test_mutations_are_read_or_refused(target: Target) -> None:
     """A fixed number of mutations of real inputs bring only the errors that are documented."""
@@ -68,6 +69,7 @@ def test_a_broken_promise_is_found() -> None:
     assert all("breaks" in str(finding) for finding in findings)
 
 
+@pytest.mark.slow
 def test_a_loop_without_end_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     """An input that takes too long is a finding, whatever its target catches."""
     monkeypatch.setattr("fuzz.engine.LONGEST_SECONDS", 1)
@@ -99,6 +101,7 @@ def test_the_same_seed_gives_the_same_inputs() -> None:
     assert len(set(first)) > 100
 
 
+@pytest.mark.slow
 def test_the_command_runs_and_counts(tmp_path: Path) -> None:
     """``python -m tests.fuzz`` runs a target in a process of its own and says how many inputs."""
     command = [sys.executable, "-m", "tests.fuzz", "location", "--engine", "mutation"]

@@ -20,6 +20,7 @@ TERMINAL = {"cli"}
 HEAVY = {"xarray", "netCDF4", "dask", "requests", "numpy", "pandas", "aiohttp", "tqdm", "rich"}
 
 
+@pytest.mark.slow
 def test_libraries_do_not_print() -> None:
     """Only the terminal's modules write to the terminal."""
     printing = [
@@ -44,6 +45,7 @@ def _calls() -> Iterator[tuple[str, ast.Call]]:
                 yield module, node
 
 
+@pytest.mark.slow
 def test_what_lies_in_the_cache_is_reached_in_one_way() -> None:
     """In the cache no file is opened or changed by its path, but through :mod:`safefiles`."""
     by_path = {
@@ -89,6 +91,7 @@ def test_what_lies_in_the_cache_is_reached_in_one_way() -> None:
     assert known - found == set()
 
 
+@pytest.mark.slow
 def test_what_is_shown_goes_through_the_one_sanitiser() -> None:
     """Warnings, notes and log records pass where they are made printable; commands, too."""
     doors = {
@@ -130,6 +133,7 @@ def _lines_of_code(path: Path) -> int:
     )
 
 
+@pytest.mark.slow
 def test_files_stay_short() -> None:
     """A module is one idea, and one idea fits in 400 lines of code."""
     lengths = {
@@ -141,6 +145,7 @@ def test_files_stay_short() -> None:
     assert {path: lines for path, lines in lengths.items() if lines > MAX_LINES} == {}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("before", "module"),
     [
@@ -237,6 +242,7 @@ def _names_of_modules() -> Iterator[tuple[str, str, ast.expr]]:
                     yield module, target.id, node.value
 
 
+@pytest.mark.slow
 def test_state_hangs_on_a_client() -> None:
     """What outlives a call belongs to a client and ends with it, but for what is listed."""
     found = {
@@ -259,6 +265,7 @@ def test_state_hangs_on_a_client() -> None:
     assert found | rebound == set(PROCESS_STATE)
 
 
+@pytest.mark.slow
 def test_one_handler_begins_anew_after_a_fork() -> None:
     """So that the order is known; but HDF5's lock is taken before the fork, too."""
     handlers = [module for module, call in _calls() if ast.unparse(call.func).endswith("at_fork")]

@@ -7,9 +7,11 @@ import re
 import subprocess
 import sys
 
+import pytest
 from checkout import ROOT
 
 
+@pytest.mark.slow
 def test_a_cluster_survives_answers_that_are_spoilt_at_random() -> None:
     """Forty products at 10 % faults: right values, one order and one download each, no leak."""
     size = ["--products", "40", "--blocks", "2", "--workers", "2", "--again", "1"]

@@ -166,6 +166,7 @@ def seconds() -> Callable[[], float]:
     return lambda: time.monotonic() - began
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "verb"), [(name, verb) for name, case in CASES.items() for verb in case.verbs]
 )
@@ -189,6 +190,7 @@ def test_the_filesystem_raises_one_typed_error(
     assert seconds() < MOST_SECONDS
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "command"),
     [(name, command) for name, case in CASES.items() for command in case.commands],
@@ -235,6 +237,7 @@ def _closed_port() -> int:
         return int(one.getsockname()[1])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("host", ["a closed port", "gateway.invalid"])
 def test_an_unreachable_host(
     host: str, bench: Any, work: Path, capsys: pytest.CaptureFixture[str]

@@ -131,6 +131,7 @@ def by_tree(options: dict[str, Any]) -> float:
 WAYS = (by_cat, by_product, by_bare_path, by_stack, by_scan, by_open_mfdataset, by_tree)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("same_process", [True, False])
 @pytest.mark.parametrize("way", WAYS)
 def test_values_are_those_of_the_broker_that_was_asked(
@@ -147,6 +148,7 @@ def test_values_are_those_of_the_broker_that_was_asked(
         assert way({**options, "offline": True}) == 2 * value
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", WAYS)
 def test_a_port_that_is_used_again_is_another_broker(
     brokers: Brokers, way: Callable[[dict[str, Any]], float]
@@ -179,6 +181,7 @@ def test_an_emulator_that_is_started_again_finds_its_cache(brokers: Brokers) -> 
     assert again.orders == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("change", ["bytes of equal length", "times kept", "more files", "none"])
 @pytest.mark.parametrize("large", [False, True])
 def test_a_folder_that_changed_is_another_broker(
@@ -354,6 +357,7 @@ def _environment(emulator: Emulator) -> Iterator[None]:
         yield
 
 
+@pytest.mark.slow
 def test_an_interrupted_download_is_not_gone_on_with_from_another(brokers: Brokers) -> None:
     """The first half of one broker's file never gets the second half of another's."""
     one, other = brokers.start(ONE), brokers.start(OTHER)

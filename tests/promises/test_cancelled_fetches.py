@@ -89,6 +89,7 @@ def test_who_comes_after_it_was_given_up_gets_a_new_one() -> None:
     assert len(tasks) == 1
 
 
+@pytest.mark.slow
 def test_products_that_wait_for_quota_are_given_up(bench: Any) -> None:
     """Interest lost while the quota is waited for saves the order; what was ordered comes."""
     emulator = bench.start(days=3, quota=1, quota_window_seconds=0.8)

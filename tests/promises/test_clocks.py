@@ -72,6 +72,7 @@ print(json.dumps(got))
 """
 
 
+@pytest.mark.slow
 def test_a_job_goes_on_while_the_clock_jumps(bench: Any) -> None:
     """By years and hours, to and fro: products are listed, ordered within the quota, and opened."""
     jumps = [0.0, 10 * YEARS, -20 * YEARS, 0.0, -5400.0, 86_400.0, 0.0]

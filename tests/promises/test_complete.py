@@ -81,6 +81,7 @@ RECOVERABLE = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("faults", RECOVERABLE.values(), ids=RECOVERABLE)
 def test_a_fault_that_passes_is_survived(faults: list[Fault], bench: Any) -> None:
     """After a fault that strikes once or a few times the file is there, and it is whole."""
@@ -95,6 +96,7 @@ def test_a_fault_that_passes_is_survived(faults: list[Fault], bench: Any) -> Non
     assert emulator.orders == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("fault", "error"),
     [
@@ -164,6 +166,7 @@ def test_a_full_disk(is_told: bool, bench: Any, small_disk: Path) -> None:
     assert wrong_entries(bench) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("moment", ["while it is prepared", "in mid-body"])
 def test_a_cache_that_is_deleted_under_a_job(moment: str, bench: Any) -> None:
     """A job goes on when its cache folder is deleted, and what it returns is whole."""
@@ -183,6 +186,7 @@ def test_a_cache_that_is_deleted_under_a_job(moment: str, bench: Any) -> None:
     assert wrong_entries(bench, size) == []
 
 
+@pytest.mark.slow
 def test_a_cache_that_is_deleted_again_and_again(bench: Any) -> None:
     """Whoever deletes the cache all the time gets an error told or a whole file, never a part."""
     size = 400_000
@@ -210,6 +214,7 @@ def test_a_cache_that_is_deleted_again_and_again(bench: Any) -> None:
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", [1, 2])
 def test_kill_at_any_moment(seed: int, bench: Any, tmp_path: Path) -> None:
     """Processes that are killed at random moments leave whole files or none; the next completes."""

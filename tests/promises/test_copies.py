@@ -69,6 +69,7 @@ def is_harmless(name: str) -> bool:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("product_id", ODD)
 def test_odd_ids_are_copied_under_harmless_names(
     product_id: str, bench: Any, tmp_path: Path
@@ -86,6 +87,7 @@ def test_odd_ids_are_copied_under_harmless_names(
         assert written.read_bytes().endswith(product_id.encode()), verb
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("verb", VERBS)
 @pytest.mark.parametrize("kind", ["file", "link", "dangling link", "folder", "empty link"])
 def test_what_somebody_else_wrote_stays(verb: str, kind: str, bench: Any, tmp_path: Path) -> None:
@@ -141,6 +143,7 @@ def test_what_we_wrote_is_replaced(verb: str, bench: Any, tmp_path: Path) -> Non
     assert written.read_bytes().endswith(b"my own notes")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("verb", VERBS)
 @pytest.mark.parametrize("cut", [0, 1, 20, None])
 def test_a_beginning_of_the_same_file_is_replaced(

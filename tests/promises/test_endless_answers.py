@@ -102,6 +102,7 @@ CALLS: dict[str, Callable[[Session], Any]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("part", "call"),
     # Whether chunks of one byte are too slow for a file is told by how many come at one time.
@@ -367,6 +368,7 @@ def test_a_body_longer_than_was_told(bench: Any, elsewhere: Any) -> None:
     assert _held_bytes(bench) < 100_000
 
 
+@pytest.mark.slow
 def test_a_file_of_one_byte_at_a_time_is_given_up(bench: Any, elsewhere: Any) -> None:
     """Tries that bring next to nothing are progress, but not without end."""
     body = bench.body(1, 100_000)

@@ -117,6 +117,7 @@ def test_asynchronous_use_in_a_loop_of_ones_own(bench: Any, tmp_path: Path) -> N
     assert emulator.max_in_preparation == 4
 
 
+@pytest.mark.slow
 def test_many_at_a_time_need_few_threads(bench: Any, tmp_path: Path) -> None:
     """Hundreds of waiting copies share the threads of one object; none waits in its own."""
     emulator = bench.start(days=31, polls=2, preparation_seconds=0.2)
@@ -146,6 +147,7 @@ def test_many_at_a_time_need_few_threads(bench: Any, tmp_path: Path) -> None:
     assert emulator.orders == emulator.downloads == 31
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("verb", ["_cat_file", "_get_file"])
 def test_a_cancelled_wait_keeps_the_order_and_leaks_nothing(
     bench: Any, verb: str, tmp_path: Path
@@ -184,6 +186,7 @@ def test_a_fault_of_one_does_not_hold_the_others(bench: Any) -> None:
     emulator.stop()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "call", ["fs.prefetch(path)", "fs.cat(path)", "fs.open(path)", "fs.get(path, target)"]
 )

@@ -44,6 +44,7 @@ def fault(kind: str, place: tuple[str, str], **more: Any) -> Fault:
     return Fault(kind, method=place[0], path=place[1], **more)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("place", _PLACES, ids="-".join)
 @pytest.mark.parametrize(
     ("kind", "more"),
@@ -67,6 +68,7 @@ def test_what_passes_is_retried(
     assert emulator.orders == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("status", "tries"), [(500, 4), (502, 10), (503, 10), (504, 10), (418, 1), (400, 1)]
 )
@@ -82,6 +84,7 @@ def test_retries_are_bounded(status: int, tries: int, bench: Any) -> None:
     assert emulator.count(*_DATA_SETS) == tries
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("verb", ["exists", "glob", "find", "walk", "isdir", "ls", "cat"])
 @pytest.mark.parametrize("status", [401, 500, 429])
 def test_a_fault_never_looks_like_an_absence(verb: str, status: int, bench: Any) -> None:
@@ -104,6 +107,7 @@ def test_a_server_that_never_answers(bench: Any) -> None:
         bench.filesystem(emulator, timeout=0.1).ls(bench.query)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("expired_status", [401, 403])
 @pytest.mark.parametrize("refresh", [True, False])
 def test_a_token_that_expires_in_mid_job(expired_status: int, refresh: bool, bench: Any) -> None:
@@ -153,6 +157,7 @@ def test_a_failed_order(bench: Any, caplog: pytest.LogCaptureFixture) -> None:
     assert emulator.order_posts == 2
 
 
+@pytest.mark.slow
 def test_an_order_that_failed_in_an_earlier_run(bench: Any) -> None:
     """An order of an earlier run that failed since is repeated, and nothing is told."""
     emulator = bench.start(days=1, preparation_seconds=0.3)
@@ -176,6 +181,7 @@ def test_an_order_that_is_refused(bench: Any) -> None:
     assert emulator.count(*_ORDER) == 1
 
 
+@pytest.mark.slow
 def test_an_order_that_is_gone_in_mid_job(bench: Any) -> None:
     """An order that the service forgets while it is waited for is placed anew."""
     emulator = bench.start(days=1, preparation_seconds=0.3)
@@ -193,6 +199,7 @@ def test_an_order_that_is_gone_in_mid_job(bench: Any) -> None:
     assert (emulator.orders, emulator.order_posts) == (1, 2)
 
 
+@pytest.mark.slow
 def test_an_order_that_is_gone_at_a_restart(bench: Any) -> None:
     """An order of an earlier run that the service forgot is placed anew."""
     emulator = bench.start(days=1, preparation_seconds=0.2)
@@ -223,6 +230,7 @@ def test_not_ready_after_all(bench: Any) -> None:
     assert emulator.order_posts == 1
 
 
+@pytest.mark.slow
 def test_an_order_that_takes_too_long_is_kept(bench: Any) -> None:
     """After `max_wait` the wait is over, and the order is taken up later."""
     emulator = bench.start(days=1, preparation_seconds=0.4)
@@ -236,6 +244,7 @@ def test_an_order_that_takes_too_long_is_kept(bench: Any) -> None:
     assert emulator.order_posts == 1
 
 
+@pytest.mark.slow
 def test_a_coroutine_tells_that_an_order_takes_too_long(bench: Any) -> None:
     """`cat` and `get` say the same as `open` when an order takes too long."""
     emulator = bench.start(days=1, preparation_seconds=0.4)
@@ -244,6 +253,7 @@ def test_a_coroutine_tells_that_an_order_takes_too_long(bench: Any) -> None:
         bench.filesystem(emulator, max_wait=0.1).cat(bench.path(1))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("verb", ["prefetch", "download"])
 def test_two_of_many_fail(verb: str, bench: Any, tmp_path: Any) -> None:
     """Where two of several products fail the others are fetched, and the error names both."""
@@ -274,6 +284,7 @@ def test_cat_can_return_faults(bench: Any) -> None:
     assert isinstance(second, ProductFormatError)
 
 
+@pytest.mark.slow
 def test_an_error_without_a_name_gets_one(bench: Any) -> None:
     """An error of the network says which product it hit."""
     emulator = bench.start(days=2)

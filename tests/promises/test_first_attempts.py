@@ -58,6 +58,7 @@ def test_get_copies_what_can_be_had(bench: Any, tmp_path: Path) -> None:
     assert copied == {bench.product_id(1), bench.product_id(4)}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("status", [206, 416])
 def test_a_part_that_nobody_asked_for_is_no_file(bench: Any, status: int) -> None:
     """An answer of a range to a request without one is never taken for the whole."""
@@ -70,6 +71,7 @@ def test_a_part_that_nobody_asked_for_is_no_file(bench: Any, status: int) -> Non
     assert bench.filesystem(emulator).cat(f"{bench.query}/x_20240501.csv") == products[0].source
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["x_20240501.nc", "x_20240501.tif", "x_20240501.SEN3"])
 def test_a_destroyed_beginning_is_refused(bench: Any, name: str) -> None:
     """What begins like nothing that its name promises is damaged, and is not kept."""
@@ -107,6 +109,7 @@ def test_a_kept_listing_is_bounded_too(bench: Any) -> None:
     assert (caught.value.found, caught.value.limit) == (6, 5)
 
 
+@pytest.mark.slow
 def test_the_nearest_of_many_is_named(bench: Any) -> None:
     """The hint of a misspelt id is right in a long listing as well."""
     products = [

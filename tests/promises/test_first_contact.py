@@ -57,6 +57,7 @@ def start(bench: Any, *odd: str, days: int = 3, **options: Any) -> Any:
     return bench.start(days=days, odd=odd, entry={"terms": _TERMS}, **options)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("odd", "accept_terms"),
     [
@@ -88,6 +89,7 @@ def test_the_job_is_done(
     assert len(messages) == len(set(messages))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("pair", [("orders-404", "head-404"), ("orders-html", "head-403")])
 def test_nothing_tells_how_an_order_stands(pair: tuple[str, str], bench: Any) -> None:
     """Where neither HEAD nor the list tells, the file itself is asked for until it is there."""
@@ -115,6 +117,7 @@ def test_everything_is_odd_at_once(bench: Any) -> None:
     assert bench.filesystem(emulator).cat(bench.path(2)) == bench.body(2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("odd", _UNREADABLE_LISTS)
 def test_accepted_by_setting_without_a_list(odd: str, bench: Any) -> None:
     """With `accept_terms` all that the data set names is accepted, once for all processes."""
@@ -131,6 +134,7 @@ def test_accepted_by_setting_without_a_list(odd: str, bench: Any) -> None:
     assert puts == list(_TERMS)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("status", [403, 404])
 @pytest.mark.parametrize("odd", _UNREADABLE_LISTS)
 def test_refused_without_a_list(odd: str, status: int, bench: Any) -> None:
@@ -154,6 +158,7 @@ def test_refused_without_a_list(odd: str, status: int, bench: Any) -> None:
     assert len(fs.ls(bench.query)) == 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("status", [400, 403, 404, 409, 422, 451])
 @pytest.mark.parametrize("place", [_SEARCH, _ORDER], ids=["search", "order"])
 @pytest.mark.parametrize("is_listed", [False, True])
@@ -224,6 +229,7 @@ def test_titles_that_are_missing(odd: str, bench: Any) -> None:
     assert caught.value.terms == _TERMS
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("odd", ["schema-404", "schema-500", "schema-html", "schema-bare-list"])
 def test_without_a_schema_the_service_judges(odd: str, bench: Any) -> None:
     """An unknown key goes out, and the service's refusal says that nothing was checked here."""
@@ -252,6 +258,7 @@ def test_a_data_set_that_is_not_there_has_no_schema(odd: str, verb: str, bench: 
             getattr(fs, verb)(path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("verb", ["exists", "isdir", "ls"])
 def test_a_data_set_of_which_nothing_tells_is_not_taken_for_there(verb: str, bench: Any) -> None:
     """With neither entry nor schema, "is it there" is an error, and not a guess."""
@@ -287,6 +294,7 @@ def test_a_login_that_is_refused_is_no_convenience(bench: Any) -> None:
     assert emulator.count("POST", "identity/gettoken") == 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("paging", ["page-without-properties", None])
 def test_a_full_page_is_not_the_last_one(paging: str | None, bench: Any) -> None:
     """Where nothing tells how many products there are, none is left out."""

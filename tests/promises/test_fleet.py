@@ -36,6 +36,7 @@ def digests(bench: Any, days: int, size: int) -> dict[str, str]:
     }
 
 
+@pytest.mark.slow
 def test_a_fleet_orders_and_fetches_once(bench: Any, processes: Any) -> None:
     """8 processes of 8 threads that want the same 20 products cause 20 orders and 20 downloads.
 
@@ -59,6 +60,7 @@ def test_a_fleet_orders_and_fetches_once(bench: Any, processes: Any) -> None:
     }
 
 
+@pytest.mark.slow
 def test_a_fleet_has_no_more_than_twenty_requests_under_way(bench: Any, processes: Any) -> None:
     """The service asks for no more than 20 requests at one time of an account, and gets no more.
 
@@ -78,6 +80,7 @@ def test_a_fleet_has_no_more_than_twenty_requests_under_way(bench: Any, processe
     assert 2 < emulator.max_requests <= 20
 
 
+@pytest.mark.slow
 def test_a_fleet_whose_locks_all_succeed(bench: Any, processes: Any) -> None:
     """Where every lock is given to everybody, work is done twice, and no byte is wrong."""
     size = 200_000
@@ -115,6 +118,7 @@ def sixteen_threads(bench: Any, emulator: Emulator, **settings: Any) -> list[byt
     return [got[day] for day in range(1, 17)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("expired_status", [401, 403])
 def test_sixteen_threads_log_in_anew_once(expired_status: int, bench: Any) -> None:
     """Sixteen threads that meet a token which expired, refresh token and all, log in once."""
@@ -130,6 +134,7 @@ def test_sixteen_threads_log_in_anew_once(expired_status: int, bench: Any) -> No
     assert (emulator.order_posts, emulator.downloads) == (16, 16)
 
 
+@pytest.mark.slow
 def test_a_process_keeps_its_bound_over_hosts(bench: Any) -> None:
     """Where downloads lead to another host, `max_connections` counts the requests to both."""
     emulator = bench.start(

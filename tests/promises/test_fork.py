@@ -19,6 +19,7 @@ from hda_fsspec.cache.locks import FileLocks, Lock
 _PATIENCE_SECONDS = 20.0
 
 
+@pytest.mark.slow
 def test_a_fork_after_use_works(bench: Any) -> None:
     """A process that forks after it fetched has children that fetch, with their own connections."""
     emulator = bench.start(days=4)
@@ -39,6 +40,7 @@ def test_a_fork_after_use_works(bench: Any) -> None:
     assert (emulator.order_posts, emulator.downloads) == (4, 4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("moment", ["while it is prepared", "in mid-body"])
 def test_a_fork_while_a_product_is_under_way(moment: str, bench: Any) -> None:
     """A child that is forked meanwhile disturbs nothing, and asks for the same product in vain."""
@@ -82,6 +84,7 @@ print(len(result[0]))
 """
 
 
+@pytest.mark.slow
 def test_a_child_that_ends_gives_back_nothing_of_its_parent(bench: Any) -> None:
     """The end of a forked child releases neither the lock nor the partial of its parent."""
     size = 3_000_000
@@ -98,6 +101,7 @@ def test_a_child_that_ends_gives_back_nothing_of_its_parent(bench: Any) -> None:
     assert (emulator.order_posts, emulator.downloads) == (1, 1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["succeeds always", "fails always"])
 def test_locks_that_do_not_work(kind: str, bench: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """On a disk whose locks always succeed, or never, each asker gets the right bytes."""

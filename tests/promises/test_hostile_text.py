@@ -228,6 +228,7 @@ def test_nothing_raw_is_shown_of_a_broker(
     shown.add("reprs", repr((hostile.query, fs.query if hasattr(fs, "query") else None)))
 
 
+@pytest.mark.slow
 @both_texts
 def test_nothing_raw_is_shown_of_its_faults(text: str, hostile: Hostile, shown: Shown) -> None:
     """Whatever an answer says instead of what was asked, the errors about it are printable."""
@@ -264,6 +265,7 @@ def command(
     return run
 
 
+@pytest.mark.slow
 @both_texts
 def test_commands_print_nothing_raw(
     text: str,
@@ -309,6 +311,7 @@ def test_commands_print_nothing_raw(
     assert len(command("ls", "-l", hostile.query.path)[1].splitlines()) == 2
 
 
+@pytest.mark.slow
 @each_text
 def test_listed_paths_open_and_json_is_lossless(
     text: str, hostile: Hostile, command: Command
@@ -329,6 +332,7 @@ def _offered(message: str, begin: str) -> str:
     return message[message.index(begin) + len(begin) :].split("\n", maxsplit=1)[0]
 
 
+@pytest.mark.slow
 @each_text
 def test_offered_lines_do_what_they_say(text: str, hostile: Hostile, tmp_path: Path) -> None:
     """Lines to paste are quoted: a shell and Python read just the id, and run nothing of it."""

@@ -88,6 +88,7 @@ class Job:
         self.emulator.start()
 
 
+@pytest.mark.slow
 def test_an_interrupted_cell_can_be_run_again(bench: Any, processes: Any) -> None:
     """Ctrl-C ends the wait at once in every phase, and the same process reads the product later."""
     for phase in PHASES:
@@ -106,6 +107,7 @@ def test_an_interrupted_cell_can_be_run_again(bench: Any, processes: Any) -> Non
         assert job.emulator.orders == 1, phase
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("verb", ["cat", "open", "get", "prefetch", "open_dataset"])
 def test_an_interrupt_that_wakes_nobody_is_noticed(
     verb: str, bench: Any, processes: Any, tmp_path: Path
@@ -140,6 +142,7 @@ def test_an_interrupt_that_wakes_nobody_is_noticed(
         assert in_time.result()
 
 
+@pytest.mark.slow
 def test_the_next_process_completes_what_was_terminated(bench: Any, processes: Any) -> None:
     """SIGTERM in any phase leaves no part of a file, and costs neither an order nor bytes again."""
     for phase in PHASES:

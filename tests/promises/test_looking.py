@@ -62,6 +62,7 @@ LOOKS: dict[str, Callable[[Any, Any], object]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("look", LOOKS.values(), ids=LOOKS)
 def test_a_look_orders_nothing(
     look: Callable[[Any, Any], object], emulator: Emulator, bench: Any

@@ -68,6 +68,7 @@ def is_inside(path: Path, folder: Path) -> bool:
     return path.resolve().is_relative_to(folder.resolve()) and path.resolve() != folder.resolve()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [*IN_A_HEADER, ""])
 @pytest.mark.parametrize("is_quoted", [True, False])
 def test_hostile_delivered_names(name: str, is_quoted: bool, bench: Any, tmp_path: Path) -> None:
@@ -94,6 +95,7 @@ def test_hostile_delivered_names(name: str, is_quoted: bool, bench: Any, tmp_pat
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("product_id", HOSTILE)
 def test_hostile_product_ids_in_the_cache(product_id: str, bench: Any, tmp_path: Path) -> None:
     """However a product is named, it is one entry of the cache, and opens by its path."""
@@ -110,6 +112,7 @@ def test_hostile_product_ids_in_the_cache(product_id: str, bench: Any, tmp_path:
     assert Path(local).read_bytes() == fs.cat(info["name"]) == bench.body(1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("product_id", HOSTILE)
 def test_hostile_product_ids_outside_the_cache(product_id: str, bench: Any, tmp_path: Path) -> None:
     """`fs.get` and `fs.download` write into their target, or refuse; never anywhere else."""

@@ -154,6 +154,7 @@ def _attempt(act: Callable[[], None]) -> HDAError | None:
     return None
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::UserWarning")
 @pytest.mark.parametrize("plant", plants.PLANTS)
 def test_whatever_is_planted_under_any_name(plant: str, team: Team) -> None:
@@ -182,6 +183,7 @@ def test_whatever_is_planted_under_any_name(plant: str, team: Team) -> None:
         assert stat.S_ISDIR((team._kept / name).lstat().st_mode), name
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("plant", plants.PLANTS)
 def test_what_is_planted_beside_the_bytes_of_a_partial(plant: str, team: Team) -> None:
     """An abandoned partial with anything in it is taken up without it, or not at all."""
@@ -196,6 +198,7 @@ def test_what_is_planted_beside_the_bytes_of_a_partial(plant: str, team: Team) -
         team.victim.check()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("plant", plants.PLANTS)
 def test_what_is_planted_under_a_partials_name(plant: str, bench: Any, tmp_path: Path) -> None:
     """What looks like an abandoned partial, and is none, is neither filled nor followed."""
@@ -244,6 +247,7 @@ def test_lengths_are_not_appended_to_a_hard_link(team: Team) -> None:
     team.victim.check()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("plant", [each for each in plants.PLANTS if each != "file"])
 @pytest.mark.parametrize("is_remembered", [True, False])
 def test_a_product_that_is_replaced(
@@ -265,6 +269,7 @@ def test_a_product_that_is_replaced(
     team.victim.check()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("plant", plants.PLANTS)
 @pytest.mark.parametrize("is_member", [True, False])
 def test_lazy_data_whose_file_is_replaced(plant: str, is_member: bool, team: Team) -> None:
@@ -300,6 +305,7 @@ def test_a_file_is_opened_only_if_it_is_the_one_that_was_found(team: Team) -> No
         entry.open()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("plant", [each for each in plants.PLANTS if each != "file"])
 def test_a_writer_whose_folder_is_replaced(plant: str, team: Team) -> None:
     """What is put in place of a folder that is being written is not written to."""
@@ -322,6 +328,7 @@ def test_a_writer_whose_folder_is_replaced(plant: str, team: Team) -> None:
     team.victim.check()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("plant", plants.PLANTS)
 def test_a_writer_whose_file_is_replaced(plant: str, team: Team) -> None:
     """What is put in place of a file that is being written is neither written to nor published."""
@@ -341,6 +348,7 @@ def test_a_writer_whose_file_is_replaced(plant: str, team: Team) -> None:
     team.victim.check()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["record.json", "new.nc"])
 @pytest.mark.parametrize("plant", plants.PLANTS)
 def test_what_is_planted_before_the_last_step(plant: str, name: str, team: Team) -> None:

@@ -125,6 +125,7 @@ def test_an_order_whose_id_is_no_text_is_no_order(bench: Any) -> None:
         bench.filesystem(emulator).cat(bench.path(1))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("encoding", ["ascii", "cp1252", "shift_jis"])
 def test_every_listing_fits_every_encoding(encoding: str, bench: Any) -> None:
     """What an encoding lacks is percent-encoded in paths, which open; elsewhere it is escaped."""
@@ -145,6 +146,7 @@ def test_every_listing_fits_every_encoding(encoding: str, bench: Any) -> None:
     assert b"Traceback" not in missing.stderr
 
 
+@pytest.mark.slow
 def test_the_c_locale_lists(bench: Any) -> None:
     """Under LC_ALL=C, without Python's own help, nothing ends a listing."""
     emulator = _serve(bench, ["good.nc", *FOREIGN])
@@ -157,6 +159,7 @@ def test_the_c_locale_lists(bench: Any) -> None:
     assert done.stdout.isascii()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["HDA_PASSWORD", "HDA_USER", "HDA_ENDPOINT_URL"])
 def test_bytes_of_the_environment_that_are_no_text(
     name: str, bench: Any, monkeypatch: pytest.MonkeyPatch
@@ -361,6 +364,7 @@ def test_a_full_disk(
     assert fs.cat(bench.path(1)) == bench.body(1, 200_000)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("verb", "what"),
     [
@@ -395,6 +399,7 @@ def test_folders_that_cannot_be_written(verb: str, what: str, bench: Any, tmp_pa
     assert ".part" not in str(caught.value)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("shell", "code"),
     [
@@ -416,6 +421,7 @@ def test_streams_that_take_nothing(shell: str, code: int, bench: Any) -> None:
     assert len(done.stderr.splitlines()) <= 1
 
 
+@pytest.mark.slow
 def test_the_first_line_of_a_long_list(bench: Any) -> None:
     """``hda-fsspec ls … | head -1`` is quiet, however long the list."""
     env = _environment(bench, bench.start_many(2000))
@@ -426,6 +432,7 @@ def test_the_first_line_of_a_long_list(bench: Any) -> None:
     assert len(done.stdout.splitlines()) == 1
 
 
+@pytest.mark.slow
 def test_an_interrupted_command(bench: Any) -> None:
     """Control-C while a service does not answer: code 130 and one line."""
     emulator = bench.start(1)

@@ -66,6 +66,7 @@ def run(script: str, settings: dict[str, Any], path: str) -> Any:
     return json.loads(done.stdout)
 
 
+@pytest.mark.slow
 def test_a_hit_in_a_new_process(bench: Any) -> None:
     """A new process opens a cached product without request, lock, or reading the file to hash it.
 
@@ -107,6 +108,7 @@ def test_a_hit_without_any_note(bench: Any) -> None:
     assert bench.filesystem(emulator).cat(bench.path(1)) == bench.body(1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("verb", ["cat", "open", "prefetch", "get", "download"])
 def test_every_verb_hits(verb: str, bench: Any) -> None:
     """Each verb that reads a cached product does without request, also while the service is up."""
@@ -136,6 +138,7 @@ def test_offline_opens_what_is_local(bench: Any) -> None:
     assert len(emulator.log) == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("verb", "path", "named"),
     [

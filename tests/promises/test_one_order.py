@@ -7,6 +7,8 @@ import threading
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from hda_fsspec import HDAFileSystem
 from hda_fsspec.emulator import Emulator
 
@@ -45,6 +47,7 @@ def test_thirty_two_threads_order_once(bench: Any) -> None:
     assert (emulator.orders, emulator.order_posts, emulator.downloads) == (4, 4, 4)
 
 
+@pytest.mark.slow
 def test_filesystems_of_other_settings_order_once(bench: Any) -> None:
     """Two filesystems of this process that share only the cache folder order once, too."""
     emulator = bench.start(days=3, preparation_seconds=0.1)
@@ -59,6 +62,7 @@ def test_filesystems_of_other_settings_order_once(bench: Any) -> None:
     assert (emulator.order_posts, emulator.downloads) == (3, 3)
 
 
+@pytest.mark.slow
 def test_processes_order_once(bench: Any, processes: Any) -> None:
     """6 processes of 4 threads which ask for the same 10 products cause 10 orders, 10 downloads."""
     emulator = bench.start(days=10, preparation_seconds=0.05)
@@ -72,6 +76,7 @@ def test_processes_order_once(bench: Any, processes: Any) -> None:
     assert (emulator.orders, emulator.order_posts, emulator.downloads) == (10, 10, 10)
 
 
+@pytest.mark.slow
 def test_an_order_under_way_is_resumed(bench: Any, processes: Any) -> None:
     """The order of a process that is killed while it waits is taken up by the next one."""
     emulator = bench.start(days=1, preparation_seconds=0.6)
@@ -94,6 +99,7 @@ def kill_in_mid_body(bench: Any, processes: Any, size: int, **options: Any) -> E
     return emulator
 
 
+@pytest.mark.slow
 def test_a_partial_is_continued(bench: Any, processes: Any) -> None:
     """What a killed process has received of a file is not fetched again."""
     size = 6_000_000
@@ -108,6 +114,7 @@ def test_a_partial_is_continued(bench: Any, processes: Any) -> None:
     assert emulator.order_posts == 1
 
 
+@pytest.mark.slow
 def test_a_partial_is_continued_without_validator(bench: Any, processes: Any) -> None:
     """Without a validator only the last 64 kB of a partial are fetched again."""
     size = 6_000_000
@@ -120,6 +127,7 @@ def test_a_partial_is_continued_without_validator(bench: Any, processes: Any) ->
     assert emulator.order_posts == 1
 
 
+@pytest.mark.slow
 def test_a_restart_orders_nothing_that_is_local(bench: Any, processes: Any) -> None:
     """A product that another process fetched costs no order and no download."""
     emulator = bench.start(days=2)

@@ -106,6 +106,7 @@ def open_it(path: Path, tmp_path: Path, **options: Any) -> xr.Dataset:
     return open_local(path, made, name="the product", scratch=tmp_path / "scratch")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("make", KINDS)
 @pytest.mark.parametrize("where", ["/", "/a", "/a/b/c"])
 @pytest.mark.parametrize("beside", [0, 3, 40])
@@ -169,6 +170,7 @@ def test_a_variable_without_a_name_is_found_by_what_refers_to_it(
     assert (found.inside, found.target) == ("/@to", str(victim))
 
 
+@pytest.mark.slow
 def test_a_group_of_thousands_with_one_long_link_out(victim: Path, tmp_path: Path) -> None:
     """Trees of several levels, heaps of many blocks, and what is too large for a block."""
     for libver in ("earliest", "latest"):
@@ -250,6 +252,7 @@ def test_members_of_archives_are_looked_at(outer: str, victim: Path, tmp_path: P
         open_it(path, tmp_path, group="g")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("make", KINDS)
 @pytest.mark.parametrize("how", ["one", "stack", "tree"])
 def test_hostile_products_of_a_service(make: Make, how: str, victim: Path, stacks: Any) -> None:
@@ -386,6 +389,7 @@ def test_an_hdf5_file_in_disguise(victim: Path, tmp_path: Path) -> None:
         assert "external storage" in found.kind
 
 
+@pytest.mark.slow
 def test_real_products_lead_nowhere(shared_data: Path) -> None:
     """None of the real files is refused; the damaged ones are another matter."""
     looked = 0

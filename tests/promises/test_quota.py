@@ -26,6 +26,7 @@ def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("hda_fsspec.fetching.quota._UNTOLD_SECONDS", 0.3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("unit", ["s", "ms"])
 @pytest.mark.parametrize("nested", [True, False])
 def test_a_used_up_quota_is_raised(unit: str, nested: bool, bench: Any) -> None:
@@ -45,6 +46,7 @@ def test_a_used_up_quota_is_raised(unit: str, nested: bool, bench: Any) -> None:
     assert emulator.downloads == 2
 
 
+@pytest.mark.slow
 def test_one_refusal_holds_back_all(bench: Any) -> None:
     """After a refusal no more orders are tried until the quota is back."""
     emulator = bench.start(days=30, quota=1, quota_window_seconds=60)
@@ -59,6 +61,7 @@ def test_one_refusal_holds_back_all(bench: Any) -> None:
     assert emulator.order_posts <= 4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "options",
     [
@@ -88,6 +91,7 @@ def test_a_used_up_quota_is_waited_for(
     assert "products left: " in told[0]
 
 
+@pytest.mark.slow
 def test_what_was_ordered_before_does_not_wait(bench: Any) -> None:
     """Products that are ordered already open while others wait for the quota."""
     emulator = bench.start(days=3, quota=2, quota_window_seconds=60)
@@ -167,6 +171,7 @@ def test_a_repeated_order_opens_no_closed_quota(
     assert emulator.order_posts == posts
 
 
+@pytest.mark.slow
 def test_the_last_order_of_the_quota_is_used(bench: Any) -> None:
     """Exactly as many orders go out as the quota allows, and none is sent in vain."""
     emulator = bench.start(days=12, quota=10, quota_window_seconds=60)
@@ -177,6 +182,7 @@ def test_the_last_order_of_the_quota_is_used(bench: Any) -> None:
     assert (emulator.orders, emulator.order_posts) == (10, 10)
 
 
+@pytest.mark.slow
 def test_processes_share_the_quota(bench: Any, processes: Any) -> None:
     """Six processes with 60 products and a quota of 20 order just 20 between them."""
     emulator = bench.start_many(60, quota=20, quota_window_seconds=600)
@@ -194,6 +200,7 @@ def test_processes_share_the_quota(bench: Any, processes: Any) -> None:
     assert emulator.order_posts <= 20 + 2
 
 
+@pytest.mark.slow
 def test_more_products_than_the_quota(bench: Any) -> None:
     """Several times as many products as the quota allows come one window after another."""
     emulator = bench.start_many(70, quota=20, quota_window_seconds=0.6)
@@ -218,6 +225,7 @@ def test_a_quota_that_is_used_elsewhere(bench: Any) -> None:
     assert mine._client.quota().left == 1
 
 
+@pytest.mark.slow
 def test_a_queue_that_moves_is_waited_for(bench: Any) -> None:
     """`max_wait` bounds the time without any order, not that of a long queue as a whole."""
     emulator = bench.start_many(12, quota=3, quota_window_seconds=1)
@@ -227,6 +235,7 @@ def test_a_queue_that_moves_is_waited_for(bench: Any) -> None:
     assert len(fs.prefetch(bench.query)) == 12
 
 
+@pytest.mark.slow
 def test_who_waits_is_told_until_when(stacks: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """While orders wait for quota whoever looks is told so, and the plan what is left."""
     shown: list[str | None] = []

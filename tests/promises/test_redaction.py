@@ -82,6 +82,7 @@ def _seen(bench: Any, cache: str, **options: Any) -> dict[str, Any]:
     return told
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("password", UNLUCKY)
 def test_a_password_that_stands_in_answers_changes_nothing(bench: Any, password: str) -> None:
     """Ids, dates, accepted licences, orders and files are those that any other password gives."""
@@ -153,6 +154,7 @@ class Echo:
         return edited
 
 
+@pytest.mark.slow
 def test_whatever_is_echoed_is_kept_nowhere(bench: Any, caplog: pytest.LogCaptureFixture) -> None:
     """No file of the cache, no record, no log and no pickle has what every answer quotes."""
     caplog.set_level(logging.DEBUG)
@@ -186,6 +188,7 @@ def test_whatever_is_echoed_is_kept_nowhere(bench: Any, caplog: pytest.LogCaptur
     assert emulator.orders == 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("secret", ["hunter22", "tok-en", "2024"])
 @pytest.mark.parametrize(
     "place", ["dataaccess/search", "dataaccess/download", "dataaccess/queryable", "termsaccepted"]

@@ -283,6 +283,7 @@ def test_the_quota_of_others_is_not_ours(bench: Any, serve: Callable[..., RawBro
     assert fs.cat(bench.path(2)) == bench.body(2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "location",
     ["", "http://[", "http://x:99999999/", "\udcff\udcfe", "file:///etc/passwd", "http:///"],

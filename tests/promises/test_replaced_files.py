@@ -93,6 +93,7 @@ def _close_handles(folder: Path) -> None:
         ds.load()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", ["as a dataset", "by itself"])
 def test_another_packing(days: Any, way: str) -> None:
     """A handle that is opened again is decoded by the header of the file that it opens."""
@@ -110,6 +111,7 @@ def test_another_packing(days: Any, way: str) -> None:
         np.testing.assert_array_equal(found["sst"].isel(time=1).values, 20.0 + LON)
 
 
+@pytest.mark.slow
 def test_a_file_that_is_replaced_while_it_is_opened(
     days: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -164,6 +166,7 @@ def test_the_template_does_not_fit_any_more(days: Any) -> None:
             found[name].load()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("is_tree", [False, True], ids=["dataset", "tree"])
 def test_a_single_product_that_does_not_fit_any_more(days: Any, is_tree: bool) -> None:
     """Its index is in memory: values of a file with another index do not go with it."""
@@ -214,6 +217,7 @@ def test_another_file_makes_no_sense_by_the_header_of_the_first(days: Any) -> No
         found["sst"].load()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", ["a product", "a stack", "a stack of known headers"])
 def test_a_file_that_is_replaced_read_and_evicted(
     days: Any, monkeypatch: pytest.MonkeyPatch, way: str
@@ -240,6 +244,7 @@ def test_a_file_that_is_replaced_read_and_evicted(
     assert len(replaced) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:The product .* has variables")
 @pytest.mark.parametrize("way", ["a product", "a stack of known headers"])
 def test_a_file_that_loses_a_variable_while_it_is_read(
@@ -301,6 +306,7 @@ def test_a_kept_header_is_not_that_of_a_file_that_came_later(days: Any) -> None:
     np.testing.assert_array_equal(found["sst"].values[1], 20.0 + LON)
 
 
+@pytest.mark.slow
 def test_headers_of_another_xarray_are_not_taken_up(
     days: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -64,6 +64,7 @@ def changed(bench: Any, emulator: Emulator, body: bytes) -> None:
     emulator.republish(bench.dataset, bench.product_id(1), body)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("validator", ["etag", "last-modified"])
 @pytest.mark.parametrize(("size", "held"), [(_LARGE, 900_000), (_SMALL, 100_000), (_SMALL, 7)])
 def test_an_equal_validator_continues(validator: str, size: int, held: int, bench: Any) -> None:
@@ -120,6 +121,7 @@ def test_nothing_that_arrived_is_lost(size: int, bench: Any) -> None:
     assert [r.range for r in gets(emulator)] == [None, "bytes=200000-"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("validator", ["etag", "last-modified", None])
 def test_changed_content_starts_again(validator: str | None, bench: Any) -> None:
     """A file that was replaced meanwhile is fetched as a whole: never half of each."""
@@ -139,6 +141,7 @@ def test_changed_length_starts_again(bench: Any) -> None:
     assert [r.status for r in gets(emulator)] == [206, 200]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("validator", ["etag", None])
 @pytest.mark.parametrize(
     ("fault", "statuses"),
@@ -192,6 +195,7 @@ def test_a_zip_of_two_halves_is_refused_by_its_crc(bench: Any) -> None:
     assert emulator.orders == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("validator", ["etag", "last-modified", None])
 def test_a_zip_made_on_the_fly(validator: str | None, bench: Any) -> None:
     """A ZIP whose bytes differ at each call is whole, and opens, after an interruption."""

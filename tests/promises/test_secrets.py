@@ -53,6 +53,7 @@ def told() -> Iterator[list[str]]:
         texts.append(pickle.dumps(err).decode("latin-1"))
 
 
+@pytest.mark.slow
 def test_a_whole_job_at_debug(bench: Any, caplog: pytest.LogCaptureFixture) -> None:
     """A job with faults, renewals and errors leaves no secret in logs, errors or the cache."""
     caplog.set_level(logging.DEBUG)

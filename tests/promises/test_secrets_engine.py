@@ -110,6 +110,7 @@ def shown(*things: Any) -> Iterator[str]:
             yield dumps(thing).decode("latin-1")
 
 
+@pytest.mark.slow
 def test_a_whole_job_with_xarray(stacks: Any, logs: Callable[[], str]) -> None:
     """A job with faults, quota and renewals leaves no secret anywhere but in the settings."""
     stacks.serve(

@@ -44,6 +44,7 @@ def gets(emulator: Emulator) -> list[int]:
     return [record.status for record in files]
 
 
+@pytest.mark.slow
 def test_a_slow_server_is_not_cut_off(bench: Any) -> None:
     """A body of 1 kB/s takes longer than the time-out, and comes in one piece all the same."""
     emulator = bench.start(days=1, size=1500)
@@ -54,6 +55,7 @@ def test_a_slow_server_is_not_cut_off(bench: Any) -> None:
     assert gets(emulator) == [200]
 
 
+@pytest.mark.slow
 def test_a_body_that_stalls_is_gone_on_with(bench: Any) -> None:
     """When no more bytes come for as long as the time-out, the rest is asked for anew."""
     emulator = bench.start(days=1)
@@ -64,6 +66,7 @@ def test_a_body_that_stalls_is_gone_on_with(bench: Any) -> None:
     assert gets(emulator) == [200, 206]
 
 
+@pytest.mark.slow
 def test_a_body_that_always_stalls_is_told(bench: Any) -> None:
     """A body that never gets further is an error that says so, and the order is not wasted."""
     emulator = bench.start(days=1)
@@ -80,6 +83,7 @@ def test_a_body_that_always_stalls_is_told(bench: Any) -> None:
     assert emulator.order_posts == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("place", _PLACES)
 def test_a_server_that_never_answers_is_given_up(place: str, bench: Any) -> None:
     """Wherever a server accepts and says nothing, three time-outs later that is told."""

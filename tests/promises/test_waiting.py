@@ -92,6 +92,7 @@ def _wait_for_orders(emulator: Any, count: int) -> None:
         time.sleep(0.005)
 
 
+@pytest.mark.slow
 def test_orders_overlap(bench: Any) -> None:
     """60 products of 0.3 s take near three times 0.3 s with 20 orders at a time, not 60 times."""
     emulator = bench.start_many(60, preparation_seconds=0.3)
@@ -106,6 +107,7 @@ def test_orders_overlap(bench: Any) -> None:
     assert emulator.downloads == 60
 
 
+@pytest.mark.slow
 def test_never_more_than_max_orders_over_processes(bench: Any, tmp_path: Path) -> None:
     """Two processes and this one on a cache have no more than `max_orders` orders together."""
     emulator = bench.start_many(30, preparation_seconds=0.1)
@@ -135,6 +137,7 @@ def test_never_more_than_max_orders_over_processes(bench: Any, tmp_path: Path) -
     assert emulator.max_in_preparation <= 4
 
 
+@pytest.mark.slow
 def test_threads_and_connections_stay_bounded(bench: Any) -> None:
     """150 products that are waited for need no more threads and sockets than a few."""
     emulator = bench.start_many(150, preparation_seconds=0.02)
@@ -155,6 +158,7 @@ def test_threads_and_connections_stay_bounded(bench: Any) -> None:
     assert emulator.max_connections <= 8
 
 
+@pytest.mark.slow
 def test_slow_transfers_do_not_hold_up_orders(bench: Any) -> None:
     """While all transfers that may run at a time crawl, orders are placed and polled."""
     emulator = bench.start(days=12)
@@ -185,6 +189,7 @@ def test_the_lock_of_a_stuck_process_is_waited_for_not_for_ever(bench: Any) -> N
         assert fs.cat(bench.path(1)) == bench.body(1)
 
 
+@pytest.mark.slow
 def test_slots_of_stuck_processes_are_told(bench: Any) -> None:
     """Where all orders at a time are taken for `max_wait`, the error says so."""
     emulator = bench.start(days=1)
@@ -212,6 +217,7 @@ fs.prefetch(sys.argv[3])
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupted_program_ends_at_once(sent: int, bench: Any, slow_and_quick: Any) -> None:
     """Ctrl-C ends a program that waits for orders at once, and its orders can be taken up."""

@@ -137,6 +137,7 @@ def test_a_member_of_wrong_length_is_replaced(tmp_path: Path) -> None:
     assert unpack(path, member, tmp_path / "scratch").read_bytes() == NETCDF
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["scratch", "scratch/members", "scratch/members/key", "a.nc"])
 @pytest.mark.parametrize("plant", [each for each in plants.PLANTS if each != "file"])
 def test_what_is_planted_where_members_are_unpacked(

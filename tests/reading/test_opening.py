@@ -94,6 +94,7 @@ def _without_clock(ds: xr.Dataset) -> xr.Dataset:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", SOUND)
 def test_a_real_file_opens_as_xarray_opens_it(path: str, tmp_path: Path) -> None:
     """Values, coordinates, attributes and encodings are the same, or an error says why not."""

@@ -83,6 +83,7 @@ def test_a_format_without_groups_says_so(shared_data: Path, tmp_path: Path) -> N
     assert "not an archive" in _message(file, tmp_path, member="*.nc")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("body", "looks"),
     [

@@ -43,6 +43,7 @@ def _open(path: Path, scratch: Path, **options: Any) -> xr.Dataset:
     return open_local(path, OpenOptions.make(**options), name="P1", scratch=scratch)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("file", "parts"), SPLIT.items())
 def test_the_filters_of_the_error_work(
     file: str, parts: int, shared_data: Path, tmp_path: Path
@@ -119,6 +120,7 @@ def test_another_product_of_the_same_length_has_its_own_index(
     assert len(list((tmp_path / "scratch").rglob("*.idx"))) == 2
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root to own files as somebody else")
 def test_an_index_of_somebody_else_is_not_loaded(product: Path, tmp_path: Path) -> None:
     """An index is a pickle: in a folder that others may write to it is neither read nor made."""
@@ -133,6 +135,7 @@ def test_an_index_of_somebody_else_is_not_loaded(product: Path, tmp_path: Path) 
     assert list(folder.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_an_index_others_may_write_to_is_not_used(product: Path, tmp_path: Path) -> None:
     """The same for a folder of ours with permissions for the group."""
     scratch = tmp_path / "scratch"
@@ -155,6 +158,7 @@ class _Trap:
         return os.mkdir, (str(self.path),)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("where", ["scratch", "grib"])
 @pytest.mark.parametrize("is_kept", [True, False])
 def test_an_index_that_is_planted_at_the_last_moment(
@@ -185,6 +189,7 @@ def test_an_index_that_is_planted_at_the_last_moment(
     assert not (tmp_path / "executed").exists()
 
 
+@pytest.mark.slow
 def test_a_link_in_place_of_the_folder_of_indexes(product: Path, tmp_path: Path) -> None:
     """A link is not followed, to write an index or to load one, be it to a private folder."""
     scratch, elsewhere = tmp_path / "scratch", tmp_path / "elsewhere"
@@ -210,6 +215,7 @@ def test_no_index_where_nothing_can_be_written(product: Path, tmp_path: Path) ->
         assert set(ds.data_vars) == {"t", "z"}
 
 
+@pytest.mark.slow
 def test_many_threads_share_one_index(
     product: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -232,6 +238,7 @@ def test_many_threads_share_one_index(
     assert not [each for each in caplog.records if each.name.startswith("cfgrib")]
 
 
+@pytest.mark.slow
 def test_python_ends_well_after_a_grib_and_a_raster(shared_data: Path, tmp_path: Path) -> None:
     """A GRIB file and a raster in one process leave nothing that Python could stumble over."""
     pytest.importorskip("rioxarray")
@@ -253,6 +260,7 @@ def test_python_ends_well_after_a_grib_and_a_raster(shared_data: Path, tmp_path:
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("first", ["", "eccodes", "pyproj", "rioxarray"])
 def test_python_ends_well_whatever_is_loaded_first(stacks: Any, first: str) -> None:
     """A script that opens anything ends with 0, in whatever order the libraries were loaded."""

@@ -154,6 +154,7 @@ def test_members_of_different_grids_are_told(sen3: Path, tmp_path: Path) -> None
     assert "dimension y has 3 and 2 steps" in message
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("other", "why"),
     [

@@ -92,6 +92,7 @@ def test_what_cannot_travel_is_refused() -> None:
         OpenOptions.make(product_engine_kwargs={"preprocess": lambda ds: ds})
 
 
+@pytest.mark.slow
 def test_the_spelling_is_the_same_in_every_process() -> None:
     """Names of tasks may be made of it: no address of memory, no order of a hash."""
     code = (

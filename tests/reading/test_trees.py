@@ -27,6 +27,7 @@ def _close(tree: dict[str, xr.Dataset]) -> None:
         ds.close()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "file",
     [
@@ -138,6 +139,7 @@ def test_one_bad_file_closes_the_others(tmp_path: Path, monkeypatch: pytest.Monk
     assert closed == ["/a"]
 
 
+@pytest.mark.slow
 def test_parts_of_a_grib_are_nodes(shared_data: Path, tmp_path: Path) -> None:
     """Messages that do not form one dataset are a tree of those that do."""
     pytest.importorskip("cfgrib")

@@ -195,6 +195,7 @@ def test_lists_of_something_else_are_not_expanded() -> None:
 some_days = st.dates(date(2019, 1, 1), date(2024, 12, 31))
 
 
+@pytest.mark.slow
 @settings(deadline=None, derandomize=True)
 @given(
     first=some_days,

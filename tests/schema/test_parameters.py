@@ -173,6 +173,7 @@ bodies = st.fixed_dictionaries(
 )
 
 
+@pytest.mark.slow
 @settings(deadline=None, derandomize=True)
 @given(body=bodies)
 def test_law_a_body_survives_the_way_through_texts(body: dict[str, Any]) -> None:
@@ -220,6 +221,7 @@ def test_unknown_words_leave_a_parameter_free(told: dict[str, Any]) -> None:
     assert parameter.convert(["a", "5"], key="p") == ["a", "5"]
 
 
+@pytest.mark.slow
 def test_nesting_without_end_leaves_a_parameter_free() -> None:
     """A schema deeper than Python can follow is as good as none."""
     told: dict[str, Any] = {"type": "string"}

@@ -231,6 +231,7 @@ queries = st.dictionaries(
 )
 
 
+@pytest.mark.slow
 @settings(deadline=None, derandomize=True)
 @given(query=queries)
 def test_law_a_query_is_a_body_of_finite_json_or_a_query_error(query: Query) -> None:
@@ -261,6 +262,7 @@ json_values = st.recursive(
 )
 
 
+@pytest.mark.slow
 @settings(deadline=None, derandomize=True)
 @given(
     properties=st.dictionaries(

@@ -188,6 +188,7 @@ def test_settings_differ_by_value() -> None:
     assert Settings.resolve().account == (Settings().endpoint_url, "")
 
 
+@pytest.mark.slow
 def test_another_process_takes_its_own_credentials(tmp_path: Path) -> None:
     """A pickle carries what was given, address and user; the rest is of where it is unpickled."""
     rc("user: here\npassword: of-here\n")

@@ -188,6 +188,7 @@ def joined(paths: list[Path], case: Case) -> xr.Dataset:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("chunks", [None, {}], ids=["in memory", "chunked"])
 @pytest.mark.parametrize("name", CASES)
 def test_products_stack(stacks: Any, name: str, chunks: Any) -> None:
@@ -232,6 +233,7 @@ def test_one_task_reads_one_product(stacks: Any) -> None:
     assert found["sst"].chunks == ((1, 2, 3), (3,), (4,))
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:The specified chunks separate:UserWarning")
 @pytest.mark.parametrize("chunks", [{"time": 2}, {"time": 5, "lat": 1}, "auto"])
 def test_other_chunks_read_the_same(stacks: Any, chunks: Any) -> None:
@@ -283,6 +285,7 @@ def test_different_lengths_ask_for_a_scan(stacks: Any) -> None:
         stacks.open().load()
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:Times can't be serialized faithfully")
 @pytest.mark.parametrize(
     ("units", "unit", "dtype"),

@@ -167,6 +167,7 @@ def keys(draw: Any, shape: tuple[int, ...]) -> tuple[Any, ...]:
     return tuple(found)
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=400)
 @given(st.data())
 def test_any_key_of_any_grid_is_what_numpy_gives(data: Any) -> None:
@@ -261,6 +262,7 @@ PARTS: list[Any] = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("parts", PARTS)
 def test_pieces_of_three_axes_are_the_whole(stacks: Any, parts: Any) -> None:
     """Cut by time, variable and level, put together it is what it was, in the order of files."""
@@ -272,6 +274,7 @@ def test_pieces_of_three_axes_are_the_whole(stacks: Any, parts: Any) -> None:
     assert dataset.t.encoding["preferred_chunks"]["time"] == STEPS
 
 
+@pytest.mark.slow
 def test_one_piece_of_three_axes_is_read_alone(stacks: Any) -> None:
     """A cell is one order, and what plan() names is what is read, in a copy that travelled, too."""
     dataset = serve_pieces(stacks, PARTS[0])
@@ -289,6 +292,7 @@ def test_one_piece_of_three_axes_is_read_alone(stacks: Any) -> None:
     assert len(stacks.ordered) == 3
 
 
+@pytest.mark.slow
 def test_a_variable_without_levels_is_read_of_one_part(stacks: Any) -> None:
     """What all parts of a key hold alike is read of the first of them."""
     dataset = serve_pieces(stacks, PARTS[0])
@@ -300,6 +304,7 @@ def test_a_variable_without_levels_is_read_of_one_part(stacks: Any) -> None:
     ]
 
 
+@pytest.mark.slow
 def test_chunks_follow_the_pieces(stacks: Any) -> None:
     """With chunks={} no chunk reads two products, and all of them give the whole."""
     dataset = serve_pieces(stacks, PARTS[3])
@@ -333,6 +338,7 @@ def _other_times(files: dict[str, Any]) -> dict[str, Any]:
     return files | {name: files[name].assign_coords(time=moved)}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("changed", "says"),
     [

@@ -89,6 +89,7 @@ def chosen(array: xr.DataArray, key: dict[str, Any]) -> xr.DataArray:
     return array.isel({dim: one for dim, one in key.items() if dim in array.dims})
 
 
+@pytest.mark.slow
 @settings(deadline=None, derandomize=True, max_examples=150)
 @given(name=st.sampled_from(NAMES), key=keys)
 def test_outer_indexing(
@@ -103,6 +104,7 @@ def test_outer_indexing(
     assert found.dtype == loaded[name].dtype
 
 
+@pytest.mark.slow
 @settings(deadline=None, derandomize=True, max_examples=75)
 @given(name=st.sampled_from(["sst", "turned"]), first=keys, second=st.data())
 def test_indexing_what_was_indexed(
@@ -117,6 +119,7 @@ def test_indexing_what_was_indexed(
     xr.testing.assert_identical(lazy.isel(again).compute(), loaded.isel(again))
 
 
+@pytest.mark.slow
 @settings(deadline=None, derandomize=True, max_examples=75)
 @given(
     name=st.sampled_from(["sst", "turned"]),
@@ -138,6 +141,7 @@ def test_vectorised_indexing(
     xr.testing.assert_identical(lazy[name].isel(key).compute(), loaded[name].isel(key))
 
 
+@pytest.mark.slow
 @settings(deadline=None, derandomize=True, max_examples=50)
 @given(key=keys, chunks=st.sampled_from([{}, {"time": 1}, {"time": 4, "lat": 2}, {"time": -1}]))
 def test_indexing_chunks(

@@ -203,6 +203,7 @@ def test_kinds_of_other_times(stacks: Any) -> None:
         stacks.open()
 
 
+@pytest.mark.slow
 def test_too_many_kinds(stacks: Any) -> None:
     """More than 20 kinds are refused before an order, unless all headers are read anyway."""
     words = [f"{a}{b}VAR" for a in "ABCDE" for b in "KLMNP"][:21]

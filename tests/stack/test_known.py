@@ -46,6 +46,7 @@ def _assert_read_singly(path: Path, group: str | None = None) -> int:
     return count
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("pattern", PRODUCTS)
 def test_a_variable_by_itself_is_that_of_the_dataset(shared_data: Path, pattern: str) -> None:
     """Real products: the rest of the file does not change the values of a variable of numbers."""
@@ -121,6 +122,7 @@ def _local_file(stacks: Any, day: int) -> Path:
     return Path(entries[f"sst_2024050{day}.nc"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("when", ["before opening", "after opening"])
 def test_a_file_that_changed_is_checked_anew(days: Any, when: str) -> None:
     """Somebody put a file of another grid in its place, just as long: it does not pass unseen."""
@@ -145,6 +147,7 @@ def test_a_file_that_was_only_touched_is_read(days: Any) -> None:
     np.testing.assert_array_equal(days.open(chunks={}).sst.values[:, 0], [1.0, 2.0, 3.0])
 
 
+@pytest.mark.slow
 def test_notes_that_are_lost_or_spoilt_do_no_harm(days: Any) -> None:
     """Where recipes arrive, notes that cannot be read are made anew from the files."""
     recipes = pickle.dumps(days.open(chunks={}))

@@ -95,6 +95,7 @@ def test_looking_orders_nothing_but_the_template(stacks: Any) -> None:
     assert stacks.ordered == [name(1)]
 
 
+@pytest.mark.slow
 def test_one_chunk_orders_one_product(stacks: Any) -> None:
     """What is computed is ordered, and nothing beside it."""
     serve(stacks)
@@ -109,6 +110,7 @@ def test_one_chunk_orders_one_product(stacks: Any) -> None:
     assert len(stacks.ordered) == 3
 
 
+@pytest.mark.slow
 def test_a_wide_read_places_its_orders_together(stacks: Any) -> None:
     """An unchunked read does not wait for one product after another."""
     serve(stacks, polls=2)
@@ -117,6 +119,7 @@ def test_a_wide_read_places_its_orders_together(stacks: Any) -> None:
     assert stacks.emulator.max_in_preparation == DAYS - 1
 
 
+@pytest.mark.slow
 def test_the_second_opening_needs_no_order(stacks: Any) -> None:
     """Headers are kept when products are evicted; a later process needs nothing to look."""
     serve(stacks)
@@ -147,6 +150,7 @@ def test_the_template_is_the_earliest_that_costs_nothing(stacks: Any) -> None:
     assert stacks.ordered == [name(4), name(2)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("chunks", [None, {}], ids=["in memory", "chunked"])
 def test_an_evicted_product_is_fetched_again(stacks: Any, chunks: Any) -> None:
     """An open data set survives the loss of all its files."""
@@ -172,6 +176,7 @@ def test_a_cache_that_holds_three_products(stacks: Any) -> None:
     assert stacks.emulator.downloads == DAYS
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("chunks", [None, {}], ids=["in memory", "chunked"])
 def test_a_fresh_process_reads_by_itself(
     stacks: Any, monkeypatch: pytest.MonkeyPatch, chunks: Any
@@ -190,6 +195,7 @@ def test_a_fresh_process_reads_by_itself(
     assert stacks.ordered == [name(1), name(4)]
 
 
+@pytest.mark.slow
 def test_names_are_the_same_in_every_process(stacks: Any) -> None:
     """Dask knows what it has computed, whichever product was the template there."""
     serve(stacks)
@@ -240,6 +246,7 @@ def test_names_depend_on_options(stacks: Any) -> None:
     assert len(names) == len(ways)
 
 
+@pytest.mark.slow
 def test_kept_headers_do_not_use_up_the_orders(stacks: Any) -> None:
     """Four months of 31 days leave open where the others stand; one more may be ordered for it."""
     made = {}

@@ -152,6 +152,7 @@ def found(request: pytest.FixtureRequest, crowd: dict[str, xr.Dataset]) -> xr.Da
     return crowd[request.param]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", [key for key, odd in CASES.items() if odd.message])
 def test_one_product_that_differs(found: xr.Dataset, case: str) -> None:
     """It raises when it is read, and names itself; it is no other product the second time."""
@@ -165,6 +166,7 @@ def test_one_product_that_differs(found: xr.Dataset, case: str) -> None:
         found["sst"].isel(time=day - 1).compute()
 
 
+@pytest.mark.slow
 def test_all_others_have_their_own_values(found: xr.Dataset) -> None:
     """No odd one is in the way of the products that fit, or differ in what is allowed."""
     bad = {day for case, day in ODD_DAYS.items() if CASES[case].message}
@@ -203,6 +205,7 @@ def days(tmp_path_factory: pytest.TempPathFactory) -> Days:
 CURED = ("another dtype", "two steps", "no step", "another time", "another scalar coordinate")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", [key for key, odd in CASES.items() if odd.message])
 def test_a_scan_tells_it_at_opening(stacks: Any, days: Days, case: str) -> None:
     """What differs in more than times, lengths and kinds of numbers is known with all headers."""
@@ -220,6 +223,7 @@ def test_a_scan_tells_it_at_opening(stacks: Any, days: Days, case: str) -> None:
         stacks.open(scan=True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", [key for key in CURED if CASES[key].step == "scan=True"])
 def test_a_scan_after_a_mismatch_opens(stacks: Any, days: Days, case: str) -> None:
     """What the error advises helps, also where the header was kept that did not fit."""

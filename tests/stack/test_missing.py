@@ -52,6 +52,7 @@ def lose(stacks: Any, day: int) -> None:
     stacks.emulator.fault(Fault("order-failed", product_id=name(day), times=None))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("chunks", [None, {}], ids=["in memory", "chunked"])
 def test_a_failed_order_is_an_error(stacks: Any, chunks: Any) -> None:
     """Values are never made up unless that was asked for; the others can be read."""
@@ -65,6 +66,7 @@ def test_a_failed_order_is_an_error(stacks: Any, chunks: Any) -> None:
     assert found["count"].isel(time=[0, 1, 3, 4]).to_numpy().tolist() == [1, 2, 4, 5]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("chunks", [None, {}], ids=["in memory", "chunked"])
 def test_a_failed_order_becomes_missing_values(stacks: Any, chunks: Any) -> None:
     """With on_missing="nan" it is missing in every variable, and one warning names it."""
@@ -103,6 +105,7 @@ def test_what_can_be_had_later_is_read_later(stacks: Any) -> None:
     assert found["sst"].isel(time=2).to_numpy().tolist() == [4.5] * 3
 
 
+@pytest.mark.slow
 def test_the_first_product_may_be_missing(stacks: Any) -> None:
     """Then the next one is the template."""
     serve(stacks)
@@ -127,6 +130,7 @@ def test_a_service_that_delivers_nothing_is_an_error(stacks: Any) -> None:
     assert len(stacks.ordered) == 3
 
 
+@pytest.mark.slow
 def test_a_scan_puts_up_with_missing_products(stacks: Any) -> None:
     """The time of one that cannot be had is predicted from all the others."""
     serve(stacks)
@@ -141,6 +145,7 @@ def test_a_scan_puts_up_with_missing_products(stacks: Any) -> None:
     assert loaded["time"].to_numpy()[2] == np.datetime64("2024-05-03T12:00")
 
 
+@pytest.mark.slow
 def test_a_damaged_product_is_missing_too(stacks: Any, tmp_path: Any) -> None:
     """What is no data is as good as not there."""
     serve(stacks)
@@ -184,6 +189,7 @@ def test_an_unknown_way_to_treat_missing_products(stacks: Any) -> None:
     assert stacks.ordered == []
 
 
+@pytest.mark.slow
 def test_nothing_is_warned_of_where_nothing_is_missing(stacks: Any) -> None:
     """The option alone changes dtypes, and no values."""
     serve(stacks)
@@ -230,6 +236,7 @@ def test_footprints_that_hardly_differ_cost_nothing(stacks: Any) -> None:
         found["sst"].load()
 
 
+@pytest.mark.slow
 def test_footprints_may_differ_on_one_grid(stacks: Any) -> None:
     """A product that has data on a part of the grid only is no swath."""
     boxes = {name(day): (0.0, 0.0, 10.0 * day, 10.0) for day in range(1, DAYS + 1)}

@@ -25,6 +25,7 @@ NOISE = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scan", [False, True])
 @pytest.mark.parametrize("case", NOISE)
 def test_coordinates_that_differ_by_noise(stacks: Any, case: str, scan: bool) -> None:
@@ -40,6 +41,7 @@ def test_coordinates_that_differ_by_noise(stacks: Any, case: str, scan: bool) ->
     assert found["v"][:, 0].to_numpy().tolist() == [1, 2, 3]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("tolerance", [None, 0.01])
 def test_another_grid_is_no_noise(stacks: Any, tolerance: float | None) -> None:
     """By how much it is off is told, in its own units and in steps of the grid."""
@@ -122,6 +124,7 @@ def test_missing_times_in_the_first_product(stacks: Any) -> None:
     assert np.isnat(stacks.open(scan=True)["time"].to_numpy()).tolist() == [True, False]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scan", [False, True])
 def test_several_calendars(stacks: Any, scan: bool) -> None:
     """Dates of two calendars are no index; the error does not advise what was given."""
@@ -149,6 +152,7 @@ def test_two_calendars_of_dates(stacks: Any) -> None:
             stacks.open(scan=scan).load()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scan", [False, True])
 def test_ragged_variables(stacks: Any, scan: bool) -> None:
     """A dimension that is longer in one product than in another is a documented error."""
@@ -162,6 +166,7 @@ def test_ragged_variables(stacks: Any, scan: bool) -> None:
     assert stacks.open(scan=scan, drop_variables="obs").load()["n"].to_numpy().tolist() == [1, 2]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scan", [False, True])
 def test_lists_of_several_lengths(stacks: Any, scan: bool) -> None:
     """NetCDF's lists are stacked as lists; one that lacks the dimension is compared to its end."""
@@ -207,6 +212,7 @@ def test_nothing_advises_a_scan_that_was_given(stacks: Any) -> None:
     assert "scan=True" not in str(caught.value)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("narrow", [1, 2])
 @pytest.mark.parametrize("scan", [False, True])
 def test_whichever_product_has_coordinates_of_four_bytes(
@@ -222,6 +228,7 @@ def test_whichever_product_has_coordinates_of_four_bytes(
     assert found["v"][:, 0].to_numpy().tolist() == [1, 2, 3]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scan", [False, True])
 @pytest.mark.parametrize(("away", "told"), [(1e-8, "noise"), (1.0, "another grid")])
 def test_curved_coordinates_tell_by_how_much(

@@ -101,6 +101,7 @@ def weight(array: xr.DataArray) -> int:
     return len(pickle.dumps(array.variable))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("chunks", [None, {}], ids=["in memory", "chunked"])
 @pytest.mark.parametrize("locator", [of_odata, of_ecmwf])
 def test_a_variable_of_one_product_is_small(stacks: Any, locator: Any, chunks: Any) -> None:
@@ -111,6 +112,7 @@ def test_a_variable_of_one_product_is_small(stacks: Any, locator: Any, chunks: A
         assert weight(found[name]) < 10_000
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("steps", [1, 24])
 @pytest.mark.parametrize("chunks", [None, {}], ids=["in memory", "chunked"])
 @pytest.mark.parametrize("locator", [of_odata, of_ecmwf])

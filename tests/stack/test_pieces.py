@@ -83,6 +83,7 @@ ASKED: dict[str, Any] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("split", "templates"),
     [
@@ -112,6 +113,7 @@ def test_a_query_cut_in_any_way_is_the_whole(stacks: Any, split: Any, templates:
     xr.testing.assert_identical(values.drop_encoding(), whole.drop_encoding())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("hours", [1, 6, 24])
 def test_ranges_are_told_by_the_step(stacks: Any, hours: int) -> None:
     """Where no request names times, one piece tells the step, and months have their own lengths."""
@@ -139,6 +141,7 @@ def test_a_piece_near_the_present_may_be_short(stacks: Any) -> None:
     xr.testing.assert_identical(dataset.load().drop_encoding(), whole.drop_encoding())
 
 
+@pytest.mark.slow
 def test_a_piece_that_no_time_lies_in_is_empty(stacks: Any) -> None:
     """Asked for a range without a time the service delivers the nearest: it is never stacked."""
     whole = atmosphere("2024-01-11", "2024-03-01", 24)

@@ -22,6 +22,7 @@ def series(request: pytest.FixtureRequest) -> Series:
     return found
 
 
+@pytest.mark.slow
 def test_a_series_is_identical_to_the_joined_files(
     stacks: Any, shared_data: Path, series: Series
 ) -> None:
@@ -43,6 +44,7 @@ REDUCTIONS: dict[str, Callable[[xr.DataArray], xr.DataArray]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", REDUCTIONS)
 def test_reductions_of_a_series_are_those_of_the_files(
     stacks: Any, shared_data: Path, name: str

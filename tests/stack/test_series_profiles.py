@@ -11,6 +11,7 @@ from real_series import SERIES, assert_same, files_of, joined
 from hda_fsspec.errors import ProductMismatchError
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "profile", "count"),
     [
@@ -54,6 +55,7 @@ def test_under_another_profile_it_is_identical_or_asks_for_a_scan(
     assert_same(stacks.open(chunks={}, scan=True).load(), wanted, series)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["duacs", "sst", "ssm", "nemo"])
 def test_a_series_that_was_read_before_is_the_same(
     stacks: Any, shared_data: Path, name: str
@@ -82,6 +84,7 @@ def test_products_of_different_length_say_so(stacks: Any, shared_data: Path) -> 
         stacks.open().load()
 
 
+@pytest.mark.slow
 def test_once_scanned_they_open_without_a_scan(stacks: Any, shared_data: Path) -> None:
     """Headers are kept: products of different length open without an order later on."""
     series = SERIES["cmip5"]

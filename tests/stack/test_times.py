@@ -40,6 +40,7 @@ ROUNDINGS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rounding", ROUNDINGS)
 def test_the_middle_of_months_in_whole_days(stacks: Any, rounding: str) -> None:
     """However the writer has rounded: each month stands where its file says, or is refused."""
@@ -54,6 +55,7 @@ def test_the_middle_of_months_in_whole_days(stacks: Any, rounding: str) -> None:
     np.testing.assert_array_equal(found["v"].load(), np.arange(1.0, 13))
 
 
+@pytest.mark.slow
 def test_monthly_means_of_the_case(stacks: Any, cases: Path) -> None:
     """Rounded to whole days by numpy: twelve right months, from three headers."""
     paths = sorted((cases / "time-whole-days").glob("*.nc"))
@@ -79,6 +81,7 @@ OFF_BY_ONE = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:Times can't be serialized faithfully")
 @pytest.mark.parametrize("case", OFF_BY_ONE)
 def test_one_unit_off_is_another_time(stacks: Any, case: str) -> None:
@@ -117,6 +120,7 @@ def test_one_unit_off_is_another_time(stacks: Any, case: str) -> None:
     assert scanned["time"].to_numpy()[3] != found["time"].to_numpy()[3]
 
 
+@pytest.mark.slow
 def test_hours_that_are_counted_from_one(stacks: Any) -> None:
     """A file of the hours 1 to 24 among files of 0 to 23 is told."""
     made = {}
@@ -134,6 +138,7 @@ def test_hours_that_are_counted_from_one(stacks: Any) -> None:
         found["v"].load()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", ["f4", "f8", "i8"])
 def test_products_that_count_from_their_own_day(stacks: Any, dtype: str) -> None:
     """Each file has units of its own, in whatever numbers: its times are compared by those."""
@@ -152,6 +157,7 @@ def test_products_that_count_from_their_own_day(stacks: Any, dtype: str) -> None
     xr.testing.assert_equal(found.load(), wanted)
 
 
+@pytest.mark.slow
 def test_jitter_of_floats_is_that_of_the_files(stacks: Any) -> None:
     """Noon in seconds of four bytes is up to a minute away from noon: as in each file."""
     made, times = {}, []
@@ -205,6 +211,7 @@ RUNS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scan", [False, True])
 @pytest.mark.parametrize("on_overlap", RUNS)
 @pytest.mark.parametrize("hours", [24, 6])
@@ -306,6 +313,7 @@ def _at_valid_time(key: str) -> str:
     return f"{time}Z"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scan", [False, True])
 @pytest.mark.parametrize(
     ("messages", "dim", "along"),
@@ -349,6 +357,7 @@ def test_messages_of_durations_say_hours(stacks: Any) -> None:
 GRIB = ("fc_step00.grib", "fc_step12.grib", "fc_step24.grib", "fc_step36.grib")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scan", [False, True])
 @pytest.mark.parametrize("given", [{}, {"concat_dim": "step"}, {"concat_dim": "valid_time"}])
 def test_grib_files_of_one_step(stacks: Any, cases: Path, given: Any, scan: bool) -> None:
@@ -390,6 +399,7 @@ def _steps(first: int, run: int) -> xr.Dataset:
     return ds
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scan", [False, True])
 @pytest.mark.parametrize(
     ("runs", "dim"),

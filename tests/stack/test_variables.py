@@ -75,6 +75,7 @@ def test_a_product_that_lacks_a_variable_fails_reads_of_that_alone(stacks: Any) 
     np.testing.assert_array_equal(scanned["w"], [1, np.nan, 3])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("local", [None, 1, 3])
 def test_what_is_missing_is_not_ordered(stacks: Any, local: int | None) -> None:
     """A read of steps that all lack a variable needs no product, and plans none."""
@@ -104,6 +105,7 @@ MISSING = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", MISSING)
 @pytest.mark.parametrize("chunks", [None, {}], ids=["in memory", "chunked"])
 def test_missing_values_of_every_kind(stacks: Any, kind: str, chunks: Any) -> None:
@@ -141,6 +143,7 @@ def test_fill_values_in_some_files_only(stacks: Any, first: str) -> None:
     assert found["k"].load().to_numpy().tolist() == [1, 2, 3]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scan", [False, True])
 def test_texts_of_any_width_are_stacked(stacks: Any, scan: bool) -> None:
     """The first product says nothing of how long the texts of others are."""
@@ -177,6 +180,7 @@ RAW: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", RAW)
 def test_raw_numbers_of_other_packing_are_refused(stacks: Any, case: str) -> None:
     """Numbers that are not decoded are no numbers of the first product's attributes."""
@@ -256,6 +260,7 @@ MEANING: dict[str, tuple[Callable[[int], xr.Dataset], Callable[[int], xr.Dataset
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scan", [False, True])
 @pytest.mark.parametrize("case", MEANING)
 def test_attributes_that_carry_meaning(stacks: Any, case: str, scan: bool) -> None:
@@ -292,6 +297,7 @@ def test_a_product_that_is_fetched_again_means_the_same(stacks: Any) -> None:
         found["flag"].load()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scan", [False, True])
 @pytest.mark.parametrize("first", ["duration", "number"])
 def test_numbers_are_no_durations(stacks: Any, first: str, scan: bool) -> None:

@@ -82,6 +82,7 @@ def check_pieces(grid: PieceGrid, wanted: set[date]) -> None:
     assert set(seen.values()) <= {1}
 
 
+@pytest.mark.slow
 @given(first=DATES, length=st.integers(0, 1500), step=st.sampled_from(STEPS))
 @pytest.mark.parametrize("told", [s.ERA5, s.STATISTICS, s.LAND, s.FLOODS])
 def test_pieces_of_a_range_are_its_days(told: Schema, first: date, length: int, step: str) -> None:
@@ -93,6 +94,7 @@ def test_pieces_of_a_range_are_its_days(told: Schema, first: date, length: int, 
     check_pieces(grid, days_between(first, last))
 
 
+@pytest.mark.slow
 @given(
     years=st.sets(st.integers(1940, 2030), min_size=1, max_size=6),
     months=st.sets(st.integers(1, 12), min_size=1),
@@ -124,6 +126,7 @@ def test_pieces_of_lists_are_their_days(
     check_pieces(s.cut(told, step, **query), wanted)
 
 
+@pytest.mark.slow
 @given(first=DATES, length=st.integers(0, 4000), step=st.sampled_from(STEPS))
 def test_pieces_of_whole_days_follow_each_other(first: date, length: int, step: str) -> None:
     """A range of EO:ECMWF is cut between days; both days of a piece are part of it."""

@@ -112,6 +112,7 @@ def _names(count: int) -> list[str]:
     return [f"mean_{str(month).replace('-', '')}.nc" for month in MONTHS[:count]]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("given", [{}, {"decode_coords": "all"}], ids=["plain", "coordinates"])
 def test_a_year_of_monthly_means_opens_with_one_order(stacks: Any, given: dict[str, Any]) -> None:
     """From files too, whether bounds are variables or coordinates; and every time is true."""

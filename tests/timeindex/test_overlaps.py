@@ -109,6 +109,7 @@ def test_whole_products_in_another_order() -> None:
     assert segments.steps(lengths).tolist() == [2, 3, 4, 1]
 
 
+@pytest.mark.slow
 @given(
     st.lists(
         st.lists(st.integers(0, 40), min_size=0, max_size=5, unique=True).map(sorted),

@@ -143,6 +143,7 @@ def _gives_each_its_time(catalogue: Catalogue, truth: Array) -> bool:
     return not (catalogue.is_apart & (truth[1:, 0] == truth[:-1, 0])).any()
 
 
+@pytest.mark.slow
 @settings(
     max_examples=250,
     derandomize=True,
@@ -165,6 +166,7 @@ def test_what_is_decided_is_right(catalogue: Catalogue, process: Process, templa
     assert away.max() <= np.timedelta64(1, "ms"), prediction.rules
 
 
+@pytest.mark.slow
 @settings(max_examples=120, derandomize=True, deadline=None)
 @given(catalogues(), st.integers(0, 999), st.sampled_from([SECOND, HOUR, DAY]))
 def test_times_by_chance_are_refused(catalogue: Catalogue, seed: int, wide: int) -> None:
@@ -180,6 +182,7 @@ def test_times_by_chance_are_refused(catalogue: Catalogue, seed: int, wide: int)
         predict.predict(*catalogue.as_times, known, asked=2)
 
 
+@pytest.mark.slow
 @settings(max_examples=80, derandomize=True, deadline=None)
 @given(catalogues(), processes(), st.randoms(use_true_random=False))
 def test_seeing_more_changes_nothing(catalogue: Catalogue, process: Process, chance: Any) -> None:

@@ -452,6 +452,7 @@ def test_a_piece_that_is_not_what_was_named_is_told() -> None:
     assert np.array_equal(short.values, nominal[0][:-5])
 
 
+@pytest.mark.slow
 @given(
     step=st.sampled_from(["1h", "3h", "6h", "1D", "2D", "3D", "7D"]),
     hour=st.integers(0, 23),

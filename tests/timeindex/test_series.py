@@ -160,6 +160,7 @@ def _series(name: str, folder: Path) -> Series:
     return SERIES[name](folder)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("profile", PROFILES)
 @pytest.mark.parametrize("name", SERIES)
 def test_times_are_true_or_refused(name: str, profile: str, shared_data: Path) -> None:
@@ -181,6 +182,7 @@ def test_times_are_true_or_refused(name: str, profile: str, shared_data: Path) -
     assert headers == expected
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("profile", PROFILES)
 @pytest.mark.parametrize("name", SERIES)
 def test_any_template_and_encoding_is_safe(name: str, profile: str, shared_data: Path) -> None:

@@ -64,6 +64,7 @@ def test_errors_are_of_the_tree_and_built_in(
     assert all(getattr(kind(MESSAGE), name) in (None, ()) for name in attributes)
 
 
+@pytest.mark.slow
 @KINDS
 @pytest.mark.parametrize(
     "travel",

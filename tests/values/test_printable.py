@@ -58,6 +58,7 @@ def test_letters_of_all_scripts_are_left_alone(text: str) -> None:
     assert printable(text) == text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("category", ["Cc", "Cf", "Cs", "Co", "Zl", "Zp"])
 def test_categories_that_do_not_show(category: str) -> None:
     """No character of these categories gets through, and each is told by its number."""

@@ -85,6 +85,7 @@ def test_what_is_no_time(text: str) -> None:
     assert (product.start, product.end) == (None, None)
 
 
+@pytest.mark.slow
 @settings(deadline=None, derandomize=True)
 @given(time=st.datetimes(timezones=st.timezones() | st.just(UTC)))
 def test_written_times_are_read_as_they_were(time: datetime) -> None:
@@ -391,6 +392,7 @@ json_values = st.recursive(
 KEYS = ["location", "size", "startdate", "enddate", "metadata", "updated", "publication", "x"]
 
 
+@pytest.mark.slow
 @settings(deadline=None, derandomize=True)
 @given(
     properties=json_values

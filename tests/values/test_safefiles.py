@@ -68,6 +68,7 @@ def test_only_regular_files_are_opened(plant: str, act: str, root: Path, victim:
     victim.check()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("act", ACTS_IN_FOLDERS)
 @pytest.mark.parametrize("plant", NOT_FOLDERS)
 @pytest.mark.parametrize("where", ["a", "a/b"])

@@ -35,6 +35,7 @@ def workers(shared_workers: Workers) -> Workers:
     return shared_workers
 
 
+@pytest.mark.slow
 def test_a_shared_cache_folder(stacks: Any, workers: Workers) -> None:
     """Workers that share a cache folder fetch each product once, with credentials of their own."""
     job = Job(stacks, preparation_seconds=0.1)
@@ -46,6 +47,7 @@ def test_a_shared_cache_folder(stacks: Any, workers: Workers) -> None:
     assert job.emulator.logins == 3
 
 
+@pytest.mark.slow
 def test_a_cache_folder_for_each_worker(stacks: Any, workers: Workers, tmp_path: Path) -> None:
     """With a folder of its own a worker fetches each product once; no product is newly ordered."""
     folders = [tmp_path / "first", tmp_path / "second"]
@@ -63,6 +65,7 @@ def test_a_cache_folder_for_each_worker(stacks: Any, workers: Workers, tmp_path:
     assert job.emulator.orders == DAYS
 
 
+@pytest.mark.slow
 def test_a_task_takes_its_slot_again_when_it_has_waited(stacks: Any, workers: Workers) -> None:
     """Many wait for orders at one time; no more go on than the worker has threads."""
     job = Job(stacks, preparation_seconds=0.8)
@@ -76,6 +79,7 @@ def test_a_task_takes_its_slot_again_when_it_has_waited(stacks: Any, workers: Wo
     assert max(met) <= 2
 
 
+@pytest.mark.slow
 def test_tokens_are_those_of_other_processes(stacks: Any, workers: Workers) -> None:
     """The same query has the same deterministic token here and on a worker, and so has a pickle."""
     job = Job(stacks)
@@ -94,6 +98,7 @@ def test_tokens_are_those_of_other_processes(stacks: Any, workers: Workers) -> N
     assert [*here, there] == [here[0]] * 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("is_in_rc", [False, True], ids=["environment", "rc file"])
 def test_no_password(is_in_rc: bool, stacks: Any, workers: Workers, tmp_path: Path) -> None:
     """A worker without a password fails at once, and says what is missing, and where."""
@@ -127,6 +132,7 @@ def test_a_wrong_password(stacks: Any, workers: Workers) -> None:
     assert "a wrong one" not in str(caught.value)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("variables", "said"),
     [
@@ -157,6 +163,7 @@ def test_a_worker_with_bad_settings(
     assert workers.pids() == pids
 
 
+@pytest.mark.slow
 def test_a_relative_folder_is_that_of_the_client(stacks: Any, workers: Workers) -> None:
     """A relative cache folder, or one with a tilde, means what it meant where it was given."""
     folder = Path("~/some-cache").expanduser()
@@ -177,6 +184,7 @@ def _become(state: int, version: str) -> None:
     vars(pickling)["__version__"] = version
 
 
+@pytest.mark.slow
 def test_a_worker_of_another_version(stacks: Any, workers: Workers) -> None:
     """A worker of another version names both versions, and lives on."""
     job = Job(stacks)
@@ -198,6 +206,7 @@ def test_a_worker_of_another_version(stacks: Any, workers: Workers) -> None:
     np.testing.assert_allclose(again.values, VALUES + 1)
 
 
+@pytest.mark.slow
 def test_errors_arrive_whole(stacks: Any, workers: Workers) -> None:
     """An error of a worker arrives with its attributes, however often it is pickled."""
     job = Job(stacks, quota=2, quota_window_seconds=600.0)
@@ -238,6 +247,7 @@ def _kept_log() -> list[str]:
     return [text for handler in kept for text in handler.texts]
 
 
+@pytest.mark.slow
 def test_waiting_is_told_in_the_log_of_the_worker(stacks: Any, workers: Workers) -> None:
     """A worker that waits for the quota says so, with the time; no task fails for it."""
     job = Job(stacks, quota=3, quota_window_seconds=0.6)
@@ -251,6 +261,7 @@ def test_waiting_is_told_in_the_log_of_the_worker(stacks: Any, workers: Workers)
     assert job.emulator.orders == DAYS
 
 
+@pytest.mark.slow
 def test_no_secret_travels(stacks: Any, workers: Workers) -> None:
     """Password and tokens are in no graph, no task, no message and no log of a cluster."""
     job = Job(stacks, settings={"max_wait": 60.0}, token_seconds=2)
@@ -290,6 +301,7 @@ def test_no_secret_travels(stacks: Any, workers: Workers) -> None:
     assert [secret for secret in secrets if any(secret.encode() in text for text in texts)] == []
 
 
+@pytest.mark.slow
 def test_open_mfdataset_sends_no_password(stacks: Any, workers: Workers) -> None:
     """The tasks of the classical way in parallel carry no password either."""
     job = Job(stacks)

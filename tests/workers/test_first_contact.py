@@ -60,6 +60,7 @@ def _opened(options: dict[str, Any], path: str) -> float:
         return float(ds["sst"].sum())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", ["cat", "ls", "open"])
 def test_nobody_is_there_yet(way: str, stacks: Any, client: Client, tmp_path: Path) -> None:
     """A refused connection is retried on a worker, whichever way the task asks."""

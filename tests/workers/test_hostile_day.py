@@ -54,6 +54,7 @@ def asked_after(emulator: Emulator) -> set[str]:
     return {record.api for record in heads}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("moment", ["mid-download", "mid-wait"])
 def test_a_worker_is_killed(moment: str, stacks: Any, workers: Workers) -> None:
     """A worker that is killed while it loads, or waits, costs no second order of any product."""
@@ -79,6 +80,7 @@ def test_a_worker_is_killed(moment: str, stacks: Any, workers: Workers) -> None:
     assert job.emulator.downloads <= DAYS + DAYS // 2
 
 
+@pytest.mark.slow
 def test_two_clusters_on_one_cache(
     stacks: Any, workers: Workers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -128,6 +130,7 @@ _lies: list[Any] = [
 ]
 
 
+@pytest.mark.slow
 def test_locks_that_always_succeed(stacks: Any, workers: Workers) -> None:
     """Where locks exclude nobody the bytes are right all the same, and nothing is newly ordered."""
     job = Job(stacks, width=WIDE, preparation_seconds=0.1)
@@ -142,6 +145,7 @@ def test_locks_that_always_succeed(stacks: Any, workers: Workers) -> None:
     assert job.emulator.orders == DAYS
 
 
+@pytest.mark.slow
 def test_a_cache_of_two_products(stacks: Any, workers: Workers) -> None:
     """Products that are evicted while others are read are fetched again, and not ordered anew."""
     bound = int(2.5 * WIDE * 8)
@@ -161,6 +165,7 @@ def test_a_cache_of_two_products(stacks: Any, workers: Workers) -> None:
     assert stacks.client.cache.usage().total_bytes <= bound
 
 
+@pytest.mark.slow
 def test_the_cache_is_deleted_meanwhile(stacks: Any, workers: Workers) -> None:
     """A cache folder that somebody removes under a running cluster costs downloads, no value."""
     job = Job(stacks, width=WIDE, rate_bytes_per_second=RATE)
@@ -176,6 +181,7 @@ def test_the_cache_is_deleted_meanwhile(stacks: Any, workers: Workers) -> None:
     assert job.emulator.orders == DAYS
 
 
+@pytest.mark.slow
 def test_all_tokens_expire_at_once(stacks: Any, workers: Workers) -> None:
     """When the service drops all tokens, each worker logs in once more, and no task fails."""
     job = Job(stacks, width=WIDE, rate_bytes_per_second=RATE, preparation_seconds=0.3)
@@ -190,6 +196,7 @@ def test_all_tokens_expire_at_once(stacks: Any, workers: Workers) -> None:
     assert 1 <= job.emulator.logins - before <= 3
 
 
+@pytest.mark.slow
 def test_a_cancelled_compute_ends(stacks: Any, workers: Workers) -> None:
     """What waits for orders when its futures are cancelled gives back the worker at once."""
     job = Job(stacks)

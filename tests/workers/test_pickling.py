@@ -85,6 +85,7 @@ def test_a_bad_setting_is_told_when_data_are_read(
         variable.compute(scheduler="synchronous")
 
 
+@pytest.mark.slow
 def test_a_deep_copy_keeps_the_password(stacks: Any) -> None:
     """A deep copy of a lazy data set reads what the data set itself can read."""
     Job(stacks)

@@ -74,6 +74,7 @@ def complete(log: Any) -> dict[str, int]:
     return counts
 
 
+@pytest.mark.slow
 def test_a_job_that_is_killed_again_and_again(stacks: Any, computing: Computing) -> None:
     """Killed at random moments and started again it ends with what one run would have cost."""
     size = WIDE * 8
@@ -100,6 +101,7 @@ def test_a_job_that_is_killed_again_and_again(stacks: Any, computing: Computing)
     assert all(int(str(record.range)[len("bytes=") : -1]) > 0 for record in resumed)
 
 
+@pytest.mark.slow
 def test_a_partial_file_goes_on(stacks: Any, computing: Computing) -> None:
     """A compute that is killed in a file's body leaves what the next one goes on with."""
     size = WIDE * 8
