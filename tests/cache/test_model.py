@@ -10,6 +10,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
 from cached_products import accept
 from clocks import Clock
 from hypothesis import settings
@@ -264,5 +265,5 @@ class CacheAgainstDict(RuleBasedStateMachine):
         assert usage.partial_bytes == sum(len(each.data) for each in self.partials.values())
 
 
-TestCacheAgainstDict = CacheAgainstDict.TestCase
+TestCacheAgainstDict = pytest.mark.slow(CacheAgainstDict.TestCase)
 TestCacheAgainstDict.settings = settings(max_examples=30, stateful_step_count=25, deadline=None)

@@ -228,6 +228,7 @@ def test_partial_of_a_living_writer_is_not_touched(crew: _Writers) -> None:
     assert len(list(cache.entries())) == 1
 
 
+@pytest.mark.slow
 def test_many_writers_publish_one_entry(crew: _Writers) -> None:
     """Six processes that publish the same product at once leave one entry with the right bytes."""
     pids = [crew.start() for _ in range(6)]
@@ -241,6 +242,7 @@ def test_many_writers_publish_one_entry(crew: _Writers) -> None:
     assert list((crew.root / "v1" / "partial").iterdir()) == []
 
 
+@pytest.mark.slow
 def test_abandoned_partial_has_one_heir(crew: _Writers) -> None:
     """Of six writers that find an abandoned partial, exactly one goes on with it."""
     _partial(Cache(crew.root), owners.new_released(), _CONTENT[:30_000])

@@ -277,6 +277,7 @@ def test_an_empty_query_is_an_empty_listing(bench: Any) -> None:
     assert emulator.count(*_SEARCH) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("garbage", [b"", b"{", b"[]", b'{"at": "x"}', b'{"at": 1e12, "value": 3}'])
 def test_garbled_listings_are_asked_again(garbage: bytes, bench: Any) -> None:
     """A listing on disk that cannot be read is not there."""
@@ -291,6 +292,7 @@ def test_garbled_listings_are_asked_again(garbage: bytes, bench: Any) -> None:
     assert emulator.count(*_SEARCH) == 2
 
 
+@pytest.mark.slow
 def test_answers_in_memory_are_bounded(bench: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """With many threads and hardly any memory each still gets its own answer."""
     monkeypatch.setattr("hda_fsspec.catalogue.answers._REMEMBERED", 1)

@@ -25,6 +25,7 @@ def start(bench: Any, accepted: Sequence[str] = (), **options: Any) -> Emulator:
     return emulator
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("status", [403, 404])
 @pytest.mark.parametrize("verb", ["ls", "cat", "glob", "exists", "prefetch"])
 def test_not_accepted(verb: str, status: int, bench: Any) -> None:

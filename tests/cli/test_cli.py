@@ -337,6 +337,7 @@ def test_emulator_prints_four_lines_and_stops(tmp_path: Path) -> None:
     assert (process.returncode, rest, err) == (0, "", "")
 
 
+@pytest.mark.slow
 def test_emulator_prints_one_object_and_stops(tmp_path: Path) -> None:
     """With ``--json`` a program takes the same four as one object; SIGTERM ends it cleanly."""
     with _start_emulator(tmp_path, "--json", "--user", "o'hara") as process:

@@ -277,6 +277,7 @@ def test_the_command_prints_three_lines_and_ends_cleanly(
     assert (process.returncode, rest) == (0, ("", ""))
 
 
+@pytest.mark.slow
 def test_requests_under_way_are_counted_and_idle_sockets_apart() -> None:
     """The most requests at one time are told, and the most sockets, of which some are idle."""
     catalogue = Catalogue([DatasetEntry(DATASET, days(1))])

@@ -41,6 +41,7 @@ def draws(chance: RandomFaults, count: int) -> list[str]:
     return kinds
 
 
+@pytest.mark.slow
 def test_so_large_a_share_is_spoilt() -> None:
     """Of many answers the share that was asked for is spoilt, by all kinds about equally often."""
     chance = RandomFaults(0.05, 1)

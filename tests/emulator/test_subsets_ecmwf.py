@@ -146,6 +146,7 @@ def test_both_days_of_a_range_are_delivered(instant: Path) -> None:
     assert [answer.status_code for answer in answers] == [400, 400]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("settings", "query"),
     [

@@ -213,6 +213,7 @@ def test_boxes_over_the_date_line_are_joined(
         np.testing.assert_array_equal(found.adt.values, at.values)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("results", ["renewed", "kept"])
 def test_data_behind_an_id_grow(source: Path, results: str) -> None:
     """As time goes on the same id delivers more; or, as a setting, what was made at first."""

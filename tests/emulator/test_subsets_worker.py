@@ -18,6 +18,7 @@ from hda_fsspec.emulator.jobs.worker import Worker
 from hda_fsspec.errors import ConfigurationError
 
 
+@pytest.mark.slow
 def test_calls_are_made_elsewhere() -> None:
     """A call returns or raises what it does in the other process, whatever that prints."""
     process = Worker()

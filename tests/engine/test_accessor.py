@@ -220,6 +220,7 @@ def test_part_of_what_does_not_fit(bench: Any) -> None:
     assert emulator.orders == 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("allow_partial", [True, False])
 def test_unknown_sizes_that_turn_out_not_to_fit(bench: Any, allow_partial: bool) -> None:
     """Where nobody knew the sizes, fetching stops when the cache is full: told, or allowed."""

@@ -292,6 +292,7 @@ def test_files_of_other_kinds_close(stacks: Any) -> None:
     assert files_open_below(stacks.bench.cache_dir) == []
 
 
+@pytest.mark.slow
 def test_rasters_close(stacks: Any) -> None:
     """The handle of a raster is given back, too."""
     rasterio = pytest.importorskip("rasterio")

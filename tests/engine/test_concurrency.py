@@ -244,6 +244,7 @@ def test_a_fork_after_use(bench: Any, bodies: list[bytes]) -> None:
     assert served.emulator.downloads == 3
 
 
+@pytest.mark.slow
 def test_a_fork_while_a_file_is_read(bench: Any, bodies: list[bytes]) -> None:
     """The fork waits until the thread is done; no child waits for a lock that nobody gives back."""
     served = Served(bench, bodies[:1])
@@ -277,6 +278,7 @@ def test_reads_while_the_package_of_workers_is_imported(
     assert float(served.open()["sst"][:, 0].sum()) == 21.0
 
 
+@pytest.mark.slow
 def test_a_fork_soon_after_a_read(bench: Any, bodies: list[bytes]) -> None:
     """A child reads nothing by what its parent read a moment ago, even if that is still open."""
     served = Served(bench, bodies[:1])

@@ -134,6 +134,7 @@ def test_waiting_one_after_another_is_told_once(
     assert "open_mfdataset" in caplog.text
 
 
+@pytest.mark.slow
 def test_what_is_local_is_no_wait(
     bench: Any, emulator: Any, caplog: pytest.LogCaptureFixture
 ) -> None:

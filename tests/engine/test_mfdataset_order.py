@@ -116,6 +116,7 @@ def test_tiles_of_several_dates(rasters: Rasters) -> None:
     assert str(ds.rio.crs) == "EPSG:3035"
 
 
+@pytest.mark.slow
 def test_tiles_that_lack_a_date(rasters: Rasters) -> None:
     """Where there is no product there are missing values, not those of another date."""
     rasters.serve({name: TILES[name] for name in list(TILES)[:3]})
@@ -227,6 +228,7 @@ def test_a_scalar_time_is_a_step(stacks: Any) -> None:
         assert ds["v"][:, 0, 0].to_numpy().tolist() == [1.0, 2.0, 3.0]
 
 
+@pytest.mark.slow
 def test_versions_of_one_product_are_refused(stacks: Any) -> None:
     """Of two products at one time none is dropped in silence."""
     days = {"NR_20240501.nc": (1, 1.0), "NT_20240501.nc": (1, 2.0), "NT_20240502.nc": (2, 3.0)}

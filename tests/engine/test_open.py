@@ -139,6 +139,7 @@ def test_a_real_product(file: str, bench: Any, shared_data: Path) -> None:
         _assert_same(ours, plain, served.path)
 
 
+@pytest.mark.slow
 def test_options_reach_the_file(served: Served, tmp_path: Path) -> None:
     """Decoders, dropped variables and the options of the engine mean what they mean in xarray."""
     file = tmp_path / NAME

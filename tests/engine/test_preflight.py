@@ -95,6 +95,7 @@ def test_what_the_products_say_goes_first(stacks: Any) -> None:
     assert stacks.emulator.orders == 3
 
 
+@pytest.mark.slow
 def test_overlaps_that_may_be(stacks: Any) -> None:
     """Products of one time are no fault where ``on_overlap`` says which of them to take."""
     published = {"a_20240503.nc": "2024-06-01", "b_20240503.nc": "2024-07-01"}

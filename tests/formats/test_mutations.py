@@ -68,6 +68,7 @@ def test_mutated_file_passes_or_is_refused(
     run()
 
 
+@pytest.mark.slow
 @settings(derandomize=True, database=None, max_examples=200)
 @given(head=st.sampled_from(list(sample_files.SAMPLES.values())), tail=st.binary(max_size=200))
 def test_noise_after_a_signature_never_breaks_the_check(

@@ -63,6 +63,7 @@ ENCODINGS = ("utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32",
 VRT = "<VRTDataset><SourceFilename>/etc/passwd</SourceFilename></VRTDataset>"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("encoding", [*ENCODINGS, "utf-32-le", "utf-16 of a big end"])
 @pytest.mark.parametrize("before", ["", "\r\n\t ", " " * 5_000, "\n" * 70_000, " " * 300_000])
 def test_documents_in_any_encoding_that_their_readers_take(

@@ -30,6 +30,7 @@ def _cuts(needed: int) -> list[int]:
     return sorted({*range(0, needed, step), *range(1, 30), *range(needed - 6, needed)})
 
 
+@pytest.mark.slow
 def test_every_real_product_passes_and_every_damaged_one_is_refused(shared_data: Path) -> None:
     """Each file of the collection is told right; the damaged ones are refused by name."""
     refused: list[str] = []

@@ -71,6 +71,7 @@ _fsspec_leaves_a_file = pytest.mark.filterwarnings(
 )
 
 
+@pytest.mark.slow
 @_fsspec_leaves_a_file
 @pytest.mark.parametrize("how", ["simplecache", "filecache", "blockcache", "cached"])
 def test_caches_of_fsspec_in_front(bench: Any, tmp_path: Path, how: str) -> None:
@@ -129,6 +130,7 @@ def test_open_local_of_one_and_of_many(bench: Any, slow: Any) -> None:
     assert slow.orders == 5
 
 
+@pytest.mark.slow
 def test_open_files_are_fetched_together(bench: Any, slow: Any) -> None:
     """Entering a list orders all of it; leaving it closes all files."""
     files = fsspec.open_files(bench.query + "/*.nc", hda=bench.settings(slow))
@@ -327,6 +329,7 @@ def test_generic_copies_run_in_parallel(
     assert slow.max_in_preparation > 1
 
 
+@pytest.mark.slow
 def test_rsync_copies_only_what_differs(
     bench: Any, slow: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

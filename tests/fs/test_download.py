@@ -44,6 +44,7 @@ def test_names_are_the_delivered_ones_in_order(bench: Any, tmp_path: Path) -> No
     assert sorted(p.name for p in (tmp_path / "new" / "out").iterdir()) == ["A.csv", "B.txt", "c"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("last", ["a", "b", "c"])
 def test_products_of_one_name_each_get_their_id(bench: Any, tmp_path: Path, last: str) -> None:
     """Which of them arrives first decides nothing."""

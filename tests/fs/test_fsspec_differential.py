@@ -300,6 +300,7 @@ GETTING: dict[str, Callable[[Side], Any]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", GETTING)
 def test_getting_agrees(sides: Sides, case: str) -> None:
     """The same call leaves the same files, and no others."""

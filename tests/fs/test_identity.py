@@ -66,6 +66,7 @@ def test_a_filesystem_pickles_without_its_password(bench: Any, module: Any) -> N
     assert shown == "2 b'CDF'"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("module", [pickle, cloudpickle])
 @pytest.mark.parametrize("position", [0, 1000, 2032])
 def test_an_open_file_pickles_as_product_and_position(

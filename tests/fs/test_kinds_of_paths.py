@@ -234,6 +234,7 @@ def test_what_a_verb_returned_opens(served: Any, verb: str, opener: str) -> None
     assert ds.sst.values.tolist() == [[2.0, 2.5]]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("many", [xr.open_mfdataset, hda_fsspec.open_mfdataset])
 def test_lists_of_upaths_open(served: Any, many: Any) -> None:
     """The products of an iterated UPath are one data set, by xarray's function and by ours."""
@@ -245,6 +246,7 @@ def test_lists_of_upaths_open(served: Any, many: Any) -> None:
     assert ds.sst.values[:, 0].tolist() == [1.0, 2.0, 3.0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", [{"chunks": {}}, {"chunks": None}])
 def test_the_query_of_a_upath_is_one_dataset(served: Any, how: Any) -> None:
     """A query as UPath stacks as its text does."""

@@ -142,6 +142,7 @@ def test_any_ids_go_all_the_way(ids: list[str]) -> None:
         check_round_trip(fs, ids, Path(name))
 
 
+@pytest.mark.slow
 @given(ids=st.lists(TEXT, min_size=1, max_size=6, unique=True))
 @settings(derandomize=True, deadline=None, max_examples=200)
 def test_names_of_copies_stay_in_their_folder(ids: list[str]) -> None:

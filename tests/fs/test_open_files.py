@@ -64,6 +64,7 @@ def test_more_products_than_files_may_be_open(
     assert json.loads(done.stdout) == [len(bench.body(1))] * COUNT
 
 
+@pytest.mark.slow
 def test_bytes_of_many_cost_one_order_each(bench: Any) -> None:
     """A cache that holds ten products is enough to read thirty, and none is ordered twice."""
     emulator = bench.start(days=30)

@@ -107,6 +107,7 @@ def test_an_incomplete_copy_is_fetched(
     assert emulator.downloads == 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("verb", VERBS)
 def test_every_format_tells_by_itself_on_another_machine(
     bench: Any, tmp_path: Path, formats: dict[str, bytes], verb: str
@@ -246,6 +247,7 @@ def test_two_data_sets_with_one_id(tmp_path: Path) -> None:
         assert [Path(path).read_bytes() for path in both] == [b"from B", b"from A"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("verb", ["get", "download", "get_file"])
 def test_a_single_file_is_skipped(bench: Any, tmp_path: Path, verb: str) -> None:
     """The file that is named is looked at, whatever its name."""

@@ -47,6 +47,7 @@ def test_a_token_of_unchunked_data_reads_nothing(bench: Any, emulator: Emulator)
     assert len(set(tokens)) == 4
 
 
+@pytest.mark.slow
 def test_loaded_data_have_the_token_of_their_values(bench: Any, emulator: Emulator) -> None:
     """What was loaded is told by its values, as xarray tells it."""
     options = bench.settings(emulator)

@@ -50,6 +50,7 @@ def searches(emulator: Emulator) -> list[Any]:
     return [r.body for r in emulator.log if r.api == "dataaccess/search"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("paging", ["total", "next"])
 @pytest.mark.parametrize("max_page", [200, 60])
 def test_searches_page_through(bench: Any, connect: Any, paging: str, max_page: int) -> None:

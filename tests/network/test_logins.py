@@ -56,6 +56,7 @@ def read(session: Session, path: str) -> bytes:
         return b"".join(pieces)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("expired_status", [401, 403])
 def test_an_expired_token_is_renewed_once_by_one_of_many_threads(
     bench: Any, connect: Any, expired_status: int
@@ -322,6 +323,7 @@ def test_without_verification_there_is_one_notice(
     assert "HDA_VERIFY" in str(told[0].message)
 
 
+@pytest.mark.slow
 def test_other_users_of_urllib3_keep_their_warnings(
     bench: Any, connect: Any, tls_address: tuple[str, Path]
 ) -> None:

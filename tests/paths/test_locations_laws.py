@@ -86,6 +86,7 @@ def test_parents_lead_to_the_root(location: Location) -> None:
     assert here == here.parent == Location()
 
 
+@pytest.mark.slow
 @laws
 @given(location=products, ids=st.lists(names, max_size=5))
 @example(Location("EO:X"), ["S3A_OL_2_WFR____20240501.SEN3", "a b", "..", "a::b", "%2E", "\u00fc"])
@@ -95,6 +96,7 @@ def test_many_paths_at_once(location: Location, ids: list[str]) -> None:
     assert Location().paths_of(ids) == [Location(name).path for name in ids]
 
 
+@pytest.mark.slow
 @laws
 @given(location=products, other=products)
 def test_locations_are_equal_if_their_paths_are(location: Location, other: Location) -> None:

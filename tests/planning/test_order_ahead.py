@@ -114,6 +114,7 @@ def test_a_graph_that_cannot_be_read_costs_only_speed(
     assert float(dataset["sst"].mean().compute()) == 1.5
 
 
+@pytest.mark.slow
 def test_a_fault_is_told_by_the_task_that_reads(stacks: Any) -> None:
     """What fails ahead of its reader raises where it is read, and the others are local."""
     stacks.serve(days(6))
@@ -138,6 +139,7 @@ def test_offline_nothing_is_asked_for(stacks: Any) -> None:
     assert len(stacks.emulator.log) == requests
 
 
+@pytest.mark.slow
 def test_a_cache_of_three_products_is_enough(stacks: Any) -> None:
     """What is fetched ahead drives out nothing that was not read: each comes over the line once."""
     files = stacks.serve(days(12))

@@ -328,6 +328,7 @@ def test_nothing_else_is_shared(brokers: Brokers) -> None:
     assert other.count("PUT", "termsaccepted") == one.count("PUT", "termsaccepted")
 
 
+@pytest.mark.slow
 def test_a_lazy_expression_over_two_brokers(brokers: Brokers) -> None:
     """Two data sets of equal paths in one computation have names, plans and values of their own."""
     both = [

@@ -119,6 +119,7 @@ def test_what_somebody_else_wrote_stays(verb: str, kind: str, bench: Any, tmp_pa
     assert set(after) - set(before) == ({"settings_settings.nc"} if verb == "download" else set())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("verb", VERBS)
 def test_what_we_wrote_is_replaced(verb: str, bench: Any, tmp_path: Path) -> None:
     """The second copy takes the place of the first; one that was changed since does not."""

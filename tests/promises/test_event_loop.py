@@ -45,6 +45,7 @@ def ask_the_loop_meanwhile(emulator: Any, monkeypatch: pytest.MonkeyPatch) -> li
     return asked
 
 
+@pytest.mark.slow
 def test_the_loop_of_fsspec_runs_on_while_rsync_waits(
     bench: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -139,6 +139,7 @@ def test_a_refused_account_is_told_at_once(bench: Any) -> None:
     assert emulator.order_posts == 0
 
 
+@pytest.mark.slow
 def test_a_failed_order(bench: Any, caplog: pytest.LogCaptureFixture) -> None:
     """A failed order is typed, tells what the service said, once; the next attempt orders anew."""
     emulator = bench.start(days=1, preparation_seconds=0.05)
@@ -221,6 +222,7 @@ def test_a_service_that_forgets_every_order(bench: Any) -> None:
     assert emulator.order_posts == 3
 
 
+@pytest.mark.slow
 def test_not_ready_after_all(bench: Any) -> None:
     """A 202 for a file that was said to be ready is waited for."""
     emulator = bench.start(days=1)

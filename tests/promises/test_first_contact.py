@@ -243,6 +243,7 @@ def test_without_a_schema_the_service_judges(odd: str, bench: Any) -> None:
     assert emulator.count(*_SEARCH) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("odd", ["schema-404", "schema-500"])
 @pytest.mark.parametrize("verb", ["ls", "exists", "isdir"])
 def test_a_data_set_that_is_not_there_has_no_schema(odd: str, verb: str, bench: Any) -> None:

@@ -205,6 +205,7 @@ def _faults(text: str) -> list[Fault]:
     ]
 
 
+@pytest.mark.slow
 @both_texts
 def test_nothing_raw_is_shown_of_a_broker(
     text: str, hostile: Hostile, shown: Shown, tmp_path: Path

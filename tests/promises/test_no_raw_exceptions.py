@@ -344,6 +344,7 @@ def small_files() -> Iterator[Callable[[int], None]]:
     signal.signal(signal.SIGXFSZ, ignored)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("verb", ["get", "get_file", "download"])
 def test_a_full_disk(
     verb: str, bench: Any, tmp_path: Path, small_files: Callable[[int], None]

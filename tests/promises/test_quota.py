@@ -119,6 +119,7 @@ def test_a_wait_beyond_max_wait_is_refused_at_once(bench: Any) -> None:
     assert caught.value.reset_at == pytest.approx(time.time() + 3600, abs=70)
 
 
+@pytest.mark.slow
 def test_a_scripted_refusal(bench: Any) -> None:
     """A refusal of one order delays it, and is not told."""
     emulator = bench.start(days=1)
@@ -128,6 +129,7 @@ def test_a_scripted_refusal(bench: Any) -> None:
     assert emulator.count("POST", "dataaccess/download") == 2
 
 
+@pytest.mark.slow
 def test_a_repeated_order_is_no_new_one(bench: Any) -> None:
     """With the quota used up, what the service has forgotten is ordered again: it was paid for."""
     emulator = bench.start(days=3, quota=2, quota_window_seconds=60)

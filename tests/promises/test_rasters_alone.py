@@ -153,6 +153,7 @@ def surround(path: Path, other: Path) -> None:
         path.with_suffix(f".{suffix}").write_text("10\n0\n0\n-10\n500\n500\n")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("driver", "suffix", "engine"),
     [

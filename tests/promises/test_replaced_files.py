@@ -154,6 +154,7 @@ def test_a_file_that_does_not_fit_any_more(days: Any) -> None:
     np.testing.assert_array_equal(found["sst"].isel(time=0).values, 10.0 + LON)
 
 
+@pytest.mark.slow
 def test_the_template_does_not_fit_any_more(days: Any) -> None:
     """A variable that all products have in common is not read from a file of another grid."""
     found = days.open()
@@ -282,6 +283,7 @@ def test_a_member_that_is_gone_is_unpacked_again(stacks: Any) -> None:
     np.testing.assert_array_equal(found["mask"].values, 2 * LON)
 
 
+@pytest.mark.slow
 def test_a_file_that_is_evicted_while_it_is_open(days: Any) -> None:
     """It is gone and no other is there: it is fetched again, and read."""
     found = days.open()
@@ -292,6 +294,7 @@ def test_a_file_that_is_evicted_while_it_is_open(days: Any) -> None:
     np.testing.assert_array_equal(found["sst"].isel(time=1).values, 20.0 + LON)
 
 
+@pytest.mark.slow
 def test_a_kept_header_is_not_that_of_a_file_that_came_later(days: Any) -> None:
     """Opened anew, the times are those of the file that is local, not those that were kept."""
     days.open(scan=True).load()

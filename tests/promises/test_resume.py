@@ -111,6 +111,7 @@ def test_a_weak_etag_is_no_validator(bench: Any) -> None:
     assert [(r.status, r.range) for r in gets(emulator)] == [(200, None), (206, f"bytes={first}-")]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [_LARGE, _SMALL])
 def test_nothing_that_arrived_is_lost(size: int, bench: Any) -> None:
     """What arrived before a body broke off is kept to the last byte, and not fetched again."""

@@ -154,6 +154,7 @@ def test_a_redirect_to_another_host_gets_no_token(bench: Any) -> None:
     assert [record.headers.get("Authorization") for record in elsewhere] == [None]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("status_place", ["dataaccess/search", "dataaccess/download/"])
 def test_a_scripted_redirect_gets_no_token(status_place: str, bench: Any) -> None:
     """Wherever a redirect is met, another server sees no token and no password."""
@@ -223,6 +224,7 @@ def test_a_world_writable_folder_is_refused(bench: Any) -> None:
     assert list(bench.cache_dir.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_orders_and_quota_are_kept_per_account(bench: Any) -> None:
     """Another account on the same cache does not take up an order that is not its own."""
     emulator = bench.start(days=1, preparation_seconds=0.2)

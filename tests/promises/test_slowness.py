@@ -115,6 +115,7 @@ def no_larger_files(most_bytes: int) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [300_000, 6_000_000])
 def test_a_file_that_may_not_grow(size: int, bench: Any) -> None:
     """Where a file may not grow any further the error says what to do, and later it goes on."""

@@ -130,6 +130,7 @@ def test_a_partial_that_is_alive_is_left_alone(root: Path) -> None:
     assert _of(ANN, root / "v1" / "partial") == before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shape", ["holes", "private", "second name", "own folder, foreign file"])
 def test_partials_that_are_not_copied(shape: str, root: Path) -> None:
     """One of holes would fill the disk, a private one cannot be read, a second name may be a theft.

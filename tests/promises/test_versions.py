@@ -107,6 +107,7 @@ def test_estimates_are_no_lengths(bench: Any) -> None:
     assert emulator.downloads == 3
 
 
+@pytest.mark.slow
 def test_sizes_are_unknown_until_proved(bench: Any) -> None:
     """A size is None until the product was fetched, or until the catalogue proved exact."""
     emulator = bench.start(days=20)
@@ -119,6 +120,7 @@ def test_sizes_are_unknown_until_proved(bench: Any) -> None:
     assert {info["catalogue_size"] for info in fs.ls(bench.query)} == {len(bench.body(1))}
 
 
+@pytest.mark.slow
 def test_estimates_never_prove(bench: Any) -> None:
     """However many products are fetched, estimates do not become lengths of others."""
     emulator = bench.start(days=20, sizes="estimate")

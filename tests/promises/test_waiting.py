@@ -49,6 +49,7 @@ def test_a_ready_product_opens_while_others_are_prepared(slow_and_quick: Any, be
     assert not any(future.done() for future in waiting)
 
 
+@pytest.mark.slow
 def test_looking_goes_on_while_orders_are_waited_for(slow_and_quick: Any, bench: Any) -> None:
     """Listings, and fsspec's event loop, are as quick as ever while orders are waited for."""
     fs = bench.filesystem(slow_and_quick)
@@ -174,6 +175,7 @@ def test_slow_transfers_do_not_hold_up_orders(bench: Any) -> None:
     assert emulator.downloads == 12
 
 
+@pytest.mark.slow
 def test_the_lock_of_a_stuck_process_is_waited_for_not_for_ever(bench: Any) -> None:
     """After `max_wait` a product is fetched although somebody still holds its lock."""
     emulator = bench.start(days=2)

@@ -85,6 +85,7 @@ def test_a_filter_that_fits_nothing_is_told(product: Path, tmp_path: Path) -> No
         _open(product, tmp_path, product_engine_kwargs=options)
 
 
+@pytest.mark.slow
 def test_the_index_is_kept_and_used(
     product: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -258,6 +258,7 @@ def test_product_ids_as_a_coordinate(stacks: Any) -> None:
     assert stacks.ordered == [names[0], names[-1]]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["sst", "time", "lat"])
 def test_the_coordinate_of_products_takes_no_other_name(stacks: Any, name: str) -> None:
     """No variable is lost to the coordinate of product ids."""

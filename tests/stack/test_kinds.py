@@ -54,6 +54,7 @@ def every_day(offset: float) -> dict[int, float]:
     return {day: offset + day for day in DAYS}
 
 
+@pytest.mark.slow
 def test_rasters_of_two_kinds_are_variables(stacks: Any) -> None:
     """Each is called by what tells its ids from the others; one order of each shows what it is."""
     serve_rasters(stacks, {"PPI": every_day(100), "QFLAG": every_day(0)}, QFLAG={"dtype": "u1"})
@@ -122,6 +123,7 @@ def test_kinds_of_another_grid(stacks: Any) -> None:
         stacks.open()
 
 
+@pytest.mark.slow
 def test_what_a_data_set_holds_is_the_same_whatever_is_local(stacks: Any) -> None:
     """Another template of a kind changes neither names nor Dask's tokens."""
     serve_rasters(stacks, {"PPI": every_day(100), "QFLAG": {1: 1, 21: 3}})

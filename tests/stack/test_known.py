@@ -140,6 +140,7 @@ def test_a_file_that_changed_is_checked_anew(days: Any, when: str) -> None:
     np.testing.assert_array_equal(found.sst.isel(time=[0, 2]).values[:, 0], [1.0, 3.0])
 
 
+@pytest.mark.slow
 def test_a_file_that_was_only_touched_is_read(days: Any) -> None:
     """A copy of a cache has other times of change: its products are checked anew, and fit."""
     os.utime(_local_file(days, 2), (0, 0))

@@ -77,6 +77,7 @@ def run(stacks: Any, given: dict[str, Any], cache: str) -> Any:
     return json.loads(done.stdout)
 
 
+@pytest.mark.slow
 def test_looking_orders_nothing_but_the_template(stacks: Any) -> None:
     """Opening, showing, choosing, planning, copying, pickling and building graphs cost nothing."""
     serve(stacks)
@@ -164,6 +165,7 @@ def test_an_evicted_product_is_fetched_again(stacks: Any, chunks: Any) -> None:
     assert len(list(stacks.client.cache.entries())) == DAYS
 
 
+@pytest.mark.slow
 def test_a_cache_that_holds_three_products(stacks: Any) -> None:
     """What is fetched ahead does not push out what was not read yet: each is ordered once."""
     serve(stacks)
@@ -212,6 +214,7 @@ def test_names_are_the_same_in_every_process(stacks: Any) -> None:
     assert names_here(**two) == here
 
 
+@pytest.mark.slow
 def test_other_products_have_other_names(stacks: Any) -> None:
     """A query that finds another product tomorrow is another array, not a part of the old one."""
     serve(stacks, 1, 2, 3)

@@ -239,6 +239,7 @@ def test_a_scan_after_a_mismatch_opens(stacks: Any, days: Days, case: str) -> No
     np.testing.assert_array_equal(found["time"], wanted)
 
 
+@pytest.mark.slow
 def test_a_run_that_differs_can_be_stacked(stacks: Any, days: Days) -> None:
     """The advice works: a reference time of each product becomes a coordinate along time."""
     days.serve(stacks, "another scalar coordinate")
@@ -291,6 +292,7 @@ def test_two_versions_of_a_product(stacks: Any, case: str) -> None:
     assert stacks.open("hda://EO:TEST:DAT:DAILY/p_*").sizes["time"] == 3
 
 
+@pytest.mark.slow
 def test_equal_times_of_products_that_do_not_overlap(stacks: Any) -> None:
     """An index that is equal in all products, and no time, is kept: it makes no duplicates."""
     made = {

@@ -92,6 +92,7 @@ def test_a_failed_order_becomes_missing_values(stacks: Any, chunks: Any) -> None
     assert loaded["time"].to_numpy()[2] == np.datetime64("2024-05-03T12:00")
 
 
+@pytest.mark.slow
 def test_what_can_be_had_later_is_read_later(stacks: Any) -> None:
     """A missing product is not missing for ever."""
     serve(stacks)
@@ -159,6 +160,7 @@ def test_a_damaged_product_is_missing_too(stacks: Any, tmp_path: Any) -> None:
     np.testing.assert_array_equal(found, [1, 2, np.nan, 4, 5])
 
 
+@pytest.mark.slow
 def test_a_mismatch_is_never_missing(stacks: Any) -> None:
     """A product that is there and differs is an error all the same."""
     made = {name(day): product(day, shift=0.5 * (day == 3)) for day in range(1, DAYS + 1)}
@@ -169,6 +171,7 @@ def test_a_mismatch_is_never_missing(stacks: Any) -> None:
         found["sst"].load()
 
 
+@pytest.mark.slow
 def test_what_holds_for_all_products_is_never_missing(stacks: Any) -> None:
     """Offline, or without a login, there would be nothing but missing values."""
     serve(stacks)
@@ -225,6 +228,7 @@ def test_swaths_are_told_at_opening(stacks: Any) -> None:
     assert "preprocess=" in str(caught.value)
 
 
+@pytest.mark.slow
 def test_footprints_that_hardly_differ_cost_nothing(stacks: Any) -> None:
     """Edges of pixels, or their centres: half a percent is no other ground; reading finds out."""
     swaths(stacks, 1, 2)

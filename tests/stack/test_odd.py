@@ -81,6 +81,7 @@ def test_a_tolerance_is_a_number(stacks: Any, value: Any) -> None:
     assert stacks.emulator.orders == 0
 
 
+@pytest.mark.slow
 def test_a_first_product_without_a_step(stacks: Any, cases: Path) -> None:
     """It is a product of no step, with all headers known or without."""
     paths = sorted((cases / "empty-first").glob("*.nc"))
@@ -98,6 +99,7 @@ def test_a_query_of_products_without_a_step(stacks: Any) -> None:
     assert stacks.open(scan=True).load().sizes["time"] == 0
 
 
+@pytest.mark.slow
 def test_missing_times_are_kept_as_they_are(stacks: Any) -> None:
     """Without a scan they are told in a documented error; with it they are in the index."""
     made = {day: product(day) for day in (1, 2, 3)}

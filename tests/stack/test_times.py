@@ -180,6 +180,7 @@ def test_jitter_of_floats_is_that_of_the_files(stacks: Any) -> None:
     assert found["v"].load().sizes["time"] == 19
 
 
+@pytest.mark.slow
 def test_products_stand_in_the_order_of_their_own_times(stacks: Any) -> None:
     """The catalogue's order is another one: slices by time work, scanned or read before."""
     order = {1: 3, 2: 1, 3: 2}
@@ -232,6 +233,7 @@ def test_runs_that_overlap(stacks: Any, on_overlap: Any, scan: bool, hours: int)
     assert found["v"].chunks == (tuple(owners.count(name(day)) for day in (1, 2, 3)),)
 
 
+@pytest.mark.slow
 def test_a_run_that_is_covered_is_not_read(stacks: Any) -> None:
     """Of two versions of a product only the preferred one is ordered."""
     served = {name(1): _run(1, 2), "v2_20240501.nc": _run(1, 2), name(2): _run(2, 2)}

@@ -38,6 +38,7 @@ def test_a_variable_that_comes_late(stacks: Any, cases: Path) -> None:
     assert list(stacks.open(drop_variables="w").data_vars) == ["v"]
 
 
+@pytest.mark.slow
 def test_a_scan_gives_two_machines_the_same(stacks: Any, cases: Path) -> None:
     """Which products were local before makes no difference to a data set of all headers."""
     paths = sorted((cases / "late-variable").glob("*.nc"))
@@ -121,6 +122,7 @@ def test_missing_values_of_every_kind(stacks: Any, kind: str, chunks: Any) -> No
     assert found["w"].to_numpy()[1] == values[0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("first", ["i2", "f4"])
 def test_fill_values_in_some_files_only(stacks: Any, first: str) -> None:
     """Whole numbers that some files decode to floats: the dtype of all once headers are known."""

@@ -144,6 +144,7 @@ def test_pieces_of_whole_days_follow_each_other(first: date, length: int, step: 
     assert following == last + DAY
 
 
+@pytest.mark.slow
 @given(
     day=st.dates(date(1993, 1, 1), date(2024, 1, 1)),
     clock=st.timedeltas(timedelta(0), DAY),

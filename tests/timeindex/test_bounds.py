@@ -142,6 +142,7 @@ def test_a_month_that_keeps_to_another_rule_is_an_error_and_never_shifted(stacks
     np.testing.assert_array_equal(stacks.open(scan=True).time, truth[:4])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("given", [{}, {"drop_variables": "time_bnds"}], ids=["numbers", "none"])
 def test_bounds_that_are_no_times_are_no_evidence(stacks: Any, given: dict[str, Any]) -> None:
     """A bounds attribute may name nothing, or missing values: another product is asked for."""

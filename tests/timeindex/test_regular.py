@@ -490,6 +490,7 @@ SERIES = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not DATA.is_dir(), reason="no data")
 @pytest.mark.parametrize(("name", "dimension", "step", "unit"), SERIES)
 @pytest.mark.parametrize("is_told", [True, False])
