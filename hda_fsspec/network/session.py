@@ -476,7 +476,7 @@ class Session:
         """Say what an answer says, without the secrets that it may quote, and close it."""
         body = b"" if is_encoded(reply.headers) else reply.body or self._body(reply.response)
         reply.response.close()
-        return parse_problem(reply.status, body[:ERROR_BODY_BYTES], self.secrets.all)
+        return parse_problem(reply.status, body[:ERROR_BODY_BYTES], self.secrets.masked)
 
     def _post_plain(
         self,

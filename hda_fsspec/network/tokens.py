@@ -138,7 +138,7 @@ class Tokens:
     def known(self) -> Secrets:
         """Return the same, by its kinds."""
         access = None if self._token is None else self._token.access
-        return Secrets(self._password, tuple(self._issued.copy()), access)
+        return Secrets(self._password, tuple(self._issued.copy()), access, self._user)
 
     def _refresh(self, token: _Token) -> _Token | None:
         if token.refresh is None:
