@@ -202,6 +202,9 @@ class Tokens:
                 self._way = (place, origin)
                 return token
             told = self._said(status, payload)
+            if status >= 500:
+                msg = f"Cannot log in at {place}: it answered {told}. Try again later."
+                raise BrokerError(msg, status=status)
             refused.add(place)
         if page is not None and not refused:
             raise page
