@@ -222,6 +222,8 @@ class Broker:
         """
         body = {"dataset_id": product.dataset_id, "product_id": product.product_id}
         if product.location:  # else the search told none, and null or "" would be refused
+            if not self._session.secrets.can_reveal(product.location):
+                self._session.log_in()  # it has a place for a token, and there is none yet
             body["location"] = self._session.secrets.revealed(product.location)
         answer = self._session.order("dataaccess/download", body)
         download_id = answer.get("download_id") if isinstance(answer, Mapping) else None

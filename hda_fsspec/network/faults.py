@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import http.client
 import re
 import socket
 import ssl
@@ -36,13 +37,27 @@ def words_of(err: BaseException) -> str:
     return re.sub(r"\?[^\s'\")]+", "?…", said)
 
 
-def is_nobody_there(err: BaseException) -> bool:
-    """Whether a connection was refused, or the host is not known."""
-    return any(
-        isinstance(cause, socket.gaierror)
-        or (isinstance(cause, OSError) and cause.errno in _UNREACHABLE)
-        for cause in causes_of(err)
-    )
+def kind_beneath(err: BaseException) -> str:
+    """Return the kind of a fault by what it was made of: a "connection" if nothing else."""
+    kinds = {_kind_of(cause) for cause in causes_of(err)}
+    ranked = ("proxy", "too long", "nobody there", "not HTTP")
+    return next((kind for kind in ranked if kind in kinds), "connection")
+
+
+def _kind_of(cause: BaseException) -> str:
+    if "Tunnel connection failed: 407" in str(cause):
+        return "proxy"
+    if isinstance(cause, TooLongError):
+        return "too long"
+    is_unreachable = isinstance(cause, OSError) and cause.errno in _UNREACHABLE
+    if isinstance(cause, socket.gaierror) or is_unreachable:
+        return "nobody there"
+    if isinstance(cause, http.client.BadStatusLine):
+        # The half of one was cut, and nothing is wrong with it.
+        is_whole = str(cause).endswith("\n")
+        return "not HTTP" if is_whole else ""
+    is_cut = isinstance(cause, http.client.IncompleteRead)
+    return "not HTTP" if isinstance(cause, http.client.HTTPException) and not is_cut else ""
 
 
 def is_handshake_cut(err: BaseException) -> bool:

@@ -11,13 +11,13 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from typing import Any
-from urllib.parse import quote
 
 from hda_fsspec.errors import BrokerError
-from hda_fsspec.network.responses import excerpt, forms, redact
+from hda_fsspec.network.places import NoPlaceError, Places, UnknownPlaceError
+from hda_fsspec.network.responses import excerpt, quotes, redact
+from hda_fsspec.network.spellings import FORMS, encoded
 from hda_fsspec.records import Dataset, Product, Term, parse_time
 
-_PLACE = "{{hda_fsspec:{}}}"
 # A shorter password stands in a locator by chance.
 _LEAST_IN_LOCATOR = 8
 _DEEPEST = 100
@@ -38,17 +38,32 @@ class Secrets:
         Newest last.
     access : str or None
         The token in use.
+    user : str or None
+        Whose password it is: headers write both as one.
     """
 
     def __init__(
-        self, password: str | None, tokens: tuple[str, ...] = (), access: str | None = None
+        self,
+        password: str | None,
+        tokens: tuple[str, ...] = (),
+        access: str | None = None,
+        user: str | None = None,
     ) -> None:
         self.password = password or None
         self.tokens = tokens
+        both = f"{user}:{password}" if user and password else ""
+        pair = tuple(encoded(both, form) for form in FORMS) if both else ()
+        self._of_password = (*pair, password) if password else ()
         self.all = (*((password,) if password else ()), *tokens)
-        self._access = access
-        self._token_forms = [form for token in tokens for form in forms(token)]
-        self._password_forms = forms(password) if password else []
+        #: The same, and user and password as headers write them.
+        self.masked = (*self._of_password, *tokens)
+        self._places = Places(
+            password=self.password,
+            user=user,
+            tokens=tokens,
+            access=access,
+            shortest=_LEAST_IN_LOCATOR,
+        )
 
     def shown(self, value: object, length: int = 300) -> str:
         """Return the beginning of a value as text that may stand in errors and logs."""
@@ -56,39 +71,39 @@ class Secrets:
             text = str(value)
         except RecursionError:
             text = "something that is nested without end"
-        return excerpt(text, self.all, length)
+        return excerpt(text, self.masked, length)
 
     def product(self, product: Product) -> Product:
-        """Return a record that can be kept; raises BrokerError where an id quotes a token."""
+        """Return a record that can be kept.
+
+        Raises BrokerError where an id quotes a token, or the locator does so in an unheard-of way.
+        """
         self._check_id(product.product_id, f"a product of {product.dataset_id}")
         ids = (product.dataset_id, product.product_id, product.startdate, product.enddate)
-        secrets, written = self._beside(" ".join(filter(None, ids)))
-        texts = [product.location, *(str(part) for pair in product.properties for part in pair)]
-        joined = "\0".join(texts)
-        if not any(form in joined for form in written):
+        secrets = self._beside(" ".join(filter(None, ids)))
+        location = self._kept_locator(product, with_password=secrets is self.masked)
+        texts = [str(part) for pair in product.properties for part in pair]
+        if quotes("\0".join(texts), secrets):
+            properties = {
+                self._key(key, secrets): _described(value, secrets)
+                for key, value in product.properties
+            }
+            product = dataclasses.replace(product, properties=tuple(sorted(properties.items())))
+        if location == product.location:
             return product
-        properties = {
-            self._key(key, secrets, written): _described(value, secrets)
-            for key, value in product.properties
-        }
-        password = self.password if self._is_long and self.password in secrets else None
-        return dataclasses.replace(
-            product,
-            location=self._hide(product.location, password),
-            properties=tuple(sorted(properties.items())),
-        )
+        return dataclasses.replace(product, location=location)
 
     def dataset(self, dataset: Dataset) -> Dataset:
         """Return a record that can be kept."""
         for name in (dataset.dataset_id, *dataset.terms):
             self._check_id(name, "a data set or a licence")
-        secrets, _ = self._beside(dataset.dataset_id)
+        secrets = self._beside(dataset.dataset_id)
         return dataclasses.replace(dataset, title=redact(dataset.title, secrets))
 
     def term(self, term: Term) -> Term:
         """Return a record that can be kept."""
         self._check_id(term.term_id, "a licence")
-        secrets, _ = self._beside(term.term_id)
+        secrets = self._beside(term.term_id)
         link = term.link and redact(term.link, secrets)
         return dataclasses.replace(term, title=redact(term.title, secrets), link=link)
 
@@ -97,19 +112,19 @@ class Secrets:
 
         Raises BrokerError for what is nested more deeply than a schema is.
         """
-        secrets, written = self._beside(dataset_id)
+        secrets = self._beside(dataset_id)
 
         def clean(value: Any, depth: int, *, is_vocabulary: bool) -> Any:
             if depth > _DEEPEST:
                 msg = f"The schema of {dataset_id} is nested more than {_DEEPEST} times."
                 raise BrokerError(msg, status=200)
-            if isinstance(value, str) and any(form in value for form in written):
+            if isinstance(value, str):
                 return redact(value, self.tokens if is_vocabulary else secrets)
             if isinstance(value, list):
                 return [clean(each, depth + 1, is_vocabulary=is_vocabulary) for each in value]
             if isinstance(value, dict):
                 return {
-                    self._key(key, secrets, written): clean(
+                    self._key(key, secrets): clean(
                         each, depth + 1, is_vocabulary=is_vocabulary or key in _VOCABULARY
                     )
                     for key, each in value.items()
@@ -124,63 +139,73 @@ class Secrets:
         It becomes a part of addresses, which libraries write into their logs.
         """
         self._check_id(download_id, "an order")
-        if self._is_long and any(form in download_id for form in self._password_forms):
+        if self._is_long and quotes(download_id, self._of_password):
             raise self._quoted(download_id, "an order")
         return download_id
 
     def file_name(self, name: str | None, product_id: str) -> str | None:
         """Return the name under which a file is delivered, which is that of a file of ours then."""
-        secrets, _ = self._beside(product_id)
+        secrets = self._beside(product_id)
         return name and redact(name, secrets if self._is_long else self.tokens)
 
     def headers(self, headers: Mapping[str, str]) -> Mapping[str, str]:
         """Return headers, without those that quote a token; a name loses the token alone."""
-        if not any(form in value for value in headers.values() for form in self._token_forms):
+        if not quotes("\n".join(headers.values()), self.tokens):
             return headers
         kept = {}
         for name, value in headers.items():
-            is_quoted = any(form in value for form in self._token_forms)
             if name.lower() == "content-disposition":
                 kept[name] = redact(value, self.tokens)
-            elif not is_quoted:
+            elif not quotes(value, self.tokens):
                 kept[name] = value
         return type(headers)(kept)  # type: ignore[call-arg]
 
+    def can_reveal(self, text: str) -> bool:
+        """Whether all is known that has a place in what is sent back."""
+        try:
+            self._places.filled(text)
+        except UnknownPlaceError:
+            return False
+        return True
+
     def revealed(self, text: str) -> str:
-        """Return what is sent back, with the secrets in their places."""
-        for name, secret in (("token", self._access), ("password", self.password)):
-            if secret is not None and "hda_fsspec" in text:
-                text = text.replace(_PLACE.format(name), secret)
-                text = text.replace(_PLACE.format(f"quoted {name}"), quote(secret, safe=""))
-        return text
-
-    def _hide(self, text: str, password: str | None) -> str:
-        found = [("token", token) for token in self.tokens]
-        for name, secret in (*found, *((("password", password),) if password else ())):
-            text = text.replace(secret, _PLACE.format(name))
-            text = text.replace(
-                quote(secret, safe="", errors="replace"), _PLACE.format(f"quoted {name}")
+        """Return what is sent back, with the secrets in their places; raises BrokerError."""
+        try:
+            return self._places.filled(text)
+        except UnknownPlaceError as err:
+            msg = (
+                f"What was kept of a product's locator cannot be sent back: {err}. List the "
+                "product again (refresh=True), or remove the kept listings from the cache folder."
             )
-        return text
+            raise BrokerError(msg) from err
 
-    def _key(self, key: str, secrets: tuple[str, ...], written: list[str]) -> str:
-        if not any(form in key for form in written):
+    def _kept_locator(self, product: Product, *, with_password: bool) -> str:
+        try:
+            return self._places.written(product.location, with_password=with_password)
+        except NoPlaceError as err:
+            msg = (
+                f"The service answered the locator {self.shown(product.location)!r} of {product}, "
+                "which quotes a secret of this account in a way in which it cannot be kept and "
+                "sent back. Try again later; if it stays so, report it to the service."
+            )
+            raise BrokerError(msg, status=200) from err
+
+    def _key(self, key: str, secrets: tuple[str, ...]) -> str:
+        if not quotes(key, secrets):
             return key
         # A name of the catalogue's may be a password; what is none quotes it.
         return redact(key, self.tokens if key.isidentifier() else secrets)
 
-    def _beside(self, ids: str) -> tuple[tuple[str, ...], list[str]]:
-        """Return which secrets are to be masked beside some ids, and how they may be written."""
-        if self.password is None or self.password in ids:
-            return self.tokens, self._token_forms
-        return self.all, [*self._token_forms, *self._password_forms]
+    def _beside(self, ids: str) -> tuple[str, ...]:
+        """Return which secrets are to be masked beside some ids."""
+        return self.tokens if self.password is None or self.password in ids else self.masked
 
     @property
     def _is_long(self) -> bool:
         return self.password is not None and len(self.password) >= _LEAST_IN_LOCATOR
 
     def _check_id(self, name: str, what: str) -> None:
-        if any(form in name for form in self._token_forms):
+        if quotes(name, self.tokens):
             raise self._quoted(name, what)
 
     def _quoted(self, name: str, what: str) -> BrokerError:

@@ -9,15 +9,16 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import email.utils
-import html
+import functools
 import json
 import re
 from collections.abc import Collection, Mapping
 from datetime import UTC
 from typing import Any
-from urllib.parse import quote, unquote
+from urllib.parse import unquote
 
 from hda_fsspec.errors import LICENCES, NO_DATA, HDAError
+from hda_fsspec.network.spellings import Needle, Spot, find, merged, needles_of
 
 #: So much is read of the body of an error.
 ERROR_BODY_BYTES = 64 * 1024
@@ -30,12 +31,8 @@ _NO_DATA = "there is no data matching your request"  # how EO:ECMWF says "empty"
 MASK = "***"
 #: Shorter secrets are masked only where they are a value of their own.
 SHORT_CHARACTERS = 4
-# What stands before and after a value: neither a part of a word nor one of a time.
-_ALONE = (
-    r"(?<![^\s\"'`=:&,;()\[\]{}<>|])(?<!\d:)",
-    r"(?=[\s\"'`&,;()\[\]{}<>|@]|:(?!\d)|[.!?]?(?:\s|$))",
-)
 _LOOKED_AT_PER_SHOWN = 100
+_MOST_PER_BYTE = 6  # as "\\u00e4"
 _MILLISECONDS_FROM = 1e11  # hda 2.35-2.39 read X-Quota-Reset as seconds, 2.40 as milliseconds
 
 
@@ -280,18 +277,30 @@ def read_json(body: bytes) -> Any:
 
 
 def redact(text: str, secrets: Collection[str]) -> str:
-    """Replace secrets by asterisks, also as JSON, Python and percent-encoding write them.
+    """Replace secrets by asterisks, however addresses, JSON, HTML, Python or headers write them.
 
     Those of less than four characters stand in half of all words, and are replaced only where they
     are a value of their own. This is for what is shown: what is parsed must not go through here.
     """
-    for secret in secrets:
-        for form in forms(secret):
-            if len(secret) >= SHORT_CHARACTERS:
-                text = text.replace(form, MASK)
-            elif form in text:
-                text = re.sub(_ALONE[0] + re.escape(form) + _ALONE[1], MASK, text)
-    return text
+    end, parts = 0, []
+    for start, after in merged(_spots(text, secrets)):
+        parts += [text[end:start], MASK]
+        end = after
+    return "".join([*parts, text[end:]]) if parts else text
+
+
+def quotes(text: str, secrets: Collection[str]) -> bool:
+    """Whether :func:`redact` would replace anything."""
+    return bool(_spots(text, secrets))
+
+
+def _spots(text: str, secrets: Collection[str]) -> list[Spot]:
+    return find(text, _needles_of(tuple(secrets))) if text else []
+
+
+@functools.lru_cache(maxsize=32)
+def _needles_of(secrets: tuple[str, ...]) -> tuple[Needle, ...]:
+    return tuple(needle for secret in secrets for needle in needles_of(secret, SHORT_CHARACTERS))
 
 
 def excerpt(text: str, secrets: Collection[str], length: int) -> str:
@@ -304,21 +313,5 @@ def excerpt(text: str, secrets: Collection[str], length: int) -> str:
 
 
 def _longest(secrets: Collection[str]) -> int:
-    return max((len(form) for secret in secrets for form in forms(secret)), default=0)
-
-
-def forms(secret: str) -> list[str]:
-    """Return the ways in which a secret is written, longest first."""
-    as_json = json.dumps(secret)[1:-1], json.dumps(secret, ensure_ascii=False)[1:-1]
-    percent = quote(secret, safe="", errors="replace")
-    lower = re.sub("%..", lambda found: found.group().lower(), percent)
-    as_html = html.escape(secret)
-    written = {
-        *(secret, repr(secret)[1:-1]),
-        *as_json,
-        *(text.replace("/", "\\/") for text in as_json),
-        *(percent, lower, percent.replace("%20", "+"), lower.replace("%20", "+")),
-        *(as_html, as_html.replace("&#x27;", "&#39;")),
-        as_html.encode("ascii", "xmlcharrefreplace").decode(),
-    }
-    return sorted(filter(None, written), key=len, reverse=True)
+    lengths = (len(secret.encode("utf-8", "surrogatepass")) for secret in secrets)
+    return _MOST_PER_BYTE * max(lengths, default=0)

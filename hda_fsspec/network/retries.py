@@ -27,6 +27,7 @@ RETRIES: dict[int | str, int] = {
     503: 9,
     504: 9,
     "not JSON": 2,
+    "not HTTP": 2,
     "timeout": 2,
     "connection": 9,
     "nobody there": 2,
@@ -38,32 +39,6 @@ RETRIES_OF_CONVENIENCES = 1
 _FIRST_DELAY_SECONDS = 0.5
 _LONGEST_DELAY_SECONDS = 16.0
 _LONGEST_RETRY_AFTER_SECONDS = 60.0
-
-
-class FailureCounter:
-    """The faults that one request has met so far, counted by kind.
-
-    Parameters
-    ----------
-    most_retries : int, optional
-        A bound for all kinds, beside their own in :data:`RETRIES`.
-    """
-
-    def __init__(self, most_retries: int | None = None) -> None:
-        self._most_retries = most_retries
-        self._counts: dict[int | str, int] = {}
-
-    def count(self, kind: int | str) -> int:
-        """Count one more fault of a kind, and return how many there were."""
-        self._counts[kind] = count = self._counts.get(kind, 0) + 1
-        return count
-
-    def are_enough(self, kind: int | str) -> bool:
-        """Whether there were so many of a kind that asking again will not help."""
-        retries = RETRIES.get(kind, 0)
-        if self._most_retries is not None:
-            retries = min(retries, self._most_retries)
-        return self._counts.get(kind, 0) > retries
 
 
 def delay_seconds(failures: int, factor: float, told: float | None = None) -> float:
@@ -90,6 +65,7 @@ def error_for_response(
     *,
     user: str | None,
     now: float,
+    given_up: str = "",
 ) -> HDAError:
     """Return the error that an unwanted answer is.
 
@@ -104,8 +80,10 @@ def error_for_response(
         Whose request it was.
     now : float
         Seconds since 1970.
+    given_up : str
+        Why it was not tried again, as :class:`~hda_fsspec.network.tries.Patience` says it.
     """
-    error = _error_of(asked, status, problem, user)
+    error = _error_of(asked, status, problem, user, given_up)
     error.subject = problem.subject
     if isinstance(error, QuotaError):
         error.reset_at = quota_state(headers, now).reset_at
@@ -114,9 +92,11 @@ def error_for_response(
     return error
 
 
-def _error_of(asked: str, status: int | None, problem: Problem, user: str | None) -> HDAError:
+def _error_of(
+    asked: str, status: int | None, problem: Problem, user: str | None, given_up: str
+) -> HDAError:
     said = f": {problem.text}" if problem.text else ""
-    told = f"{asked} answered {problem.status}{said}."
+    told = f"{asked} answered {problem.status}{said}.{given_up}"
     if problem.status == 429:
         return QuotaError(
             f"{told} The account's quota, or that of the service behind the broker, is used up."
@@ -125,7 +105,7 @@ def _error_of(asked: str, status: int | None, problem: Problem, user: str | None
     if status in {401, 403} and problem.status in {401, 403}:
         msg = f"{told} A new login did not help: has the account {user!r} access?"
         return AuthenticationError(msg)
-    step = " Try again later." if problem.status >= 500 else ""
+    step = " Try again later." if problem.status >= 500 and not given_up else ""
     return BrokerError(told + step, status=problem.status)
 
 
@@ -138,7 +118,7 @@ def cannot_send(asked: str, said: str) -> ConfigurationError:
     )
 
 
-def no_answer(asked: str, kind: str, tries: int, said: str) -> BrokerError:
+def no_answer(asked: str, kind: str, tries: int, said: str, *, given_up: str = "") -> BrokerError:
     """Return the error of a request that got no answer at all.
 
     Parameters
@@ -151,6 +131,8 @@ def no_answer(asked: str, kind: str, tries: int, said: str) -> BrokerError:
         How often it was met.
     said : str
         What the fault says, without secrets.
+    given_up : str
+        Why it was not tried again, as :class:`~hda_fsspec.network.tries.Patience` says it.
     """
     if kind == "TLS":
         step = (
@@ -164,13 +146,46 @@ def no_answer(asked: str, kind: str, tries: int, said: str) -> BrokerError:
         )
     return BrokerError(
         f"{asked} got no answer in {tries} {'tries' if tries > 1 else 'try'}: {said}. {step}."
+        f"{given_up}"
     )
 
 
-def no_broker(asked: str, said: str, address: str, status: int) -> BrokerError:
+def refused_by_proxy(asked: str, proxy: str | None, said: str) -> BrokerError:
+    """Return the error of a request that a proxy on the way wants a password for.
+
+    Parameters
+    ----------
+    asked : str
+        Method and address.
+    proxy : str or None
+        The proxy, without its password; None where none is set.
+    said : str
+        What it says, without secrets.
+    """
+    if proxy is None:
+        who = "a proxy on the way, although none is set in the environment"
+        step = "Set HTTPS_PROXY and HTTP_PROXY to it, with user and password"
+    else:
+        who = f"the proxy {proxy}"
+        step = (
+            "Set user and password in HTTPS_PROXY and HTTP_PROXY "
+            f"(http://USER:PASSWORD@{proxy.rpartition('://')[2]})"
+        )
+    told = f" ({said})" if said else ""
+    # No status: it is no answer of the broker.
+    return BrokerError(
+        f"{asked} was refused by {who}: status 407, proxy authentication required{told}. {step}, "
+        "or name the host in NO_PROXY if it can be reached without. The account of the service has "
+        "nothing to do with it."
+    )
+
+
+def no_broker(
+    asked: str, said: str, address: str, status: int, *, given_up: str = ""
+) -> BrokerError:
     """Return the error of an answer that no broker gives; ``said`` goes on after what was asked."""
     return BrokerError(
         f"{asked} {said}. Is {address} the address of a broker? If it is, try again later; else "
-        "set endpoint_url, or HDA_URL in the environment.",
+        f"set endpoint_url, or HDA_URL in the environment.{given_up}",
         status=status,
     )

@@ -7,6 +7,7 @@ again helps; what is asked for is its caller's affair.
 from __future__ import annotations
 
 import contextlib
+import http.client
 import itertools
 import logging
 import random
@@ -22,9 +23,9 @@ import urllib3.exceptions
 from hda_fsspec._version import __version__
 from hda_fsspec.errors import BrokerError, HDAError, OfflineError
 from hda_fsspec.network.credentials import Bearer, no_auth, stranger
-from hda_fsspec.network.faults import causes_of, is_handshake_cut, is_nobody_there, words_of
+from hda_fsspec.network.faults import causes_of, is_handshake_cut, kind_beneath, words_of
 from hda_fsspec.network.metering import MOST_BYTES, Allowance, Reply, TooLongError, allowing, meter
-from hda_fsspec.network.proxies import proxies_for
+from hda_fsspec.network.proxies import proxies_for, secrets_of_proxy, shown_proxy
 from hda_fsspec.network.redaction import Secrets
 from hda_fsspec.network.redirects import REDIRECTS, RedirectError, next_address, shown
 from hda_fsspec.network.responses import (
@@ -38,14 +39,14 @@ from hda_fsspec.network.responses import (
 )
 from hda_fsspec.network.retries import (
     RETRIES,
-    FailureCounter,
     cannot_send,
-    delay_seconds,
     error_for_response,
     no_answer,
     no_broker,
+    refused_by_proxy,
 )
 from hda_fsspec.network.tokens import Tokens
+from hda_fsspec.network.tries import Patience, Tries
 from hda_fsspec.printable import warn
 from hda_fsspec.settings import Settings
 
@@ -194,7 +195,8 @@ class Session:
         It is asked for no more often than `most_retries` again; None for as often as can help.
         """
         address = self._address(path)
-        failures = FailureCounter(most_retries)
+        patience = self._patience()
+        tries = Tries(f"{method} {path}", patience, most_retries)
         while True:
             reply = self._send(
                 method,
@@ -203,20 +205,21 @@ class Session:
                 json=body,
                 retry_quota=retry_quota,
                 most_retries=most_retries,
+                patience=patience,
             )
             try:
                 return read_json(reply.body)
             # A number of thousands of digits, or nesting without end, is no JSONDecodeError.
             except (ValueError, RecursionError):
                 kind = "connection" if reply.is_cut else "not JSON"
-            count = failures.count(kind)
-            if failures.are_enough(kind):
+            if not tries.again(kind, "an answer that is no JSON"):
                 break
-            self._wait(count, f"{method} {path}", "an answer that is no JSON")
         problem = self._explain(reply)
         what = "a web page" if problem.is_page else "something that is no JSON"
         said = f"answered {what} with status {problem.status}: {problem.text!r}"
-        raise no_broker(f"{method} {address}", said, self.address, problem.status)
+        raise no_broker(
+            f"{method} {address}", said, self.address, problem.status, given_up=tries.given_up
+        )
 
     def head(self, path: str, *, accept: Collection[int] = ()) -> ResponseHead:
         """Ask for the head of a resource; redirects are not followed.
@@ -298,10 +301,11 @@ class Session:
         retry_quota: bool = True,
         is_login: bool = False,
         most_retries: int | None = None,
+        patience: Patience | None = None,
         **options: Any,
     ) -> Reply:
         self._refuse_if_offline(f"{method} {address}")
-        failures = FailureCounter(most_retries)
+        tries = Tries(f"{method} {address}", patience or self._patience(), most_retries)
         renewed = False
         while True:
             token = "" if is_login else self._tokens.current()
@@ -309,7 +313,7 @@ class Session:
             try:
                 reply = self._follow(method, address, accept, is_login=is_login, **options)
             except requests.exceptions.RequestException as err:
-                self._retry_or_raise(method, address, err, failures)
+                self._retry_or_raise(f"{method} {address}", address, err, tries)
                 continue
             except HDAError:
                 raise
@@ -320,6 +324,8 @@ class Session:
                 said = self.secrets.shown(words_of(err))
                 raise no_answer(f"{method} {address}", "address", 1, said) from err
             status = reply.status
+            if status == http.client.PROXY_AUTHENTICATION_REQUIRED:
+                raise self._refused_by_proxy(f"{method} {address}", reply.response.url, reply)
             if status < 400 or status in accept or (is_login and status not in RETRIES):
                 return reply
             problem = self._explain(reply)
@@ -331,19 +337,19 @@ class Session:
                     self._tokens.renew(token)
                 continue
             is_final = problem.status == 429 and not retry_quota
-            count = failures.count(problem.status)
-            if is_final or failures.are_enough(problem.status):
-                where = f", which leads to {shown(reply.response.url)}," * reply.is_elsewhere
-                raise error_for_response(
-                    f"{method} {address}{where}",
-                    None if reply.is_elsewhere else status,
-                    problem,
-                    reply.headers,
-                    user=self._settings.user,
-                    now=self._clock(),
-                )
             told = retry_after(reply.headers, self._clock())
-            self._wait(count, f"{method} {address}", f"status {problem.status}", told)
+            if tries.again(problem.status, f"status {problem.status}", told, is_final=is_final):
+                continue
+            where = f", which leads to {shown(reply.response.url)}," * reply.is_elsewhere
+            raise error_for_response(
+                f"{method} {address}{where}",
+                None if reply.is_elsewhere else status,
+                problem,
+                reply.headers,
+                user=self._settings.user,
+                now=self._clock(),
+                given_up=tries.given_up,
+            )
 
     def _refuse_if_offline(self, what: str) -> None:
         if self._settings.offline:
@@ -450,33 +456,39 @@ class Session:
             _notice(self._settings.endpoint_url)
 
     def _retry_or_raise(
-        self,
-        method: str,
-        address: str,
-        err: requests.exceptions.RequestException,
-        failures: FailureCounter,
+        self, asked: str, address: str, err: requests.exceptions.RequestException, tries: Tries
     ) -> None:
         kind = kind_of_fault(err)
+        if kind == "proxy":
+            raise self._refused_by_proxy(asked, address) from err
         if kind == "nobody there" and self._is_expected_there:
             # A gateway that restarts, or a worker that starts before the network is up.
             kind = "connection"
-        count = failures.count(kind)
-        if not failures.are_enough(kind):
-            self._wait(count, f"{method} {address}", type(err).__name__)
-            return
-        said = self.secrets.shown(words_of(err))
-        raise no_answer(f"{method} {address}", kind, count, said) from err
+        if not tries.again(kind, type(err).__name__):
+            said = self.secrets.shown(words_of(err))
+            count, given_up = tries.count(kind), tries.given_up
+            raise no_answer(asked, kind, count, said, given_up=given_up) from err
 
-    def _wait(self, failures: int, what: str, why: str, told: float | None = None) -> None:
-        delay = delay_seconds(failures, self._jitter(), told)
-        logger.info("%s: %s; trying again in %.1f s", what, why, delay)
-        self._sleep(delay)
+    def _patience(self) -> Patience:
+        limit = self._settings.max_wait
+        return Patience(limit, self._monotonic, self._sleep, self._jitter)
 
-    def _explain(self, reply: Reply) -> Problem:
+    def _refused_by_proxy(self, asked: str, address: str, reply: Reply | None = None) -> HDAError:
+        merged = self._http.merge_environment_settings(
+            address, proxies_for(address), None, None, None
+        )
+        proxy = requests.utils.select_proxy(address, merged["proxies"])
+        # A page of the proxy's says nothing more.
+        problem = None if reply is None else self._explain(reply, secrets_of_proxy(proxy or ""))
+        said = "" if problem is None or problem.is_page else problem.text
+        return refused_by_proxy(asked, proxy and shown_proxy(proxy), said)
+
+    def _explain(self, reply: Reply, more_secrets: Collection[str] = ()) -> Problem:
         """Say what an answer says, without the secrets that it may quote, and close it."""
         body = b"" if is_encoded(reply.headers) else reply.body or self._body(reply.response)
         reply.response.close()
-        return parse_problem(reply.status, body[:ERROR_BODY_BYTES], self.secrets.all)
+        secrets = (*self.secrets.masked, *more_secrets)
+        return parse_problem(reply.status, body[:ERROR_BODY_BYTES], secrets)
 
     def _post_plain(
         self,
@@ -485,9 +497,10 @@ class Session:
         body: Mapping[str, str] | None = None,
         form: Mapping[str, str] | None = None,
     ) -> tuple[int, Mapping[str, Any]]:
-        failures = FailureCounter()
+        patience = self._patience()
+        tries = Tries(f"POST {url}", patience)
         while True:
-            reply = self._send("POST", url, json=body, data=form, is_login=True)
+            reply = self._send("POST", url, json=body, data=form, is_login=True, patience=patience)
             try:
                 payload = read_json(reply.body)
             except (ValueError, RecursionError) as err:
@@ -495,13 +508,12 @@ class Session:
                     return reply.status, {}
                 kind = "connection" if reply.is_cut else "not JSON"
                 problem = self._explain(reply)
-                count = failures.count(kind)
-                if problem.is_page or failures.are_enough(kind):
-                    # Half of an answer may hold a whole token, so only a page is quoted.
-                    said = f"a web page ({problem.text!r})" if problem.is_page else "broken JSON"
-                    raise no_broker(f"POST {url}", f"answered {said}", self.address, 200) from err
-                self._wait(count, f"POST {url}", "an answer that is no JSON")
-                continue
+                if tries.again(kind, "an answer that is no JSON", is_final=problem.is_page):
+                    continue
+                # Half of an answer may hold a whole token, so only a page is quoted.
+                said = f"a web page ({problem.text!r})" if problem.is_page else "broken JSON"
+                said, given_up = f"answered {said}", tries.given_up
+                raise no_broker(f"POST {url}", said, self.address, 200, given_up=given_up) from err
             return reply.status, payload if isinstance(payload, Mapping) else {}
 
 
@@ -509,19 +521,19 @@ def kind_of_fault(err: requests.exceptions.RequestException) -> str:
     """Return which of the faults without an answer this is, by the names of :data:`RETRIES`.
 
     "nobody there" is an address where no broker is: the connection was refused, or the host is not
-    known. Whatever was lost on the way or in the middle is a "connection".
+    known. "proxy" is one that wants a password, and "not HTTP" what came in the place of an answer.
+    Whatever was lost on the way or in the middle is a "connection".
     """
     if isinstance(err, requests.exceptions.SSLError):
         # The other side hung up in the middle of the handshake: nothing is wrong with it.
         return "connection" if is_handshake_cut(err) else "TLS"
-    if any(isinstance(cause, TooLongError) for cause in causes_of(err)):
-        return "too long"
+    kind = kind_beneath(err)
+    if kind in {"proxy", "too long"}:
+        return kind
     if isinstance(err, requests.exceptions.Timeout):
         return "timeout"
     lost = (requests.exceptions.ConnectionError, requests.exceptions.ChunkedEncodingError)
-    if not isinstance(err, lost):
-        return "address"  # one that cannot be used
-    return "nobody there" if is_nobody_there(err) else "connection"
+    return kind if isinstance(err, lost) else "address"  # one that cannot be used
 
 
 def _read(response: requests.Response) -> bytes:

@@ -138,7 +138,7 @@ class Tokens:
     def known(self) -> Secrets:
         """Return the same, by its kinds."""
         access = None if self._token is None else self._token.access
-        return Secrets(self._password, tuple(self._issued.copy()), access)
+        return Secrets(self._password, tuple(self._issued.copy()), access, self._user)
 
     def _refresh(self, token: _Token) -> _Token | None:
         if token.refresh is None:
@@ -202,6 +202,9 @@ class Tokens:
                 self._way = (place, origin)
                 return token
             told = self._said(status, payload)
+            if status >= 500:
+                msg = f"Cannot log in at {place}: it answered {told}. Try again later."
+                raise BrokerError(msg, status=status)
             refused.add(place)
         if page is not None and not refused:
             raise page

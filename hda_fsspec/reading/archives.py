@@ -214,7 +214,7 @@ def _zip_files(path: Path, archive: zipfile.ZipFile) -> Iterator[zipfile.ZipInfo
         if not info.filename:
             raise _unsafe(path, "", "has no name")
         if info.is_dir():
-            _safe(path, info.filename)
+            _check_folder(path, info.filename)
         else:
             yield info
 
@@ -222,8 +222,7 @@ def _zip_files(path: Path, archive: zipfile.ZipFile) -> Iterator[zipfile.ZipInfo
 def _tar_files(path: Path, archive: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
     for info in archive:
         if info.isdir():
-            if info.name.strip("./"):
-                _safe(path, info.name)
+            _check_folder(path, info.name)
         elif info.isfile():
             yield info
         else:
@@ -273,6 +272,12 @@ def _safe(path: Path, name: str) -> str:
     if name.startswith("/") or ".." in parts or "\0" in name or not parts:
         raise _unsafe(path, name, "would be written outside its folder")
     return "/".join(parts)
+
+
+def _check_folder(path: Path, name: str) -> None:
+    # One that is the archive itself ("/", "./") leads nowhere, and is made for nobody.
+    if any(part not in ("", ".") for part in name.split("/")):
+        _safe(path, name)
 
 
 def _unsafe(path: Path, name: str, why: str) -> ProductFormatError:

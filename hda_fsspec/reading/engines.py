@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import errno
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
@@ -266,14 +267,26 @@ def _explained(file: DataFile, engine: str, options: OpenOptions) -> Iterator[No
     except MemoryError:
         raise
     except Exception as err:
-        if not isinstance(err, TypeError) or not options.product_engine_kwargs:
+        named = _options_named(err, options)
+        if not named:
             raised = _unreadable(file, engine, err)
             if raised is err:
                 raise
             raise raised from err
-        why = flat(err)
-        msg = f"xarray's engine {engine!r} could not open {file.name} with these options: {why}."
+        msg = (
+            f"xarray's engine {engine!r} could not open {file.name} with these options: "
+            f"{flat(err)}. Leave out or change {' and '.join(named)}."
+        )
         raise ConfigurationError(printable(msg)) from err
+
+
+def _options_named(err: Exception, options: OpenOptions) -> list[str]:
+    """Return which of the given options an error is about: what a file holds may raise it, too."""
+    if not isinstance(err, TypeError):
+        return []
+    given = [name for name, _ in (*options.decoders, *options.product_engine_kwargs)]
+    said = str(err)
+    return [name for name in given if re.search(rf"(?<!\w){re.escape(name)}(?!\w)", said)]
 
 
 def _unreadable(file: DataFile, engine: str, err: Exception) -> Exception:

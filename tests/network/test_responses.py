@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import json
+from collections.abc import Callable
 from datetime import UTC, datetime
 from email.utils import format_datetime
 from typing import Any
@@ -361,8 +363,24 @@ def test_a_file_name_in_latin_1() -> None:
     [
         *("p%C3%A4%20s%2F%27x", "p%c3%a4%20s%2f%27x", "p%C3%A4+s%2F%27x", "p%c3%a4+s%2f%27x"),
         *("pä s\\/'x", "p\\u00e4 s\\/'x", "pä s/&#x27;x", "pä s/&#39;x", "p&#228; s/&#x27;x"),
+        *("p&auml;%20s%2F&apos;x", "p%25C3%25A4%2520s%252f%2527x", "p%E4 s/'x", "p\\xe4 s/'x"),
+        *("%70%C3%A4%20%73%2f%27%78", "\\u0070\\u00E4\\u0020s\\/\\'x", "p&amp;#228; s/&amp;#x27;x"),
+        *("cMOkIHMvJ3g=", "cMOkIHMvJ3g", "70c3a420732f2778", "70C3A420732F2778", "cMOkIHMvJ3g%3D"),
     ],
 )
 def test_other_ways_to_write_a_secret(written: str) -> None:
     """However a service writes a password that it quotes, it is not shown."""
     assert redact(f"user=x&password={written}&a=1", ["pä s/'x"]) == f"user=x&password={MASK}&a=1"
+
+
+@pytest.mark.parametrize("encode", [base64.b64encode, base64.urlsafe_b64encode])
+@pytest.mark.parametrize("user", ["u", "me", "someone@example.eu", ""])
+def test_user_and_password_as_a_header_writes_them(
+    user: str, encode: Callable[[bytes], bytes]
+) -> None:
+    """Base64 of both is masked as a whole, whoever the user is and whatever follows."""
+    for after in ("", "\n", "@x"):
+        pair = encode(f"{user}:correct?>horse~{after}".encode()).decode()
+        for quoted in (pair, pair.rstrip("=")):
+            said = f"Authorization: Basic {quoted}"
+            assert redact(said, ["correct?>horse~"]) == f"Authorization: Basic {MASK}"

@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
+from raw_broker import RawBroker
 
 from hda_fsspec.emulator import Emulator, Fault
 from hda_fsspec.errors import AuthenticationError, BrokerError, OfflineError, QuotaError
@@ -153,6 +154,81 @@ def test_retry_after_is_honoured_up_to_a_minute(
     connect(emulator).json("GET", "datasets")
 
     assert sleep.waits == [7.0, 1.0, 60.0, 4.0]
+
+
+@pytest.mark.parametrize("asked", [None, "300", "4"])
+@pytest.mark.parametrize("status", [429, 503])
+@pytest.mark.parametrize("place", ["datasets", "identity/gettoken"])
+def test_retries_end_with_max_wait(
+    bench: Any, monkeypatch: pytest.MonkeyPatch, place: str, status: int, asked: str | None
+) -> None:
+    """A request waits no longer in all, at once where the service wants more, and says so."""
+    emulator = bench.start()
+    answer = emulator._broker.answer
+
+    def answers(request: Any, faults: Any) -> Any:
+        got = answer(request, faults)
+        return got.with_headers({"Retry-After": asked}) if asked and got.status == status else got
+
+    monkeypatch.setattr(emulator._broker, "answer", answers)
+    emulator.fault(Fault("status", path=place, status=status, times=None))
+    now = [5.0]
+
+    def sleep(seconds: float) -> None:
+        now[0] += seconds
+
+    settings = Settings.resolve(**bench.settings(emulator, max_wait=5))
+    session = Session(settings, sleep=sleep, monotonic=lambda: now[0], jitter=lambda: 1.0)
+    with pytest.raises((BrokerError, QuotaError), match="max_wait is 5 s") as caught:
+        session.json("GET", "datasets")
+    session.close()
+
+    assert now[0] - 5.0 == {None: 3.5, "300": 0.0, "4": 4.0}[asked]
+    assert ("asks to wait for 300 s" in str(caught.value)) == (asked == "300")
+
+
+@pytest.mark.parametrize("fault", [Fault("reset", times=None), Fault("cut-json", times=None)])
+def test_faults_of_the_connection_end_with_max_wait(bench: Any, fault: Fault) -> None:
+    """Also the time that the tries themselves take counts."""
+    emulator = bench.start()
+    emulator.fault(dataclasses.replace(fault, path="datasets"))
+    now = [0.0]
+
+    def sleep(seconds: float) -> None:
+        now[0] += seconds + 0.4  # what a try takes
+
+    settings = Settings.resolve(**bench.settings(emulator, max_wait=1))
+    session = Session(settings, sleep=sleep, monotonic=lambda: now[0], jitter=lambda: 1.0)
+    with pytest.raises(BrokerError, match="max_wait is 1 s"):
+        session.json("GET", "datasets")
+    session.close()
+
+    assert now[0] <= 1
+    assert emulator.count("GET", "datasets") == 2
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        *(b"What is this?\r\n\r\n", bytes(range(256)), b"HTTP/1.1 abc OK\r\n\r\n", b"\n\n\n"),
+        *(b"HTTP/1.1 99999 OK\r\n\r\n", b"HTTP/9.9 200 OK\r\n\r\n{}", b"A" * 100_000),
+        b"HTTP/1.1 200 OK\r\n" + b"a: b\r\n" * 300 + b"\r\n{}",
+    ],
+)
+@pytest.mark.parametrize("logs_in", [True, False])
+def test_what_is_no_head_of_an_answer_is_told_after_its_retries(
+    sleep: FakeSleep, sent: bytes, logs_in: bool
+) -> None:
+    """Garbage in the place of a status line is asked for again twice, for a login as well."""
+    with RawBroker(lambda *_: [sent], logs_in=logs_in) as broker:
+        session = Session(Settings.resolve(**broker.settings), sleep=sleep, jitter=lambda: 1.0)
+        with pytest.raises(BrokerError, match="got no answer in 3 tries") as caught:
+            session.json("GET", "datasets")
+        session.close()
+
+    assert caught.value.status is None
+    assert str(caught.value).isprintable()
+    assert sleep.waits == [0.5, 1.0]
 
 
 @pytest.mark.parametrize("kind", ["html", "cut-json"])

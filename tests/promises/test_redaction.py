@@ -7,6 +7,7 @@ import json
 import logging
 import pickle
 import traceback
+import urllib.parse
 from pathlib import Path
 from typing import Any
 
@@ -273,6 +274,32 @@ def test_no_half_of_a_secret_is_shown() -> None:
     # A cut in front of a cut: the mask is shorter than what it stands for.
     many = f"{secret} " * 3000
     assert "corr" not in excerpt(many, [secret], 300)
+
+
+@pytest.mark.parametrize(
+    "password", ["password", "hda_fsspec", "username}", "a+b c/%41ä", "2024", "q"]
+)
+def test_a_kept_list_orders_with_the_locators_that_came(bench: Any, password: str) -> None:
+    """A new client that read them from the disk sends them character for character."""
+    quoted = urllib.parse.quote(password, safe="")
+    places = [f"?p={password}", f"?p={quoted}&u=user#{{hda_fsspec:password}}", f"\x1a{password}"]
+    products = [
+        dated_product(bench.product_id(day), bench.body(day), location=f"https://x/y{place}")
+        for day, place in enumerate(places, 1)
+    ]
+    emulator = bench.start(products=products, password=password)
+    fs = bench.filesystem(emulator)
+    assert len(fs.ls(bench.query)) == 3
+    close_clients()
+
+    fs = bench.filesystem(emulator)
+    assert fs.cat(bench.path(1)) == bench.body(1)
+    fs.download(bench.query, bench.folder / "out")
+
+    assert emulator.orders == 3
+    assert len(emulator.log.where(lambda r: r.api == "dataaccess/search")) == 1
+    listings = [p for p in (bench.folder / "cache").rglob("*") if p.is_file()]
+    assert [p for p in listings if len(password) >= 8 and password in p.read_text("latin-1")] == []
 
 
 TOKEN = "0c2f4e0a-raw0-4b0e-8f0e-1234567890ab"

@@ -277,6 +277,32 @@ def test_names_that_lead_out_are_refused(
         list_members(path)
 
 
+@pytest.mark.parametrize("name", ["/", "./", ".//", "//", "././", "P/", "./P/./"])
+def test_a_folder_entry_that_is_the_archive_itself(name: str, tmp_path: Path) -> None:
+    """It leads nowhere, and the files beside it are read."""
+    path = _zip(tmp_path / "a.zip", {name: b"", "P/a.nc": NETCDF})
+    assert [member.name for member in list_members(path)] == ["P/a.nc"]
+
+    folder = tarfile.TarInfo(name)
+    folder.type = tarfile.DIRTYPE
+    path = _tar(tmp_path / "a.tar", {"P/a.nc": NETCDF}, folder)
+    assert [member.name for member in list_members(path)] == ["P/a.nc"]
+
+
+@pytest.mark.parametrize("name", ["../", "/../", "./../", "/etc/", "P/../../", ".../../"])
+def test_a_folder_entry_that_leads_out_is_refused(name: str, tmp_path: Path) -> None:
+    """Also one that holds nothing."""
+    path = _zip(tmp_path / "a.zip", {name: b"", "P/a.nc": NETCDF})
+    with pytest.raises(ProductFormatError, match="outside its folder"):
+        list_members(path)
+
+    folder = tarfile.TarInfo(name)
+    folder.type = tarfile.DIRTYPE
+    path = _tar(tmp_path / "a.tar", {"P/a.nc": NETCDF}, folder)
+    with pytest.raises(ProductFormatError, match="outside its folder"):
+        list_members(path)
+
+
 @pytest.mark.parametrize(
     "info",
     [

@@ -11,6 +11,8 @@ import pytest
 import xarray as xr
 
 from hda_fsspec.errors import ConfigurationError, HDAError, ProductFormatError
+from hda_fsspec.formats.detect import Format
+from hda_fsspec.reading import engines
 from hda_fsspec.reading.opening import OpenOptions, open_local
 
 
@@ -157,6 +159,28 @@ def test_an_option_that_the_engine_does_not_know(grouped: Path, tmp_path: Path) 
     """A misspelt option of the engine is told, and not ignored."""
     with pytest.raises(ConfigurationError, match=r"P1 with these options: .*filter_by_keys"):
         _open(grouped, tmp_path, product_engine_kwargs={"filter_by_keys": {}})
+
+
+@pytest.mark.parametrize(
+    ("said", "is_blamed"),
+    [
+        ("open_dataset() got an unexpected keyword argument 'squeeze'", True),
+        ("squeeze must be a bool", True),
+        ("unsupported operand type(s) for *: 'int' and 'str'", False),
+        ("'squeezed' is no dimension", False),
+    ],
+)
+def test_an_option_is_blamed_where_it_is_named(
+    grouped: Path, tmp_path: Path, said: str, *, is_blamed: bool
+) -> None:
+    """What a file holds makes engines raise the same kind of error."""
+    options = OpenOptions.make(product_engine_kwargs={"squeeze": 1})
+    file = engines.DataFile(grouped, Format.HDF5, "P1", tmp_path / "scratch")
+    kind = ConfigurationError if is_blamed else ProductFormatError
+
+    with pytest.raises(kind, match="P1") as caught, engines._explained(file, "x", options):
+        raise TypeError(said)
+    assert ("change squeeze" in str(caught.value)) == is_blamed
 
 
 def test_the_wrong_engine_is_named(shared_data: Path, tmp_path: Path) -> None:
