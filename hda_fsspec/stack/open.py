@@ -61,10 +61,14 @@ class StackOptions:
 
 
 def open_query(
-    client: Client, location: Location, options: OpenOptions, how: StackOptions
+    client: Client,
+    location: Location,
+    options: OpenOptions,
+    how: StackOptions,
+    found: Sequence[Product],
 ) -> xr.Dataset:
-    """Open the products of a query as one lazy dataset; what is raised: see the engine."""
-    found = sorted(client.search(location), key=lambda p: (p.startdate or "", p.product_id))
+    """Open the products that a query found as one lazy dataset; what is raised: see the engine."""
+    found = sorted(found, key=lambda p: (p.startdate or "", p.product_id))
     if not found:
         raise no_products_error("open", location.path)
     check_can_be_read(location, found, options)
