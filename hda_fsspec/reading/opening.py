@@ -17,7 +17,7 @@ from pathlib import Path, PurePosixPath
 
 import xarray as xr
 
-from hda_fsspec.errors import ProductFormatError
+from hda_fsspec.errors import ProductFormatError, note_once
 from hda_fsspec.formats.detect import Format, check_complete, sniff
 from hda_fsspec.printable import lines, printable, python_text
 from hda_fsspec.reading.archives import (
@@ -178,6 +178,10 @@ def inspect_file(
     return contents
 
 
+#: What the dimension of time is called in files of the data stores.
+_COMPUTED_TIMES = ("valid_time", "time")
+
+
 def open_local(
     path: Path, options: OpenOptions, *, name: str, scratch: Path, is_checked: bool = False
 ) -> xr.Dataset:
@@ -227,7 +231,8 @@ def _open_archive(contents: Contents, options: OpenOptions) -> xr.Dataset:
                 raise
             raise _is_zarr(contents) from err
     chosen = contents.select_members(options.member)
-    if len(chosen) > 1 and options.member is None:
+    is_all = options.is_computed and options.member is None
+    if len(chosen) > 1 and options.member is None and not is_all:
         raise _several(contents)
     rest = dataclasses.replace(options, member=None, member_dim=None, one_name=False)
     contents.require_room(chosen)
@@ -239,6 +244,8 @@ def _open_archive(contents: Contents, options: OpenOptions) -> xr.Dataset:
             short = contents.short_name(member)
             stem = None if options.one_name else PurePosixPath(member.name).stem
             files[short] = _open_member(contents, member, rest, raster_name=stem)
+        if is_all:
+            return _whole(files, name=contents.name)
         if options.member_dim is not None:
             return put_together(
                 files, options.member_dim, name=contents.name, in_any_case=options.one_name
@@ -246,6 +253,23 @@ def _open_archive(contents: Contents, options: OpenOptions) -> xr.Dataset:
         return merge_files(files, name=contents.name, hint=_IN_A_ROW)
     except BaseException:
         close_all(files)
+        raise
+
+
+def _whole(files: dict[str, xr.Dataset], *, name: str) -> xr.Dataset:
+    """Return the files of one request as one dataset: by variable, or by time.
+
+    The service has a file for the variables of each kind of step, and may have one for preliminary
+    data.
+    """
+    dims = {dim for ds in files.values() for dim in ds.dims}
+    dim = next((dim for dim in _COMPUTED_TIMES if dim in dims), None)
+    try:
+        if dim is None:
+            return merge_files(files, name=name)
+        return put_together(files, dim, name=name, in_any_case=False)
+    except ProductFormatError as err:
+        note_once(err, "Or ask for these variables alone: each in a query, or with split.")
         raise
 
 

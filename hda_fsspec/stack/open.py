@@ -16,7 +16,12 @@ import numpy as np
 import xarray as xr
 
 from hda_fsspec.client import Client
-from hda_fsspec.errors import ProductMismatchError, QueryError, no_products_error
+from hda_fsspec.errors import (
+    OrderError,
+    ProductMismatchError,
+    QueryError,
+    no_products_error,
+)
 from hda_fsspec.lazy.arrays import Closer
 from hda_fsspec.lazy.product import check_can_be_read
 from hda_fsspec.lazy.sources import ProductTable, Source
@@ -249,7 +254,8 @@ class _KindOpening:
             is_one_of_kinds=len(pieces.kinds) > 1,
         )
         asked = self._look()
-        predictor = pieces.predictor(self.time_parts)
+        until = None if pieces.end is None else pieces.end.until()
+        predictor = pieces.predictor(self.time_parts, until)
         self.steps = steps_of(self.headers, self._products, part_of.ravel(), predictor, asked)
         first = min(self.headers.known)
         self.template_product = int(self.numbers[first])
@@ -279,7 +285,7 @@ class _KindOpening:
         if how.scan:
             headers.read(range(len(self.numbers)))
         headers.find_template()
-        headers.read(self._provisional())
+        self._look_at_the_end()
         self._split()
         asked = 0
         probe = most_different_bbox([product.bbox for product in self._products], headers.known)
@@ -307,13 +313,19 @@ class _KindOpening:
                 raise
         return asked
 
-    def _provisional(self) -> list[int]:
-        """Return a product of each part of time that may be shorter than it was asked for."""
-        times = self._places[:, 0]
+    def _look_at_the_end(self) -> None:
+        """Read a product of each part of time that may be shorter than it was asked for."""
+        times, end = self._places[:, 0], self._pieces.end
         known = {int(times[number]) for number in self.headers.known}
-        return [
-            int(np.argmax(times == part)) for part in self._pieces.provisional if part not in known
-        ]
+        for part in self._pieces.provisional:
+            if part in known:
+                continue
+            number = int(np.argmax(times == part))
+            try:
+                self.headers.read([number])
+            except OrderError as err:
+                if end is None or not end.is_told(self._products[number], err):
+                    raise
 
     def _split(self) -> None:
         """Find along which dimensions keys split the products."""

@@ -6,6 +6,7 @@ searched and ordered when something of it is computed.
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
@@ -24,7 +25,7 @@ from hda_fsspec.schema.queryables import Schema
 from hda_fsspec.stack.open import StackOptions, open_pieces, open_query
 from hda_fsspec.stack.pieces import Pieces
 from hda_fsspec.subsets.grid import TIME, PieceGrid
-from hda_fsspec.subsets.recency import provisional_from
+from hda_fsspec.subsets.recency import latest_in, provisional_from
 from hda_fsspec.subsets.requests import is_subset_job, may_be_subset
 from hda_fsspec.subsets.split import AUTO, is_default, refuse_split, split_query
 
@@ -72,7 +73,10 @@ def open_split(
         warn(warning, stacklevel=2)
     pieces = pieces_of(client, grid, datetime.fromtimestamp(clock(), UTC))
     check_can_be_read(grid.location(0), pieces.products, options)
+    options = dataclasses.replace(options, is_computed=True)
     dataset = open_pieces(client, location.path, pieces, options, how)
+    if isinstance(pieces.end, DataEnd):
+        pieces.end.keep()
     dataset.encoding["hda_split"] = grid.split
     return dataset
 
@@ -135,7 +139,8 @@ def _schema(client: Client, location: Location) -> Schema:
 def pieces_of(client: Client, grid: PieceGrid, now: datetime) -> Pieces:
     """Return the pieces of a query as products on a grid, none of which is there yet.
 
-    A piece that reaches near the present is another one each day.
+    A piece that reaches near the present is another one each day. The last of them that has begun
+    is to be looked at.
 
     Parameters
     ----------
@@ -147,35 +152,115 @@ def pieces_of(client: Client, grid: PieceGrid, now: datetime) -> Pieces:
         The present, aware.
     """
     since = provisional_from(client.catalogue.datasets.schema(grid.dataset_id), now)
+    products = [_product(client, grid, n) for n in range(len(grid))]
+    if since is None or not grid.axes or grid.axes[0].name != TIME:
+        return Pieces.of_grid(grid, products)
+    starts, ends = np.asarray(grid.index(TIME)).T
+    at, edge = (np.datetime64(t.astimezone(UTC).replace(tzinfo=None), "ms") for t in (now, since))
+    near = np.flatnonzero(ends >= edge)
+    if not near.size:
+        return Pieces.of_grid(grid, products)
+    begun = near[starts[near] <= at]
+    rows = np.arange(len(products)).reshape(len(starts), -1)
     today = format_time(now.replace(hour=0, minute=0, second=0, microsecond=0))
-    products = [_product(client, grid, n, since, today) for n in range(len(grid))]
-    return Pieces.of_grid(grid, products, provisional=_near_present(grid, since, now))
+    for number in rows[near].ravel().tolist():
+        products[number] = _of_day(client, products[number], today)
+    last = begun[-1:].tolist()
+    end = DataEnd(client, [products[n] for part in last for n in rows[part].tolist()], today, at)
+    looked_at = () if end.is_known else last
+    return Pieces.of_grid(grid, products, provisional=looked_at, end=end)
 
 
-def _product(
-    client: Client, grid: PieceGrid, n: int, since: datetime | None = None, today: str = ""
-) -> Product:
+def _product(client: Client, grid: PieceGrid, n: int) -> Product:
     bounds = grid.bounds(n)
     start, end = (None, None) if bounds is None else map(format_time, bounds)
-    is_provisional = bounds is not None and since is not None and bounds[1] >= since
     return Product(
         grid.dataset_id,
         grid.product_id(n),
         startdate=start,
         enddate=end,
-        # The state that a copy holds. One of another day is not taken for it, nor is one that was
-        # made before the data were final.
-        updated=today if is_provisional else end,
+        # The state that a copy holds: here that of final data, which no copy has that was made
+        # before they were.
+        updated=end,
         broker=client.settings.endpoint_url,
         request=grid.location(n).path,
     )
 
 
-def _near_present(grid: PieceGrid, since: datetime | None, now: datetime) -> tuple[int, ...]:
-    """Return the part of time in which the data may end: the last one that has begun."""
-    if since is None or not grid.axes or grid.axes[0].name != TIME:
-        return ()
-    starts, ends = np.asarray(grid.index(TIME)).T
-    at, edge = (np.datetime64(t.astimezone(UTC).replace(tzinfo=None), "ms") for t in (now, since))
-    begun = np.flatnonzero((starts <= at) & (ends >= edge))
-    return (int(begun[-1]),) if begun.size else ()
+def _of_day(client: Client, product: Product, today: str) -> Product:
+    """Return a product as it is today; offline, as on the day on which it was looked at."""
+    if client.settings.offline:
+        entry = client.local(dataclasses.replace(product, updated=None))
+        note = client.subset_note(_END.format(product.key)) if entry is None else None
+        told = note.get("day") if isinstance(note, dict) else None
+        today = told if isinstance(told, str) else today
+        if entry is not None and entry.product.updated is not None:
+            today = entry.product.updated
+    return dataclasses.replace(product, updated=today)
+
+
+#: The name of the note of where data end, by the key of the last piece.
+_END = "end {}"
+
+
+class DataEnd:
+    """Where the data of a query end today, as far as an order told it.
+
+    An order of times that are not there yet fails, and tells which are. That is remembered for the
+    day.
+
+    Parameters
+    ----------
+    client : Client
+        What keeps it.
+    products : sequence of Product
+        The pieces that tell it: the last that have begun.
+    today : str
+        The day.
+    now : numpy.datetime64
+        The present: pieces that begin later are not there.
+    """
+
+    def __init__(
+        self, client: Client, products: Sequence[Product], today: str, now: np.datetime64
+    ) -> None:
+        self._client = client
+        self._products = products
+        self._today = today
+        self._until = now
+        self._told: dict[str, str] = {}
+        self.is_known = False
+        for product in products:
+            note = client.subset_note(_END.format(product.key))
+            is_current = isinstance(note, dict) and note.get("day") in {today, product.updated}
+            if is_current and isinstance(note.get("until"), str):
+                self._until = min(now, np.datetime64(note["until"].removesuffix("Z"), "ms"))
+                self.is_known = True
+        if client.settings.offline and not any(map(self._is_here, products)):
+            self.is_known = True  # as far as it can be
+
+    def _is_here(self, product: Product) -> bool:
+        return self._client.header(product) is not None or self._client.local(product) is not None
+
+    def until(self) -> np.datetime64:
+        """Return the last moment of which there are data, or the present."""
+        return self._until
+
+    def is_told(self, product: Product, refusal: Exception) -> bool:
+        """Take note of an order that was refused; False where it does not tell where data end."""
+        found = latest_in(str(refusal))
+        if found is None:
+            return False
+        self._until = min(self._until, np.datetime64(found.replace(tzinfo=None), "ms"))
+        self._told[product.key] = format_time(found)
+        self.keep()
+        return True
+
+    def keep(self) -> None:
+        """Keep what is known for others that open the same today, and for who is offline."""
+        if self.is_known:
+            return
+        for product in self._products:
+            note = {"day": self._today, "until": self._told.get(product.key)}
+            if self._client.subset_note(_END.format(product.key)) != note:
+                self._client.keep_subset_note(_END.format(product.key), note)
