@@ -17,7 +17,7 @@ from pathlib import Path, PurePosixPath
 
 import xarray as xr
 
-from hda_fsspec.errors import ProductFormatError, note_once
+from hda_fsspec.errors import ProductFormatError
 from hda_fsspec.formats.detect import Format, check_complete, sniff
 from hda_fsspec.printable import lines, printable, python_text
 from hda_fsspec.reading.archives import (
@@ -29,6 +29,7 @@ from hda_fsspec.reading.archives import (
     shared_folder,
     zarr_roots,
 )
+from hda_fsspec.reading.computed import join_files, laid_out
 from hda_fsspec.reading.concatenating import put_together
 from hda_fsspec.reading.engines import DataFile, open_data_file
 from hda_fsspec.reading.merging import close_all, merge_files
@@ -178,10 +179,6 @@ def inspect_file(
     return contents
 
 
-#: What the dimension of time is called in files of the data stores.
-_COMPUTED_TIMES = ("valid_time", "time")
-
-
 def open_local(
     path: Path, options: OpenOptions, *, name: str, scratch: Path, is_checked: bool = False
 ) -> xr.Dataset:
@@ -217,8 +214,13 @@ def open_local(
                 "archive. Leave member out."
             )
             raise ProductFormatError(msg)
-        return open_data_file(contents.data_file(), options)
+        return _open_file(contents.data_file(), options)
     return _open_archive(contents, options)
+
+
+def _open_file(file: DataFile, options: OpenOptions) -> xr.Dataset:
+    found = open_data_file(file, options)
+    return laid_out(found) if options.is_computed else found
 
 
 def _open_archive(contents: Contents, options: OpenOptions) -> xr.Dataset:
@@ -245,7 +247,7 @@ def _open_archive(contents: Contents, options: OpenOptions) -> xr.Dataset:
             stem = None if options.one_name else PurePosixPath(member.name).stem
             files[short] = _open_member(contents, member, rest, raster_name=stem)
         if is_all:
-            return _whole(files, name=contents.name)
+            return join_files(files, name=contents.name)
         if options.member_dim is not None:
             return put_together(
                 files, options.member_dim, name=contents.name, in_any_case=options.one_name
@@ -256,30 +258,13 @@ def _open_archive(contents: Contents, options: OpenOptions) -> xr.Dataset:
         raise
 
 
-def _whole(files: dict[str, xr.Dataset], *, name: str) -> xr.Dataset:
-    """Return the files of one request as one dataset: by variable, or by time.
-
-    The service has a file for the variables of each kind of step, and may have one for preliminary
-    data.
-    """
-    dims = {dim for ds in files.values() for dim in ds.dims}
-    dim = next((dim for dim in _COMPUTED_TIMES if dim in dims), None)
-    try:
-        if dim is None:
-            return merge_files(files, name=name)
-        return put_together(files, dim, name=name, in_any_case=False)
-    except ProductFormatError as err:
-        note_once(err, "Or ask for these variables alone: each in a query, or with split.")
-        raise
-
-
 def _open_member(
     contents: Contents, member: Member, options: OpenOptions, *, raster_name: str | None
 ) -> xr.Dataset:
     inside = contents.inside(member)
     if inside.is_archive:
         return _open_archive(inside, options)
-    return open_data_file(inside.data_file(raster_name), options)
+    return _open_file(inside.data_file(raster_name), options)
 
 
 def _several(contents: Contents) -> ProductFormatError:

@@ -122,7 +122,8 @@ def open_pieces(
     grid, table, number_of = _laid(pieces, order, steps, openings, source.pieces)
     axis = dataclasses.replace(grid.axes[0], segments=segments_of(firsts, steps, how.on_overlap))
     grid = dataclasses.replace(grid, axes=(axis, *grid.axes[1:]))
-    names = names_of(pieces.kinds, [opening.seen for opening in openings])
+    seen = [opening.seen for opening in openings]
+    names = names_of(pieces.kinds, seen, is_cut=options.is_computed)
     templates, absent = [], dict[str, list[int]]()
     for label, opening, its_names in zip(pieces.kinds, openings, names, strict=True):
         template = Template(
