@@ -375,6 +375,17 @@ class Client:
         """Keep a description of a product; it survives the eviction of its file."""
         self._notes.put_header(product, header)
 
+    def subset_note(self, name: str) -> Any:
+        """Return what was kept under a name of a data set that the service computes, if anything.
+
+        Names are those of :meth:`keep_subset_note`.
+        """
+        return self._notes.subsets.get(f"{self.settings.endpoint_url} {name}")
+
+    def keep_subset_note(self, name: str, note: Any) -> None:
+        """Keep what was learned of a data set that the service computes, as a JSON value."""
+        self._notes.subsets.put(f"{self.settings.endpoint_url} {name}", note)
+
     def quota(self) -> QuotaView:
         """Return how the order quota of the account stands, as far as it is known; asks nobody."""
         return self._quota.view()

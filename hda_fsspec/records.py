@@ -191,6 +191,9 @@ class Product(_Identity):
     broker : str
         Whose product it is: the canonical address, as the settings have it. Two brokers may offer
         other bytes under the same ids.
+    request : str
+        The query that makes it, as a path, of what the service makes when it is ordered. Its
+        locator, and what the service calls it, are asked for then.
     """
 
     dataset_id: str
@@ -205,6 +208,7 @@ class Product(_Identity):
     )
     bbox: str | None = dataclasses.field(default=None, repr=False, compare=False)
     broker: str = dataclasses.field(default="", repr=False)
+    request: str = dataclasses.field(default="", repr=False, compare=False)
 
     @classmethod
     def from_feature(

@@ -137,11 +137,14 @@ class MetadataStore:
         Answers of the catalogue, under names of the caller's choice.
     lengths : KnownSizes
         True lengths of products.
+    subsets : JsonStore
+        What was learned of data sets that the service computes, under names of the caller's choice.
     """
 
     def __init__(self, root: Path, *, clock: Callable[[], float] = time.time) -> None:
         self.listings = JsonStore(root, "listings", clock=clock)
         self.lengths = KnownSizes(root)
+        self.subsets = JsonStore(root, "subsets", clock=clock)
         self._headers = JsonStore(root, "headers", clock=clock)
         self._terms = JsonStore(root, "terms", clock=clock)
 
@@ -154,11 +157,12 @@ class MetadataStore:
         self._headers.put_bytes(_name(product), header)
 
     def forget(self) -> None:
-        """Forget listings and headers, which are asked for again when they are needed.
+        """Forget listings, headers and subsets: they are asked for again when they are needed.
 
         Accepted licences are kept: they are no copies of something.
         """
         self.listings.clear()
+        self.subsets.clear()
         self._headers.clear()
 
     def accepted_terms(self, account: str) -> frozenset[str]:

@@ -6,6 +6,7 @@ Answers are kept for ``listings_expiry_time``. Nothing here orders.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import heapq
 import itertools
 import logging
@@ -23,6 +24,7 @@ from hda_fsspec.errors import (
     BrokerError,
     LocationError,
     OfflineError,
+    OrderError,
     QueryError,
     TooManyProductsError,
     not_there,
@@ -36,6 +38,7 @@ from hda_fsspec.records import Product
 from hda_fsspec.schema.parameters import nearest
 from hda_fsspec.schema.queryables import Schema
 from hda_fsspec.settings import Settings
+from hda_fsspec.subsets.requests import canonical_body, identity, is_subset_job
 
 logger = logging.getLogger("hda_fsspec")
 
@@ -186,7 +189,7 @@ class Catalogue:
             found = self.search(location, refresh=refresh)
         else:
             found = self._search_by_name(location, refresh=refresh)
-        product = found.get(product_id)
+        product = found.get(product_id) or self._made_to_order(location, found)
         if product is None:
             near = nearest(product_id, ([other] for other in _alike(product_id, found)), limit=1)
             hint = f"The nearest is {near[0]!r}." if near else "fs.ls lists them."
@@ -198,11 +201,45 @@ class Catalogue:
         return product
 
     def located(self, product: Product) -> Product:
-        """Return a product with the locator that an order of it names.
+        """Return a product as an order of it names it: by the service's id, and its locator.
 
-        A search told it, if there is one; else the service knows the product by its id alone.
+        A search told both, unless the service makes the product of a query when it is ordered:
+        then that is searched now. Otherwise a product without a locator is known by its id alone.
+
+        Raises
+        ------
+        OrderError
+            The search does not answer one product that is made of the query.
+        HDAError
+            It is refused, or cannot be asked.
         """
-        return product
+        if not product.request:
+            return product
+        found = list(self.search(Location.parse(product.request)).values())
+        if not is_subset_job([each.product_id for each in found]):
+            msg = (
+                f"Cannot order {product}: a search of {product.request} answered {len(found)} "
+                "products, and not the one that is made of this query. The data set may have "
+                "changed; open the query anew."
+            )
+            raise OrderError(msg, product_id=product.product_id)
+        return found[0]
+
+    def _made_to_order(self, location: Location, found: ProductsById) -> Product | None:
+        """Return what the service makes of a query, if it is asked for by what it is called here.
+
+        So pieces of data sets are called: see :func:`.requests.identity`.
+        """
+        if not location.query or not is_subset_job(list(found)):
+            return None
+        dataset_id, product_id = location.dataset or "", location.product or ""
+        schema = self.datasets.schema(dataset_id)
+        body = canonical_body(schema, schema.request(location.query))
+        if identity(dataset_id, body) != product_id:
+            return None
+        (made,) = found.values()
+        path = location.directory.path
+        return dataclasses.replace(made, product_id=product_id, location="", request=path)
 
     def invalidate(self, location: Location | None) -> None:
         """Forget the listings of a location, or all answers; the next question is asked anew."""
@@ -239,6 +276,9 @@ class Catalogue:
             if not self.terms.check_after_refusal(dataset_id, err, is_likely=is_likely):
                 raise
             found = self._broker.search(dataset_id, request)
+        if is_subset_job([product.product_id for product in found]):
+            # It is made of just this query, whatever period the service shows of it.
+            return {product.product_id: product for product in found}
         # The service's filter is inclusive at both ends and answers neighbours.
         return {p.product_id: p for p in found if p.overlaps(start, end)}
 

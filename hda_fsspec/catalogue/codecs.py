@@ -12,7 +12,7 @@ ProductsById = Mapping[str, Product]
 
 _COLUMNS = tuple(field.name for field in dataclasses.fields(Product))
 #: What the products of one answer have in common, so that it is written once.
-_COMMON = ("dataset_id", "broker")
+_COMMON = ("dataset_id", "broker", "request")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

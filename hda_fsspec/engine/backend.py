@@ -22,6 +22,7 @@ from hda_fsspec.engine import accessor  # noqa: F401  (registers ds.hda)
 from hda_fsspec.errors import LocationError, QueryError
 from hda_fsspec.fs.info import FILESYSTEM_OPTIONS
 from hda_fsspec.paths.locations import PROTOCOL, Location, is_remote_path
+from hda_fsspec.printable import printable
 from hda_fsspec.reading.options import DECODERS, OpenOptions
 from hda_fsspec.settings import Settings
 
@@ -64,6 +65,7 @@ class HDABackendEntrypoint(BackendEntrypoint):
         product_coord: str | None = None,
         product_engine: str | None = None,
         product_engine_kwargs: Mapping[str, Any] | None = None,
+        split: str | Mapping[str, Any] | object | None = "auto",
         **decoders: Any,
     ) -> xr.Dataset:
         """Open a product, or the products of a query or pattern as one lazy dataset.
@@ -103,6 +105,13 @@ class HDABackendEntrypoint(BackendEntrypoint):
             xarray's engine for the files; found by their content if not given.
         product_engine_kwargs : mapping, optional
             Further options of that engine.
+        split : str, mapping, offset of pandas or None
+            How a query is cut of which the service makes one product, whatever it asks for, as of
+            EO:ECMWF and gridded EO:MO. Each piece is ordered when it is computed. "auto": as few
+            as the service makes well. None: one order. "day", "week", "month", "year", or an
+            offset: by time. A mapping names dimensions or keys, with a step or with how many
+            values each piece asks for: ``{"time": "month", "variable": 1}``.
+            ``encoding["hda_split"]`` of the data set tells what was chosen.
         **decoders
             mask_and_scale, decode_times, decode_timedelta, use_cftime, concat_characters and
             decode_coords, as for :func:`xarray.open_dataset`.
@@ -119,6 +128,7 @@ class HDABackendEntrypoint(BackendEntrypoint):
             The product cannot be had.
         """
         location = _location(filename_or_obj)
+        _check_split(split, location, decoders)
         _check_choice("on_missing", on_missing, ("raise", "nan"))
         _check_choice("on_overlap", on_overlap, ("raise", "latest", "earliest"))
         _check_tolerance(grid_tolerance)
@@ -136,7 +146,7 @@ class HDABackendEntrypoint(BackendEntrypoint):
         from hda_fsspec.engine.openers import (
             StackOptions,
             open_product,
-            open_query,
+            open_split,
         )
 
         if location.product is not None:
@@ -151,7 +161,7 @@ class HDABackendEntrypoint(BackendEntrypoint):
             product_coord=product_coord,
         )
         with _told("all headers of" if scan else "the template of", location):
-            return open_query(products, location, options, how)
+            return open_split(products, location, options, how, split)
 
     def open_groups_as_dict(
         self,
@@ -255,6 +265,19 @@ def _check_tolerance(value: object) -> None:
     if value is not None and not 0 <= number < float("inf"):
         msg = f"grid_tolerance is a number of 0 or more, in the units of the grid, not {value!r}."
         raise QueryError(msg, key="grid_tolerance")
+
+
+def _check_split(split: object, location: Location, others: Mapping[str, Any]) -> None:
+    from hda_fsspec.subsets import split as splits
+
+    if "split_on" in others:
+        raise splits.refuse_split_on()
+    if location.product is not None and not splits.is_default(split):
+        msg = (
+            f"split={printable(split)!r} cuts a query, and {location.path} names one product. "
+            f"Open {location.directory.path} to have it cut, or leave split out."
+        )
+        raise QueryError(msg, key="split")
 
 
 def _names(names: str | Iterable[str]) -> tuple[str, ...]:

@@ -11,15 +11,16 @@ import dask  # noqa: F401  (as a whole, before any of its modules)
 from hda_fsspec.lazy.product import Nodes, open_product, open_product_tree, open_query_tree
 from hda_fsspec.planning import order_ahead
 from hda_fsspec.planning.graphs import products_read
-from hda_fsspec.stack.open import StackOptions, open_query
+from hda_fsspec.stack.open import StackOptions
+from hda_fsspec.stack.subset import open_split
 
 __all__ = [
     "Nodes",
     "StackOptions",
     "open_product",
     "open_product_tree",
-    "open_query",
     "open_query_tree",
+    "open_split",
     "products_read",
 ]
 

@@ -100,13 +100,15 @@ class OrderDesk:
         TermsNotAcceptedError, AuthenticationError, BrokerError
             It refuses the account, or cannot be asked.
         """
+        # First: a search that fails leaves no order behind of which nobody knows.
+        located = self._catalogue.located(product)
         is_new = not self._book.was_ordered(product)
         if is_new:
             closed = self._quota.reserve(product)
             if closed is not None:
                 raise self._closed(closed, began)
         try:
-            download_id = self._post(product)
+            download_id = self._post(located)
         except QuotaError as err:
             raise self._closed(self._quota.refused(product, err.reset_at), began) from err
         except BrokerError as err:
@@ -131,9 +133,8 @@ class OrderDesk:
         return download_id
 
     def _post(self, product: Product) -> str:
-        located = self._catalogue.located(product)
         try:
-            return self._broker.order(located)
+            return self._broker.order(product)
         except (AuthenticationError, BrokerError) as err:
             is_refusal = isinstance(err, AuthenticationError) or (
                 err.status is not None and (err.status == 404 or is_about_licences(err))
@@ -146,7 +147,7 @@ class OrderDesk:
             terms = self._catalogue.terms
             if not terms.check_after_refusal(product.dataset_id, err, is_likely=is_likely):
                 raise
-        return self._broker.order(located)
+        return self._broker.order(product)
 
     def _closed(self, closed: QuotaWait, began: float) -> Exception:
         """Say what a used-up quota means here: an error, or how long to wait."""

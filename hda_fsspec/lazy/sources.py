@@ -24,7 +24,7 @@ from hda_fsspec.settings import Settings
 _LEFT_OUT = ("properties", "bbox")
 _COLUMNS = tuple(f.name for f in dataclasses.fields(Product) if f.name not in _LEFT_OUT)
 #: What the products of one query have in common, so that it is written once.
-_COMMON = ("dataset_id", "broker")
+_COMMON = ("dataset_id", "broker", "request")
 
 _known: weakref.WeakValueDictionary[bytes, ProductTable] = weakref.WeakValueDictionary()
 _known_lock = ForkLock()

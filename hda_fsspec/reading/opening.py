@@ -29,6 +29,7 @@ from hda_fsspec.reading.archives import (
     shared_folder,
     zarr_roots,
 )
+from hda_fsspec.reading.computed import join_files, laid_out
 from hda_fsspec.reading.concatenating import put_together
 from hda_fsspec.reading.engines import DataFile, open_data_file
 from hda_fsspec.reading.merging import close_all, merge_files
@@ -213,8 +214,13 @@ def open_local(
                 "archive. Leave member out."
             )
             raise ProductFormatError(msg)
-        return open_data_file(contents.data_file(), options)
+        return _open_file(contents.data_file(), options)
     return _open_archive(contents, options)
+
+
+def _open_file(file: DataFile, options: OpenOptions) -> xr.Dataset:
+    found = open_data_file(file, options)
+    return laid_out(found) if options.is_computed else found
 
 
 def _open_archive(contents: Contents, options: OpenOptions) -> xr.Dataset:
@@ -227,7 +233,8 @@ def _open_archive(contents: Contents, options: OpenOptions) -> xr.Dataset:
                 raise
             raise _is_zarr(contents) from err
     chosen = contents.select_members(options.member)
-    if len(chosen) > 1 and options.member is None:
+    is_all = options.is_computed and options.member is None
+    if len(chosen) > 1 and options.member is None and not is_all:
         raise _several(contents)
     rest = dataclasses.replace(options, member=None, member_dim=None, one_name=False)
     contents.require_room(chosen)
@@ -239,6 +246,8 @@ def _open_archive(contents: Contents, options: OpenOptions) -> xr.Dataset:
             short = contents.short_name(member)
             stem = None if options.one_name else PurePosixPath(member.name).stem
             files[short] = _open_member(contents, member, rest, raster_name=stem)
+        if is_all:
+            return join_files(files, name=contents.name)
         if options.member_dim is not None:
             return put_together(
                 files, options.member_dim, name=contents.name, in_any_case=options.one_name
@@ -255,7 +264,7 @@ def _open_member(
     inside = contents.inside(member)
     if inside.is_archive:
         return _open_archive(inside, options)
-    return open_data_file(inside.data_file(raster_name), options)
+    return _open_file(inside.data_file(raster_name), options)
 
 
 def _several(contents: Contents) -> ProductFormatError:

@@ -113,6 +113,9 @@ class OpenOptions:
         xarray's engine for the file; None: the one for its format.
     product_engine_kwargs : tuple of (name, value)
         Further options of that engine, frozen.
+    is_computed : bool
+        Whether the service makes the products of requests. Then an archive is one dataset of all
+        of its files, by whatever these were told apart.
     """
 
     group: str | None = None
@@ -123,6 +126,7 @@ class OpenOptions:
     decoders: tuple[tuple[str, Any], ...] = ()
     product_engine: str | None = None
     product_engine_kwargs: tuple[tuple[str, Any], ...] = ()
+    is_computed: bool = False
 
     @classmethod
     def make(

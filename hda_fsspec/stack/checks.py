@@ -76,6 +76,8 @@ class ExpectedProduct:
         How far its coordinates may be from those of the template.
     is_scanned : bool
         Whether the headers of all products were read first.
+    asked : tuple of numpy.datetime64, or None
+        The first and the last moment that it was asked for, if it is made of a request.
     """
 
     product_id: str
@@ -84,6 +86,7 @@ class ExpectedProduct:
     parts: tuple[ExpectedPart, ...]
     grid_tolerance: float | None = None
     is_scanned: bool = False
+    asked: tuple[np.datetime64, np.datetime64] | None = None
 
     def check(self, header: Header) -> frozenset[str]:
         """Return the variables that a product lacks, if it fits in all that it has.
@@ -106,6 +109,8 @@ class ExpectedProduct:
         if not part.length:
             return  # none of its steps is part of the stack
         dim = part.dim
+        if dim == self.layout.dim:
+            self._check_asked(header)
         found = self.layout.length(header, dim)
         if found != part.length:
             what = f"it has {found} steps along {dim!r}, not {part.length}"
@@ -116,6 +121,23 @@ class ExpectedProduct:
         encoding = header.variables[dim].time_encoding
         if values.shape != wanted.shape or not encoding.stores(wanted, values).all():
             what = f"its {dim} is {_shown(values)}, where {_shown(wanted)} was predicted"
+            raise _differs(self.product_id, what, step)
+
+    def _check_asked(self, header: Header) -> None:
+        """Raise if no time is one that was asked for: the service delivers the nearest then."""
+        values = self.layout.index_values(header)
+        if self.asked is None or values is None or values.dtype.kind != "M" or not values.size:
+            return
+        first, last = self.asked
+        if ((values < first) | (values > last)).all():
+            what = (
+                f"it was asked for {first} to {last}, where there are no data, so that the service "
+                f"delivered the nearest time, {_shown(values[:1])}"
+            )
+            step = (
+                "Open the data set anew: it is known now that this piece is empty. Or open with "
+                "scan=True, which reads the header of every piece first."
+            )
             raise _differs(self.product_id, what, step)
 
 

@@ -21,7 +21,9 @@ _NAMELESS = frozenset({"band_data", "Band1", "__xarray_dataarray_variable__"})
 Seen = tuple[Header, ConcatLayout, str]
 
 
-def names_of(kinds: Sequence[str], seen: Sequence[Seen]) -> list[dict[str, str | None]]:
+def names_of(
+    kinds: Sequence[str], seen: Sequence[Seen], *, is_cut: bool = False
+) -> list[dict[str, str | None]]:
     """Return what variables are called in a data set of several kinds of products.
 
     A raster's variable is called by its kind, and so is one that several kinds have in a way of
@@ -33,6 +35,8 @@ def names_of(kinds: Sequence[str], seen: Sequence[Seen]) -> list[dict[str, str |
         What kinds are called.
     seen : sequence of tuple of (Header, ConcatLayout, str)
         One product of each.
+    is_cut : bool
+        Whether they are parts of one whole, whose coordinates are those of all of them.
 
     Returns
     -------
@@ -56,7 +60,9 @@ def names_of(kinds: Sequence[str], seen: Sequence[Seen]) -> list[dict[str, str |
     names: list[dict[str, str | None]] = [{} for _ in kinds]
     taken = set(holders)
     for name, having in holders.items():
-        is_shared = len(having) == 1 or _are_shared(name, [seen[kind] for kind in having])
+        of_them = [seen[kind] for kind in having]
+        is_whole = is_cut and all(header.variables[name].is_coordinate for header, _, _ in of_them)
+        is_shared = len(having) == 1 or _are_shared(name, of_them, is_whole=is_whole)
         for place, kind in enumerate(having):
             if name in _NAMELESS and name in data[kind] and kinds[kind]:
                 names[kind][name] = _free(kinds[kind], taken)
@@ -104,7 +110,7 @@ def _is_grid_mapping(variable: VariableHeader) -> bool:
     return not variable.dims and bool(set(GRID_MAPPING) & variable.attrs.keys())
 
 
-def _are_shared(name: str, having: Sequence[Seen]) -> bool:
+def _are_shared(name: str, having: Sequence[Seen], *, is_whole: bool) -> bool:
     """Whether a variable that several kinds have is the same in all of them."""
     headers = [header.variables[name] for header, _, _ in having]
     first = headers[0]
@@ -115,7 +121,7 @@ def _are_shared(name: str, having: Sequence[Seen]) -> bool:
     if all(map(_is_grid_mapping, headers)):
         return all(different_meaning(first.meaning, v.meaning) is None for v in headers)
     if any(layout.is_part(header, name) for header, layout, _ in having):
-        return False
+        return is_whole
     if first.is_coordinate and first.dims:
         return True  # else their grids would differ, which is refused
     return first.digest is not None and len({v.digest for v in headers}) == 1

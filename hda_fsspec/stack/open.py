@@ -16,7 +16,12 @@ import numpy as np
 import xarray as xr
 
 from hda_fsspec.client import Client
-from hda_fsspec.errors import ProductMismatchError, QueryError, no_products_error
+from hda_fsspec.errors import (
+    OrderError,
+    ProductMismatchError,
+    QueryError,
+    no_products_error,
+)
 from hda_fsspec.lazy.arrays import Closer
 from hda_fsspec.lazy.product import check_can_be_read
 from hda_fsspec.lazy.sources import ProductTable, Source
@@ -61,10 +66,14 @@ class StackOptions:
 
 
 def open_query(
-    client: Client, location: Location, options: OpenOptions, how: StackOptions
+    client: Client,
+    location: Location,
+    options: OpenOptions,
+    how: StackOptions,
+    found: Sequence[Product],
 ) -> xr.Dataset:
-    """Open the products of a query as one lazy dataset; what is raised: see the engine."""
-    found = sorted(client.search(location), key=lambda p: (p.startdate or "", p.product_id))
+    """Open the products that a query found as one lazy dataset; what is raised: see the engine."""
+    found = sorted(found, key=lambda p: (p.startdate or "", p.product_id))
     if not found:
         raise no_products_error("open", location.path)
     check_can_be_read(location, found, options)
@@ -113,7 +122,8 @@ def open_pieces(
     grid, table, number_of = _laid(pieces, order, steps, openings, source.pieces)
     axis = dataclasses.replace(grid.axes[0], segments=segments_of(firsts, steps, how.on_overlap))
     grid = dataclasses.replace(grid, axes=(axis, *grid.axes[1:]))
-    names = names_of(pieces.kinds, [opening.seen for opening in openings])
+    seen = [opening.seen for opening in openings]
+    names = names_of(pieces.kinds, seen, is_cut=options.is_computed)
     templates, absent = [], dict[str, list[int]]()
     for label, opening, its_names in zip(pieces.kinds, openings, names, strict=True):
         template = Template(
@@ -245,7 +255,8 @@ class _KindOpening:
             is_one_of_kinds=len(pieces.kinds) > 1,
         )
         asked = self._look()
-        predictor = pieces.predictor(self.time_parts)
+        until = None if pieces.end is None else pieces.end.until()
+        predictor = pieces.predictor(self.time_parts, until)
         self.steps = steps_of(self.headers, self._products, part_of.ravel(), predictor, asked)
         first = min(self.headers.known)
         self.template_product = int(self.numbers[first])
@@ -275,7 +286,7 @@ class _KindOpening:
         if how.scan:
             headers.read(range(len(self.numbers)))
         headers.find_template()
-        headers.read(self._provisional())
+        self._look_at_the_end()
         self._split()
         asked = 0
         probe = most_different_bbox([product.bbox for product in self._products], headers.known)
@@ -303,13 +314,19 @@ class _KindOpening:
                 raise
         return asked
 
-    def _provisional(self) -> list[int]:
-        """Return a product of each part of time that may be shorter than it was asked for."""
-        times = self._places[:, 0]
+    def _look_at_the_end(self) -> None:
+        """Read a product of each part of time that may be shorter than it was asked for."""
+        times, end = self._places[:, 0], self._pieces.end
         known = {int(times[number]) for number in self.headers.known}
-        return [
-            int(np.argmax(times == part)) for part in self._pieces.provisional if part not in known
-        ]
+        for part in self._pieces.provisional:
+            if part in known:
+                continue
+            number = int(np.argmax(times == part))
+            try:
+                self.headers.read([number])
+            except OrderError as err:
+                if end is None or not end.is_told(self._products[number], err):
+                    raise
 
     def _split(self) -> None:
         """Find along which dimensions keys split the products."""

@@ -5,10 +5,11 @@ from __future__ import annotations
 import collections
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
+from hda_fsspec.errors import OrderError
 from hda_fsspec.records import Product, Scalar
 from hda_fsspec.stack.grid import NOTHING
 from hda_fsspec.subsets.grid import TIME, PieceGrid
@@ -34,6 +35,16 @@ class KeyAxis:
     parts: tuple[tuple[Scalar, ...], ...]
 
 
+class End(Protocol):
+    """What is known of where the data of a query end by now, which moves from day to day."""
+
+    def until(self) -> np.datetime64 | None:
+        """Return the last moment of which there are data, where that is known."""
+
+    def is_told(self, product: Product, refusal: OrderError) -> bool:
+        """Take note of an order that was refused; False where it does not tell where data end."""
+
+
 @dataclasses.dataclass(frozen=True, eq=False)
 class Pieces:
     """Products on a grid of time, kinds and keys, in this order of axes.
@@ -46,7 +57,8 @@ class Pieces:
         The number of the product of each cell, ``NOTHING`` where there is none: an array of the
         shape of the grid, of at least the axes of time and kinds.
     predictor : callable
-        Returns the predictor of the times of some parts of the axis of time.
+        Returns the predictor of the times of some parts of the axis of time, given the last moment
+        of which there are data, where that is known.
     kinds : tuple of str
         What products of each kind are called; one without a name if there is but one.
     keys : tuple of KeyAxis
@@ -54,14 +66,17 @@ class Pieces:
     provisional : tuple of int
         The parts of the axis of time that may be shorter than they are asked for: one product of
         each is looked at when the data set is opened, so that its end is true.
+    end : End or None
+        What is known of where the data end by now.
     """
 
     products: Sequence[Product]
     cells: _Array
-    predictor: Callable[[_Array], Predictor]
+    predictor: Callable[[_Array, np.datetime64 | None], Predictor]
     kinds: tuple[str, ...] = ("",)
     keys: tuple[KeyAxis, ...] = ()
     provisional: tuple[int, ...] = ()
+    end: End | None = None
 
     @classmethod
     def of_grid(
@@ -70,6 +85,7 @@ class Pieces:
         products: Sequence[Product],
         *,
         provisional: Sequence[int] = (),
+        end: End | None = None,
     ) -> Pieces:
         """Lay the pieces of a query, each of which is a product as soon as it is ordered.
 
@@ -81,6 +97,8 @@ class Pieces:
             The product that each piece stands for, by the number of the piece.
         provisional : sequence of int
             The parts along time that reach near the present.
+        end : End, optional
+            What is known of where the data end by now.
         """
         has_times = bool(grid.axes) and grid.axes[0].name == TIME
         cut = grid.axes[1:] if has_times else grid.axes
@@ -97,6 +115,7 @@ class Pieces:
             kinds=kinds,
             keys=keys,
             provisional=tuple(provisional),
+            end=end,
         )
 
     @classmethod
@@ -118,22 +137,24 @@ class Pieces:
         return cls(
             found,
             cells,
-            lambda parts: CatalogueTimes(starts[parts], ends[parts]),
+            lambda parts, _: CatalogueTimes(starts[parts], ends[parts]),
             kinds=tuple(kinds),
         )
 
 
-def _predictor_of(grid: PieceGrid, provisional: Sequence[int]) -> Callable[[_Array], Predictor]:
+def _predictor_of(
+    grid: PieceGrid, provisional: Sequence[int]
+) -> Callable[[_Array, np.datetime64 | None], Predictor]:
     starts, ends = np.asarray(grid.index(TIME)).T
 
-    def predictor(_: _Array) -> Predictor:
+    def predictor(_: _Array, until: np.datetime64 | None) -> Predictor:
         # All kinds have pieces of all times.
-        return RegularTimes(starts, ends, grid.data_step, grid.time_index(), provisional)
+        return RegularTimes(starts, ends, grid.data_step, grid.time_index(), provisional, until)
 
     return predictor
 
 
-def _of_one_part(parts: _Array) -> Predictor:
+def _of_one_part(parts: _Array, _: np.datetime64 | None) -> Predictor:
     """Return what tells the times of one product, which is looked at anyway."""
     unknown = np.full(len(parts), "NaT", "datetime64[us]")
     return CatalogueTimes(unknown, unknown)

@@ -44,6 +44,7 @@ from hda_fsspec.lazy.pool import FileStamp, file_mark
 from hda_fsspec.lazy.sources import Source
 from hda_fsspec.printable import warn
 from hda_fsspec.reading.variables import are_numbers
+from hda_fsspec.records import Product
 from hda_fsspec.stack.checks import ExpectedPart, ExpectedProduct, lacks
 from hda_fsspec.stack.grid import Grid, GridAxis
 from hda_fsspec.stack.header import Header, KeptHeader, array_from_json, array_to_json
@@ -51,6 +52,9 @@ from hda_fsspec.stack.header_store import filled_for, keep_header, kept_header, 
 from hda_fsspec.stack.layout import ConcatLayout
 from hda_fsspec.timeindex.overlaps import Segments
 from hda_fsspec.workers import waiting
+
+#: What tells preliminary data of ERA5 from final ones; files have it, or not, from month to month.
+_VERSIONS = "expver"
 
 _known: weakref.WeakValueDictionary[tuple[Source, bytes], Stack] = weakref.WeakValueDictionary()
 _known_lock = ForkLock()
@@ -218,13 +222,15 @@ class Stack:
                 is_held = axis.dim != layout.dim or layout.has_index
                 index = axis.index_of(part) if is_held else None
                 parts.append(ExpectedPart(axis.dim, int(axis.lengths[part]), index))
+        product = self.source.pieces[number]
         return ExpectedProduct(
-            product_id=self.source.pieces[number].product_id,
+            product_id=product.product_id,
             template=template.header,
             layout=layout,
             parts=tuple(parts),
             grid_tolerance=self.grid_tolerance,
             is_scanned=template.is_scanned,
+            asked=_asked(product),
         )
 
     def check_known(self, number: int, header: Header, file: tuple[Any, ...]) -> None:
@@ -250,11 +256,16 @@ class Stack:
         """Read part of a variable of one product, which is made local first and cannot miss."""
         values = self._read(number, openfiles.make_local(self.source, number), name, key)
         openfiles.mark_read(self.source, number)
+        if values is None:
+            raise AssertionError
         return values
 
-    def _read(self, number: int, entry: Entry, name: str, key: Key) -> np.ndarray[Any, Any]:
-        def work(dataset: xr.Dataset, mark: FileStamp) -> np.ndarray[Any, Any]:
-            self._refuse_absent(number, name, self._lacking(number, dataset, mark))
+    def _read(self, number: int, entry: Entry, name: str, key: Key) -> np.ndarray[Any, Any] | None:
+        def work(dataset: xr.Dataset, mark: FileStamp) -> np.ndarray[Any, Any] | None:
+            lacking = self._lacking(number, dataset, mark)
+            if name in lacking and self._may_lack(number, name):
+                return None
+            self._refuse_absent(number, name, lacking)
             return np.asarray(dataset.variables[name][key].values)
 
         found = self._read_known(number, entry, name, key)
@@ -278,8 +289,17 @@ class Stack:
         lacking = self._known_lacking(number, mark)
         if lacking is None:
             return None
+        if name in lacking and self._may_lack(number, name):
+            return None
         self._refuse_absent(number, name, lacking)
         return openfiles.read_variable_directly(self.source, entry, mark, name, key)
+
+    def _may_lack(self, number: int, name: str) -> bool:
+        """Whether a variable is missing where a product has none: it says nothing of others."""
+        if name != _VERSIONS or not self.source.options.is_computed:
+            return False
+        mine = self.templates[self.kind_of(number)].header.variables.get(name)
+        return mine is None or mine.is_text
 
     def _refuse_absent(self, number: int, name: str, lacking: frozenset[str]) -> None:
         if name in lacking:
@@ -320,6 +340,7 @@ class Stack:
     def _checked_header(self, number: int, header: Header) -> frozenset[str]:
         expected = self.expected(number)
         mine = self.templates[self.kind_of(number)]
+        header = self._without_other_versions(number, header, mine.header)
         try:
             lacking = expected.check(header)
         except ProductMismatchError:
@@ -341,6 +362,16 @@ class Stack:
                 stacklevel=2,
             )
         return lacking
+
+    def _without_other_versions(self, number: int, header: Header, template: Header) -> Header:
+        """Return a header without what tells preliminary data, where it tells it in another way."""
+        theirs, mine = header.variables.get(_VERSIONS), template.variables.get(_VERSIONS)
+        if theirs is None or not self._may_lack(number, _VERSIONS):
+            return header
+        if mine is not None and (theirs.dims, theirs.is_text) == (mine.dims, mine.is_text):
+            return header
+        others = {name: v for name, v in header.variables.items() if name != _VERSIONS}
+        return dataclasses.replace(header, variables=others)
 
     def _tell_missing(self, number: int, err: Exception) -> None:
         if number in self._told:
@@ -364,6 +395,15 @@ class Stack:
             for number, product in zip(numbers, products, strict=True):
                 yield number, ahead.fetch(product)
                 ahead.mark_read(product)
+
+
+def _asked(product: Product) -> tuple[np.datetime64, np.datetime64] | None:
+    if not product.request or product.startdate is None or product.enddate is None:
+        return None
+    first, last = (
+        np.datetime64(text.removesuffix("Z")) for text in (product.startdate, product.enddate)
+    )
+    return first, last
 
 
 def _packed_axis(axis: GridAxis) -> dict[str, Any]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+import re
+from datetime import UTC, datetime, timedelta
 
 from hda_fsspec.schema.date_lists import DayLists
 from hda_fsspec.schema.queryables import Schema
@@ -10,6 +11,11 @@ from hda_fsspec.schema.queryables import Schema
 #: Preliminary data are replaced by final ones within about three months.
 PROVISIONAL = timedelta(days=100)
 _YEAR = timedelta(days=366)
+_LATEST = re.compile(
+    r"(?:latest date available[^0-9]{0,60}|time dimension exceed[^\[]{0,60}\[[^\],]{4,60},\s*)"
+    r"([0-9]{4}-[0-9]{2}-[0-9]{2})(?:[ T]([0-9]{2}):([0-9]{2}))?",
+    re.IGNORECASE,
+)
 
 
 def provisional_from(schema: Schema, now: datetime) -> datetime | None:
@@ -44,3 +50,26 @@ def near_present(bounds: tuple[datetime, datetime] | None, schema: Schema, now: 
     """
     since = provisional_from(schema, now)
     return bounds is not None and since is not None and bounds[1] >= since
+
+
+def latest_in(text: str) -> datetime | None:
+    """Return the last moment of which a refusal says that there are data; None where it does not.
+
+    An hour that is named is there as a whole, and so is a day.
+
+    Examples
+    --------
+    >>> latest_in("None of the data ... is available yet. The latest date available for this "
+    ...           "dataset is: 2026-11-22 08:00").isoformat()
+    '2026-11-22T08:59:59.999000+00:00'
+    """
+    match = _LATEST.search(text)
+    if match is None:
+        return None
+    day, hour, minute = match.groups()
+    try:
+        found = datetime.fromisoformat(f"{day}T{hour or '00'}:{minute or '00'}").replace(tzinfo=UTC)
+    except ValueError:
+        return None
+    length = timedelta(days=1) if hour is None else timedelta(hours=1)
+    return found + length - timedelta(milliseconds=1)

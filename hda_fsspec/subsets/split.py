@@ -66,7 +66,7 @@ def split_query(
     """
     wanted = Axes.of(location, schema)
     whole = PieceGrid(wanted, size=size)
-    if isinstance(split, str) and split.strip().lower() == AUTO:
+    if is_auto(split):
         return _some(choose(whole))
     if isinstance(split, Mapping):
         return _some(_by_mapping(whole, split))
@@ -76,6 +76,16 @@ def split_query(
         msg = f"split={split!r} does not say of what. Write a step of time, as in "
         raise QueryError(f'{msg}split="month", or split={_EXAMPLE}.', key="split")
     return _some(whole.cut(_step(whole, split), {}))
+
+
+def is_auto(split: object) -> bool:
+    """Whether a value of ``split`` leaves it to the package how a query is cut."""
+    return isinstance(split, str) and split.strip().lower() == AUTO
+
+
+def is_default(split: object) -> bool:
+    """Whether a value of ``split`` asks for no cuts, so that it suits products, too."""
+    return split is None or is_auto(split)
 
 
 def refuse_split_on() -> QueryError:

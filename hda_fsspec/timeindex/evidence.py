@@ -84,9 +84,13 @@ class Seen:
     #: Pieces whose first, or whose last times may be missing.
     short_at_start: Collection[int]
     short_at_end: Collection[int]
+    #: The last moment of which there are data by now; None where that is not known.
+    until: int | None = None
 
     def rule(self, name: str, times: Ticks) -> Rule:
         """Return the rule that some times in order are those of all pieces."""
+        if self.until is not None:
+            times = times[: np.searchsorted(times, self.until, side="right")]
         low = np.searchsorted(times, self.start)
         return Rule(name, times, low, np.searchsorted(times, self.end, side="right"))
 
@@ -103,7 +107,11 @@ def nothing_seen(count: int, seen: Collection[int]) -> Undecided:
 
 
 def look_at(
-    starts: Array, ends: Array, known: Sequence[SeenProduct], may_be_short: Collection[int]
+    starts: Array,
+    ends: Array,
+    known: Sequence[SeenProduct],
+    may_be_short: Collection[int],
+    until: np.datetime64 | None = None,
 ) -> Seen | Undecided:
     """Place pieces, and what was read of some, on the axis of the files.
 
@@ -121,8 +129,15 @@ def look_at(
         return Undecided("the calendar of its files has other days than ours")
     end = after - MILLISECOND
     own: dict[int, Ticks] = {}
+    last_there = (
+        [] if until is None else axis.place(np.array([until], "datetime64[us]"))[0].tolist()
+    )
     for one in sorted(known, key=lambda one: one.piece):
         ticks = axis.ticks(one.values) if one.values.size else np.empty(0, np.int64)
+        is_last = one.piece in may_be_short
+        if is_last and ticks.size and (ticks < start[one.piece]).all():
+            # The nearest time that there is lies before it: nothing has come since.
+            last_there.append(int(ticks.max()))
         inside = (ticks >= start[one.piece]) & (ticks <= end[one.piece])
         if ticks.size and inside.any() and not inside.all():
             return Undecided(f"some times of piece {one.piece + 1} lie outside of its own bounds")
@@ -132,7 +147,13 @@ def look_at(
     last = len(starts) - 1
     grid = grid_of(axis, known, [ticks for ticks in own.values() if ticks.size])
     span = (starts.min(), ends.max())
-    return Seen(axis, start, end, span, own, grid, {0}, {last, *may_be_short})
+    edge: int | None = None
+    short = {last, *may_be_short}
+    if last_there:
+        # Of what was seen the times are known, later ones, too.
+        edge = max([min(last_there), *(int(ticks[-1]) for ticks in own.values() if ticks.size)])
+        short |= set(np.flatnonzero(end > edge).tolist())
+    return Seen(axis, start, end, span, own, grid, {0}, short, edge)
 
 
 def grid_of(axis: Axis, known: Sequence[SeenProduct], telling: list[Ticks]) -> Grid:
@@ -166,16 +187,25 @@ def place_in(begins: Ticks, ticks: Ticks) -> Ticks:
 
 
 def fitting(seen: Seen, rules: Iterator[Rule]) -> Iterator[Rule]:
-    """Yield rules that say what was seen; those that say more only where pieces may be short."""
+    """Yield rules that say what was seen.
+
+    Only if there is none those that say more where pieces may be short, and then those that say
+    times of pieces in which there are none.
+    """
     all_rules = list(rules)
-    exact = [rule for rule in all_rules if _fits(seen, rule, is_exact=True)]
-    yield from exact or [rule for rule in all_rules if _fits(seen, rule, is_exact=False)]
+    for most in (0, 1, 2):
+        found = [rule for rule in all_rules if _fits(seen, rule, most=most)]
+        if found:
+            yield from found
+            return
 
 
-def _fits(seen: Seen, rule: Rule, *, is_exact: bool) -> bool:
+def _fits(seen: Seen, rule: Rule, *, most: int) -> bool:
     for piece, own in seen.own.items():
         said = rule.of(piece)
-        if len(said) > len(own) and not is_exact:
+        if len(said) > len(own) and most:
+            if most > 1 and not len(own):
+                continue
             missing = len(said) - len(own)
             if piece in seen.short_at_end and are_equal(seen, said[: len(own)], own):
                 continue

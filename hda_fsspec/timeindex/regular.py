@@ -69,6 +69,7 @@ class RegularTimes:
     step: tuple[int, str] | None = None
     nominal: tuple[Array, Array] | None = None
     may_be_short: Collection[int] = ()
+    until: np.datetime64 | None = None
 
     def predict(self, known: Sequence[SeenProduct], *, asked: int) -> Prediction:
         """Predict the index, as :class:`hda_fsspec.timeindex.predict.Predictor` says."""
@@ -79,6 +80,7 @@ class RegularTimes:
             step=self.step,
             nominal=self.nominal,
             may_be_short=self.may_be_short,
+            until=self.until,
         )
         if isinstance(found, Prediction):
             return found
@@ -95,6 +97,7 @@ def predict_regular(
     step: tuple[int, str] | None = None,
     nominal: tuple[Array, Array] | None = None,
     may_be_short: Collection[int] = (),
+    until: np.datetime64 | None = None,
 ) -> Prediction | Undecided:
     """Predict the index of all pieces of a range from the times of some.
 
@@ -115,6 +118,8 @@ def predict_regular(
         them each piece has.
     may_be_short : collection of int
         Pieces that may lack their last times, since these are still to come.
+    until : numpy.datetime64, optional
+        The last moment of which there are data by now, where that is known.
 
     Returns
     -------
@@ -123,8 +128,8 @@ def predict_regular(
     """
     try:
         if nominal is None:
-            return _predict_steps(starts, ends, known, step, may_be_short)
-        return _predict_named(len(starts), known, step, nominal, may_be_short)
+            return _predict_steps(starts, ends, known, step, may_be_short, until=until)
+        return _predict_named(len(starts), known, step, nominal, may_be_short, until=until)
     except UnpredictableError as err:
         return Undecided(err.reason)
 
@@ -135,8 +140,10 @@ def _predict_steps(
     known: Sequence[SeenProduct],
     step: tuple[int, str] | None,
     may_be_short: Collection[int],
+    *,
+    until: np.datetime64 | None,
 ) -> Prediction | Undecided:
-    seen = look_at(starts, ends, known, may_be_short)
+    seen = look_at(starts, ends, known, may_be_short, until)
     if isinstance(seen, Undecided):
         return seen
     if len(seen.own) == len(starts):
@@ -306,6 +313,8 @@ def _predict_named(
     step: tuple[int, str] | None,
     nominal: tuple[Array, Array],
     may_be_short: Collection[int],
+    *,
+    until: np.datetime64 | None,
 ) -> Prediction | Undecided:
     """Predict times that requests name, but for where in their day, month or year they stand."""
     values = [one.values for one in known if one.values.size]
@@ -320,9 +329,12 @@ def _predict_named(
         return Undecided("the calendar of its files has other days than ours")
     high = np.cumsum(counts)
     low = high - counts
+    end = None if until is None else int(axis.place(np.array([until], "datetime64[us]"))[0][0])
     own: dict[int, Ticks] = {}
     pairs: list[tuple[Ticks, Ticks]] = []
     short = {count - 1, *may_be_short}
+    if end is not None:
+        short |= {one.piece for one in known if named[high[one.piece] - 1] > end}
     for one in sorted(known, key=lambda one: one.piece):
         ticks = axis.ticks(one.values) if one.values.size else np.empty(0, np.int64)
         said = named[low[one.piece] : high[one.piece]]
@@ -337,6 +349,11 @@ def _predict_named(
     grid = grid_of(axis, known, [ticks for ticks in own.values() if ticks.size])
     span = (nominal[0].min(), nominal[0].max())
     seen = Seen(axis, low, high, span, own, grid, (), short)
+    if end is not None:
+        # Of what was seen the times are known, later ones, too.
+        latest = max([end, *(int(asked[-1]) for asked, _ in pairs if asked.size)])
+        edge = np.searchsorted(named, latest, side="right")
+        low, high = np.minimum(low, edge), np.minimum(high, edge)
     rules: list[Rule] = []
     offset = _offset(there - asked, seen)
     months = _MONTHS.get(step[1], 0) if step else 0

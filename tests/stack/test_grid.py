@@ -241,7 +241,7 @@ def serve_pieces(
     pieces = Pieces(
         products,
         np.arange(len(products)).reshape(3, len(names), len(parts)),
-        lambda times: Named(whole_field(names[0]).time.values.reshape(3, -1)[times].ravel()),
+        lambda times, _: Named(whole_field(names[0]).time.values.reshape(3, -1)[times].ravel()),
         kinds=tuple(names) if len(names) > 1 else ("",),
         keys=(KeyAxis("pressure", tuple(tuple(str(int(v)) for v in part) for part in parts)),),
     )
@@ -373,7 +373,7 @@ def serve_nonsense(stacks: Any) -> Any:
     pieces = Pieces(
         products,
         np.zeros((1, 1, 1), np.int64),
-        lambda _: Named(whole_field("t").time.values[:STEPS]),
+        lambda _, __: Named(whole_field("t").time.values[:STEPS]),
         keys=(KeyAxis("pressure", (("1", "2", "3"),)),),
     )
     return open_pieces(stacks.client, "pieces", pieces, OpenOptions(), StackOptions())
