@@ -108,6 +108,7 @@ class Client:
     def __init__(self, settings: Settings) -> None:
         account = hashlib.sha256("\0".join(settings.account).encode()).hexdigest()[:16]
         orders = OrderBook(settings.cache_dir, account)
+        self._orders = orders
         self._quota = Quota(orders)
         locks = FileLocks(settings.cache_dir)
         limiter = RequestLimiter(
@@ -258,6 +259,10 @@ class Client:
     def local(self, product: Product) -> Entry | None:
         """Return the local file of a product if there is one: no network, no lock, no hash."""
         return self.cache.lookup(product)
+
+    def is_under_way(self, product: Product) -> bool:
+        """Whether a product was ordered, here or by another process, and never came yet."""
+        return self._orders.get(product) is not None and self._lengths.length_of(product) is None
 
     def fetch(
         self, product: Product, listener: Listener | None = None
