@@ -260,9 +260,10 @@ class Client:
         """Return the local file of a product if there is one: no network, no lock, no hash."""
         return self.cache.lookup(product)
 
-    def is_under_way(self, product: Product) -> bool:
-        """Whether a product was ordered, here or by another process, and never came yet."""
-        return self._orders.get(product) is not None and self._lengths.length_of(product) is None
+    def under_way(self, products: Sequence[Product]) -> set[Product]:
+        """Return those products that were ordered, here or by another process, and never came."""
+        ordered = self._orders.ordered_of(products)
+        return {product for product in ordered if self._lengths.length_of(product) is None}
 
     def fetch(
         self, product: Product, listener: Listener | None = None

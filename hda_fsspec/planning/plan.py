@@ -98,7 +98,7 @@ class Plan:
             share = self.local / len(self.products)
             parts += [
                 markup.share(share, f"{self.local:,} of {len(self.products):,} are local"),
-                markup.table(("", "what computing it costs"), rows, classes=("hda-id", None)),
+                markup.table(("", ""), rows, classes=("hda-fixed", None)),
             ]
         return markup.view(*parts)
 

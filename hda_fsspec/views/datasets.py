@@ -102,8 +102,8 @@ class DatasetsView(Sequence[Dataset]):
         if not count:
             return None
         return (
-            f"{counted(count, 'data set')} of them may or may not fit: the catalogue does not tell "
-            "their period or box. They stand last among those that the words fit alike."
+            f"{count:,} of them may or may not fit, since the catalogue does not tell their period "
+            "or box. They stand last among those that the words fit alike."
         )
 
 

@@ -30,10 +30,11 @@ def element(name: str, *content: object, **attributes: object) -> Markup:
     *content : Markup or object
         What stands in it; whatever is no markup is shown as text. None is nothing.
     **attributes : object
-        Its attributes: ``class_`` is ``class``, other underscores are hyphens. None is none.
+        Its attributes: ``class_`` is ``class``, other underscores are hyphens. None is none. Text
+        is bounded in length; what is longer and was made here, as paths of pictures, is markup.
     """
     told = "".join(
-        f' {key.rstrip("_").replace("_", "-")}="{_quoted(value)}"'
+        f' {key.rstrip("_").replace("_", "-")}="{joined(value)}"'
         for key, value in attributes.items()
         if value is not None
     )
@@ -64,7 +65,8 @@ def table(
 ) -> Markup:
     """Return a table; ``classes`` are those of its columns.
 
-    A row of one cell is as wide as the table, and says what is left out.
+    A row of one cell is as wide as the table, and says what is left out. Without titles it has no
+    head.
     """
     titles = [
         element("th", title, class_="hda-number" if kind == "hda-number" else None)
@@ -78,7 +80,8 @@ def table(
             continue
         cells = zip(row, classes, strict=True)
         lines.append(element("tr", *(element("td", cell, class_=kind) for cell, kind in cells)))
-    return element("table", element("thead", element("tr", *titles)), element("tbody", *lines))
+    top = element("thead", element("tr", *titles)) if any(head) else None
+    return element("table", top, element("tbody", *lines))
 
 
 def facts(pairs: Iterable[tuple[str, object]]) -> Markup:
@@ -112,10 +115,8 @@ def share(part: float, text: str) -> Markup:
     done = whole * min(max(part, 0.0), 1.0)
     bar = element(
         "svg",
-        element(
-            "rect", class_="hda-missing", width=whole, height=6, fill_opacity=0.45, stroke="none"
-        ),
-        element("rect", class_="hda-cached", width=f"{done:.2f}", height=6, stroke="none"),
+        element("rect", class_="hda-bar hda-missing", width=whole, height=6, fill_opacity=0.45),
+        element("rect", class_="hda-bar hda-cached", width=f"{done:.2f}", height=6),
         viewBox="0 0 100 6",
         preserveAspectRatio="none",
         role="img",

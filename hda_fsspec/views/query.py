@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import math
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, overload
@@ -32,6 +33,8 @@ CACHED, UNDER_WAY, MISSING = "cached", "under way", "missing"
 _CLASSES = {MISSING: "hda-missing", UNDER_WAY: "hda-under-way", CACHED: "hda-cached"}
 _FIRST_ROWS, _LAST_ROWS = 20, 5
 _FIRST_LINES, _LAST_LINES = 8, 3
+#: So many footprints are read to draw some of them.
+_MOST_TRIED = 2_500
 
 
 @dataclasses.dataclass(frozen=True)
@@ -152,7 +155,7 @@ class QueryView(Sequence[Product]):
         client = self._client
         quota = client.quota()
         return _State(
-            tuple(_state_of(client, product) for product in self.products),
+            tuple(_states_of(client, self.products)),
             tuple(client.sizes(self.products)),
             quota.limit,
             quota.left,
@@ -204,14 +207,14 @@ class QueryView(Sequence[Product]):
             pictures.append(draw_times(intervals, [*_CLASSES.values()]))
         if lost := len(self.products) - len(intervals):
             notes.append(f"{counted(lost, 'product')} without dates: not in the bar of time.")
-        placed = self._placed(classes)
+        placed, lost = self._placed(classes)
         if placed:
             drawn, count = draw_map(placed, [*_CLASSES.values()])
             pictures.append(drawn)
             notes.append(f"The map shows {place_of(placed)}.")
-            if count < len(placed):
-                notes.append(f"Of {len(placed):,} footprints {count:,} are drawn, evenly chosen.")
-        if lost := len(self.products) - len(placed):
+            if count < len(self.products) - lost:
+                notes.append(f"It has {count:,} of the footprints, evenly chosen.")
+        if lost:
             notes.append(
                 f"{counted(lost, 'product')} without a footprint that could be drawn: not in the "
                 "map."
@@ -221,16 +224,26 @@ class QueryView(Sequence[Product]):
         if notes:
             yield markup.note(" ".join(notes))
 
-    def _placed(self, classes: Sequence[str]) -> list[Drawn]:
+    def _placed(self, classes: Sequence[str]) -> tuple[list[Drawn], int]:
+        """Return footprints to draw, evenly chosen of very many, and how many cannot be drawn."""
+
         @functools.cache
         def outlines(footprint: str | None, bbox: str | None) -> tuple[Outline, ...]:
             return tuple(outlines_of(footprint, bbox))
 
-        return [
-            Drawn(found, kind, _label(product))
+        told = [
+            (product, kind)
             for product, kind in zip(self.products, classes, strict=True)
+            if product.footprint is not None or product.bbox is not None
+        ]
+        kinds = {(product.footprint, product.bbox) for product, _ in told}
+        tried = told if len(kinds) <= _MOST_TRIED else told[:: math.ceil(len(told) / _MOST_TRIED)]
+        placed = [
+            Drawn(found, kind, _label(product))
+            for product, kind in tried
             if (found := outlines(product.footprint, product.bbox))
         ]
+        return placed, len(self.products) - len(told) + len(tried) - len(placed)
 
 
 def view_query(client: Client, location: Location, *, refresh: bool = False) -> QueryView:
@@ -256,10 +269,13 @@ def view_query(client: Client, location: Location, *, refresh: bool = False) -> 
     return QueryView(client.settings, location, found)
 
 
-def _state_of(client: Client, product: Product) -> str:
-    if client.cache.lookup(product, touch=False) is not None:
-        return CACHED
-    return UNDER_WAY if client.is_under_way(product) else MISSING
+def _states_of(client: Client, products: Sequence[Product]) -> Iterator[str]:
+    under_way = client.under_way(products)
+    for product in products:
+        if client.cache.lookup(product, touch=False) is not None:
+            yield CACHED
+        else:
+            yield UNDER_WAY if product in under_way else MISSING
 
 
 def _total_size(products: Sequence[Product], sizes: Sequence[int | None]) -> str:

@@ -221,7 +221,7 @@ class QueryablesView(Mapping[str, Queryable]):
             markup.table(
                 ("key", "takes", "default", "choices or range"),
                 self.rows,
-                classes=("hda-id", "hda-fixed", "hda-id", None),
+                classes=("hda-code hda-fixed", "hda-fixed", "hda-code hda-fixed", None),
             )
             if self._by_key
             else None,

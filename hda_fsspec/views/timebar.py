@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 
 from hda_fsspec.views.markup import Markup, element
 
-_WIDTH, _HEIGHT = 480, 150
+_WIDTH, _HEIGHT = 480, 240
 _LEFT, _RIGHT, _TOP, _BOTTOM = 34, 10, 12, 24
 _BINS = 80
 
@@ -41,7 +41,7 @@ def draw_times(intervals: Sequence[Interval], order: Sequence[str]) -> Markup:
             y, tall = (height * number / most for number in (ground + count, count))
             steps.append(f"M{x:.1f} {_TOP + height - y:.1f}H{right:.1f}v{tall:.1f}H{x:.1f}z")
         if steps:
-            bars.append(element("path", class_=state, d="".join(steps), stroke="none"))
+            bars.append(element("path", class_=f"hda-bar {state}", d=Markup("".join(steps))))
         below = [one + more for one, more in zip(below, counts[state], strict=True)]
     axis = element("path", class_="hda-grid", d=f"M{_LEFT} {_TOP + height + 0.5}h{width}")
     text = [

@@ -23,7 +23,7 @@ _UNITS = 10
 _MOST_CHARACTERS = 120_000
 #: So few outlines are told of one by one.
 _TITLED = 40
-_WIDEST_DEGREES, _NARROWEST_DEGREES = 220.0, 12.0
+_WIDEST_DEGREES, _NARROWEST_DEGREES = 220.0, 24.0
 _MARGIN = 0.18
 _STEPS = (1, 2, 5, 10, 15, 30)
 _NUMBER = re.compile(r"-?\d+")
@@ -147,7 +147,9 @@ def _shapes(footprints: Sequence[Drawn], window: _Window, order: Sequence[str]) 
         if len(footprints) <= _TITLED:
             for one in mine:
                 label = element("title", one.label)
-                yield element("path", label, class_=_class(one), d=_path(one.outlines, window))
+                yield element(
+                    "path", label, class_=_class(one), d=Markup(_path(one.outlines, window))
+                )
             continue
         for is_area in (True, False):
             unique = {id(one.outlines): one for one in mine}.values()
@@ -157,7 +159,7 @@ def _shapes(footprints: Sequence[Drawn], window: _Window, order: Sequence[str]) 
             ]
             if any(parts):
                 kind = "hda-shape" if is_area else "hda-shape hda-line"
-                yield element("path", class_=f"{kind} {state}", d="".join(parts))
+                yield element("path", class_=f"{kind} {state}", d=Markup("".join(parts)))
 
 
 def _class(one: Drawn) -> str:
@@ -217,7 +219,7 @@ def _land(window: _Window) -> Markup:
         )
         if shown:
             moved = f"translate({3600 * turn})" if turn else None
-            parts.append(element("path", class_="hda-land", d=shown, transform=moved))
+            parts.append(element("path", class_="hda-land", d=Markup(shown), transform=moved))
     return element("g", *parts)
 
 
@@ -244,7 +246,7 @@ def _grid(window: _Window) -> Markup:
     ] + [
         f"M{left:g} {-y * _UNITS:g}H{right:g}" for y in _multiples(step, window.south, window.north)
     ]
-    return element("path", class_="hda-grid", d="".join(lines))
+    return element("path", class_="hda-grid", d=Markup("".join(lines)))
 
 
 def _multiples(step: int, low: float, high: float) -> range:
