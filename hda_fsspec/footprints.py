@@ -21,6 +21,7 @@ _MOST_ROWS = 64
 #: A ten-thousandth of a degree is 11 m.
 _DIGITS = 4
 
+_NUMBERS = frozenset({int, float})
 #: How deep the rows of points of each type are nested, and how many points they have at least.
 _TYPES = {
     "Point": (-1, 1),
@@ -127,10 +128,10 @@ def _point(value: Any) -> list[float]:
         msg = "no point"
         raise ValueError(msg)
     x, y = value[:2]
-    if isinstance(x, bool) or isinstance(y, bool) or not all(map(math.isfinite, (x, y))):
+    if type(x) not in _NUMBERS or type(y) not in _NUMBERS:
         msg = "no numbers"
-        raise ValueError(msg)
-    if abs(x) > 360 or abs(y) > 90:
+        raise TypeError(msg)
+    if not (-360 <= x <= 360 and -90 <= y <= 90):  # what is no number is nowhere, too
         msg = "not on the Earth"
         raise ValueError(msg)
     return [round(float(x), _DIGITS), round(float(y), _DIGITS)]

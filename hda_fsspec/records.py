@@ -34,6 +34,7 @@ _ID_DIGITS = 1000
 
 #: What JSON has; a boolean is none.
 _NUMBERS = frozenset({int, float})
+_HUGE = 1e300
 
 #: How the service writes times, and so almost all that is read.
 _CANONICAL_TIME = re.compile(r"\d{4}-\d\d-\d\dT(?:[01]\d|2[0-3]):\d\d:\d\d\.\d{3}Z", re.ASCII)
@@ -171,7 +172,8 @@ def _bbox_around(geometry: object) -> str | None:
 
 
 def _is_number(value: object) -> bool:
-    return type(value) in _NUMBERS and math.isfinite(value)  # type: ignore[arg-type]
+    # By comparing: JSON has whole numbers that are no float.
+    return type(value) in _NUMBERS and -_HUGE < value < _HUGE  # type: ignore[operator]
 
 
 def _id_or_none(value: object) -> str | None:

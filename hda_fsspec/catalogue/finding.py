@@ -132,8 +132,9 @@ def _members(every: Sequence[Dataset], family: str) -> list[Dataset]:
     if not found and every:
         families = sorted({family_of(dataset.dataset_id) for dataset in every})
         near = nearest(family, ((one, one.partition(":")[2]) for one in families))
-        msg = f"There are no data sets of the family {family!r}. " + hint(
-            near, families, "The families are"
+        msg = (
+            f"There are no data sets of the family {family!r}. "
+            f"{hint((), families, 'The families are')}"
         )
         raise QueryError(msg, key="family", suggestions=near)
     return found

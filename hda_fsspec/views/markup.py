@@ -52,9 +52,9 @@ def joined(*content: object) -> Markup:
     )
 
 
-def view(*content: object) -> Markup:
-    """Return a whole view, which brings its own style."""
-    return element("div", Markup(f"<style>{_style()}</style>"), *content, class_="hda-view")
+def view(*content: object) -> str:
+    """Return a whole view, which brings its own style, as a notebook takes it."""
+    return str(element("div", Markup(f"<style>{_style()}</style>"), *content, class_="hda-view"))
 
 
 def table(
