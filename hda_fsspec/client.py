@@ -108,6 +108,7 @@ class Client:
     def __init__(self, settings: Settings) -> None:
         account = hashlib.sha256("\0".join(settings.account).encode()).hexdigest()[:16]
         orders = OrderBook(settings.cache_dir, account)
+        self._orders = orders
         self._quota = Quota(orders)
         locks = FileLocks(settings.cache_dir)
         limiter = RequestLimiter(
@@ -258,6 +259,11 @@ class Client:
     def local(self, product: Product) -> Entry | None:
         """Return the local file of a product if there is one: no network, no lock, no hash."""
         return self.cache.lookup(product)
+
+    def under_way(self, products: Sequence[Product]) -> set[Product]:
+        """Return those products that were ordered, here or by another process, and never came."""
+        ordered = self._orders.ordered_of(products)
+        return {product for product in ordered if self._lengths.length_of(product) is None}
 
     def fetch(
         self, product: Product, listener: Listener | None = None

@@ -6,6 +6,7 @@ Records are frozen, hashable and picklable, and do no I/O. They keep what the se
 
 from __future__ import annotations
 
+import calendar
 import dataclasses
 import hashlib
 import json
@@ -16,6 +17,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, TypeGuard
 
 from hda_fsspec.errors import BrokerError
+from hda_fsspec.footprints import footprint_of
 from hda_fsspec.printable import printable
 
 Scalar = str | int | float | bool
@@ -25,11 +27,14 @@ _TIME = re.compile(
     re.IGNORECASE,
 )
 
+_DAY = re.compile(r"(\d{4})(?:-(\d{2})(?:-(\d{2}))?)?", re.ASCII)
+
 # Python writes no number of thousands of digits.
 _ID_DIGITS = 1000
 
 #: What JSON has; a boolean is none.
 _NUMBERS = frozenset({int, float})
+_HUGE = 1e300
 
 #: How the service writes times, and so almost all that is read.
 _CANONICAL_TIME = re.compile(r"\d{4}-\d\d-\d\dT(?:[01]\d|2[0-3]):\d\d:\d\d\.\d{3}Z", re.ASCII)
@@ -98,6 +103,22 @@ def _time_or_none(value: object) -> str | None:
     return value if _CANONICAL_TIME.fullmatch(value) else format_time(time)
 
 
+def _end_of_period(value: object, *, last: bool) -> str | None:
+    """Return the first or last instant of a year, month or day; of "Not Available" it is None."""
+    match = _DAY.fullmatch(value.strip()) if isinstance(value, str) else None
+    if match is None:
+        return _time_or_none(value)
+    year, month, day = (None if part is None else int(part) for part in match.groups())
+    try:
+        time = datetime(year or 0, month or (12 if last else 1), day or 1, tzinfo=UTC)
+        if last:
+            days = calendar.monthrange(time.year, time.month)[1]
+            time = time.replace(day=day or days, hour=23, minute=59, second=59, microsecond=999_000)
+    except ValueError:
+        return None
+    return format_time(time)
+
+
 def _size_or_none(value: object) -> int | None:
     """Return the catalogue's size in bytes; "ND", a negative or a missing one is None."""
     if isinstance(value, bool) or not isinstance(value, (int, float, str)):
@@ -121,6 +142,19 @@ def _bbox_or_none(value: object) -> str | None:
     return ",".join(f"{float(number):g}" for number in value)
 
 
+def _bbox_of_envelope(geometry: object) -> str | None:
+    """Return the box of a data set, which is told by two corners: [W, N] and [E, S]."""
+    corners = geometry.get("coordinates") if isinstance(geometry, Mapping) else None
+    if (
+        isinstance(corners, list)
+        and len(corners) == 2
+        and all(isinstance(c, list) and len(c) == 2 and all(map(_is_number, c)) for c in corners)
+    ):
+        (west, north), (east, south) = corners
+        return _bbox_or_none([west, min(south, north), east, max(south, north)])
+    return _bbox_around(geometry)
+
+
 def _bbox_around(geometry: object) -> str | None:
     """Return the box around all points of a GeoJSON geometry."""
     points: list[list[Any]] = []
@@ -138,7 +172,8 @@ def _bbox_around(geometry: object) -> str | None:
 
 
 def _is_number(value: object) -> bool:
-    return type(value) in _NUMBERS and math.isfinite(value)  # type: ignore[arg-type]
+    # By comparing: JSON has whole numbers that are no float.
+    return type(value) in _NUMBERS and -_HUGE < value < _HUGE  # type: ignore[operator]
 
 
 def _id_or_none(value: object) -> str | None:
@@ -188,6 +223,9 @@ class Product(_Identity):
         Other scalar metadata (cloud cover, orbit, …), by name, sorted.
     bbox : str or None
         The box around the footprint, ``W,S,E,N`` in degrees, where the catalogue tells it.
+    footprint : str or None
+        The footprint as GeoJSON, where the catalogue tells one that is not just the box.
+        Outlines of very many points are thinned.
     broker : str
         Whose product it is: the canonical address, as the settings have it. Two brokers may offer
         other bytes under the same ids.
@@ -209,6 +247,7 @@ class Product(_Identity):
     bbox: str | None = dataclasses.field(default=None, repr=False, compare=False)
     broker: str = dataclasses.field(default="", repr=False)
     request: str = dataclasses.field(default="", repr=False, compare=False)
+    footprint: str | None = dataclasses.field(default=None, repr=False, compare=False)
 
     @classmethod
     def from_feature(
@@ -240,6 +279,7 @@ class Product(_Identity):
         more = told.get("metadata")
         metadata: Mapping[str, Any] = more if isinstance(more, Mapping) else {}
         both = {**metadata, **told}
+        bbox = _bbox_or_none(feature.get("bbox"))
         known = {"location", "size", "startdate", "enddate", "metadata", "localpath"}
         return cls(
             dataset_id=dataset_id,
@@ -258,8 +298,9 @@ class Product(_Identity):
                     if key not in known and _is_scalar(value)
                 )
             ),
-            bbox=_bbox_or_none(feature.get("bbox")) or _bbox_around(feature.get("geometry")),
+            bbox=bbox or _bbox_around(feature.get("geometry")),
             broker=broker,
+            footprint=footprint_of(feature.get("geometry"), bbox),
         )
 
     def __str__(self) -> str:
@@ -356,17 +397,26 @@ class Dataset:
         For example ``EO:EUM:DAT:SENTINEL-3:OL_2_WFR___``.
     terms : tuple of str
         The ids of the licences that must be accepted before its first search.
-    title : str
-        A title for people; empty where the catalogue has none.
+    title, abstract : str
+        For people; empty where the catalogue has none.
+    startdate, enddate : str or None
+        The period it covers, as ``YYYY-MM-DDThh:mm:ss.sssZ``, as far as the catalogue tells.
+    bbox : str or None
+        The box that it covers, ``W,S,E,N`` in degrees. West lies east of east where it crosses the
+        date line.
     """
 
     dataset_id: str
     terms: tuple[str, ...] = ()
     title: str = ""
+    abstract: str = ""
+    startdate: str | None = None
+    enddate: str | None = None
+    bbox: str | None = None
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Dataset:
-        """Read a data set as the service, or :func:`dataclasses.asdict`, gives it."""
+        """Read a data set as the service gives it."""
         terms = value.get("terms")
         metadata = value.get("metadata")
         metadata = metadata if isinstance(metadata, Mapping) else {}
@@ -378,12 +428,17 @@ class Dataset:
             metadata.get("title"),
             metadata.get("description"),
         )
+        abstracts = (value.get("abstract"), source.get("abstract"), metadata.get("description"))
         listed = terms if isinstance(terms, (list, tuple)) else [terms]
         named = [t.get("term_id") if isinstance(t, Mapping) else t for t in listed]
         return cls(
             dataset_id=str(value["dataset_id"]),
             terms=tuple(term for term in map(_id_or_none, named) if term),
             title=next(filter(None, map(_text_or_none, titles)), ""),
+            abstract=next(filter(None, map(_text_or_none, abstracts)), ""),
+            startdate=_end_of_period(source.get("tempextent_begin"), last=False),
+            enddate=_end_of_period(source.get("tempextent_end"), last=True),
+            bbox=_bbox_of_envelope(source.get("location")),
         )
 
 

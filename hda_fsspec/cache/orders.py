@@ -16,7 +16,7 @@ import dataclasses
 import os
 import stat
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -81,6 +81,21 @@ class OrderBook:
     def was_ordered(self, product: Product) -> bool:
         """Whether the service took an order of it once, so that another one costs no quota."""
         return self._find(product) is not None
+
+    def ordered_of(self, products: Iterable[Product]) -> set[Product]:
+        """Return those of many products of which there is an order, as :meth:`get` tells it.
+
+        The folders are listed once: most of thousands were never ordered.
+        """
+        if not self._folder.is_present():
+            return set()
+        folders = [self._recent, *(folder for folder, _ in self._folder.subfolders(self._recent))]
+        names = {name for folder in folders for name, _ in self._folder.files(folder)}
+        return {
+            product
+            for product in products
+            if names and _file_name(product) in names and self.get(product) is not None
+        }
 
     def reserve(self, product: Product) -> float:
         """Write that an order is about to go out, and return the time that was written.
@@ -203,7 +218,7 @@ class OrderBook:
         return None
 
     def _path(self, product: Product) -> Path:
-        return self._recent / f"{product.key}.{product.version_tag}{_SUFFIX}"
+        return self._recent / _file_name(product)
 
     def _aside(self, name: str) -> Path:
         return self._recent / name[:2] / name
@@ -218,6 +233,10 @@ class OrderBook:
         return self._folder.losing(
             "Orders, which other processes and later runs would take up,", None
         )
+
+
+def _file_name(product: Product) -> str:
+    return f"{product.key}.{product.version_tag}{_SUFFIX}"
 
 
 def _counts(age_seconds: float) -> bool:

@@ -128,19 +128,20 @@ class Answers:
         name = self._name(codec, subject)
         with self._lock:
             known = self._memory.get(name)
-            if known is not None and self._is_trusted(known[0]):
+            if known is not None and self._is_trusted(codec, known[0]):
                 self._memory.move_to_end(name)
                 return known
-        note = self._store.get(name, max_age_seconds=self._max_age)
+        note = self._store.get(name, max_age_seconds=codec.max_age(self._max_age))
         dated = _unpack(codec, note)
-        if dated is None or not self._is_trusted(dated[0]):
+        if dated is None or not self._is_trusted(codec, dated[0]):
             return None
         self._remember(name, *dated)
         return dated
 
-    def _is_trusted(self, at: float) -> bool:
+    def _is_trusted(self, codec: Codec, at: float) -> bool:
         # An answer from the future is no younger: a clock was wrong, now or then.
-        is_young = self._max_age is None or abs(self._clock() - at) <= self._max_age
+        max_age = codec.max_age(self._max_age)
+        is_young = max_age is None or abs(self._clock() - at) <= max_age
         return is_young and at >= self._invalid_until
 
     def _remember(self, name: str, at: float, value: Any) -> None:

@@ -11,17 +11,33 @@ from hda_fsspec.records import Dataset, Product
 ProductsById = Mapping[str, Product]
 
 _COLUMNS = tuple(field.name for field in dataclasses.fields(Product))
+_DATASET_COLUMNS = tuple(field.name for field in dataclasses.fields(Dataset))
 #: What the products of one answer have in common, so that it is written once.
 _COMMON = ("dataset_id", "broker", "request")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Codec:
-    """A kind of answer: its name, and how it is packed as JSON and unpacked (None: unreadable)."""
+    """A kind of answer.
+
+    Attributes
+    ----------
+    name : str
+        Its name.
+    pack, unpack : callable
+        To and from JSON; what cannot be read is None.
+    least_seconds : float
+        How long it is trusted where listings are, for a shorter time or a longer one.
+    """
 
     name: str
     pack: Callable[[Any], Any]
     unpack: Callable[[Any], Any]
+    least_seconds: float = 0.0
+
+    def max_age(self, listings_seconds: float | None) -> float | None:
+        """Return how long it is trusted where listings are so long; None for without end."""
+        return max(self.least_seconds, listings_seconds) if listings_seconds else listings_seconds
 
 
 def pack_products(products: Sequence[Product]) -> dict[str, Any]:
@@ -67,9 +83,20 @@ def _unpack_properties(value: Any) -> list[tuple[tuple[str, Any], ...]]:
 
 def _unpack_datasets(value: Any) -> list[Dataset] | None:
     try:
-        return [Dataset(str(i), tuple(terms), str(title)) for i, terms, title in value]
+        rows = [dict(zip(_DATASET_COLUMNS, row, strict=True)) for row in value]
+        if not all(map(_is_told_by_texts, rows)):
+            return None
+        return [Dataset(**{**row, "terms": tuple(row["terms"])}) for row in rows]
     except (TypeError, ValueError):
         return None
+
+
+def _is_told_by_texts(row: Mapping[str, Any]) -> bool:
+    terms, *texts = row["terms"], row["dataset_id"], row["title"], row["abstract"]
+    may_lack = (row[name] for name in ("startdate", "enddate", "bbox") if row[name] is not None)
+    return isinstance(terms, list) and all(
+        isinstance(text, str) for text in (*terms, *texts, *may_lack)
+    )
 
 
 def _unpack_by_id(value: Any) -> dict[str, Product] | None:
@@ -77,9 +104,13 @@ def _unpack_by_id(value: Any) -> dict[str, Product] | None:
     return None if products is None else {product.product_id: product for product in products}
 
 
-DATASETS = Codec(
-    "datasets", lambda found: [[d.dataset_id, d.terms, d.title] for d in found], _unpack_datasets
-)
+def _pack_datasets(datasets: Sequence[Dataset]) -> list[Any]:
+    return [[getattr(dataset, name) for name in _DATASET_COLUMNS] for dataset in datasets]
+
+
+#: The list of all data sets takes long to get, and changes seldom.
+DATASETS = Codec("datasets", _pack_datasets, _unpack_datasets, least_seconds=24 * 3600.0)
+DATASET = Codec("data set", _pack_datasets, _unpack_datasets)
 QUERYABLE = Codec(
     "queryable", lambda found: found, lambda value: value if isinstance(value, dict) else None
 )

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from hda_fsspec.catalogue.answers import Answers
-from hda_fsspec.catalogue.codecs import DATASETS, QUERYABLE
+from hda_fsspec.catalogue.codecs import DATASET, DATASETS, QUERYABLE
 from hda_fsspec.errors import BrokerError, HDAError, not_there
 from hda_fsspec.network.api import Broker
 from hda_fsspec.network.conveniences import UnavailableError
@@ -39,7 +39,7 @@ class Datasets:
         self._answers = answers
 
     def all(self, *, refresh: bool = False) -> list[Dataset]:
-        """Return all data sets, sorted by id."""
+        """Return all data sets, sorted by id; the list is trusted for a day."""
         return self._all(refresh=refresh)
 
     def _all(self, *, refresh: bool = False, is_convenience: bool = False) -> list[Dataset]:
@@ -110,7 +110,7 @@ class Datasets:
             for dataset in known:
                 if dataset.dataset_id == dataset_id:
                     return dataset  # type: ignore[no-any-return]
-        found: list[Dataset] = self._answers.get(DATASETS, dataset_id, ask, refresh=refresh)
+        found: list[Dataset] = self._answers.get(DATASET, dataset_id, ask, refresh=refresh)
         return found[0]
 
     def _may_exist(self, dataset_id: str) -> bool:

@@ -1,12 +1,10 @@
-"""``datasets``: which data sets there are, by words."""
+"""``datasets``: which data sets there are, by words, period, box and family."""
 
 from __future__ import annotations
 
-import fnmatch
-import re
+import dataclasses
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import click
 
@@ -14,70 +12,57 @@ from hda_fsspec.cli.commands import Options, command, json_option
 from hda_fsspec.cli.terminal import echo_json, echo_table, is_terminal, note, plural
 from hda_fsspec.errors import not_there
 
-if TYPE_CHECKING:
-    from hda_fsspec.records import Dataset
-
-_MAGIC = re.compile(r"[*?\[]")
-# How well a word fits: as a word of the title, as the beginning of one, anywhere. The title is for
-# people, so that it counts more than the id.
-_WHOLE, _BEGIN, _WITHIN = 4.0, 2.0, 1.0
-_ID_COUNTS = 0.75
-
 
 @command(
     "hda-fsspec datasets sea surface temperature",
-    "hda-fsspec datasets 'chloro*' mediterranean",
+    "hda-fsspec datasets 'chloro*' mediterranean --period 2020/2023",
+    "hda-fsspec datasets ice --bbox 10,53,30,66 --family MO",
     "hda-fsspec datasets --json sentinel-3",
 )
 @click.argument("words", metavar="[WORDS]...", nargs=-1)
+@click.option(
+    "--period",
+    metavar="START/END",
+    help="what they cover some of, such as 2024, 2024-05, 2020/2023 or 2020/..",
+)
+@click.option("--bbox", metavar="W,S,E,N", help="the box in degrees that they cover some of")
+@click.option("--family", metavar="NAME", help="the beginning of their ids, such as MO or EO:EUM")
+@click.option("--refresh", is_flag=True, help="ask for the list anew, which is kept for a day")
 @json_option
-def datasets(options: Options, words: Sequence[str], is_json: bool) -> None:
-    """Find data sets by words of their titles and ids.
+def datasets(  # noqa: PLR0917  (click gives them by name)
+    options: Options,
+    words: Sequence[str],
+    period: str | None,
+    bbox: str | None,
+    family: str | None,
+    refresh: bool,
+    is_json: bool,
+) -> None:
+    """Find data sets by words of their titles, ids and abstracts.
 
     All words must be there, in any order and case; * and ? stand for letters. What fits best comes
-    first. The list of all is kept for as long as listings are, so that it is seldom asked for.
+    first. Those that do not tell their period or box may fit, and are counted at the end.
     """
-    every = options.client.datasets()
-    found = rank(every, words)
+    view = options.filesystem.datasets(
+        words, period=period, bbox=bbox, family=family, refresh=refresh
+    )
     if is_json:
-        echo_json([{"dataset_id": one.dataset_id, "title": one.title} for one in found])
+        echo_json([dataclasses.asdict(one) for one in view])
         return
-    if not found:
+    if not view:
         told = " ".join(words)
+        filtered = [name for name, value in (("--period", period), ("--bbox", bbox)) if value]
+        filtered += ["--family"] if family else []
+        without = f", or {' or '.join(filtered)}" if filtered else ""
         msg = (
-            f"No title or id of the {plural(len(every), 'data set')} holds all of {told!r}. Leave "
-            "a word out, or write its beginning and *; hda-fsspec datasets lists all."
+            f"None of the {plural(view.among, 'data set')} has all of {told!r} in its title, id or "
+            f"abstract{' and fits the rest' if filtered else ''}. Leave a word out{without}, or "
+            "write its beginning and *; hda-fsspec datasets lists all."
         )
         raise not_there(msg)
-    rows = [("DATA SET", "TITLE"), *((one.dataset_id, one.title) for one in found)]
+    rows = [("DATA SET", "TITLE"), *((one.dataset_id, one.title) for one in view)]
     echo_table(rows, whole=[0])
     if is_terminal(sys.stdout):
-        note(f"{plural(len(found), 'data set')} of {len(every)}")
-
-
-def rank(every: Sequence[Dataset], words: Sequence[str]) -> list[Dataset]:
-    """Return the data sets of which each word is in title or id, what fits best first.
-
-    Without words all of them, in their order.
-    """
-    wanted = [word.casefold() for text in words for word in text.split()]
-    scored = []
-    for dataset in every:
-        title, name = dataset.title.casefold(), dataset.dataset_id.casefold()
-        scores = [max(_score(word, title), _ID_COUNTS * _score(word, name)) for word in wanted]
-        if all(scores):
-            scored.append((sum(scores), dataset))
-    # Sorting keeps the order of what fits alike.
-    return [dataset for _, dataset in sorted(scored, key=lambda pair: -pair[0])]
-
-
-def _score(word: str, text: str) -> float:
-    """Return how well a word, or a pattern of one, fits a text; 0 if it does not."""
-    parts = re.findall(r"[^\W_]+", text)
-    if _MAGIC.search(word):
-        return _BEGIN if any(fnmatch.fnmatchcase(part, word) for part in [*parts, text]) else 0.0
-    if word in parts:
-        return _WHOLE
-    if word not in text:
-        return 0.0
-    return _BEGIN if any(part.startswith(word) for part in parts) else _WITHIN
+        note(f"{plural(len(view), 'data set')} of {view.among}")
+    if view.remark is not None:
+        note(view.remark)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import shlex
 import sys
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -26,6 +26,9 @@ from hda_fsspec.cli.terminal import (
 from hda_fsspec.errors import not_there
 from hda_fsspec.paths.locations import PROTOCOL, Location
 from hda_fsspec.records import Product
+
+if TYPE_CHECKING:
+    from hda_fsspec.fs.filesystem import HDAFileSystem
 
 _MINUTES = len("2024-05-01T00:00")
 #: What ``ls --json`` tells of a product, beside whether it is in the cache.
@@ -72,17 +75,22 @@ def ls(options: Options, path: str, is_long: bool, is_bare: bool, is_json: bool)
 
 
 @command(
+    "hda-fsspec info hda://DATASET",
     "hda-fsspec info hda://DATASET/startdate=2024-05-01/PRODUCT",
     "hda-fsspec info --json hda://DATASET/startdate=2024-05-01/PRODUCT",
 )
 @click.argument("path", metavar="PATH")
 @json_option
 def info(options: Options, path: str, is_json: bool) -> None:
-    """Show what is known of a path.
+    """Show what is known of a path; of a data set, what it can be asked.
 
-    Nothing is ordered.
+    That is its keys with the values that they take, and a path to start from. Nothing is ordered.
     """
-    facts: dict[str, Any] = options.filesystem.info(Location.parse(path))
+    location = Location.parse(path)
+    if location == Location(location.dataset) and location.dataset is not None:
+        _tell_queryables(options.filesystem, location, is_json=is_json)
+        return
+    facts: dict[str, Any] = options.filesystem.info(location)
     if facts["type"] == "file":
         facts = {**facts, "cached": _cached(options)(facts)}
     if is_json:
@@ -97,6 +105,20 @@ def info(options: Options, path: str, is_json: bool) -> None:
             echo(f"cached: {_yes_or_no(is_so=value)}")
         else:
             echo(f"{key}: {'unknown' if value is None else value}")
+
+
+def _tell_queryables(filesystem: HDAFileSystem, location: Location, *, is_json: bool) -> None:
+    """Show what a data set can be asked."""
+    view = filesystem.queryables(location)
+    if is_json:
+        echo_json({**filesystem.info(location), **view.to_json()})
+        return
+    echo(f"dataset_id: {view.dataset_id}", *(f"{name}: {text}" for name, text in view.facts))
+    echo("")
+    echo_table([("KEY", "TAKES", "DEFAULT", "CHOICES OR RANGE"), *view.rows])
+    echo("", "Start from:")
+    echo_locations(view.path)
+    echo(*view.remarks)
 
 
 def _cached(options: Options) -> Callable[[dict[str, Any]], bool]:

@@ -45,6 +45,8 @@ class ProductEntry:
         ``.zip`` after .SEN3 and .SAFE); empty for an answer without a name.
     location : str or None
         The opaque locator; None for a made-up one.
+    geometry : mapping or None or "box"
+        The footprint as GeoJSON, verbatim; "box" for the outline of ``bbox``.
     metadata : mapping
         ``properties.metadata`` of the feature.
     updated, publication : str or None
@@ -60,6 +62,7 @@ class ProductEntry:
     size: int | str | None = "exact"
     delivered_name: str | None = None
     location: str | None = None
+    geometry: Any = "box"
     metadata: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     updated: str | None = None
     publication: str | None = None
@@ -116,6 +119,12 @@ class DatasetEntry:
         In any order: searches answer them by start time.
     title, terms : str, tuple of str
         The title, and the ids of the licences.
+    abstract : str
+        What it is; empty for a sentence with the title.
+    period : tuple of str or None
+        First and last day, verbatim; None for those of the products.
+    bbox : tuple of float
+        The box that it covers: W, S, E, N.
     queryable : mapping or None
         The schema; None for one made of ``date_keys`` (None for no dates), ``has_bbox`` and
         ``parameters``, which map a name to a property, a type name or a list of choices.
@@ -134,6 +143,9 @@ class DatasetEntry:
     _: dataclasses.KW_ONLY
     title: str = ""
     terms: Sequence[str] = ("Copernicus_General_License",)
+    abstract: str = ""
+    period: tuple[str, str] | None = None
+    bbox: BBox = WORLD
     queryable: Mapping[str, Any] | None = None
     date_keys: tuple[str, str] | None = ("startdate", "enddate")
     has_bbox: bool = True
@@ -174,21 +186,27 @@ class DatasetEntry:
 
     def to_json(self) -> dict[str, Any]:
         """Return the data set as ``datasets/{id}`` answers it."""
-        times = [p.times for p in self.products if p.times is not None]
-        begin = min((t[0] for t in times), default=None)
-        end = max((t[1] for t in times), default=None)
         title = self.title or self.dataset_id
+        begin, end = self.period or self._period()
+        west, south, east, north = self.bbox
         source = {
             "datasetTitle": title,
-            "abstract": f"Products of {title}, served by an emulator.",
+            "abstract": self.abstract or f"Products of {title}, served by an emulator.",
             "thumbnails": "",
             "keywords": [],
-            "tempextent_begin": begin.date().isoformat() if begin else "Not Available",
-            "tempextent_end": end.date().isoformat() if end else "Not Available",
-            "location": {"coordinates": [[-180, 90], [180, -90]]},
+            "tempextent_begin": begin,
+            "tempextent_end": end,
+            "location": {"coordinates": [[west, north], [east, south]]},
         }
         metadata = {"_source": source, "title": title, "description": source["abstract"]}
         return {"dataset_id": self.dataset_id, "terms": list(self.terms), "metadata": metadata}
+
+    def _period(self) -> tuple[str, str]:
+        times = [p.times for p in self.products if p.times is not None]
+        if not times:
+            return "Not Available", "Not Available"
+        begin, end = min(start for start, _ in times), max(end for _, end in times)
+        return begin.date().isoformat(), end.date().isoformat()
 
 
 def _without_suffix(product: ProductEntry) -> ProductEntry:

@@ -98,7 +98,11 @@ def feature(product: ProductEntry, *, sizes: str) -> dict[str, Any]:
     return {
         "type": "Feature",
         "id": product.product_id,
-        "geometry": {"type": "Polygon", "coordinates": [ring]},
+        "geometry": (
+            {"type": "Polygon", "coordinates": [ring]}
+            if product.geometry == "box"
+            else product.geometry
+        ),
         "bbox": list(product.bbox),
         "properties": properties,
     }

@@ -6,7 +6,7 @@ Blocking work goes to threads of its own, so that a wait never blocks fsspec's e
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -31,6 +31,9 @@ from hda_fsspec.printable import warn
 
 if TYPE_CHECKING:
     from hda_fsspec.client import Client
+    from hda_fsspec.views.datasets import DatasetsView
+    from hda_fsspec.views.query import QueryView
+    from hda_fsspec.views.queryables import QueryablesView
 
 T = TypeVar("T")
 
@@ -92,6 +95,108 @@ class ListingFileSystem(AsyncFileSystem):  # type: ignore[misc]  # fsspec is unt
         """Forget the listing of a path, or all of them."""
         self._client.catalogue.invalidate(None if path is None else to_location(path))
         super().invalidate_cache(path)
+
+    def datasets(
+        self,
+        words: str | Iterable[str] = (),
+        *,
+        period: Any = None,
+        bbox: Any = None,
+        family: str | None = None,
+        refresh: bool = False,
+    ) -> DatasetsView:
+        """Find data sets by words, period, box and family; what fits best comes first.
+
+        The list of all is kept in the cache for a day. Those that do not tell their period or box
+        may fit, and are told apart.
+
+        Parameters
+        ----------
+        words : str or several
+            Each of them must be in id, title or abstract, in any case; ``*`` and ``?`` stand for
+            letters.
+        period : str or a pair of dates, optional
+            What they shall cover some of: ``2024``, ``2024-05``, ``2020/2023``, ``2020/..``, or
+            (start, end), of which one may be None.
+        bbox : str or four numbers, optional
+            What they shall cover some of: W, S, E, N in degrees.
+        family : str, optional
+            The beginning of their ids: ``MO``, ``EO:EUM``, ``EO:EUM:DAT:SENTINEL-3``.
+        refresh : bool
+            Whether to ask for the list anew.
+
+        Returns
+        -------
+        DatasetsView
+            A sequence of records that shows itself, in a notebook as a table.
+
+        Raises
+        ------
+        QueryError
+            The period, box or family cannot be read, or there is no such family.
+        """
+        from hda_fsspec.catalogue.finding import Wanted
+        from hda_fsspec.views.datasets import find_view
+
+        wanted = Wanted.read(words, period=period, bbox=bbox, family=family)
+        return find_view(self._client.datasets(refresh=refresh), wanted)
+
+    def queryables(self, path: Any) -> QueryablesView:
+        """Return what a data set can be asked: keys, types, choices, defaults and ranges.
+
+        Parameters
+        ----------
+        path : str, Location or UPath
+            A data set: its id, or any path of it.
+
+        Returns
+        -------
+        QueryablesView
+            A mapping of keys to what they take, which shows itself. Its ``path`` is one to start
+            from.
+
+        Raises
+        ------
+        LocationError
+            It is the path of all data sets.
+        FileNotFoundError
+            There is no such data set.
+        """
+        from hda_fsspec.views.queryables import view_queryables
+
+        return view_queryables(self._client, to_location(path))
+
+    def query(self, path: Any, *, refresh: bool = False) -> QueryView:
+        """Search once, and return a view of what was found; it orders nothing.
+
+        Parameters
+        ----------
+        path : str, Location or UPath
+            A query, pattern or product.
+        refresh : bool
+            Whether to ask the service whatever is known.
+
+        Returns
+        -------
+        QueryView
+            A sequence of products that shows itself: in a notebook as a table with a bar of time
+            and a map. Slices are views, too; ``to_dataframe()`` is a table of pandas.
+
+        Raises
+        ------
+        LocationError
+            It is the path of all data sets.
+        FileNotFoundError
+            There is no such data set, or no such product. A query that finds nothing is an empty
+            view.
+        QueryError, TooManyProductsError, TermsNotAcceptedError
+            The query, or the account, is refused.
+        """
+        from hda_fsspec.views.query import view_query
+
+        return view_query(
+            self._client, to_location(path), refresh=refresh or not self._use_listings_cache
+        )
 
     async def _ls(
         self,

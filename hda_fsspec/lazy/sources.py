@@ -21,7 +21,7 @@ from hda_fsspec.reading.options import OpenOptions
 from hda_fsspec.records import Product
 from hda_fsspec.settings import Settings
 
-_LEFT_OUT = ("properties", "bbox")
+_LEFT_OUT = ("properties", "bbox", "footprint")
 _COLUMNS = tuple(f.name for f in dataclasses.fields(Product) if f.name not in _LEFT_OUT)
 #: What the products of one query have in common, so that it is written once.
 _COMMON = ("dataset_id", "broker", "request")

@@ -98,7 +98,11 @@ class Secrets:
         for name in (dataset.dataset_id, *dataset.terms):
             self._check_id(name, "a data set or a licence")
         secrets = self._beside(dataset.dataset_id)
-        return dataclasses.replace(dataset, title=redact(dataset.title, secrets))
+        return dataclasses.replace(
+            dataset,
+            title=redact(dataset.title, secrets),
+            abstract=redact(dataset.abstract, secrets),
+        )
 
     def term(self, term: Term) -> Term:
         """Return a record that can be kept."""

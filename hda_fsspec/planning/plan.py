@@ -6,7 +6,6 @@ It looks at the cache and its disk, and asks the service nothing.
 from __future__ import annotations
 
 import dataclasses
-import html
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,6 +15,8 @@ from hda_fsspec.client import Client
 from hda_fsspec.planning.estimate import ProductSizes, estimate_sizes
 from hda_fsspec.printable import printable
 from hda_fsspec.records import Product
+from hda_fsspec.views import markup
+from hda_fsspec.views.wording import counted, format_bytes
 
 _QUOTA_WINDOW_SECONDS = 3600.0  # the service counts orders by the hour
 _SHOWN_DATASETS = 3
@@ -91,12 +92,15 @@ class Plan:
         return "\n".join([f"Plan: {self._title()}", *(f"  {a:<7}{b}" for a, b in rows)])
 
     def _repr_html_(self) -> str:
-        rows = "".join(
-            f"<tr><th style='text-align:left'>{html.escape(name)}</th>"
-            f"<td style='text-align:left'>{html.escape(text)}</td></tr>"
-            for name, text in self._rows()
-        )
-        return f"<table><caption>Plan: {html.escape(self._title())}</caption>{rows}</table>"
+        parts: list[markup.Markup] = [markup.title(f"Plan: {self._title()}")]
+        if self.products:
+            rows = [(name, text) for name, text in self._rows()]
+            share = self.local / len(self.products)
+            parts += [
+                markup.share(share, f"{self.local:,} of {len(self.products):,} are local"),
+                markup.table(("", ""), rows, classes=("hda-fixed", None)),
+            ]
+        return markup.view(*parts)
 
     def _title(self) -> str:
         datasets = list(dict.fromkeys(printable(p.dataset_id) for p in self.products))
@@ -104,7 +108,7 @@ class Plan:
             return "no products are read"
         left = len(datasets) - _SHOWN_DATASETS
         shown = ", ".join(datasets[:_SHOWN_DATASETS]) + (f" and {left} more" if left > 0 else "")
-        return f"{_count(len(self.products), 'product')} of {shown}"
+        return f"{counted(len(self.products), 'product')} of {shown}"
 
     def _rows(self) -> list[tuple[str, str]]:
         if not self.products:
@@ -223,21 +227,6 @@ def empty_plan() -> Plan:
     )
 
 
-def format_bytes(count: float) -> str:
-    """Return a number of bytes as people read it.
-
-    >>> format_bytes(1_234_567)
-    '1.2 MB'
-    """
-    if count < 1000:
-        return f"{count:.0f} B"
-    for unit in ("kB", "MB", "GB", "TB"):
-        count /= 1000
-        if count < 999.95:
-            return f"{count:.1f} {unit}"
-    return f"{count / 1000:.1f} PB"
-
-
 def _headroom(plan: Plan) -> float:
     room_in_cache = math.inf if plan.cache_bound is None else plan.cache_bound
     room_on_disk = math.inf if plan.disk_free is None else plan.disk_free
@@ -256,10 +245,6 @@ def _free_bytes(root: Path) -> int | None:
 
 def _fits(*, is_so: bool) -> str:
     return "fits" if is_so else "does not fit"
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def _duration(seconds: float) -> str:

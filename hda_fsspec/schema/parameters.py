@@ -40,7 +40,7 @@ class Choice:
     @property
     def text(self) -> str:
         """The value as it stands in a path."""
-        return _text(self.value)
+        return text_of(self.value)
 
     def matches(self, text: str) -> bool:
         """Whether a text means this value; a number may be written in any way."""
@@ -76,6 +76,10 @@ class Parameter:
         Whether a value is a date and time.
     is_box : bool
         Whether the values are a box in degrees.
+    default : tuple of str, int, float or bool
+        What the schema proposes; empty if nothing.
+    title, pattern : str
+        A title for people, and a regular expression that values match; empty where not told.
     """
 
     name: str
@@ -88,6 +92,9 @@ class Parameter:
     latest: datetime | None = None
     is_time: bool = False
     is_box: bool = False
+    default: tuple[Scalar, ...] = ()
+    title: str = ""
+    pattern: str = ""
 
     @classmethod
     def from_json(cls, name: str, value: object) -> Parameter:
@@ -121,6 +128,9 @@ class Parameter:
             latest=_dated_bound(branches, "maximum"),
             is_time=dated and texts,
             is_box=not choices and (name == BOX or (only_list and _is_box(value))),
+            default=_default(value.get("default")),
+            title=_first_text([value], "title"),
+            pattern=_first_text([*branches, *items], "pattern"),
         )
 
     @property
@@ -176,11 +186,11 @@ class Parameter:
                 raise QueryError(msg, key=key)
             number = int(number)
         if self.minimum is not None and number < self.minimum:
-            msg = f"{text} is less than {_text(self.minimum)}, the smallest value of {key}."
-            raise QueryError(msg, key=key, suggestions=(_text(self.minimum),))
+            msg = f"{text} is less than {text_of(self.minimum)}, the smallest value of {key}."
+            raise QueryError(msg, key=key, suggestions=(text_of(self.minimum),))
         if self.maximum is not None and number > self.maximum:
-            msg = f"{text} is more than {_text(self.maximum)}, the largest value of {key}."
-            raise QueryError(msg, key=key, suggestions=(_text(self.maximum),))
+            msg = f"{text} is more than {text_of(self.maximum)}, the largest value of {key}."
+            raise QueryError(msg, key=key, suggestions=(text_of(self.maximum),))
         return number
 
     def _choose(self, text: str, key: str) -> Scalar:
@@ -219,7 +229,8 @@ def hint(near: Sequence[str], names: Sequence[str], otherwise: str) -> str:
     return f"{otherwise} {', '.join(repr(name) for name in names[:_LISTED])}{more}."
 
 
-def _text(value: Scalar) -> str:
+def text_of(value: Scalar) -> str:
+    """Return a value of a schema as it stands in a path."""
     if isinstance(value, bool):
         return "true" if value else "false"
     return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
@@ -273,6 +284,17 @@ def _choices(value: Mapping[str, Any]) -> list[Choice] | None:
         found += choices
     items = value.get("items")
     return found or (_choices(items) if isinstance(items, Mapping) else None)
+
+
+def _default(told: object) -> tuple[Scalar, ...]:
+    """Return the values that a schema proposes; what is no value is none."""
+    values: list[Any] = told if isinstance(told, list) else [told]
+    are_values = all(isinstance(value, (bool, str, int, float)) for value in values)
+    return tuple(values) if are_values and "" not in values else ()
+
+
+def _first_text(parts: Iterable[Mapping[str, Any]], word: str) -> str:
+    return next((text for part in parts if isinstance(text := part.get(word), str)), "")
 
 
 def _bound(parts: Iterable[Mapping[str, Any]], word: str) -> float | None:

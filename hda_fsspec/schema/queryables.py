@@ -16,7 +16,7 @@ from typing import Any
 
 from hda_fsspec.errors import BrokerError, QueryError
 from hda_fsspec.printable import printable
-from hda_fsspec.records import format_time
+from hda_fsspec.records import Scalar, format_time
 from hda_fsspec.schema.date_lists import DayLists
 from hda_fsspec.schema.parameters import Parameter, hint, nearest
 from hda_fsspec.schema.vocabulary import (
@@ -74,11 +74,19 @@ class Schema:
         key is passed through as it is given.
     is_open : bool
         Whether the service told no properties at all.
+    required : tuple of str
+        What it says that a query must hold, which is wrong too often: a hint, and no more.
+    combinations : tuple of mappings
+        Values by key that go together, where it tells some.
     """
 
     dataset_id: str
     parameters: tuple[Parameter, ...] = ()
     is_open: bool = False
+    required: tuple[str, ...] = ()
+    combinations: tuple[Mapping[str, tuple[Scalar, ...]], ...] = dataclasses.field(
+        default=(), repr=False, compare=False
+    )
 
     @classmethod
     def from_queryable(cls, dataset_id: str, document: Mapping[str, Any]) -> Schema:
@@ -107,6 +115,8 @@ class Schema:
                 for name, value in properties.items()
                 if name not in _RESERVED
             ),
+            required=tuple(name for name in _listed(told.get("required")) if isinstance(name, str)),
+            combinations=tuple(map(_combination, _listed(told.get("constraints")))),
         )
 
     @property
@@ -131,6 +141,17 @@ class Schema:
             and parameter.is_free_text
             and not parameter.is_time
         )
+
+    @property
+    def date_lists(self) -> tuple[str, ...]:
+        """The lists of years, months and days by which it is asked for a range, if so."""
+        return () if self._day_lists is None else self._day_lists.keys
+
+    @property
+    def native_names(self) -> dict[str, str]:
+        """The common names that the data set has others for, with those: ``{"bbox": "box"}``."""
+        common = zip((START, END, BOX), (*self._time, self.bbox_key), strict=True)
+        return {name: native for name, native in common if native and native != name}
 
     @property
     def keys(self) -> tuple[str, ...]:
@@ -293,6 +314,20 @@ def _is_schema(document: Mapping[str, Any]) -> bool:
     is_object = "object" in kind if isinstance(kind, list) else kind == "object"
     told = not document or "type" in document or any(word in document for word in _SCHEMA_WORDS)
     return is_object and told
+
+
+def _listed(told: object) -> list[Any]:
+    return told if isinstance(told, list) else []
+
+
+def _combination(told: object) -> dict[str, tuple[Scalar, ...]]:
+    """Return the values by key of one entry of ``constraints``."""
+    entries = told.items() if isinstance(told, Mapping) else ()
+    return {
+        str(key): scalars
+        for key, values in entries
+        if (scalars := tuple(v for v in _listed(values) if isinstance(v, (str, int, float))))
+    }
 
 
 def _without_empty(query: Query) -> dict[str, tuple[str, ...]]:

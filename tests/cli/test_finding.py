@@ -11,9 +11,7 @@ from typing import Any
 import pytest
 
 from hda_fsspec.cli import main
-from hda_fsspec.cli.datasets import rank
 from hda_fsspec.emulator import Catalogue, DatasetEntry, Emulator
-from hda_fsspec.records import Dataset
 
 DATASETS = {
     "EO:MO:DAT:SST_GLO": "Global Ocean Sea Surface Temperature",
@@ -46,45 +44,6 @@ V1: dict[str, Any] = {
 }
 
 
-def _ids(*words: str) -> list[str]:
-    every = [Dataset(name, title=title) for name, title in DATASETS.items()]
-    return [one.dataset_id.rpartition(":")[2] for one in rank(every, words)]
-
-
-@pytest.mark.parametrize(
-    ("words", "found"),
-    [
-        ([], ["SST_GLO", "CHL_MED", "OL_2_WFR___", "SL_2_WST___", "SEAICE", "UNTITLED"]),
-        (["sea", "ice", "concentration"], ["SEAICE"]),
-        (["SEA ICE"], ["SEAICE"]),
-        (["chlorophyll", "med*"], ["CHL_MED"]),
-        (["chloro*"], ["CHL_MED"]),
-        (["chloro"], ["CHL_MED"]),
-        (["sst"], ["SL_2_WST___", "SST_GLO"]),  # in the title, then in the id alone
-        (["temperature", "global"], ["SST_GLO"]),
-        (["sentinel-3", "colour"], ["OL_2_WFR___"]),
-        (["untit?ed"], ["UNTITLED"]),
-        (["EO:MO:*"], ["SST_GLO", "CHL_MED", "SEAICE"]),
-        (["[x"], []),
-        (["sea", "nowhere"], []),
-    ],
-)
-def test_words_find_data_sets(words: list[str], found: list[str]) -> None:
-    """All words must be there, in title or id; whole words and titles come first."""
-    assert _ids(*words) == found
-
-
-def test_a_whole_word_comes_before_a_part() -> None:
-    """Titles that have the word come before those that have it within another."""
-    every = [
-        Dataset("A", title="seabed"),
-        Dataset("B", title="the sea"),
-        Dataset("C", title="sub-seas"),
-    ]
-
-    assert [one.dataset_id for one in rank(every, ["sea"])] == ["B", "A", "C"]
-
-
 @pytest.fixture
 def emulator(bench: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
     """Serve the data sets, where the environment leads."""
@@ -109,7 +68,10 @@ def test_datasets_are_listed_and_kept(emulator: Any, capsys: pytest.CaptureFixtu
         ["EO:EUM:DAT:SENTINEL-3:SL_2_WST___", "SLSTR Level 2 Sea Surface Temperature (SST)"],
         ["EO:MO:DAT:SST_GLO", "Global Ocean Sea Surface Temperature"],
     ]
-    assert found == [{"dataset_id": "EO:MO:DAT:SEAICE", "title": DATASETS["EO:MO:DAT:SEAICE"]}]
+    assert [(one["dataset_id"], one["title"]) for one in found] == [
+        ("EO:MO:DAT:SEAICE", DATASETS["EO:MO:DAT:SEAICE"])
+    ]
+    assert {"abstract", "startdate", "enddate", "bbox", "terms"} <= found[0].keys()
     assert len(emulator.log) == asked
     assert emulator.orders == 0
 
@@ -121,7 +83,7 @@ def test_words_that_find_nothing(emulator: Any, capsys: pytest.CaptureFixture[st
     assert main(["datasets", "--json", "nowhere"]) == 0
 
     assert out == ""
-    assert err.startswith("hda-fsspec: error: No title or id of the 6 data sets holds all of")
+    assert err.startswith("hda-fsspec: error: None of the 6 data sets has all of 'sea nowhere'")
     assert json.loads(capsys.readouterr().out) == []
 
 

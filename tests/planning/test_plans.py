@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from hda_fsspec.planning.estimate import ProductSizes, estimate
-from hda_fsspec.planning.plan import Plan, empty_plan, format_bytes, merge_plans
+from hda_fsspec.planning.plan import Plan, empty_plan, merge_plans
 from hda_fsspec.records import Product
+from hda_fsspec.views.wording import format_bytes
 
 
 def make(count: int = 3, dataset: str = "EO:A", **given: Any) -> Plan:
@@ -91,7 +92,7 @@ def test_html_is_escaped() -> None:
 
     assert "<script>" not in text
     assert "&lt;script&gt;" in text
-    assert text.startswith("<table")
+    assert "<table" in text
 
 
 def test_many_data_sets() -> None:

@@ -1,0 +1,156 @@
+"""Footprints of products: GeoJSON as catalogues answer it, made fit to be kept and drawn.
+
+What comes from outside may be anything; what comes out is a geometry of finite coordinates on the
+Earth, or nothing. Longitudes stay as they were told: who draws them knows about the date line.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+Point = tuple[float, float]
+#: Points in a row: an outline, a hole, a line, or points alone.
+Row = list[Point]
+
+#: An outline of more points is thinned: a listing holds thousands of footprints.
+MOST_POINTS = 256
+_MOST_ROWS = 64
+#: A ten-thousandth of a degree is 11 m.
+_DIGITS = 4
+
+_NUMBERS = frozenset({int, float})
+#: How deep the rows of points of each type are nested, and how many points they have at least.
+_TYPES = {
+    "Point": (-1, 1),
+    "MultiPoint": (0, 1),
+    "LineString": (0, 2),
+    "MultiLineString": (1, 2),
+    "Polygon": (1, 4),
+    "MultiPolygon": (2, 4),
+}
+
+
+def footprint_of(geometry: object, bbox: str | None = None) -> str | None:
+    """Return a GeoJSON geometry as text, its coordinates rounded and long outlines thinned.
+
+    Parameters
+    ----------
+    geometry : object
+        Whatever the catalogue answers.
+    bbox : str, optional
+        ``W,S,E,N``; a geometry that is just this box needs no telling.
+
+    Returns
+    -------
+    str or None
+        None for what is malformed, lies outside the Earth, or is the box.
+    """
+    told: Mapping[str, Any] = geometry if isinstance(geometry, Mapping) else {}
+    kind = told.get("type")
+    if not isinstance(kind, str) or kind not in _TYPES:
+        return None
+    depth, least = _TYPES[kind]
+    try:
+        read: Any = (
+            _point(told.get("coordinates"))
+            if depth < 0
+            else _nested(told.get("coordinates"), depth, least)
+        )
+    except (TypeError, ValueError):
+        return None
+    if kind == "Polygon" and bbox is not None and _is_box(read, bbox):
+        return None
+    return json.dumps({"type": kind, "coordinates": read}, separators=(",", ":"))
+
+
+def parts_of(footprint: str) -> tuple[str, list[list[Row]]]:
+    """Return the kind of a footprint, and its parts, each of them rows of points.
+
+    Parameters
+    ----------
+    footprint : str
+        What :func:`footprint_of` returned.
+
+    Returns
+    -------
+    tuple
+        "Point", "LineString" or "Polygon", and the parts. The first row of a part of a polygon is
+        its outline, others are holes.
+
+    Raises
+    ------
+    ValueError, TypeError, KeyError
+        It is no such text.
+    """
+    told = json.loads(footprint)
+    kind, value = told["type"], told["coordinates"]
+    single = kind.removeprefix("Multi")
+    several = value if kind != single else [value]
+    rows: dict[str, list[list[Row]]] = {
+        "Point": [[[point]] for point in several] if single == "Point" else [],
+        "LineString": [[row] for row in several],
+        "Polygon": several,
+    }
+    return single, rows[single]
+
+
+def corners(bbox: str) -> tuple[float, float, float, float] | None:
+    """Return the numbers of a box, W, S, E, N; None for one that is not on the Earth."""
+    try:
+        west, south, east, north = map(float, bbox.split(","))
+    except ValueError:
+        return None
+    is_there = -90 <= south <= north <= 90 and all(-360 <= x <= 360 for x in (west, east))
+    return (west, south, east, north) if is_there else None
+
+
+def _nested(value: Any, depth: int, least: int) -> list[Any]:
+    if not isinstance(value, list) or not value:
+        msg = "no coordinates"
+        raise ValueError(msg)
+    if depth:
+        if len(value) > _MOST_ROWS:
+            msg = "too many parts to be drawn"
+            raise ValueError(msg)
+        return [_nested(one, depth - 1, least) for one in value]
+    points = list(_thinned([_point(point) for point in value]))
+    if len(points) < least:
+        msg = "too few points"
+        raise ValueError(msg)
+    return points
+
+
+def _point(value: Any) -> list[float]:
+    if not isinstance(value, list) or len(value) < 2:
+        msg = "no point"
+        raise ValueError(msg)
+    x, y = value[:2]
+    if type(x) not in _NUMBERS or type(y) not in _NUMBERS:
+        msg = "no numbers"
+        raise TypeError(msg)
+    if not (-360 <= x <= 360 and -90 <= y <= 90):  # what is no number is nowhere, too
+        msg = "not on the Earth"
+        raise ValueError(msg)
+    return [round(float(x), _DIGITS), round(float(y), _DIGITS)]
+
+
+def _thinned(points: list[list[float]]) -> Iterator[list[float]]:
+    """Yield so few points of a row that they can be kept, its ends among them."""
+    step = math.ceil(len(points) / MOST_POINTS)
+    yield from points[:-1:step]
+    yield points[-1]
+
+
+def _is_box(rings: list[list[list[float]]], bbox: str) -> bool:
+    box = corners(bbox)
+    if box is None or len(rings) != 1 or len(rings[0]) != 5:
+        return False
+    west, south, east, north = (round(number, _DIGITS) for number in box)
+    expected = {(x, y) for x in (west, east) for y in (south, north)}
+    return {(x, y) for x, y in rings[0]} == expected and all(
+        one[0] == other[0] or one[1] == other[1]
+        for one, other in zip(rings[0], rings[0][1:], strict=False)
+    )
