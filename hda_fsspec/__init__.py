@@ -18,6 +18,7 @@ from hda_fsspec.printable import PrintableRecords
 from hda_fsspec.records import Product
 
 if TYPE_CHECKING:
+    from hda_fsspec.engine.mapping import map_products
     from hda_fsspec.engine.mfdataset import open_mfdataset
     from hda_fsspec.fs.filesystem import HDAFileSystem
     from hda_fsspec.settings import Settings
@@ -32,12 +33,14 @@ __all__ = [
     "Settings",
     "__version__",
     "errors",
+    "map_products",
     "open_mfdataset",
 ]
 
 _LATE = {
     "HDAFileSystem": "hda_fsspec.fs.filesystem",
     "Settings": "hda_fsspec.settings",
+    "map_products": "hda_fsspec.engine.mapping",
     "open_mfdataset": "hda_fsspec.engine.mfdataset",
 }
 

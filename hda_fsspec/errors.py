@@ -13,6 +13,7 @@ HDAError
 ├── DownloadError           (OSError)          a transfer ended short, or was not what was ordered
 ├── ProductFormatError      (OSError)          a file is damaged, or not of a known format
 ├── ProductMismatchError    (ValueError)       a product does not fit the data set it is part of
+├── ProductFunctionError    (RuntimeError)     a function that was given a product failed
 ├── OfflineError            (OSError)          the network is needed, and ``offline`` is set
 └── BrokerError             (OSError)          any other answer of the service, or none
 
@@ -200,6 +201,20 @@ class ProductFormatError(HDAError, OSError):
 
 class ProductMismatchError(HDAError, ValueError):
     """A product does not fit the data set that it is part of."""
+
+
+class ProductFunctionError(HDAError, RuntimeError):
+    """A function failed that products of a query were handed to; its own error is the cause.
+
+    Attributes
+    ----------
+    product_id : str or None
+        The product that it failed on.
+    """
+
+    def __init__(self, message: str, *, product_id: str | None = None) -> None:
+        super().__init__(message)
+        self.product_id = product_id
 
 
 class OfflineError(HDAError, OSError):

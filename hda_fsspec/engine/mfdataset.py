@@ -65,7 +65,7 @@ def open_mfdataset(
     """
     _refuse_unknown(kwargs)
     given = list_of(paths)
-    settings = _common_options(given) if storage_options is None else storage_options
+    settings = common_options(given) if storage_options is None else storage_options
     fs = HDAFileSystem(**settings)
     products = _paths(fs, given)
     # What fails for another reason than the products must not cost the orders of all of them.
@@ -111,7 +111,7 @@ class _Options(dict[str, Any]):
         return repr(self.__reduce__()[1][0])
 
 
-def _common_options(paths: Sequence[Any]) -> Mapping[str, Any]:
+def common_options(paths: Sequence[Any]) -> Mapping[str, Any]:
     """Return the storage options that all paths of universal_pathlib have in common."""
     options = [path.storage_options for path in paths if is_remote_path(path)]
     if any(each != options[0] for each in options):

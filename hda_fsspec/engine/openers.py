@@ -8,7 +8,15 @@ from __future__ import annotations
 
 import dask  # noqa: F401  (as a whole, before any of its modules)
 
-from hda_fsspec.lazy.product import Nodes, open_product, open_product_tree, open_query_tree
+from hda_fsspec.lazy.mapped import ProductTask, name_of
+from hda_fsspec.lazy.product import (
+    Nodes,
+    check_can_be_read,
+    open_product,
+    open_product_tree,
+    open_query_tree,
+)
+from hda_fsspec.lazy.sources import ProductTable, Source
 from hda_fsspec.planning import order_ahead
 from hda_fsspec.planning.graphs import products_read
 from hda_fsspec.stack.open import StackOptions
@@ -16,7 +24,12 @@ from hda_fsspec.stack.subset import open_split
 
 __all__ = [
     "Nodes",
+    "ProductTable",
+    "ProductTask",
+    "Source",
     "StackOptions",
+    "check_can_be_read",
+    "name_of",
     "open_product",
     "open_product_tree",
     "open_query_tree",

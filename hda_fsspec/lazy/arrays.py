@@ -25,7 +25,7 @@ from hda_fsspec.workers.pickling import add_worker_note, pack, unpack
 
 Key = tuple[Any, ...]
 
-_Kind = TypeVar("_Kind", bound="HDABackendArray | Closer")
+_Kind = TypeVar("_Kind")
 
 _TOKEN = re.compile(r"-[0-9a-f]{32}\Z")
 
@@ -50,7 +50,7 @@ class Closer:
         openfiles.close(self.source)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return unpack, pack(_Reconstruct(type(self), self.__dict__))
+        return unpack, pack(Reconstruct(type(self), self.__dict__))
 
 
 class HDABackendArray(BackendArray):
@@ -109,7 +109,7 @@ class HDABackendArray(BackendArray):
         raise NotImplementedError
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return unpack, pack(_Reconstruct(type(self), self.__dict__))
+        return unpack, pack(Reconstruct(type(self), self.__dict__))
 
     def __deepcopy__(self, _: dict[int, Any]) -> HDABackendArray:
         # Nothing of it ever changes, and a pickled copy would have lost the password.
@@ -122,7 +122,7 @@ class HDABackendArray(BackendArray):
         return f"<{type(self).__name__}: {self.name} {self.shape} {self.dtype}>"
 
 
-class _Reconstruct:
+class Reconstruct:
     """Pickles as the making of a recipe, or of what closes one, from its attributes."""
 
     __slots__ = ("_kind", "_state")

@@ -16,7 +16,7 @@ import inspect
 import threading
 import time
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -42,6 +42,7 @@ _CAN_DO_WITHOUT_INDEXES = _INDEXES in inspect.signature(xr.open_dataset).paramet
 _ROOT = "/"
 _TRIES = 16  # in a cache of two products, with processes that evict each other's
 _LOOK_SECONDS = 0.5  # to look at 64 files so often takes a thousandth of the time
+_HOLD_SECONDS = 3600.0  # and if the process is killed, no longer
 _GUARD_SECONDS = 75.0  # a last use that lies less than a minute ahead protects from nothing
 
 _Place = tuple[Path, OpenOptions, bool]
@@ -71,6 +72,8 @@ class OpenFiles:
         Products as datasets, by path and options.
     variables : Pool
         Products whose variables are read one by one; None for a file that cannot be read so.
+    held : Counter of Product
+        Those that are kept in the cache until more was done with them than one read.
     """
 
     def __init__(self) -> None:
@@ -78,8 +81,19 @@ class OpenFiles:
         self.variables: Pool[tuple[Path, str | None], NetCDFVariables | None] = Pool(
             _OPEN_DATASETS, _is_current
         )
+        self.held: collections.Counter[Product] = collections.Counter()
+        self._held_lock = threading.Lock()
         self._to_close: collections.deque[Callable[[], None]] = collections.deque()
         self._looked_at = float("-inf")
+
+    def hold(self, product: Product, count: int) -> bool:
+        """Count one who holds a product, or one less; return whether nobody does any more."""
+        with self._held_lock:
+            self.held[product] += count
+            if self.held[product] > 0:
+                return False
+            del self.held[product]
+            return True
 
     def close_when_unused(self, opened: Any, *closers: Callable[[], None]) -> None:
         """Have these called by :meth:`close_unused` once nothing refers to what was opened."""
@@ -132,7 +146,32 @@ def make_local(source: Source, number: int) -> Entry:
 
 
 def _make_local(client: Client, product: Product) -> Entry:
+    files = client.resources.find(OpenFiles)
+    if files is not None and product in files.held:
+        # To be looked up as used now would end its protection.
+        entry = client.cache.lookup(product, touch=False)
+        if entry is not None:
+            return entry
     return client.cache.lookup(product) or waiting.fetch_and_wait(client, product)
+
+
+@contextlib.contextmanager
+def held(source: Source, number: int) -> Iterator[None]:
+    """Make a product local, and keep it in the cache for as long as something is done with it.
+
+    It counts as read when that has ended, and may then be evicted. What is raised: see
+    :func:`hda_fsspec.workers.waiting.fetch_and_wait`.
+    """
+    client, product, files = source.client, source.pieces[number], _files_of(source)
+    entry = client.cache.lookup(product) or _guarded(source, number)
+    files.hold(product, 1)
+    try:
+        client.cache.protect(entry, seconds=_HOLD_SECONDS)
+        yield
+    finally:
+        if files.hold(product, -1):
+            client.cache.lookup(product)  # looked up, it is protected no longer
+        mark_read(source, number)
 
 
 def with_dataset(
@@ -185,7 +224,7 @@ def with_tree(
         else:
             # xarray opens a path again where it has too many open: it may be another file by then.
             if is_unchanged(entry.fspath, mark):
-                if left < _TRIES - 1:
+                if left < _TRIES - 1 and source.pieces[number] not in files.held:
                     # Looked up, it is guarded no longer.
                     client.local(source.pieces[number])
                 files.tidy()
@@ -251,8 +290,12 @@ def _values(variable: xr.Variable, key: tuple[Any, ...]) -> np.ndarray[Any, Any]
 
 def mark_read(source: Source, number: int) -> None:
     """Say that a product was read, to whoever fetches ahead, which is only done for computes."""
-    if computations.are_under_way():
-        source.client.mark_read(source.pieces[number])
+    if not computations.are_under_way():
+        return
+    product = source.pieces[number]
+    files = source.client.resources.find(OpenFiles)
+    if files is None or product not in files.held:
+        source.client.mark_read(product)
 
 
 def read_variable_directly(

@@ -27,7 +27,8 @@ from hda_fsspec.records import Product
 
 logger = logging.getLogger("hda_fsspec")
 
-_ROOT = "/"
+#: The node of a tree that the others stand below.
+ROOT = "/"
 _HINT_WITHIN_SECONDS = 60.0
 
 
@@ -88,9 +89,9 @@ def open_query_tree(
     tree = Nodes(_source(client, found, options))
     for product in found:
         path = location.directory.child(product.product_id).path
-        node = product.product_id.replace(_ROOT, "_")
+        node = product.product_id.replace(ROOT, "_")
         for name, dataset in _tree(client, product, options, path).items():
-            tree[f"/{node}{name.rstrip(_ROOT)}"] = dataset
+            tree[f"/{node}{name.rstrip(ROOT)}"] = dataset
     return tree
 
 
@@ -121,7 +122,7 @@ def _source(client: Client, found: Sequence[Product], options: OpenOptions) -> S
 def _tree(
     client: Client, product: Product, options: OpenOptions, path: str
 ) -> dict[str, xr.Dataset]:
-    source = dataclasses.replace(_source(client, [product], options), node=_ROOT)
+    source = dataclasses.replace(_source(client, [product], options), node=ROOT)
 
     def work(tree: dict[str, xr.Dataset], mark: FileStamp) -> dict[str, xr.Dataset]:
         return {

@@ -29,6 +29,7 @@ from dask.array import core as array_core
 from dask.base import is_dask_collection, optimize
 from dask.core import flatten
 
+from hda_fsspec.lazy.mapped import ProductTask
 from hda_fsspec.lazy.sources import Source
 from hda_fsspec.planning.selections import LazySelection, arrays_of, is_lazy
 from hda_fsspec.planning.shared_chunks import shared_chunks
@@ -184,6 +185,9 @@ class _Found:
 
     def _add_task(self, task: Task, scope: Mapping[Any, Any]) -> None:
         func, args = task.func, task.args
+        if isinstance(func, ProductTask):
+            self._reads.append((func.source, np.zeros(1, np.int64)))
+            return
         if func is _execute_subgraph and len(args) >= 3 and isinstance(args[0], Mapping):
             inner, _, names, *given = args
             self._add_subgraph(inner, zip(names, given, strict=False), scope)

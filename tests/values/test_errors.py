@@ -28,6 +28,7 @@ TREE: list[tuple[type[errors.HDAError], type[BaseException], dict[str, Any]]] = 
     (errors.DownloadError, OSError, {"expected": 10, "received": 5}),
     (errors.ProductFormatError, OSError, {}),
     (errors.ProductMismatchError, ValueError, {}),
+    (errors.ProductFunctionError, RuntimeError, {"product_id": "p"}),
     (errors.OfflineError, OSError, {}),
     (errors.BrokerError, OSError, {"status": 503}),
 ]

@@ -323,3 +323,23 @@ def test_open_mfdataset_sends_no_password(stacks: Any, workers: Workers) -> None
         np.testing.assert_allclose(ds["sst"].mean("x").values, VALUES)
 
     assert [job.emulator.password in text.decode("latin-1") for text in seen] == [False] * len(seen)
+
+
+def test_a_task_for_each_product(stacks: Any, workers: Workers) -> None:
+    """Orders go out together, though few products are worked on at a time; each is one order."""
+    job = Job(stacks, preparation_seconds=0.4)
+    workers.set(job.account, job.account)
+    tasks = hda_fsspec.map_products(
+        stacks.query,
+        lambda ds: ds[["sst"]].mean("x"),
+        concat_dim="time",
+        storage_options=stacks.options,
+    )
+
+    each = workers.client.gather(workers.client.compute(list(tasks)))
+    whole = workers.client.compute(tasks).result(timeout=60)
+
+    np.testing.assert_allclose([float(one.sst[0]) for one in each], VALUES)
+    np.testing.assert_allclose(whole.sst.values, VALUES)
+    assert (job.emulator.orders, job.emulator.order_posts) == (DAYS, DAYS)
+    assert job.emulator.max_in_preparation > 2
