@@ -35,8 +35,9 @@ def open_(
 ) -> None:
     """Open a product or query with xarray, and show what it is.
 
-    A query is one lazy data set, for which at most one product is ordered: the one that shows what
-    all are like.
+    A product is ordered if it is not local. A query is one lazy data set: of its products one is
+    ordered that shows what all are like, unless one is local; seldom a second or third, where times
+    cannot be told otherwise; and one for each kind or tile.
     """
     ds = open_with_xarray(options, path, group=group, member=member)
     if is_json:
