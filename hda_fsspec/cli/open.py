@@ -35,8 +35,9 @@ def open_(
 ) -> None:
     """Open a product or query with xarray, and show what it is.
 
-    A query is one lazy data set, for which at most one product is ordered: the one that shows what
-    all are like.
+    A product that is not local is ordered. A query is one lazy data set, of which only what tells
+    how the others are is ordered: one product of each kind, unless one of it is local or was opened
+    before, and seldom a second or third, where their times leave a doubt.
     """
     ds = open_with_xarray(options, path, group=group, member=member)
     if is_json:

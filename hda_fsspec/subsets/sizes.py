@@ -111,7 +111,21 @@ def compare(grid: PieceGrid) -> tuple[Estimate, ...]:
 
 
 def fields_of(grid: PieceGrid, n: int) -> int | None:
-    """Return how many fields a piece holds; None where nothing tells."""
+    """Return how many fields a piece holds; None where nothing tells.
+
+    Raises
+    ------
+    QueryError
+        The query asks for nothing, so that it has no pieces.
+    IndexError
+        There is no such piece.
+    """
+    if not len(grid):
+        msg = (
+            f"The query of {printable(grid.dataset_id)} asks for nothing: one of its lists is "
+            "empty. Give each key at least one value, or leave it out."
+        )
+        raise QueryError(msg, key="split")
     found = _fields(grid)
     if found is None:
         return None
