@@ -61,6 +61,7 @@ from hda_fsspec.settings.rcfile import read_rc, write_rc
 from hda_fsspec.stack.header import load
 
 from .neighbours import plant_and_use
+from .show import is_shown, show
 
 CORPUS = Path(__file__).parent / "corpus"
 
@@ -162,6 +163,13 @@ def queryable(data: bytes) -> None:
                 json.dumps(schema.request(query), allow_nan=False)
             with tells(QueryError):
                 schema.interval(query)
+
+
+def views(data: bytes) -> None:
+    """Show a feature, an entry and a schema: well-formed HTML, and text that can be shown."""
+    value = _json(data)
+    if isinstance(value, Mapping):
+        expect(is_shown(show(value)), "a view shows what does not show")
 
 
 class _Answering:
@@ -492,6 +500,7 @@ TARGETS = {
         Target(location),
         Target(request, is_json=True),
         Target(queryable, is_json=True),
+        Target(views, is_json=True),
         Target(broker, is_json=True),
         Target(headers),
         Target(redirects),
