@@ -46,6 +46,22 @@ _LIMIT = re.compile(
 
 
 @dataclasses.dataclass(frozen=True)
+class Limit:
+    """What a piece may not exceed.
+
+    Attributes
+    ----------
+    unit : str
+        That of :func:`load`: "fields", "bytes" or "milliseconds".
+    most : float
+        How many of them.
+    """
+
+    unit: str
+    most: float
+
+
+@dataclasses.dataclass(frozen=True)
 class Estimate:
     """What a split costs.
 
@@ -127,7 +143,7 @@ def fields_of(grid: PieceGrid, n: int) -> int | None:
     return int(times) * share * _others(grid)
 
 
-def choose(grid: PieceGrid, limit: float | None = None) -> PieceGrid:
+def choose(grid: PieceGrid, *limits: Limit) -> PieceGrid:
     """Return as few pieces as keep each of them of a size that the service makes well.
 
     That is about 5,000 fields (EO:ECMWF), where a month is the natural unit, and a year for
@@ -138,10 +154,15 @@ def choose(grid: PieceGrid, limit: float | None = None) -> PieceGrid:
     ----------
     grid : PieceGrid
         Any grid of the query.
-    limit : float, optional
-        Another limit, in what :func:`load` returns.
+    *limits : Limit
+        What else pieces may not exceed; those of another unit say nothing of them.
     """
-    most = _limit(grid) if limit is None else limit
+    unit = unit_of(grid)
+    known = [limit.most for limit in limits if limit.unit == unit]
+    return _fewest(grid, min([_limit(grid), *known]))
+
+
+def _fewest(grid: PieceGrid, most: float) -> PieceGrid:
     finest = whole = grid.cut(None, {})
     for finer in _ladder(whole, most):
         finest = finer
@@ -181,7 +202,7 @@ def refine(grid: PieceGrid, refused: int, text: str = "") -> PieceGrid:
     half = before * _HALF
     told = limit_in(text) if _fields(grid) is not None else None
     most = half if told is None else min(told, half)
-    found = choose(grid, most)
+    found = _fewest(grid, most)
     if load(found) > half or len(found) <= len(grid):
         msg = (
             f"The service refused a piece of {printable(grid.dataset_id)} as too large, and it "
@@ -212,6 +233,13 @@ def limit_in(text: str) -> int | None:
     match = _LIMIT.search(text)
     digits = re.sub(r"\D", "", next(filter(None, match.groups()))) if match else ""
     return int(digits) if digits and int(digits) > 0 else None
+
+
+def unit_of(grid: PieceGrid) -> str:
+    """Return what :func:`load` counts."""
+    if _fields(grid) is not None:
+        return "fields"
+    return "milliseconds" if grid.size is None else "bytes"
 
 
 def load(grid: PieceGrid) -> float:
