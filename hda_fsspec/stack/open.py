@@ -104,7 +104,8 @@ def open_pieces(
         How they are put together.
     """
     _refuse_many(pieces, path, how)
-    source = Source(client.settings, ProductTable(pieces.products), options)
+    table = ProductTable(pieces.products, pieces.origin)
+    source = Source(client.settings, table, options)
     openings = [
         _KindOpening(client, source, pieces, kind, how) for kind in range(len(pieces.kinds))
     ]

@@ -68,6 +68,8 @@ class Pieces:
         each is looked at when the data set is opened, so that its end is true.
     end : End or None
         What is known of where the data end by now.
+    origin : PieceGrid or None
+        How the query was cut that they are pieces of.
     """
 
     products: Sequence[Product]
@@ -77,6 +79,7 @@ class Pieces:
     keys: tuple[KeyAxis, ...] = ()
     provisional: tuple[int, ...] = ()
     end: End | None = None
+    origin: PieceGrid | None = None
 
     @classmethod
     def of_grid(
@@ -116,6 +119,7 @@ class Pieces:
             keys=keys,
             provisional=tuple(provisional),
             end=end,
+            origin=grid,
         )
 
     @classmethod

@@ -206,16 +206,17 @@ def pieces_of(client: Client, grid: PieceGrid, now: datetime) -> Pieces:
 def _product(client: Client, grid: PieceGrid, n: int) -> Product:
     bounds = grid.bounds(n)
     start, end = (None, None) if bounds is None else map(format_time, bounds)
+    product_id, location = grid.named(n)
     return Product(
         grid.dataset_id,
-        grid.product_id(n),
+        product_id,
         startdate=start,
         enddate=end,
         # The state that a copy holds: here that of final data, which no copy has that was made
         # before they were.
         updated=end,
         broker=client.settings.endpoint_url,
-        request=grid.location(n).path,
+        request=location.path,
     )
 
 

@@ -235,6 +235,29 @@ def limit_in(text: str) -> int | None:
     return int(digits) if digits and int(digits) > 0 else None
 
 
+def loads(grid: PieceGrid) -> np.ndarray:
+    """Return the size of each piece, in what :func:`unit_of` says of a grid of no known size.
+
+    That is fields, or milliseconds of one value of each list.
+    """
+    found = np.ones(1, np.float64)
+    fields = _fields(grid)
+    for axis in grid.axes:
+        values = grid.index(axis.name)
+        if isinstance(values, tuple):
+            along = np.array([len(part) for part in values], np.float64)
+        elif fields is not None:
+            along = fields[0].astype(np.float64)
+        else:
+            starts, ends = grid.pieces
+            along = (ends - starts + 1).astype(np.float64)
+        found = np.multiply.outer(found, along).ravel()
+    cut = {axis.name for axis in grid.axes}
+    uncut = math.prod(len(key.values) for key in grid.wanted.keys if key.name not in cut)
+    times = fields[0][0] if fields is not None and grid.wanted.times is None else 1
+    return found * uncut * int(times) * _others(grid)
+
+
 def unit_of(grid: PieceGrid) -> str:
     """Return what :func:`load` counts."""
     if _fields(grid) is not None:
