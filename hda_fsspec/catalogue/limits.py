@@ -38,6 +38,8 @@ class Limits:
         self._broker = broker
         self._store = store
         self._schema_of = schema_of
+        #: The least that was refused of each data set in this process, and how.
+        self._refused: dict[str, tuple[Limit, str]] = {}
 
     def of(self, dataset_id: str) -> tuple[Limit, ...]:
         """Return what pieces of a data set may not exceed, as far as it is known."""
@@ -61,7 +63,11 @@ class Limits:
         """
         dataset_id = location.dataset or ""
         try:
-            whole = PieceGrid(Axes.of(location.directory, self._schema_of(dataset_id)))
+            whole = self._grid(location)
+            asked = Limit(unit_of(whole), load(whole))
+            least, _ = self._refused.get(dataset_id, (asked, why))
+            if asked.unit == least.unit and asked.most <= least.most:
+                self._refused[dataset_id] = asked, why
             finer = refine(whole, 0, why)
         except QueryError as err:
             return str(err)
@@ -70,12 +76,24 @@ class Limits:
             return "Ask for fewer variables, levels or times, or a smaller box."
         unit, most = unit_of(finer), load(finer)
         known = {limit.unit: limit.most for limit in self.of(dataset_id)}
-        if most < known.get(unit, float("inf")):
+        # Else it was known before that as much as this is too large.
+        if most < known.get(unit, float("inf")) and not asked.most > known.get(unit, asked.most):
             self._store.put(self._name(dataset_id), {**known, unit: most})
         return (
             f"It is too large for one order; split={finer.split!r} would fit, and so will "
             'split="auto" when the query is opened anew.'
         )
+
+    def refusal(self, location: Location) -> str | None:
+        """Return what the service said of a request no larger than this one, in this process."""
+        least, why = self._refused.get(location.dataset or "", (None, None))
+        if least is None:
+            return None
+        whole = self._grid(location)
+        return why if unit_of(whole) == least.unit and load(whole) >= least.most else None
+
+    def _grid(self, location: Location) -> PieceGrid:
+        return PieceGrid(Axes.of(location.directory, self._schema_of(location.dataset or "")))
 
     def _name(self, dataset_id: str) -> str:
         return f"{self._broker} limit {printable(dataset_id)}"

@@ -108,6 +108,11 @@ class OrderDesk:
         TermsNotAcceptedError, AuthenticationError, BrokerError
             It refuses the account, or cannot be asked.
         """
+        if product.request and not self._book.was_ordered(product):
+            # Of a data set that is read in parallel one order at most goes out in vain, or few.
+            said = self._catalogue.limits.refusal(Location.parse(product.request))
+            if said is not None:
+                raise self.failed(product, f"no more was asked for when it said: {said}")
         try:
             # First: a search that fails leaves no order behind of which nobody knows.
             return self._order(product, self._catalogue.located(product), began)

@@ -147,6 +147,7 @@ def open_pieces(
         on_missing=how.on_missing,
         grid_tolerance=how.grid_tolerance,
         mark=openings[0].headers.mark,
+        cut_further=pieces.cut_further,
     )
     known: list[Header] = []
     for opening in openings:

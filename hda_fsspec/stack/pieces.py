@@ -8,8 +8,11 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
+import xarray as xr
 
+from hda_fsspec.client import Client
 from hda_fsspec.errors import OrderError
+from hda_fsspec.reading.options import OpenOptions
 from hda_fsspec.records import Product, Scalar
 from hda_fsspec.stack.grid import NOTHING
 from hda_fsspec.subsets.grid import TIME, PieceGrid
@@ -33,6 +36,13 @@ class KeyAxis:
 
     name: str
     parts: tuple[tuple[Scalar, ...], ...]
+
+
+class CutFurther(Protocol):
+    """What opens a product in pieces that the service refuses as a whole."""
+
+    def __call__(self, client: Client, product: Product, options: OpenOptions) -> xr.Dataset:
+        """Return it as a lazy dataset."""
 
 
 class End(Protocol):
@@ -70,6 +80,9 @@ class Pieces:
         What is known of where the data end by now.
     origin : PieceGrid or None
         How the query was cut that they are pieces of.
+    cut_further : callable or None
+        Opens a product that the service refuses as too large, in smaller pieces; a function of a
+        module, which is called with its client, the product, and how it is opened.
     """
 
     products: Sequence[Product]
@@ -80,6 +93,7 @@ class Pieces:
     provisional: tuple[int, ...] = ()
     end: End | None = None
     origin: PieceGrid | None = None
+    cut_further: CutFurther | None = None
 
     @classmethod
     def of_grid(

@@ -82,6 +82,8 @@ def open_split(
         if grid is None:
             return open_query(client, location, options, how, found)
         pieces = pieces_of(client, grid, now)
+        if is_auto(split):
+            pieces = dataclasses.replace(pieces, cut_further=open_in_pieces)
         check_can_be_read(grid.location(0), pieces.products, options)
         try:
             dataset = open_pieces(client, location.path, pieces, computed, how)
@@ -97,6 +99,12 @@ def open_split(
         pieces.end.keep()
     dataset.encoding["hda_split"] = grid.split
     return dataset
+
+
+def open_in_pieces(client: Client, product: Product, options: OpenOptions) -> xr.Dataset:
+    """Open a piece that the service refused as too large, cut further by what it refused."""
+    location = Location.parse(product.request)
+    return open_split(client, location, options, StackOptions())
 
 
 def cut(

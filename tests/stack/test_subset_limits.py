@@ -6,6 +6,7 @@ import pickle
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import xarray as xr
 from cubes import Cubes, cubes_of, plain
@@ -94,3 +95,31 @@ def test_a_note_that_is_damaged_is_none(source: Path, tmp_path: Path) -> None:
         ds = cubes.open(QUERY.replace("2024-03-31", "2024-03-30"))
 
         assert ds.encoding["hda_split"]["variable"] == 1
+
+
+@pytest.mark.parametrize("chunks", [None, {}], ids=["alone", "dask"])
+def test_a_longer_month_is_cut_as_it_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, chunks: Any
+) -> None:
+    """Half of February fits, and whole months do not: these are cut further, without an error."""
+    times = np.arange("2023-02-15", "2023-06-01", 1, dtype="datetime64[h]")
+    names = tuple(NAMES.values())
+    small: dict[str, Any] = {"latitudes": [45.0, 44.75], "longitudes": [0.0, 0.25]}
+    source = write_era5(tmp_path / "era5.nc", names=names, times=times, expver=False, **small)
+    hours = ",".join(f"{hour:02}:00" for hour in range(24))
+    months = f"startdate=2023-02-15/enddate=2023-05-31/time={hours}"
+    query = f"{ERA5}/variable={','.join(NAMES)}/{months}"
+    entry = limited(source, max_fields=1200)
+    with cubes_of(tmp_path, entry) as cubes, xr.open_dataset(source) as whole:
+        monkeypatch.setenv("HDA_USER", cubes.emulator.user)
+        monkeypatch.setenv("HDA_PASSWORD", cubes.emulator.password)
+        ds = pickle.loads(pickle.dumps(cubes.open(query, chunks=chunks)))
+        assert ds.encoding["hda_split"] == "year"
+        found = plain(ds)
+
+        xr.testing.assert_identical(found, plain(whole))
+        # Half a month, what is refused as three months and as one, and six pieces of these.
+        assert len(cubes.ordered) == 1 + 2 + 6
+        again = cubes.open(query)
+        assert again.encoding["hda_split"] == BY_VARIABLE
+        assert np.array_equal(again.t2m[-1], whole.t2m[-1])
