@@ -104,7 +104,9 @@ def main() -> None:
                 rows.setdefault(name or "empty cache", []).append(row)
     print(f"{PRODUCTS:,} products, median of {ROUNDS} rounds, seconds\n")
     print(f"{'':14}{'listing':>9}{'opening':>9}{'plan of all':>13}{'plan of ten':>13}{'MB':>6}")
-    medians = {name: list(map(statistics.median, zip(*each, strict=True))) for name, each in rows.items()}
+    medians = {
+        name: list(map(statistics.median, zip(*each, strict=True))) for name, each in rows.items()
+    }
     for name, (listing, opening, every, ten, megabytes) in medians.items():
         print(f"{name:14}{listing:9.2f}{opening:9.2f}{every:13.2f}{ten:13.3f}{megabytes:6.0f}")
     print()

@@ -53,14 +53,20 @@ def estimate_sizes(client: Client, wanted: Sequence[Product]) -> ProductSizes:
     unique = tuple(dict.fromkeys(wanted))
     local: dict[Product, Entry] = {}
     known: dict[Product, int] = {}
+    missing = []
     for product in unique:
         entry = client.cache.lookup(product, touch=False)
-        if entry is not None:
+        if entry is None:
+            missing.append(product)
+        else:
             local[product] = entry
-        size = client.size(product) if entry is None else entry.size
-        if size is not None:
+            known[product] = entry.size
+    others = []
+    for product, size in zip(missing, client.sizes(missing), strict=True):
+        if size is None:
+            others.append(product)
+        else:
             known[product] = size
-    others = [product for product in unique if product not in known]
     return ProductSizes(unique, local, known, estimate(others, known))
 
 

@@ -32,6 +32,7 @@ from dask.core import flatten
 from hda_fsspec.lazy.sources import Source
 from hda_fsspec.planning.selections import LazySelection, arrays_of, is_lazy
 from hda_fsspec.planning.shared_chunks import shared_chunks
+from hda_fsspec.planning.whole_graphs import read_in_whole
 
 Numbers = np.ndarray[Any, Any]
 
@@ -69,7 +70,11 @@ def products_read(*objects: Any) -> dict[Source, Numbers]:
         is_xarray = isinstance(one, xr.Dataset | xr.DataArray | xr.Variable)
         for array in arrays_of(one) if is_xarray else [one]:
             if is_dask_collection(array):
-                collections.append(array)
+                whole = read_in_whole(array)
+                if whole is None:
+                    collections.append(array)
+                else:
+                    found.add_all_of(whole)
             else:
                 found.add_all_of(array)
     if collections:

@@ -33,7 +33,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from hda_fsspec.client import Entry, get_client
+from hda_fsspec.client import Entry
 from hda_fsspec.concurrency.forks import ForkLock
 from hda_fsspec.errors import PER_PRODUCT_ERRORS, ProductMismatchError
 from hda_fsspec.fetching.readahead import ReadAhead
@@ -236,8 +236,8 @@ class Stack:
     ) -> np.ndarray[Any, Any] | None:
         """Read part of a variable of one product; None if it is missing and may be."""
         try:
-            products, product = get_client(self.source.settings), self.source.pieces[number]
-            return self._read(number, waiting.wait(fetch, products, product), name, key)
+            client, product = self.source.client, self.source.pieces[number]
+            return self._read(number, waiting.wait(fetch, client, product), name, key)
         except PER_PRODUCT_ERRORS as err:
             if self.on_missing != "nan":
                 raise
