@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 import click
 
 from hda_fsspec.cli.commands import Options, command, json_option
-from hda_fsspec.cli.terminal import echo_json, echo_table, is_terminal, note, plural
+from hda_fsspec.cli.terminal import echo_json, echo_table, is_terminal, note
 from hda_fsspec.errors import not_there
+from hda_fsspec.printable import plural
 
 if TYPE_CHECKING:
     from hda_fsspec.records import Dataset

@@ -21,7 +21,10 @@ logger = logging.getLogger("hda_fsspec")
 #: The former ids that were told of in this process.
 _told: dict[str, object] = {}
 
-_NOT_A_QUERY = frozenset({"dataset_id", "itemsPerPage", "startIndex", "sortOrder"})
+#: How much of the answer to show, and in which order.
+_PAGING = frozenset({"itemsPerPage", "startIndex", "sortOrder"})
+_LISTS_OF_V1 = ("stringChoiceValues", "multiStringSelectValues", "stringInputValues")
+_OF_V1 = frozenset({"datasetId", "boundingBoxValues", "dateRangeSelectValues", *_LISTS_OF_V1})
 
 
 def read_request(
@@ -32,7 +35,7 @@ def read_request(
     Raises
     ------
     LocationError
-        It is not JSON, or not a request.
+        It is not JSON, not a request, or one of the v1 form with a field that is not known.
     FileNotFoundError
         There is no such file.
     """
@@ -41,7 +44,7 @@ def read_request(
         dataset, query = _dataset_of_v1(body["datasetId"]), _query_of_v1(body)
     else:
         dataset = body.get("dataset_id")
-        query = {key: value for key, value in body.items() if key not in _NOT_A_QUERY}
+        query = {key: value for key, value in body.items() if key not in {"dataset_id", *_PAGING}}
     if not isinstance(dataset, str) or not dataset:
         msg = (
             f"Cannot read the request {str(dict(body))[:120]}: it has no 'dataset_id' (v2) and "
@@ -53,7 +56,7 @@ def read_request(
 
 def _is_empty(value: Any) -> bool:
     # Not by comparing: an array of numpy compares element by element.
-    return value is None or (isinstance(value, (str, list, tuple)) and not value)
+    return value is None or (isinstance(value, (str, list, tuple, Mapping)) and not value)
 
 
 def _read_json(request: str | os.PathLike[str]) -> Mapping[str, Any]:
@@ -103,13 +106,22 @@ def _dataset_of_v1(dataset: Any) -> Any:
 
 def _query_of_v1(body: Mapping[str, Any]) -> dict[str, Any]:
     """Translate the v1 form; its one date range becomes ``startdate`` and ``enddate``."""
+    left = sorted(str(k) for k, v in body.items() if k not in _OF_V1 | _PAGING and not _is_empty(v))
+    if left:
+        # Without it, more would be found than was asked for.
+        msg = (
+            f"Cannot translate {', '.join(left)} of the v1 request of {body['datasetId']}: a path "
+            "has no place for it. Leave it out of the JSON if the products are the same without, "
+            "or choose them anew on WEkEO's page, which shows the v2 form."
+        )
+        raise LocationError(msg)
     query: dict[str, Any] = {}
     try:
         for box in _entries(body, "boundingBoxValues", at_most_one=True):
             query["bbox"] = box["bbox"]
         for dates in _entries(body, "dateRangeSelectValues", at_most_one=True):
             query["startdate"], query["enddate"] = dates.get("start"), dates.get("end")
-        for field in ("stringChoiceValues", "multiStringSelectValues", "stringInputValues"):
+        for field in _LISTS_OF_V1:
             for entry in _entries(body, field):
                 _add(query, entry["name"], entry["value"])
     except (AttributeError, KeyError, TypeError) as err:

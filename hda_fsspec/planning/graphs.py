@@ -83,24 +83,6 @@ def products_read(*objects: Any) -> dict[Source, Numbers]:
     return found.products()
 
 
-def products_of_graph(
-    dsk: Mapping[Any, Any], keys: Iterable[Any] | None = None
-) -> dict[Source, Numbers]:
-    """Return which products a low-level Dask graph reads; see :func:`products_read`.
-
-    Parameters
-    ----------
-    dsk : mapping
-        A graph as schedulers get it.
-    keys : iterable, optional
-        The keys that are asked for. An optimised graph may hold tasks that none of them needs:
-        without keys those count too.
-    """
-    found = _Found()
-    found.add_graph(dsk, keys)
-    return found.products()
-
-
 def products_in_order(dsk: Mapping[Any, Any], keys: Iterable[Any]) -> list[tuple[Source, int]]:
     """Return which products the tasks of some keys read, in the order of the keys.
 

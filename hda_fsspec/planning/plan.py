@@ -14,7 +14,7 @@ from pathlib import Path
 from hda_fsspec.cache import eviction
 from hda_fsspec.client import Client
 from hda_fsspec.planning.estimate import ProductSizes, estimate_sizes
-from hda_fsspec.printable import printable
+from hda_fsspec.printable import format_bytes, plural, printable
 from hda_fsspec.records import Product
 
 _QUOTA_WINDOW_SECONDS = 3600.0  # the service counts orders by the hour
@@ -104,7 +104,7 @@ class Plan:
             return "no products are read"
         left = len(datasets) - _SHOWN_DATASETS
         shown = ", ".join(datasets[:_SHOWN_DATASETS]) + (f" and {left} more" if left > 0 else "")
-        return f"{_count(len(self.products), 'product')} of {shown}"
+        return f"{plural(len(self.products), 'product')} of {shown}"
 
     def _rows(self) -> list[tuple[str, str]]:
         if not self.products:
@@ -223,21 +223,6 @@ def empty_plan() -> Plan:
     )
 
 
-def format_bytes(count: float) -> str:
-    """Return a number of bytes as people read it.
-
-    >>> format_bytes(1_234_567)
-    '1.2 MB'
-    """
-    if count < 1000:
-        return f"{count:.0f} B"
-    for unit in ("kB", "MB", "GB", "TB"):
-        count /= 1000
-        if count < 999.95:
-            return f"{count:.1f} {unit}"
-    return f"{count / 1000:.1f} PB"
-
-
 def _headroom(plan: Plan) -> float:
     room_in_cache = math.inf if plan.cache_bound is None else plan.cache_bound
     room_on_disk = math.inf if plan.disk_free is None else plan.disk_free
@@ -256,10 +241,6 @@ def _free_bytes(root: Path) -> int | None:
 
 def _fits(*, is_so: bool) -> str:
     return "fits" if is_so else "does not fit"
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def _duration(seconds: float) -> str:

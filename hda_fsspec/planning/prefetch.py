@@ -19,7 +19,8 @@ from hda_fsspec.fetching.gather import gather_products
 from hda_fsspec.fetching.readahead import Budget
 from hda_fsspec.planning import plan as plans
 from hda_fsspec.planning.estimate import ProductSizes, estimate_sizes
-from hda_fsspec.planning.plan import Plan, format_bytes
+from hda_fsspec.planning.plan import Plan
+from hda_fsspec.printable import format_bytes
 from hda_fsspec.records import Product
 
 _Future = concurrent.futures.Future[Entry | None]

@@ -45,7 +45,7 @@ def test_reading_makes_nothing(root: Path) -> None:
     assert notes.header(_PRODUCT) is None
     assert notes.accepted_terms("me") == frozenset()
     assert notes.lengths.length_of(_PRODUCT) is None
-    assert notes.lengths.catalogue_is_exact("EO:TEST:DAT") is False
+    assert notes.lengths.sizes_of([_PRODUCT]) == [None]
     assert not root.exists()
 
 

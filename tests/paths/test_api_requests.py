@@ -68,6 +68,16 @@ def test_the_old_form() -> None:
     )
 
 
+def test_what_a_path_cannot_say_of_the_old_form() -> None:
+    """A field that is not known, and says something, is told: without it more would be found."""
+    beside = {"rangeValues": [{"name": "cloud"}], "sortOrder": "DESC", "startIndex": 3}
+
+    with pytest.raises(LocationError, match=r"Cannot translate rangeValues of the v1 request"):
+        Location.from_request({**V1, **beside})
+    silent: dict[str, Any] = {"rangeValues": [], "other": {}, "more": None, "text": ""}
+    assert Location.from_request({**V1, **silent}) == Location.from_request(V1)
+
+
 def test_the_old_form_with_less() -> None:
     """Missing, null and empty fields and open ranges of a v1 request are left out."""
     request = {
