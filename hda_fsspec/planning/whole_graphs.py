@@ -9,7 +9,6 @@ from __future__ import annotations
 from typing import Any
 
 import dask.array as da
-from dask._task_spec import Task
 from dask.array import core as array_core
 from dask.blockwise import Blockwise
 from dask.highlevelgraph import HighLevelGraph
@@ -60,7 +59,8 @@ def _held_by(layer: Blockwise) -> list[Any] | None:
     if not deps:
         return [layer.task, *args]
     # The data themselves, each chunk by its slices: together they are all of it.
-    is_getter = isinstance(layer.task, Task) and any(layer.task.func is one for one in _GETTERS)
+    func = getattr(layer.task, "func", None)
+    is_getter = any(func is getter for getter in _GETTERS)
     if not is_getter or len(deps) != 1 or not isinstance(deps[0], ArraySliceDep):
         return None
     return args
