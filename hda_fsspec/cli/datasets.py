@@ -9,8 +9,9 @@ from collections.abc import Sequence
 import click
 
 from hda_fsspec.cli.commands import Options, command, json_option
-from hda_fsspec.cli.terminal import echo_json, echo_table, is_terminal, note, plural
+from hda_fsspec.cli.terminal import echo_json, echo_table, is_terminal, note
 from hda_fsspec.errors import not_there
+from hda_fsspec.printable import plural
 
 
 @command(

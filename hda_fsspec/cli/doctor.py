@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from hda_fsspec._version import __version__
 from hda_fsspec.cli.commands import Options, command, json_option
-from hda_fsspec.cli.terminal import echo, echo_json, format_bytes, plural
+from hda_fsspec.cli.terminal import echo, echo_json
 from hda_fsspec.errors import (
     AuthenticationError,
     BrokerError,
@@ -20,6 +20,7 @@ from hda_fsspec.errors import (
     HDAError,
     OfflineError,
 )
+from hda_fsspec.printable import format_bytes, plural
 
 if TYPE_CHECKING:
     from hda_fsspec.settings import Settings

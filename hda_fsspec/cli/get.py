@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from hda_fsspec.cli.commands import Options, command, json_option
-from hda_fsspec.cli.terminal import echo_json, echo_paths, is_terminal, plural
+from hda_fsspec.cli.terminal import echo_json, echo_paths, is_terminal
 from hda_fsspec.errors import LocationError, no_products_error, note_once
 from hda_fsspec.paths.locations import PROTOCOL, Location
+from hda_fsspec.printable import plural
 
 if TYPE_CHECKING:
     from hda_fsspec.fs.filesystem import HDAFileSystem

@@ -133,6 +133,10 @@ def extension(format: Format, name: str) -> str:  # noqa: A002
     return suffixes[0]
 
 
+_NEEDS_MORE = (Format.GRIB, Format.TIFF, Format.JP2)
+_NEEDING_MORE = tuple(suffix for format_ in _NEEDS_MORE for suffix in _SUFFIXES[format_])
+
+
 def promised_format(name: str) -> Format | None:
     """Return the format that a name promises, where it is one that needs more than netCDF does.
 
@@ -141,10 +145,10 @@ def promised_format(name: str) -> Format | None:
     >>> promised_format("era5_2024.GRIB"), promised_format("PPI.tif"), promised_format("sst.nc")
     (<Format.GRIB: 'grib'>, <Format.TIFF: 'tiff'>, None)
     """
-    for format_ in (Format.GRIB, Format.TIFF, Format.JP2):
-        if name.lower().endswith(_SUFFIXES[format_]):
-            return format_
-    return None
+    lower = name.lower()
+    if not lower.endswith(_NEEDING_MORE):
+        return None  # thousands of names are looked at in a row
+    return next(format_ for format_ in _NEEDS_MORE if lower.endswith(_SUFFIXES[format_]))
 
 
 #: Names that promise a format which is told by its first bytes; .cdf, .hdf and such may be others.

@@ -20,7 +20,6 @@ from hda_fsspec.lazy.fingerprint import StructureFingerprint
 from hda_fsspec.lazy.pool import FileStamp
 from hda_fsspec.lazy.sources import ProductTable, Source
 from hda_fsspec.paths.locations import Location
-from hda_fsspec.printable import printable
 from hda_fsspec.reading.options import OpenOptions
 from hda_fsspec.reading.requirements import check_installed
 from hda_fsspec.records import Product
@@ -108,8 +107,7 @@ def check_can_be_read(location: Location, found: Sequence[Product], options: Ope
         How each product will be opened.
     """
     try:
-        names = [printable(product.product_id) for product in found]
-        check_installed(options, names, location.query)
+        check_installed(options, (product.product_id for product in found), location.query)
     except (QueryError, ConfigurationError) as err:
         note_once(err, "Nothing was ordered.")
         raise

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from hda_fsspec.errors import ProductMismatchError
-from hda_fsspec.printable import printable
+from hda_fsspec.printable import plural, printable
 from hda_fsspec.reading.meaning import GRID_MAPPING, PACKING, different_meaning
 from hda_fsspec.stack.header import Header, VariableHeader
 from hda_fsspec.stack.layout import ConcatLayout, grid_names
@@ -412,5 +412,5 @@ def _text(value: Any) -> str:
     for unit, name in ((3600.0, "hour"), (60.0, "minute"), (1.0, "second"), (0.001, "millisecond")):
         number = seconds / unit
         if number == int(number):
-            return f"{int(number)} {name}{'' if number == 1 else 's'}"
+            return plural(int(number), name)
     return str(value)

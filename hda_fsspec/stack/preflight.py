@@ -41,6 +41,9 @@ def refuse_equal_times(
     AmbiguousTimesError
         The catalogue tells the same times of several products.
     """
+    intervals = {(product.startdate, product.enddate) for product in found}
+    if len(intervals) == len(found):
+        return
     groups: dict[tuple[str, str | None], list[Product]] = collections.defaultdict(list)
     for product in found:
         if product.startdate is not None:

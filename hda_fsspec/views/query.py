@@ -15,14 +15,14 @@ from typing import TYPE_CHECKING, overload
 from hda_fsspec.client import Client, get_client
 from hda_fsspec.errors import LocationError
 from hda_fsspec.paths.locations import Location
-from hda_fsspec.printable import lines, printable
+from hda_fsspec.printable import format_bytes, lines, plural, printable
 from hda_fsspec.records import Product
 from hda_fsspec.settings import Settings
 from hda_fsspec.views import markup
 from hda_fsspec.views.markup import Markup, element
 from hda_fsspec.views.outlines import Outline, outlines_of
 from hda_fsspec.views.timebar import draw_times
-from hda_fsspec.views.wording import counted, ends_of, format_bytes, minute_of
+from hda_fsspec.views.wording import ends_of, minute_of
 from hda_fsspec.views.worldmap import Drawn, draw_map, place_of
 
 if TYPE_CHECKING:
@@ -206,7 +206,7 @@ class QueryView(Sequence[Product]):
         if intervals:
             pictures.append(draw_times(intervals, [*_CLASSES.values()]))
         if lost := len(self.products) - len(intervals):
-            notes.append(f"{counted(lost, 'product')} without dates: not in the bar of time.")
+            notes.append(f"{plural(lost, 'product')} without dates: not in the bar of time.")
         placed, lost = self._placed(classes)
         if placed:
             drawn, count = draw_map(placed, [*_CLASSES.values()])
@@ -216,7 +216,7 @@ class QueryView(Sequence[Product]):
                 notes.append(f"It has {count:,} of the footprints, evenly chosen.")
         if lost:
             notes.append(
-                f"{counted(lost, 'product')} without a footprint that could be drawn: not in the "
+                f"{plural(lost, 'product')} without a footprint that could be drawn: not in the "
                 "map."
             )
         if pictures:
