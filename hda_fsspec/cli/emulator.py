@@ -33,8 +33,15 @@ def _names(
     "hda-fsspec emulator data/",
     "hda-fsspec emulator catalogue.json --port 8080",
     "hda-fsspec emulator data/ --profile month --polls 3 --fault-rate 0.05",
+    "hda-fsspec emulator --replay hda-probe.jsonl",
 )
-@click.argument("source", metavar="DIR_OR_JSON", type=click.Path(path_type=Path))
+@click.argument("source", metavar="DIR_OR_JSON", type=click.Path(path_type=Path), required=False)
+@click.option(
+    "--replay",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="answer from a recording that 'doctor --probe' has made, in the place of files",
+)
 @click.option("--port", type=int, metavar="PORT", help="by default a free one")
 @click.option(
     "--profile", metavar="NAME", help="catalogue times: day (the default), month, exact, ..."
@@ -65,7 +72,7 @@ def _names(
     "--sizes", metavar="KIND", help="sizes in the catalogue: exact, ND, estimate or missing"
 )
 @json_option
-def emulator(options: Options, source: Path, is_json: bool, **given: Any) -> None:
+def emulator(options: Options, source: Path | None, is_json: bool, **given: Any) -> None:
     """Serve files as the service would, until interrupted.
 
     The files are those of a folder, with one sub-folder for each data set, or those that a JSON
@@ -74,6 +81,10 @@ def emulator(options: Options, source: Path, is_json: bool, **given: Any) -> Non
     nothing leaves this machine.
     """
     import platformdirs
+
+    if (source is None) == (given["replay"] is None):
+        msg = "Name either a folder or JSON file, or --replay FILE"
+        raise click.UsageError(msg)
 
     from hda_fsspec.emulator.serve import serve
 
