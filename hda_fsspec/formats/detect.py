@@ -12,6 +12,7 @@ import re
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import BinaryIO
 
 from hda_fsspec.errors import ProductFormatError
 from hda_fsspec.formats.containers import (
@@ -211,15 +212,35 @@ def check_complete(path: Path, *, deep: bool = False) -> Format:
         The file system could not read it.
     """
     with reader_of(path) as stream:
-        data = FileBytes(stream)
-        format_ = _sniff(data.peek, data.size)
-        check = partial(check_zip, deep=deep) if format_ is Format.ZIP else _CHECKS[format_]
-        try:
-            check(data)
-        except CorruptFileError as damage:
-            kind = "file" if format_ is Format.OTHER else f"{format_} file"
-            msg = f"The {kind} {path} is not complete: {damage}. Fetch it again."
-            raise ProductFormatError(printable(msg)) from damage
+        return check_stream(stream, str(path), deep=deep)
+
+
+def check_stream(stream: BinaryIO, name: str, *, deep: bool = False) -> Format:
+    """Check an open file that is not on this machine, say, as :func:`check_complete` does.
+
+    Parameters
+    ----------
+    stream : binary file
+        It is read here and there, so it must be able to seek.
+    name : str
+        What messages call it.
+    deep : bool
+        As there.
+
+    Raises
+    ------
+    ProductFormatError, OSError
+        As there.
+    """
+    data = FileBytes(stream)
+    format_ = _sniff(data.peek, data.size)
+    check = partial(check_zip, deep=deep) if format_ is Format.ZIP else _CHECKS[format_]
+    try:
+        check(data)
+    except CorruptFileError as damage:
+        kind = "file" if format_ is Format.OTHER else f"{format_} file"
+        msg = f"The {kind} {name} is not complete: {damage}. Fetch it again."
+        raise ProductFormatError(printable(msg)) from damage
     return format_
 
 
