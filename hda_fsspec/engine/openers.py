@@ -14,11 +14,11 @@ from hda_fsspec.lazy.product import (
     check_can_be_read,
     open_product,
     open_product_tree,
-    open_query_tree,
 )
 from hda_fsspec.lazy.sources import ProductTable, Source
 from hda_fsspec.planning import order_ahead
 from hda_fsspec.planning.graphs import products_read
+from hda_fsspec.stack.mosaic import open_mosaic, open_query_nodes
 from hda_fsspec.stack.open import StackOptions, open_query
 
 __all__ = [
@@ -29,10 +29,11 @@ __all__ = [
     "StackOptions",
     "check_can_be_read",
     "name_of",
+    "open_mosaic",
     "open_product",
     "open_product_tree",
     "open_query",
-    "open_query_tree",
+    "open_query_nodes",
     "products_read",
 ]
 

@@ -42,9 +42,9 @@ _LATEST = (
     'publication, and on_overlap="earliest" from the earliest.'
 )
 _TILES = (
-    "open those of one kind or place with a pattern over product ids, such as *_B04*; or each as a "
-    'node of a tree, with xr.open_datatree(…, engine="hda"); or bring them to one grid with '
-    "hda_fsspec.open_mfdataset(…, preprocess=…)."
+    "open those of one kind or place with a pattern over product ids, such as *_B04*; or tiles "
+    "side by side with mosaic=True; or each as a node of a tree, with "
+    'xr.open_datatree(…, engine="hda").'
 )
 
 
