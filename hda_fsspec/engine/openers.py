@@ -18,8 +18,9 @@ from hda_fsspec.lazy.product import (
 from hda_fsspec.lazy.sources import ProductTable, Source
 from hda_fsspec.planning import order_ahead
 from hda_fsspec.planning.graphs import products_read
-from hda_fsspec.stack.mosaic import open_mosaic, open_query_nodes
+from hda_fsspec.stack.mosaic import open_mosaic
 from hda_fsspec.stack.open import StackOptions, open_query
+from hda_fsspec.stack.tile_opening import open_query_nodes
 
 __all__ = [
     "Nodes",

@@ -1,7 +1,4 @@
-"""Opening a query of tiles: each a stack of its own, or all of one reference system side by side.
-
-One product of each tile and kind is looked at; everything else stays lazy.
-"""
+"""Opening the tiles of a query side by side, as one lazy data set of one reference system."""
 
 from __future__ import annotations
 
@@ -13,9 +10,8 @@ import numpy as np
 import xarray as xr
 
 from hda_fsspec.client import Client
-from hda_fsspec.errors import ProductMismatchError, QueryError, no_products_error
+from hda_fsspec.errors import ProductMismatchError, no_products_error
 from hda_fsspec.lazy.arrays import Closer, recipe_of
-from hda_fsspec.lazy.product import Nodes, check_can_be_read, open_query_tree
 from hda_fsspec.lazy.sources import ProductTable, Source
 from hda_fsspec.paths.locations import Location
 from hda_fsspec.printable import printable
@@ -25,20 +21,15 @@ from hda_fsspec.records import Product
 from hda_fsspec.stack.arrays import StackArray, TemplateArray
 from hda_fsspec.stack.dataset import lazy_variable
 from hda_fsspec.stack.kinds import find_kinds
+from hda_fsspec.stack.lazy_tiles import PLACE, LazyTileArray, side_of
 from hda_fsspec.stack.mosaic_arrays import MosaicArray
-from hda_fsspec.stack.open import MAX_TEMPLATES, StackOptions, open_pieces
-from hda_fsspec.stack.pieces import Pieces
+from hda_fsspec.stack.open import StackOptions
 from hda_fsspec.stack.placement import MisplacedError, MosaicAxis, Placement
-from hda_fsspec.stack.preflight import refuse_equal_times
-from hda_fsspec.stack.tiles import Tile, are_archives, find_tiles, refuse_several_zones
+from hda_fsspec.stack.tile_opening import TileOpener
+from hda_fsspec.stack.tiles import Tile, find_tiles, refuse_several_zones
 
 _Array = np.ndarray[Any, Any]
 
-_PLACE = "GeoTransform"
-_X_NAMES = ("x", "lon", "longitude", "rlon")
-_Y_NAMES = ("y", "lat", "latitude", "rlat")
-_X_STANDARD = ("projection_x_coordinate", "longitude", "grid_longitude")
-_Y_STANDARD = ("projection_y_coordinate", "latitude", "grid_latitude")
 _TREE = (
     'xr.open_datatree(…, engine="hda") opens each tile as a node, to bring them to one grid, with '
     "ds.rio.reproject_match for instance."
@@ -51,43 +42,6 @@ class _Opened:
 
     tile: Tile
     dataset: xr.Dataset
-
-
-def open_tiles(
-    client: Client,
-    location: Location,
-    tiles: Sequence[Tile],
-    options: OpenOptions,
-    how: StackOptions,
-) -> dict[str, xr.Dataset]:
-    """Open each tile as a lazy data set of its own, in order, by its name.
-
-    Raises
-    ------
-    QueryError
-        More templates than may be ordered are needed.
-    ProductMismatchError, HDAError
-        As :func:`hda_fsspec.stack.open.open_pieces`.
-    """
-    check_can_be_read(location, [p for tile in tiles for p in tile.products], options)
-    _refuse_many(location, tiles, how)
-    if how.concat_dim in {None, "time"} and not how.scan and how.on_overlap == "raise":
-        for tile in tiles:
-            for numbers in tile.kinds.values():
-                mine = [tile.products[number] for number in numbers]
-                refuse_equal_times(location, mine, lambda p: client.header(p) is not None)
-    # One after another they would be waited for one after another.
-    client.fetch_all([product for tile in tiles for product in _templates(client, tile)])
-    return {
-        tile.name: open_pieces(
-            client,
-            location.path,
-            Pieces.of_search(tile.products, tile.kinds),
-            options,
-            how,
-        )
-        for tile in tiles
-    }
 
 
 def open_mosaic(
@@ -104,7 +58,7 @@ def open_mosaic(
         Tiles differ in their coordinate reference system, their resolution, or in where their
         pixels lie.
     QueryError, HDAError
-        As :func:`open_tiles`.
+        As :meth:`hda_fsspec.stack.tile_opening.TileOpener.open`.
     """
     found = sorted(client.search(location), key=lambda p: (p.startdate or "", p.product_id))
     if not found:
@@ -113,93 +67,9 @@ def open_mosaic(
     if not tiles:
         tiles = [Tile("", tuple(found), find_kinds(found))]
     refuse_several_zones(location.path, tiles)
-    datasets = open_tiles(client, location, tiles, options, how)
+    datasets = TileOpener(client, location, options, how).open_lazily(tiles)
     opened = [_Opened(tile, datasets[tile.name]) for tile in tiles]
     return _Mosaic(client, location.path, opened, options).dataset()
-
-
-def open_query_nodes(
-    client: Client,
-    location: Location,
-    options: OpenOptions,
-    how: StackOptions,
-    *,
-    max_nodes: int,
-) -> Nodes:
-    """Open a query as the nodes of a tree: one for each tile, where its products are of tiles.
-
-    Else it is a node for each product, all of which are fetched first; so it is for archives of
-    many files of which ``member`` chooses none.
-
-    Raises
-    ------
-    QueryError
-        More products are to be fetched than ``max_nodes``, or more templates than may be ordered.
-    FileNotFoundError, ProductMismatchError, HDAError
-        As :func:`open_mosaic`.
-    """
-    found = client.search(location)
-    if not found:
-        raise no_products_error("open", location.path)
-    in_order = sorted(found, key=lambda p: (p.startdate or "", p.product_id))
-    is_whole = options.member is None and are_archives(found)
-    tiles = [] if is_whole else find_tiles(in_order)
-    if not tiles:
-        _refuse_stacking(location, how)
-        return open_query_tree(client, location, found, options, max_nodes=max_nodes)
-    nodes = Nodes(Source(client.settings, ProductTable(in_order), options))
-    for name, dataset in open_tiles(client, location, tiles, options, how).items():
-        nodes[f"/{name}"] = dataset
-    return nodes
-
-
-def _refuse_stacking(location: Location, how: StackOptions) -> None:
-    """Refuse options that nothing is stacked by."""
-    plain = StackOptions()
-    given = [
-        field.name
-        for field in dataclasses.fields(how)
-        if getattr(how, field.name) != getattr(plain, field.name)
-    ]
-    if given:
-        msg = (
-            f"{given[0]} is an option of stacks, and {location.path} is opened with a node for "
-            "each product: they are of no tiles. Leave it out, or open the query with "
-            "xr.open_dataset."
-        )
-        raise QueryError(msg, key=given[0])
-
-
-def _templates(client: Client, tile: Tile) -> list[Product]:
-    """Return the products of a tile that are bound to be looked at, one of each kind."""
-    wanted = []
-    for numbers in tile.kinds.values():
-        products = [tile.products[number] for number in numbers]
-        is_known = any(
-            client.header(p) is not None or client.cache.lookup(p, touch=False) is not None
-            for p in products
-        )
-        if not is_known:
-            wanted.append(products[0])
-    return wanted
-
-
-def _refuse_many(location: Location, tiles: Sequence[Tile], how: StackOptions) -> None:
-    count = sum(len(tile.kinds) for tile in tiles)
-    if count <= MAX_TEMPLATES or how.scan:
-        return
-    total = sum(len(tile.products) for tile in tiles)
-    names = ", ".join(printable(tile.name) for tile in tiles[:3])
-    kinds = max(len(tile.kinds) for tile in tiles)
-    of_kinds = f" of {kinds} kinds" if kinds > 1 else ""
-    msg = (
-        f"{location.path} has {len(tiles)} tiles{of_kinds} ({names}, …). To see what each is like "
-        f"takes a product of it, and no more than {MAX_TEMPLATES} are ordered for that. Narrow the "
-        "query to the place that you need, by bbox or by a pattern over product ids, such as "
-        f"*{printable(tiles[0].name)}*; or open with scan=True, which orders and reads all {total} "
-        "products first."
-    )
-    raise QueryError(msg)
 
 
 class _Mosaic:
@@ -221,8 +91,7 @@ class _Mosaic:
             for name in each.dataset.variables:
                 self._holders.setdefault(str(name), each)
         self._mapping = self._same_grid_mapping()
-        self._y = self._axis(_Y_NAMES, _Y_STANDARD, 5)
-        self._x = self._axis(_X_NAMES, _X_STANDARD, 1)
+        self._y, self._x = self._axis(is_x=False), self._axis(is_x=True)
         self._time, self._times, self._index = self._same_times()
         self._refuse_other_variables()
 
@@ -300,18 +169,18 @@ class _Mosaic:
             found[str(name)] = dict(variable.attrs)
         return found
 
-    def _axis(self, names: Sequence[str], standard: Sequence[str], place: int) -> MosaicAxis:
+    def _axis(self, *, is_x: bool) -> MosaicAxis:
         first = self._opened[0].dataset
-        dim = _dimension(first, names, standard)
+        dim = side_of(first, is_x=is_x)
         if dim is None:
             own = ", ".join(sorted(map(str, first.coords))) or "none"
             msg = (
-                f"The products of {self._path} have no coordinate {names[0]!r} along which they "
-                f"could be put side by side; their coordinates: {own}. {_TREE}"
+                f"The products of {self._path} have no coordinate {'x' if is_x else 'y'!r} along "
+                f"which they could be put side by side; their coordinates: {own}. {_TREE}"
             )
             raise ProductMismatchError(msg)
         values = [each.dataset.variables[dim].values for each in self._opened]
-        steps = [self._resolution(each.dataset, place) for each in self._opened]
+        steps = [self._resolution(each.dataset, 1 if is_x else 5) for each in self._opened]
         try:
             return MosaicAxis.of_tiles(dim, values, steps)
         except MisplacedError as err:
@@ -403,7 +272,7 @@ class _Mosaic:
                 times[number] = -1
                 continue
             recipe = recipe_of(variable)
-            if isinstance(recipe, StackArray) and recipe.stack.grid.has_gaps(recipe.kind):
+            if isinstance(recipe, StackArray | LazyTileArray):
                 there = recipe.steps_with_products(str(self._time))
                 steps = times[number]
                 steps[(steps >= 0) & ~there[steps]] = -1
@@ -413,7 +282,7 @@ class _Mosaic:
         """Return a variable that lies along no side: it must be the same in all tiles."""
         if name in self._mapping:
             found = mine.copy(deep=False)
-            found.attrs = self._placed(dict(mine.attrs))
+            found.attrs = self._placed(dict(mine.attrs), self._opened.index(self._holders[name]))
             return found
         holder = self._holders[name]
         for each in self._opened:
@@ -447,29 +316,24 @@ class _Mosaic:
             return is_equal and one.name in template.layout.bounds_of(template.header)
         return False
 
-    def _placed(self, attrs: dict[str, Any]) -> dict[str, Any]:
-        """Return the attributes of a grid mapping with the place of the whole."""
+    def _placed(self, attrs: dict[str, Any], tile: int) -> dict[str, Any]:
+        """Return the attributes of the grid mapping of a tile with the place of the whole."""
         numbers = _transform(attrs)
         if numbers is None:
             return attrs
         x, dx, _, y, _, dy = numbers
-        x -= int(self._x.firsts[0]) * dx
-        y -= int(self._y.firsts[0]) * dy
+        x -= int(self._x.firsts[tile]) * dx
+        y -= int(self._y.firsts[tile]) * dy
         numbers = [x, dx, numbers[2], y, numbers[4], dy]
-        return {**attrs, _PLACE: " ".join(map(str, numbers))}
-
-
-def _dimension(dataset: xr.Dataset, names: Sequence[str], standard: Sequence[str]) -> str | None:
-    indexes = [n for n, v in dataset.variables.items() if v.dims == (n,) and v.dtype.kind in "iuf"]
-    by_standard = [n for n in indexes if dataset[n].attrs.get("standard_name") in standard]
-    by_name = [n for n in names if n in indexes]
-    return next((str(n) for n in (*by_standard, *by_name)), None)
+        return {**attrs, PLACE: " ".join(map(str, numbers))}
 
 
 def _products_of(dataset: xr.Dataset) -> Sequence[Product]:
     """Return the products of a tile, by their numbers."""
-    recipes = map(recipe_of, dataset.variables.values())
-    source = next((recipe.source for recipe in recipes if recipe is not None), None)
+    recipes = [recipe_of(variable) for variable in dataset.variables.values()]
+    # What all tiles share may be another tile's.
+    own = [recipe for recipe in recipes if isinstance(recipe, StackArray | LazyTileArray)]
+    source = next((recipe.source for recipe in (*own, *recipes) if recipe is not None), None)
     return () if source is None else source.pieces
 
 
@@ -482,7 +346,7 @@ def _reference_system(variable: xr.Variable) -> dict[str, Any]:
     return {
         name: value
         for name, value in variable.attrs.items()
-        if name in GRID_MAPPING and name != _PLACE
+        if name in GRID_MAPPING and name != PLACE
     }
 
 
@@ -497,7 +361,7 @@ def _name_of_system(attrs: Mapping[str, Any]) -> str:
 
 def _transform(attrs: Mapping[str, Any]) -> list[float] | None:
     try:
-        numbers = [float(number) for number in str(attrs[_PLACE]).split()]
+        numbers = [float(number) for number in str(attrs[PLACE]).split()]
     except (KeyError, ValueError):
         return None
     return numbers if len(numbers) == 6 else None
