@@ -12,8 +12,9 @@ from collections.abc import Mapping, Sequence
 import xarray as xr
 
 from hda_fsspec.client import Client
-from hda_fsspec.errors import QueryError, no_products_error
-from hda_fsspec.lazy.product import Nodes, check_can_be_read, open_query_tree
+from hda_fsspec.errors import ProductFormatError, QueryError, no_products_error
+from hda_fsspec.lazy import openfiles
+from hda_fsspec.lazy.product import ROOT, Nodes, check_can_be_read, open_query_tree
 from hda_fsspec.lazy.sources import ProductTable, Source
 from hda_fsspec.paths.locations import Location
 from hda_fsspec.printable import printable
@@ -64,9 +65,24 @@ def open_query_nodes(
         _refuse_stacking(location, how)
         return open_query_tree(client, location, found, options, max_nodes=max_nodes)
     nodes = Nodes(Source(client.settings, ProductTable(in_order), options))
-    opened = TileOpener(client, location, options, how).open(tiles)
+    try:
+        opened = TileOpener(client, location, options, how).open(tiles)
+    except ProductFormatError:
+        if not _has_several_nodes(client, tiles[0], options):
+            raise
+        # Archives of many files are no data set each, and told as such by what is in them alone.
+        return open_query_tree(client, location, found, options, max_nodes=max_nodes)
     nodes.update({f"/{name}": dataset for name, dataset in opened.items()})
     return nodes
+
+
+def _has_several_nodes(client: Client, tile: Tile, options: OpenOptions) -> bool:
+    """Whether a product of a tile that is local is a tree of several data sets."""
+    product = next((p for p in tile.products if client.local(p) is not None), None)
+    if product is None or options.member is not None or options.group is not None:
+        return False
+    source = Source(client.settings, ProductTable([product]), options, node=ROOT)
+    return openfiles.with_tree(source, 0, lambda tree, _: len(tree) > 1)
 
 
 def _refuse_stacking(location: Location, how: StackOptions) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -220,6 +221,29 @@ def test_a_node_for_each_tile(stacks: Any) -> None:
     np.testing.assert_array_equal(node.band_data[1, 0], whole(11)[15:, 18:])
     assert len(stacks.ordered) == 5
     assert node.band_data.rio.crs.to_epsg() == 32632
+
+
+def test_archives_of_many_files(stacks: Any) -> None:
+    """Without ``member`` each product is a node, its files below; with it, each tile."""
+    files = {}
+    with made(stacks.folder / "source.tif") as source:
+        for tile in ("T32TPS", "T32TQS"):
+            name = f"PSA_20240501-142_S2_{tile}_V101"
+            part = cut(source, WINDOWS[tile], stacks.folder / f"{tile}.tif")
+            files[name] = stacks.folder / f"{tile}.zip"
+            with zipfile.ZipFile(files[name], "w") as archive:
+                for kind in ("PSA", "QA"):
+                    archive.write(part, f"{name}/{name}_{kind}.tif")
+    stacks.serve(files)
+
+    tree = tree_of(stacks)
+    chosen = tree_of(stacks, member="*_QA.tif")
+    mosaic = stacks.open(mosaic=True, member="*_PSA.tif").band_data[0, 0]
+
+    assert sorted(tree.children) == sorted(files)
+    assert len(tree[next(iter(files))].children) == 2
+    assert sorted(chosen.children) == ["T32TPS", "T32TQS"]
+    np.testing.assert_array_equal(mosaic, whole(0)[15:])
 
 
 def test_tiles_open_again_without_an_order(stacks: Any, monkeypatch: pytest.MonkeyPatch) -> None:
