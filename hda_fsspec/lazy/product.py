@@ -13,7 +13,7 @@ import xarray as xr
 from xarray.core import indexing  # xarray documents this module for writers of backends
 
 from hda_fsspec.client import Client
-from hda_fsspec.errors import ConfigurationError, QueryError, no_products_error, note_once
+from hda_fsspec.errors import ConfigurationError, QueryError, note_once
 from hda_fsspec.lazy import openfiles
 from hda_fsspec.lazy.arrays import Closer, HDAVariable, ProductArray
 from hda_fsspec.lazy.fingerprint import StructureFingerprint
@@ -66,15 +66,17 @@ def open_product_tree(client: Client, location: Location, options: OpenOptions) 
 
 
 def open_query_tree(
-    client: Client, location: Location, options: OpenOptions, *, max_nodes: int
+    client: Client,
+    location: Location,
+    found: Sequence[Product],
+    options: OpenOptions,
+    *,
+    max_nodes: int,
 ) -> Nodes:
     """Open each product of a query as a node, named by its id; all of them are fetched first.
 
     Raises QueryError if more than ``max_nodes`` are not local.
     """
-    found = client.search(location)
-    if not found:
-        raise no_products_error("open", location.path)
     missing = [p for p in found if client.cache.lookup(p, touch=False) is None]
     if len(missing) > max_nodes:
         msg = (

@@ -33,9 +33,10 @@ _CALENDAR_STEP = (
 _NOISE = 0.01
 _MAX_SHOWN = 80
 _GRID_STEP = (
-    "Products without a common grid (swaths, tiles) do not stack: open them one by one with "
-    'xr.open_datatree(…, engine="hda"), or bring them to one grid with '
-    "hda_fsspec.open_mfdataset(…, preprocess=…)."
+    "Products without a common grid (swaths, tiles) do not stack: mosaic=True puts tiles of one "
+    'reference system side by side; xr.open_datatree(…, engine="hda") opens each tile or product '
+    "as a node; hda_fsspec.map_products(query, function) hands each to a function, and "
+    "hda_fsspec.open_mfdataset(…, preprocess=…) brings them to one grid."
 )
 
 

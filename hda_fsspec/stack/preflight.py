@@ -57,9 +57,9 @@ def refuse_equal_times(
         shown = " and ".join(ids) if len(ids) == 2 else ", ".join(ids[:_SHOWN]) + more
         if most_different_bbox([product.bbox for product in group], [0]) is not None:
             ways = (
-                "They stand in different places, as tiles do. Open those of one place with a "
-                "pattern over product ids, such as *T32TPS*, or each as a node of a tree, with "
-                'xr.open_datatree(…, engine="hda"). '
+                "They stand in different places, as tiles do. Open with mosaic=True, which puts "
+                "tiles side by side; or those of one place with a pattern over product ids, such "
+                'as *T32TPS*; or each as a node of a tree, with xr.open_datatree(…, engine="hda"). '
             )
         else:
             ways = (
