@@ -308,8 +308,8 @@ def _check_mosaic(
         )
     elif mosaic and not splits.is_default(split):
         msg = (
-            f"split={printable(split)!r} cuts what the service computes, and mosaic=True joins files "
-            "of tiles. Leave one of the two out."
+            f"split={printable(split)!r} cuts what the service computes, and mosaic=True joins "
+            "files of tiles. Leave one of the two out."
         )
     else:
         return
