@@ -65,6 +65,8 @@ class QueryView(Sequence[Product]):
         The query or pattern.
     products : sequence of Product
         What it found.
+    origin : str, optional
+        What answered it in the place of the service, which may have others.
 
     Attributes
     ----------
@@ -72,12 +74,22 @@ class QueryView(Sequence[Product]):
         The query or pattern that was asked for.
     products : tuple of Product
         The records, in the order of the service.
+    origin : str or None
+        What answered it, if it was not the service: offline that is what is kept here.
     """
 
-    def __init__(self, settings: Settings, location: Location, products: Sequence[Product]) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        location: Location,
+        products: Sequence[Product],
+        *,
+        origin: str | None = None,
+    ) -> None:
         self._settings = settings
         self.location = location
         self.products = tuple(products)
+        self.origin = origin
 
     @overload
     def __getitem__(self, index: int) -> Product: ...
@@ -85,7 +97,8 @@ class QueryView(Sequence[Product]):
     def __getitem__(self, index: slice) -> QueryView: ...
     def __getitem__(self, index: int | slice) -> Product | QueryView:
         if isinstance(index, slice):
-            return QueryView(self._settings, self.location, self.products[index])
+            part = self.products[index]
+            return QueryView(self._settings, self.location, part, origin=self.origin)
         return self.products[index]
 
     def __len__(self) -> int:
@@ -165,6 +178,8 @@ class QueryView(Sequence[Product]):
         """Yield what is said of all products together."""
         total = len(self.products)
         yield "products", f"{total:,}"
+        if self.origin is not None:
+            yield "answered by", self.origin
         if not total:
             return
         yield "size", _total_size(self.products, state.sizes)
@@ -266,7 +281,8 @@ def view_query(client: Client, location: Location, *, refresh: bool = False) -> 
         found = [client.product(location, refresh=refresh)]
     else:
         found = client.search(location, refresh=refresh)
-    return QueryView(client.settings, location, found)
+    origin = client.catalogue.origin(location)
+    return QueryView(client.settings, location, found, origin=origin)
 
 
 def _states_of(client: Client, products: Sequence[Product]) -> Iterator[str]:
