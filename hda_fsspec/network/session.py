@@ -21,15 +21,8 @@ import urllib3.exceptions
 
 from hda_fsspec._version import __version__
 from hda_fsspec.errors import BrokerError, HDAError, OfflineError
+from hda_fsspec.network import faults
 from hda_fsspec.network.credentials import Bearer, no_auth, stranger
-from hda_fsspec.network.faults import (
-    causes_of,
-    is_handshake_cut,
-    is_nobody_there,
-    needs_network,
-    not_verified,
-    words_of,
-)
 from hda_fsspec.network.metering import MOST_BYTES, Allowance, Reply, TooLongError, allowing, meter
 from hda_fsspec.network.proxies import proxies_for
 from hda_fsspec.network.redaction import Secrets
@@ -94,7 +87,7 @@ def _notice(endpoint_url: str) -> None:
     mine = object()
     # In one step and without a lock, which a fork could leave held for ever.
     if _unverified.setdefault(endpoint_url, mine) is mine:
-        told = not_verified(endpoint_url)
+        told = faults.not_verified(endpoint_url)
         warn(told, urllib3.exceptions.InsecureRequestWarning, stacklevel=3)
 
 
@@ -291,7 +284,7 @@ class Session:
                 method, address, is_elsewhere=False, stream=True, auth=auth, **options
             )
         except requests.exceptions.RequestException as err:
-            said = self.secrets.shown(words_of(err))
+            said = self.secrets.shown(faults.words_of(err))
             raise no_answer(f"{method} {address}", kind_of_fault(err), 1, said) from err
         try:
             yield ResponseHead(reply.status, reply.headers), self._pieces(reply, address)
@@ -319,7 +312,7 @@ class Session:
                 yield piece
         except (urllib3.exceptions.HTTPError, OSError) as err:
             address = self._settings.endpoint_url
-            said = self.secrets.shown(words_of(err))
+            said = self.secrets.shown(faults.words_of(err))
             raise BrokerError(f"GET {path} from {address} broke off: {said}.") from err
 
     def _send(
@@ -350,7 +343,7 @@ class Session:
                 raise cannot_send(f"{method} {address}", self.secrets.shown(err)) from err
             except (ValueError, urllib3.exceptions.HTTPError) as err:
                 # An address that requests takes, and what it is made of does not.
-                said = self.secrets.shown(words_of(err))
+                said = self.secrets.shown(faults.words_of(err))
                 raise no_answer(f"{method} {address}", "address", 1, said) from err
             status = reply.status
             if status < 400 or status in accept or (is_login and status not in RETRIES):
@@ -380,7 +373,7 @@ class Session:
 
     def _refuse_if_offline(self, what: str) -> None:
         if self._settings.offline:
-            raise OfflineError(needs_network(what))
+            raise OfflineError(faults.needs_network(what))
 
     def _follow(
         self,
@@ -463,9 +456,9 @@ class Session:
                 body += piece
         except (urllib3.exceptions.HTTPError, OSError) as err:
             if not is_refusal:
-                is_late = any(isinstance(cause, TimeoutError) for cause in causes_of(err))
+                is_late = any(isinstance(cause, TimeoutError) for cause in faults.causes_of(err))
                 late, lost = requests.exceptions.ReadTimeout, requests.exceptions.ConnectionError
-                raise (late if is_late else lost)(words_of(err)) from err
+                raise (late if is_late else lost)(faults.words_of(err)) from err
             # The status alone tells enough, and it is what the caller acts on.
         finally:
             response.close()
@@ -493,7 +486,7 @@ class Session:
         if not failures.are_enough(kind):
             self._wait(count, f"{method} {address}", type(err).__name__)
             return
-        said = self.secrets.shown(words_of(err))
+        said = self.secrets.shown(faults.words_of(err))
         raise no_answer(f"{method} {address}", kind, count, said) from err
 
     def _wait(self, failures: int, what: str, why: str, told: float | None = None) -> None:
@@ -542,15 +535,15 @@ def kind_of_fault(err: requests.exceptions.RequestException) -> str:
     """
     if isinstance(err, requests.exceptions.SSLError):
         # The other side hung up in the middle of the handshake: nothing is wrong with it.
-        return "connection" if is_handshake_cut(err) else "TLS"
-    if any(isinstance(cause, TooLongError) for cause in causes_of(err)):
+        return "connection" if faults.is_handshake_cut(err) else "TLS"
+    if any(isinstance(cause, TooLongError) for cause in faults.causes_of(err)):
         return "too long"
     if isinstance(err, requests.exceptions.Timeout):
         return "timeout"
     lost = (requests.exceptions.ConnectionError, requests.exceptions.ChunkedEncodingError)
     if not isinstance(err, lost):
         return "address"  # one that cannot be used
-    return "nobody there" if is_nobody_there(err) else "connection"
+    return "nobody there" if faults.is_nobody_there(err) else "connection"
 
 
 def _read(response: requests.Response) -> bytes:
