@@ -338,6 +338,7 @@ def test_too_many_tiles(stacks: Any) -> None:
         ("T32TPS", {"mosaic": True}, "names one product"),
         (None, {"mosaic": "yes"}, "True or False"),
         (None, {"mosaic": True, "product_coord": "p"}, "a time has several"),
+        (None, {"mosaic": True, "split": "month"}, "Leave one of the two out"),
     ],
 )
 def test_options_that_make_no_mosaic(stacks: Any, query: Any, options: Any, message: str) -> None:
