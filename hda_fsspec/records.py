@@ -391,6 +391,8 @@ class Product(_Identity):
 class Dataset:
     """One data set of the catalogue.
 
+    Records are equal if they have the same id, licences and title.
+
     Attributes
     ----------
     dataset_id : str
@@ -409,10 +411,10 @@ class Dataset:
     dataset_id: str
     terms: tuple[str, ...] = ()
     title: str = ""
-    abstract: str = ""
-    startdate: str | None = None
-    enddate: str | None = None
-    bbox: str | None = None
+    abstract: str = dataclasses.field(default="", repr=False, compare=False)
+    startdate: str | None = dataclasses.field(default=None, compare=False)
+    enddate: str | None = dataclasses.field(default=None, compare=False)
+    bbox: str | None = dataclasses.field(default=None, compare=False)
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Dataset:

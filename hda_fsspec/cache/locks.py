@@ -6,6 +6,7 @@ module must therefore be right even if another holds it too.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import fcntl
 import functools
@@ -19,6 +20,7 @@ from typing import Self
 
 from hda_fsspec.cache.folder import READ_ONLY_ERRNOS, Folder
 from hda_fsspec.concurrency.forks import ForkLock, on_fork
+from hda_fsspec.errors import HDAError
 
 #: The answers of a disk that cannot lock, or not here.
 CANNOT_LOCK_ERRNOS = READ_ONLY_ERRNOS | {
@@ -152,7 +154,8 @@ class FileLocks:
                     return is_free
             except OSError as err:
                 if err.errno not in CANNOT_LOCK_ERRNOS | _CHANGING_ERRNOS:
-                    raise
+                    _close(path)
+                    raise _cannot_lock(path, err) from err
                 reason = err
             # Who comes later would lock another file.
             _close(path)
@@ -175,17 +178,38 @@ class FileLocks:
 
     def _let_go(self, path: Path, *, is_slot: bool) -> None:
         file = _held[path]
+        is_kept = False
         try:
             # On disk first: another thread that sees the name free must find it so there.
             if file is not None:
-                fcntl.flock(file, fcntl.LOCK_UN)
+                try:
+                    fcntl.flock(file, fcntl.LOCK_UN)
+                    is_kept = is_slot
+                except OSError as err:
+                    # It is free as soon as its file is closed.
+                    self._folder.warn_once(
+                        "A lock in the cache folder %s could not be given back (%s): its file is"
+                        " closed, which does the same.",
+                        self._folder.root,
+                        os.strerror(err.errno or 0),
+                    )
         finally:
             with _guard:
                 del _held[path]
-                if file is not None and is_slot:
+                if file is not None and is_kept:
                     self._idle[path] = file
                 elif file is not None:
-                    os.close(file)
+                    _close_quietly(file)
+
+
+def _cannot_lock(path: Path, err: OSError) -> OSError:
+    if isinstance(err, HDAError):
+        return err
+    msg = (
+        f"The lock {path} cannot be taken: {os.strerror(err.errno or 0)}. Try again, or choose "
+        "another cache_dir (HDA_CACHE_DIR)."
+    )
+    return OSError(err.errno, msg)
 
 
 def _digest(name: str) -> str:
@@ -200,12 +224,18 @@ def _slot(layout: Path, name: str, number: int) -> Path:
 def _close(path: Path) -> None:
     file, _held[path] = _held[path], None
     if file is not None:
+        _close_quietly(file)
+
+
+def _close_quietly(file: int) -> None:
+    # Whatever it says of an earlier write, of which there is none, the descriptor is free then.
+    with contextlib.suppress(OSError):
         os.close(file)
 
 
 def _close_all(files: dict[Path, int]) -> None:
     while files:
-        os.close(files.popitem()[1])
+        _close_quietly(files.popitem()[1])
 
 
 _all: weakref.WeakSet[FileLocks] = weakref.WeakSet()
@@ -216,7 +246,7 @@ def _forget_after_fork() -> None:
     # Closed, not given back: the parent holds them on.
     for file in _held.values():
         if file is not None:
-            os.close(file)
+            _close_quietly(file)
     _held.clear()
     for locks in list(_all):
         _close_all(locks._idle)

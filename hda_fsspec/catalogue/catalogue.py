@@ -18,6 +18,7 @@ from hda_fsspec.catalogue import offline
 from hda_fsspec.catalogue.answers import Answers
 from hda_fsspec.catalogue.codecs import DATASETS, SEARCH, ProductsById
 from hda_fsspec.catalogue.datasets import Datasets
+from hda_fsspec.catalogue.limits import Limits
 from hda_fsspec.catalogue.terms import Terms
 from hda_fsspec.errors import (
     AuthenticationError,
@@ -80,6 +81,8 @@ class Catalogue:
         The data sets and their schemas.
     terms : Terms
         Which licences the account has accepted.
+    limits : Limits
+        How much data sets deliver in one order.
     """
 
     def __init__(
@@ -98,6 +101,7 @@ class Catalogue:
         self._origins: dict[str, str] = {}
         self._answers = Answers(settings, metadata.listings, clock=clock)
         self.datasets = Datasets(settings, broker, self._answers)
+        self.limits = Limits(settings.endpoint_url, metadata.subsets, self.datasets.schema)
         self.terms = Terms(broker, metadata, account, self.datasets, accept=settings.accept_terms)
 
     def validate(self, location: Location) -> None:

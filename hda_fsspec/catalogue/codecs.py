@@ -37,7 +37,7 @@ class Codec:
 
     def max_age(self, listings_seconds: float | None) -> float | None:
         """Return how long it is trusted where listings are so long; None for without end."""
-        return max(self.least_seconds, listings_seconds) if listings_seconds else listings_seconds
+        return None if listings_seconds is None else max(self.least_seconds, listings_seconds)
 
 
 def pack_products(products: Sequence[Product]) -> dict[str, Any]:

@@ -11,8 +11,10 @@ import dataclasses
 import hashlib
 import importlib
 import io
+import json
 import os
 import shlex
+import shutil
 import socket
 import sys
 import tempfile
@@ -32,15 +34,19 @@ if TYPE_CHECKING:
     from hda_fsspec.emulator import Emulator
     from hda_fsspec.fs.filesystem import HDAFileSystem
 
-DATASET = "EO:DEMO:DAT:OSTIA-MONTHLY"
-QUERY = f"hda://{DATASET}/startdate=2006-04-01/enddate=2010-09-30"
+#: Named as the service names its own: one of which it computes what is asked for, one of files.
+COMPUTED = "EO:MO:DAT:DEMO_SST_L4:demo_ostia_sst_P1M-m"
+FILES = "EO:DEMO:DAT:OSTIA-MONTHLY"
+_PERIOD = "startdate=2006-04-01/enddate=2010-09-30"
 
 _PREPARATION_SECONDS = 1.0
 _PORTS = range(20_000, 32_768)  # below those that systems give away
 _ORDERS_PER_HOUR = 100  # as at the service
-# The region by which El Nino and La Nina are told, in degrees east.
+# The region by which El Nino and La Nina are told.
+_NINO34 = "bbox=-170,-5,-120,5"
 _NINO34_WEST, _NINO34_EAST = 190.0, 240.0
 _YEAR = "2007"
+_NAME = "surface_temperature"
 
 
 def _folder(
@@ -67,8 +73,8 @@ def demo(
 ) -> None:
     """Show the main job on real products, locally.
 
-    A year is opened, planned, fetched, computed and copied, and each step says what it cost. No
-    account is needed, and nothing leaves this machine.
+    Years are opened, a year is planned, computed, fetched and copied, and each step says what it
+    cost. No account is needed, and nothing leaves this machine.
     """
     steps = run(io.StringIO() if is_json else sys.stdout, keep=keep)
     if is_json:
@@ -105,11 +111,10 @@ def run(out: TextIO, *, keep: Path | None = None) -> list[dict[str, Any]]:
             work = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="hda-fsspec-demo-")))
         else:
             work = keep.expanduser()
-        products = work / "products"
-        count = write_months(source, products / DATASET)
+        catalogue = write_catalogue(source, work / "products")
         emulator = stack.enter_context(
             Emulator(
-                Catalogue.from_folder(products, profile="month"),
+                Catalogue.from_json(catalogue),
                 port=0 if keep is None else _port_of(work),
                 preparation_seconds=_PREPARATION_SECONDS,
                 quota=_ORDERS_PER_HOUR,
@@ -118,13 +123,13 @@ def run(out: TextIO, *, keep: Path | None = None) -> list[dict[str, Any]]:
         plot = Path("hda-fsspec-demo.png").absolute() if keep is None else work / "plot.png"
         options = _options(emulator, work / "cache")
         stage = Stage(out, emulator, HDAFileSystem(**options), options, work, plot)
-        _greet(stage, count)
+        _greet(stage)
         done = [stage.perform(number, step) for number, step in enumerate(STEPS, start=1)]
         stage.tell("", "In all: " + stage.cost_since(Counters(0, 0, 0)))
         if keep is not None:
             stage.tell(
                 f"Kept in {work}. To serve the products again:",
-                f"  hda-fsspec emulator --profile month {shlex.quote(str(products))}",
+                f"  hda-fsspec emulator {shlex.quote(str(catalogue))}",
             )
         return done
 
@@ -152,6 +157,36 @@ def _source_file() -> Path:
         )
         raise ConfigurationError(msg) from err
     return Path(package.path) / "ostia_monthly.nc"
+
+
+def write_catalogue(source: Path, folder: Path) -> Path:
+    """Write what the demo's service offers, and return the JSON file that lists it.
+
+    Parameters
+    ----------
+    source : Path
+        A netCDF file of months.
+    folder : Path
+        It gets the file as it is, of which one data set is computed, and one file a month, which
+        are the products of the other.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(source, folder / source.name)
+    write_months(source, folder / "months")
+    months = [f"months/{path.name}" for path in sorted((folder / "months").iterdir())]
+    title = "Monthly means of sea surface temperature (OSTIA)"
+    datasets = [
+        {"dataset_id": COMPUTED, "title": title, "subset": "marine", "file": source.name},
+        {
+            "dataset_id": FILES,
+            "title": f"{title}, a file each",
+            "profile": "month",
+            "products": [{"file": name} for name in months],
+        },
+    ]
+    catalogue = folder / "catalogue.json"
+    catalogue.write_text(json.dumps({"datasets": datasets}, indent=1), encoding="utf-8")
+    return catalogue
 
 
 def write_months(source: Path, folder: Path) -> int:
@@ -268,60 +303,46 @@ class Stage:
         return Counters(emulator.orders, len(emulator.log), emulator.bytes_sent)
 
 
-def _greet(stage: Stage, count: int) -> None:
+def _greet(stage: Stage) -> None:
     stage.tell(
-        f"hda_fsspec {__version__} on {count} monthly means of sea surface temperature (OSTIA)",
+        f"hda_fsspec {__version__} on monthly means of sea surface temperature (OSTIA)",
         "",
-        "A local emulator of WEkEO's service holds one product a month. Nothing leaves this",
-        f"machine, and no account is needed. Preparing an order takes {_PREPARATION_SECONDS:.0f} s"
-        " here. At the",
-        "service it takes minutes, and 100 new orders an hour are allowed.",
+        "A local emulator of WEkEO's service offers them twice: computed on demand, and as a file",
+        "for each month. Nothing leaves this machine, and no account is needed. Preparing an order",
+        f"takes {_PREPARATION_SECONDS:.0f} s here. At the service it takes minutes, and 100 new"
+        " orders an hour are allowed.",
     )
 
 
-def list_months(stage: Stage) -> None:
-    """List the months: a query is a directory, its products are files."""
-    stage.tell(f"   query = {QUERY!r}", "   fs.ls(query)")
-    found = stage.fs.ls(QUERY)
-    for info in (found[0], found[-1]):
-        stage.tell(f"      {info['product_id']}  {info['startdate']}  {info['enddate']}")
-    stage.tell(f"   {len(found)} products; the first and the last are shown.")
-
-
-def open_all(stage: Stage) -> None:
-    """Open all of them as one lazy data set: one product tells how the others lie."""
+def open_computed(stage: Stage) -> None:
+    """Open what the service computes: each year is a piece, made when it is read."""
     import xarray as xr
 
-    stage.tell('   ds = xr.open_dataset(query, engine="hda", chunks={})')
-    ds = stage.data = xr.open_dataset(QUERY, engine="hda", chunks={}, storage_options=stage.options)
-    sst = ds["surface_temperature"]
-    sizes = ", ".join(f"{name}: {size}" for name, size in sst.sizes.items())
-    first, last = (str(time)[:10] for time in ds["time"].values[[0, -1]])
-    stage.tell(f"      {sst.name} ({sizes}), {first} to {last}")
+    query = f"hda://{COMPUTED}/{_PERIOD}/{_NINO34}"
+    stage.tell(
+        f"   query = ('hda://{COMPUTED}/'",
+        f"            '{_PERIOD}/{_NINO34}')",
+        '   ds = xr.open_dataset(query, engine="hda", chunks={}, split="year")',
+    )
+    stage.data = xr.open_dataset(
+        query, engine="hda", chunks={}, split="year", storage_options=stage.options
+    )
+    _tell_of(stage, stage.data)
 
 
 def plan_year(stage: Stage) -> None:
-    """Ask what a year of the Nino 3.4 region would cost, before any of it is ordered."""
+    """Ask what a year would cost, before any of it is ordered."""
     stage.tell(
-        f'   year = ds.sel(time="{_YEAR}", latitude=slice(-5, 5), longitude=slice(190, 240))',
-        '   sst = year["surface_temperature"].mean(("latitude", "longitude"))',
+        f'   year = ds["surface_temperature"].sel(time="{_YEAR}")',
+        '   sst = year.mean(("latitude", "longitude"))',
         "   sst.hda.plan()",
     )
-    region = {"latitude": slice(-5, 5), "longitude": slice(_NINO34_WEST, _NINO34_EAST)}
-    year = stage.data.sel(time=_YEAR, **region)
-    stage.mean = year["surface_temperature"].mean(("latitude", "longitude"))
+    stage.mean = stage.data[_NAME].sel(time=_YEAR).mean(("latitude", "longitude"))
     stage.tell(*(f"      {line}" for line in repr(stage.mean.hda.plan()).splitlines()))
 
 
-def prefetch_year(stage: Stage) -> None:
-    """Fetch the year: all orders are prepared at the same time."""
-    stage.tell("   sst.hda.prefetch()")
-    fetched = stage.mean.hda.prefetch()
-    stage.tell(f"      {len(fetched)} products are local")
-
-
 def compute_year(stage: Stage) -> None:
-    """Compute with Dask: what is in the cache costs nothing."""
+    """Compute it with Dask: that year is ordered, and no other."""
     stage.tell("   sst = sst.compute()")
     sst = stage.mean = stage.mean.compute()
     warm, cold = float(sst[0]), float(sst[-1])
@@ -349,6 +370,39 @@ def _plot(stage: Stage, sst: Any) -> None:
     stage.tell(f"      plotted in {stage.plot}")
 
 
+def list_files(stage: Stage) -> None:
+    """List what the service has as files: a query is a directory, its products are files."""
+    query = f"hda://{FILES}/{_PERIOD}"
+    stage.tell(f"   query = {query!r}", "   fs.ls(query)")
+    found = stage.fs.ls(query)
+    for info in (found[0], found[-1]):
+        stage.tell(f"      {info['product_id']}  {info['startdate']}  {info['enddate']}")
+    stage.tell(f"   {len(found)} products; the first and the last are shown.")
+
+
+def open_files(stage: Stage) -> None:
+    """Open all of them as one lazy data set, too: one product tells how the others lie."""
+    import xarray as xr
+
+    stage.tell('   ds = xr.open_dataset(query, engine="hda", chunks={})')
+    query = f"hda://{FILES}/{_PERIOD}"
+    stage.data = xr.open_dataset(query, engine="hda", chunks={}, storage_options=stage.options)
+    _tell_of(stage, stage.data)
+
+
+def compute_files(stage: Stage) -> None:
+    """Compute the same year: twelve orders, which are prepared at the same time."""
+    stage.tell(
+        f'   year = ds.sel(time="{_YEAR}", latitude=slice(-5, 5), longitude=slice(190, 240))',
+        '   year["surface_temperature"].mean(("latitude", "longitude")).compute()',
+    )
+    region = {"latitude": slice(-5, 5), "longitude": slice(_NINO34_WEST, _NINO34_EAST)}
+    year = stage.data[_NAME].sel(time=_YEAR, **region)
+    again = year.mean(("latitude", "longitude")).compute()
+    difference = float(abs(again.values - stage.mean.values).max())
+    stage.tell(f"      the same twelve numbers, to {difference:.4f} K")
+
+
 def prefetch_again(stage: Stage) -> None:
     """Get the year's local files, for any other tool: nothing is fetched again."""
     stage.tell(f"   fs.prefetch({_year_path()!r})")
@@ -368,15 +422,22 @@ def copy_two(stage: Stage) -> None:
 
 #: The story, in order; a step's docstring is its title.
 STEPS: tuple[Callable[[Stage], None], ...] = (
-    list_months,
-    open_all,
+    open_computed,
     plan_year,
-    prefetch_year,
     compute_year,
+    list_files,
+    open_files,
+    compute_files,
     prefetch_again,
     copy_two,
 )
 
 
+def _tell_of(stage: Stage, ds: Any) -> None:
+    sizes = ", ".join(f"{name}: {size}" for name, size in ds[_NAME].sizes.items())
+    first, last = (str(time)[:10] for time in ds["time"].values[[0, -1]])
+    stage.tell(f"      {_NAME} ({sizes}), {first} to {last}")
+
+
 def _year_path() -> str:
-    return f"hda://{DATASET}/startdate={_YEAR}-01-01/enddate={_YEAR}-12-31"
+    return f"hda://{FILES}/startdate={_YEAR}-01-01/enddate={_YEAR}-12-31"

@@ -30,11 +30,13 @@ def _names(
 
 
 @command(
+    "hda-fsspec emulator --samples",
     "hda-fsspec emulator data/",
     "hda-fsspec emulator catalogue.json --port 8080",
     "hda-fsspec emulator data/ --profile month --polls 3 --fault-rate 0.05",
 )
-@click.argument("source", metavar="DIR_OR_JSON", type=click.Path(path_type=Path))
+@click.argument("source", metavar="[DIR_OR_JSON]", type=click.Path(path_type=Path), required=False)
+@click.option("--samples", is_flag=True, help="serve small data sets of invented values")
 @click.option("--port", type=int, metavar="PORT", help="by default a free one")
 @click.option(
     "--profile", metavar="NAME", help="catalogue times: day (the default), month, exact, ..."
@@ -65,23 +67,32 @@ def _names(
     "--sizes", metavar="KIND", help="sizes in the catalogue: exact, ND, estimate or missing"
 )
 @json_option
-def emulator(options: Options, source: Path, is_json: bool, **given: Any) -> None:
+def emulator(
+    options: Options, source: Path | None, samples: bool, is_json: bool, **given: Any
+) -> None:
     """Serve files as the service would, until interrupted.
 
-    The files are those of a folder, with one sub-folder for each data set, or those that a JSON
-    file lists. First prints four lines for a shell, which say how to reach it: HDA_URL, HDA_USER,
-    HDA_PASSWORD and HDA_CACHE_DIR; with --json one object that has them. No account is needed, and
-    nothing leaves this machine.
+    The files are those of a folder, with one sub-folder for each data set, those that a JSON file
+    lists, or samples in the manner of three data sets, written into the cache folder. First prints
+    four lines for a shell, which say how to reach it: HDA_URL, HDA_USER, HDA_PASSWORD and
+    HDA_CACHE_DIR; with --json one object that has them. No account is needed, and nothing leaves
+    this machine.
     """
     import platformdirs
 
+    from hda_fsspec.emulator import write_samples
     from hda_fsspec.emulator.serve import serve
 
+    if samples == (source is not None):
+        msg = "Give a folder or a JSON file to serve, or --samples."
+        raise click.UsageError(msg)
     more = {_LONG_NAMES.get(k, k): value for k, value in given.items() if value is not None}
     if "user" in options.given:
         more["user"] = options.given["user"]
     # Not a temporary one: an emulator of the same files that is started again goes on with it.
     cache_dir = platformdirs.user_cache_path("hda_fsspec_emulator", appauthor=False)
+    if source is None:
+        source = write_samples(cache_dir / "samples")
     serve(source, cache_dir=cache_dir, out=_AsJson() if is_json else None, **more)
 
 

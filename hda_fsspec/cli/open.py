@@ -13,6 +13,8 @@ from hda_fsspec.cli.terminal import echo_block, echo_json
 if TYPE_CHECKING:
     import xarray as xr
 
+Split = str | dict[str, str | int] | None
+
 F = TypeVar("F", bound=Callable[..., Any])
 
 
@@ -20,25 +22,57 @@ def reading_options(function: F) -> F:
     """Give a command the options that say what of a product is read."""
     member = click.option("--member", metavar="GLOB", help="files inside an archive product")
     group = click.option("--group", metavar="GROUP", help="of a netCDF-4 or HDF5 product")
-    return group(member(function))
+    split = click.option(
+        "--split",
+        metavar="STEP",
+        default="auto",
+        callback=lambda _context, _parameter, text: parse_split(text),
+        help="how a query is cut that the service computes: day, week, month, year, "
+        "time=month,variable=1; none for one order  [default: auto]",
+    )
+    return group(member(split(function)))
+
+
+def parse_split(text: str) -> Split:
+    """Return the value of the option ``split`` that a text stands for.
+
+    >>> parse_split("month"), parse_split("time=month,variable=1"), parse_split("none")
+    ('month', {'time': 'month', 'variable': 1}, None)
+    """
+    if text.strip().lower() == "none":
+        return None
+    if "=" not in text:
+        return text
+    found: dict[str, str | int] = {}
+    for part in text.split(","):
+        name, _, value = (each.strip() for each in part.partition("="))
+        found[name] = int(value) if value.isascii() and value.isdigit() else value
+    return found
 
 
 @command(
     "hda-fsspec open hda://DATASET/startdate=2024-05-01/enddate=2024-05-31",
+    "hda-fsspec open --split month hda://DATASET/startdate=2000-01-01/enddate=2023-12-31",
     "hda-fsspec open --group data/ocean hda://DATASET/startdate=2024-05-01/PRODUCT",
 )
 @click.argument("path", metavar="PATH")
 @reading_options
 @json_option
-def open_(
-    options: Options, path: str, group: str | None, member: str | None, is_json: bool
+def open_(  # noqa: PLR0917  (click gives them by name)
+    options: Options,
+    path: str,
+    group: str | None,
+    member: str | None,
+    split: Split,
+    is_json: bool,
 ) -> None:
     """Open a product or query with xarray, and show what it is.
 
-    A query is one lazy data set, for which at most one product is ordered: the one that shows what
-    all are like.
+    A product that is not local is ordered. A query is one lazy data set, of which only what tells
+    how the others are is ordered: one product of each kind, unless one of it is local or was opened
+    before, and seldom a second or third, where their times leave a doubt.
     """
-    ds = open_with_xarray(options, path, group=group, member=member)
+    ds = open_with_xarray(options, path, group=group, member=member, split=split)
     if is_json:
         echo_json(ds.to_dict(data=False))
     else:
@@ -46,7 +80,7 @@ def open_(
 
 
 def open_with_xarray(
-    options: Options, path: str, *, group: str | None, member: str | None
+    options: Options, path: str, *, group: str | None, member: str | None, split: Split
 ) -> xr.Dataset:
     """Open a path as xarray does, with the settings of the options."""
     import xarray as xr
@@ -58,4 +92,5 @@ def open_with_xarray(
         storage_options=options.given,
         group=group,
         member=member,
+        split=split,
     )

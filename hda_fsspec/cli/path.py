@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import sys
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import click
 
@@ -15,15 +12,6 @@ from hda_fsspec.cli.terminal import echo_block, echo_json, echo_locations
 from hda_fsspec.errors import LocationError
 from hda_fsspec.paths.locations import Location
 from hda_fsspec.printable import python_text
-
-# What the older form says; the last ones only say how much of the answer to show.
-_OF_V1 = frozenset(
-    {
-        *("datasetId", "boundingBoxValues", "dateRangeSelectValues", "stringChoiceValues"),
-        *("multiStringSelectValues", "stringInputValues"),
-        *("itemsPerPage", "startIndex", "sortOrder"),
-    }
-)
 
 
 @command(
@@ -42,7 +30,6 @@ def path(options: Options, request: str, is_code: bool, is_json: bool) -> None: 
     """
     text = _read(request)
     location = Location.from_request(text)
-    _refuse_what_is_left(json.loads(text))
     code = _code(location)
     if is_json:
         echo_json({"path": location.path, **({"code": code} if is_code else {})})
@@ -74,20 +61,6 @@ def _no_request(what: str, why: str) -> LocationError:
         'under "Show API request", from { to }.'
     )
     return LocationError(msg)
-
-
-def _refuse_what_is_left(body: Mapping[str, Any]) -> None:
-    """Raise LocationError if a request asks for what its path does not: it would find more."""
-    if "datasetId" not in body:
-        return  # All of the newer form is the query.
-    left = sorted(name for name, value in body.items() if value and name not in _OF_V1)
-    if left:
-        msg = (
-            f"Cannot translate {', '.join(left)} of the v1 request of {body['datasetId']}: a path "
-            "has no place for it. Leave it out of the JSON if the products are the same without, "
-            "or choose them anew on WEkEO's page, which shows the v2 form."
-        )
-        raise LocationError(msg)
 
 
 def _code(location: Location) -> str:

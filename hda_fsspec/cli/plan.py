@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import re
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from hda_fsspec.cli.commands import Options, command, json_option
-from hda_fsspec.cli.open import open_with_xarray, reading_options
+from hda_fsspec.cli.open import Split, open_with_xarray, reading_options
 from hda_fsspec.cli.terminal import echo_block, echo_json, format_bytes, plural
 from hda_fsspec.errors import QueryError
 from hda_fsspec.paths.locations import Location
@@ -19,7 +21,8 @@ from hda_fsspec.printable import printable
 if TYPE_CHECKING:
     import xarray as xr
 
-    from hda_fsspec.client import OrderNeededError
+    from hda_fsspec.client import Client, OrderNeededError
+    from hda_fsspec.planning.pieces import Cut
     from hda_fsspec.planning.plan import Plan
     from hda_fsspec.records import Product
 
@@ -30,6 +33,7 @@ _SELECTION = re.compile(rf"(?P<dim>[^=]+)=(?P<first>{_VALUE})(?P<is_range>:(?P<l
 
 @command(
     "hda-fsspec plan hda://DATASET/startdate=2006-01-01/enddate=2006-12-31",
+    "hda-fsspec plan --split month hda://DATASET/startdate=2000-01-01/enddate=2023-12-31",
     "hda-fsspec plan --sel time=2006-04:2006-09 --sel lat=-5:5 hda://DATASET/startdate=2006-01-01",
 )
 @click.argument("path", metavar="PATH")
@@ -55,6 +59,7 @@ def plan(  # noqa: PLR0917  (click gives them by name)
     may_order: bool,
     group: str | None,
     member: str | None,
+    split: Split,
     is_json: bool,
 ) -> None:
     """Show what fetching a query, or a selection of it, would cost.
@@ -63,23 +68,41 @@ def plan(  # noqa: PLR0917  (click gives them by name)
     --order-template allows it.
     """
     from hda_fsspec.client import OrderNeededError, without_orders
-    from hda_fsspec.fs.info import products_of
     from hda_fsspec.planning.plan import plan_of
 
     parsed = [_parsed(text) for text in selections]
     client = options.client
-    found = products_of(client, path)
+    found, cut = _wanted(client, path, split)
     if not parsed:
-        _echo(plan_of(client, found), is_json=is_json)
+        _echo(plan_of(client, found, cut), is_json=is_json)
         return
     try:
         with contextlib.nullcontext() if may_order else without_orders():
-            ds = open_with_xarray(options, path, group=group, member=member)
+            ds = open_with_xarray(options, path, group=group, member=member, split=split)
     except OrderNeededError as err:
         raise _needs_template(path, found, err) from err
     for selection in parsed:
         ds = _select(ds, selection)
     _echo(ds.hda.plan(), is_json=is_json)
+
+
+def _wanted(client: Client, path: str, split: Split) -> tuple[Sequence[Product], Cut | None]:
+    """Return the products of a path, or the pieces that it is cut into and what these cost."""
+    import numpy as np
+
+    from hda_fsspec.fs.info import products_of, to_location
+    from hda_fsspec.lazy.sources import ProductTable
+    from hda_fsspec.planning.pieces import cut_of
+    from hda_fsspec.stack.subset import cut, pieces_of
+
+    location = to_location(path)
+    if location.product is not None or not location.query:
+        return products_of(client, path), None
+    grid, _ = cut(client, location, split)
+    if grid is None:
+        return products_of(client, path), None
+    table = ProductTable(pieces_of(client, grid, datetime.now(UTC)).products, grid)
+    return table, cut_of(client, [(table, np.arange(len(table)))])
 
 
 def _echo(plan: Plan, *, is_json: bool) -> None:
@@ -89,9 +112,11 @@ def _echo(plan: Plan, *, is_json: bool) -> None:
     names = (
         *("local", "orders_needed", "bytes_known", "bytes_estimated", "sizes_unknown"),
         *("bytes_needed", "cache_bound", "disk_free", "disk_room", "fits_cache", "fits_disk"),
-        *("fits", "quota_limit", "quota_left", "seconds_at_quota"),
+        *("fits", "quota_limit", "quota_left", "seconds_at_quota", "hours_of_quota"),
+        *("fields", "split"),
     )
     facts = {name: getattr(plan, name) for name in names}
+    facts["splits"] = [dataclasses.asdict(each) for each in plan.splits]
     echo_json({"products": [product.product_id for product in plan.products], **facts})
 
 

@@ -22,6 +22,7 @@ from hda_fsspec.emulator.jobs.marine import MarineSubset, marine_subset
 from hda_fsspec.emulator.loaders import dated_product
 from hda_fsspec.emulator.messages import RequestLog, RequestRecord
 from hda_fsspec.emulator.profiles import PROFILES, interval, nominal_times
+from hda_fsspec.emulator.samples import write_samples
 from hda_fsspec.emulator.schemas import multiple_choice
 
 __all__ = [
@@ -41,4 +42,5 @@ __all__ = [
     "marine_subset",
     "multiple_choice",
     "nominal_times",
+    "write_samples",
 ]

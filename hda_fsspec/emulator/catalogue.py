@@ -6,13 +6,13 @@ The catalogue knows what can be searched and where the bytes are; it knows no or
 from __future__ import annotations
 
 import dataclasses
-import threading
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from hda_fsspec.emulator.entries import DatasetEntry, ProductEntry
 from hda_fsspec.emulator.loaders import datasets_of_folder, datasets_of_json
+from hda_fsspec.emulator.processes import ProcessLock
 from hda_fsspec.errors import ConfigurationError
 
 
@@ -21,7 +21,7 @@ class Catalogue:
 
     def __init__(self, datasets: Iterable[DatasetEntry] = ()) -> None:
         self._datasets = {entry.dataset_id: entry for entry in datasets}
-        self._lock = threading.Lock()
+        self._lock = ProcessLock()
 
     @classmethod
     def from_folder(

@@ -5,8 +5,8 @@ It knows orders, quota and files; it has never heard of searches or logins.
 
 from __future__ import annotations
 
+import contextlib
 import json
-import threading
 import time
 from collections import Counter
 from collections.abc import Mapping
@@ -20,6 +20,7 @@ from hda_fsspec.emulator.jobs.job import JobFailedError, SubsetDataset
 from hda_fsspec.emulator.messages import Answer, Request, error_answer, invalid_answer, json_answer
 from hda_fsspec.emulator.oddities import WITHOUT_LOCATORS
 from hda_fsspec.emulator.options import Options
+from hda_fsspec.emulator.processes import ProcessLock
 from hda_fsspec.emulator.state import Order, PlacedOrders, RemainingQuota
 from hda_fsspec.emulator.transfers import Served, answer_file
 
@@ -38,7 +39,7 @@ class Delivery:
     def __init__(self, catalogue: Catalogue, options: Options) -> None:
         self._catalogue = catalogue
         self._options = options
-        self._lock = threading.Lock()
+        self._lock = ProcessLock()
         self._fetches: Counter[str] = Counter()
         # Port and path of the service, set as soon as it knows where it is.
         self.home = ""
@@ -60,10 +61,13 @@ class Delivery:
         order = self._order_of(request)
         if order is None:
             return None
-        if order.job is not None:
-            return order.job.content.length if order.is_ready else None
-        product = self._catalogue.product(order.dataset_id, order.product_id)
-        return None if product is None else product.content.length
+        # What cannot be made or read has no length: that is for the answer to tell.
+        with contextlib.suppress(JobFailedError, OSError):
+            if order.job is not None:
+                return order.job.content.length if order.is_ready else None
+            product = self._catalogue.product(order.dataset_id, order.product_id)
+            return None if product is None else product.content.length
+        return None
 
     def _order_of(self, request: Request) -> Order | None:
         if request.path.startswith(_FILES):

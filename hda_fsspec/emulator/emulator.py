@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import functools
 import secrets
-import threading
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -15,6 +14,7 @@ from hda_fsspec.emulator.faults import Fault, FaultScript
 from hda_fsspec.emulator.identity import name_of
 from hda_fsspec.emulator.messages import Request, RequestLog, RequestRecord, error_answer
 from hda_fsspec.emulator.options import Options
+from hda_fsspec.emulator.processes import ProcessLock
 from hda_fsspec.emulator.random_faults import RandomFaults
 from hda_fsspec.emulator.routes import Routes
 from hda_fsspec.emulator.server import Exchange, Server, Traffic
@@ -70,7 +70,7 @@ class Emulator:
         self._server: Server | None = None
         self._port = self.options.port
         self._traffic = Traffic()
-        self._lock = threading.Lock()
+        self._lock = ProcessLock()
 
     def __repr__(self) -> str:
         return f"<Emulator at port {self._port}, {'up' if self._server else 'down'}>"

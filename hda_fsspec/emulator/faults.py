@@ -6,11 +6,11 @@ A fault is a value. This module decides which faults a request meets; others car
 from __future__ import annotations
 
 import dataclasses
-import threading
 from collections.abc import Sequence
 from typing import Any
 
 from hda_fsspec.emulator.messages import Request
+from hda_fsspec.emulator.processes import ProcessLock
 from hda_fsspec.errors import ConfigurationError
 
 _FILE = "dataaccess/download/"
@@ -159,7 +159,7 @@ class FaultScript:
     """The faults to come, in order. Safe for threads: each fault strikes as often as it says."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = ProcessLock()
         self._faults: list[Fault] = []
         self._left: dict[int, tuple[int, int | None]] = {}
 

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from http import HTTPStatus
 from typing import Any, overload
 
 from hda_fsspec.emulator.content import Content
+from hda_fsspec.emulator.processes import ProcessLock
 
 API_PREFIX = "/hda-broker/api/v1/"
 BROKER_PREFIX = "/hda-broker/"
@@ -193,7 +193,7 @@ class RequestLog(Sequence[RequestRecord]):
 
     def __init__(self) -> None:
         self._records: list[RequestRecord] = []
-        self._lock = threading.Lock()
+        self._lock = ProcessLock()
 
     def append(self, record: RequestRecord) -> None:
         """Add a record."""

@@ -7,11 +7,11 @@ what others ask meanwhile: the same job meets the same faults, whatever its thre
 from __future__ import annotations
 
 import hashlib
-import threading
 from collections import Counter
 
 from hda_fsspec.emulator.faults import Fault
 from hda_fsspec.emulator.messages import Request
+from hda_fsspec.emulator.processes import ProcessLock
 from hda_fsspec.errors import ConfigurationError
 
 #: What can be drawn for any request, and what more for the body of a file. No honest client can
@@ -51,7 +51,7 @@ class RandomFaults:
         self._rate = rate
         self._seed = seed
         self._kinds = kinds
-        self._lock = threading.Lock()
+        self._lock = ProcessLock()
         self._asked: Counter[str] = Counter()
         self._drawn: Counter[str] = Counter()
 

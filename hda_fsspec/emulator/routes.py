@@ -85,7 +85,7 @@ class Routes:
                 return Answer(0, ending="close")
         odd = () if faults else self.options.odd
         answer = _scripted(by_kind) or oddities.instead(request, odd)
-        answer = answer or self._route(request, by_kind)
+        answer = answer or self._answer_or_500(request, by_kind)
         if "cut-json" in by_kind and answer.file is None:
             half = answer.body[: len(answer.body) // 2]
             answer = Answer(answer.status, answer.headers, half)
@@ -95,6 +95,16 @@ class Routes:
             ending = str(fault.value or "close")
             return dataclasses.replace(answer, head_bytes=fault.after_bytes or -1, ending=ending)
         return oddities.spoil(request, answer, odd)
+
+    def _answer_or_500(self, request: Request, faults: Faults) -> Answer:
+        try:
+            return self._route(request, faults)
+        except JobFailedError as err:
+            return error_answer(500, err.detail, err.title or "Task Error")
+        except (ConfigurationError, OSError) as err:
+            # The source of a subset data set, which is looked at late, is none; or the file of a
+            # product is there no more.
+            return error_answer(500, str(err), "Task Error")
 
     def _route(self, request: Request, faults: Faults) -> Answer:
         if request.path == "/":
@@ -115,11 +125,7 @@ class Routes:
         for method, pattern, handler in self._table:
             match = pattern.fullmatch(request.api)
             if match is not None and method == request.method:
-                try:
-                    return handler(request, match.group(1), faults)
-                except ConfigurationError as err:
-                    # The source of a subset data set, which is looked at late, is none.
-                    return error_answer(500, str(err), "Task Error")
+                return handler(request, match.group(1), faults)
             is_known_path = is_known_path or match is not None
         return error_answer(*((405, "Method Not Allowed") if is_known_path else (404, "Not Found")))
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import os
 import socket
 import struct
 import sys
@@ -20,6 +21,7 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 
 from hda_fsspec.emulator.content import CHUNK_BYTES
 from hda_fsspec.emulator.messages import Answer, FilePlan, Request, RequestRecord
+from hda_fsspec.emulator.processes import ProcessLock
 
 # Larger bodies are not worth a copy: the kernel sends them from the file.
 _SENDFILE_BYTES = 1 << 18
@@ -38,7 +40,7 @@ class Traffic:
     downloads: int = 0
     max_connections: int = 0
     max_requests: int = 0
-    lock: threading.Lock = dataclasses.field(default_factory=threading.Lock)
+    lock: ProcessLock = dataclasses.field(default_factory=ProcessLock)
 
     def add(self, *, sent: int = 0, downloads: int = 0) -> None:
         """Count bytes of files, and complete files."""
@@ -60,8 +62,9 @@ class Server(ThreadingHTTPServer):
         self.stopping = threading.Event()
         self._open: dict[socket.socket, threading.Thread] = {}
         self._asking: set[socket.socket] = set()
-        self._open_lock = threading.Lock()
+        self._open_lock = ProcessLock()
         self._accepting: threading.Thread | None = None
+        self._started_in = os.getpid()
 
     def start(self) -> None:
         """Serve from a thread of its own."""
@@ -71,8 +74,21 @@ class Server(ThreadingHTTPServer):
         self._accepting.start()
 
     def stop(self) -> None:
-        """Close all sockets and wait for all threads."""
+        """Close all sockets and wait for all threads.
+
+        In a process that was forked there are no such threads: its copies of the sockets are
+        closed, and the parent serves on.
+        """
         self.stopping.set()
+        if os.getpid() != self._started_in:
+            for connection in list(self._open):
+                connection.close()
+            self.server_close()
+            return
+        # Closing would not do while a child that was forked has a copy: whoever asks then would
+        # wait for an answer that nobody gives.
+        with contextlib.suppress(OSError):
+            self.socket.shutdown(socket.SHUT_RDWR)
         self.shutdown()
         if self._accepting is not None:
             self._accepting.join()

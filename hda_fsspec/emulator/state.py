@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import threading
 import time
 import uuid
 from collections import deque
 from collections.abc import Collection
 
 from hda_fsspec.emulator.jobs.job import Job
+from hda_fsspec.emulator.processes import ProcessLock
 
 _YOUNG_SECONDS = 1.0
 
@@ -23,7 +23,7 @@ class IssuedTokens:
 
     def __init__(self, life_seconds: float) -> None:
         self._life_seconds = life_seconds
-        self._lock = threading.Lock()
+        self._lock = ProcessLock()
         self._access: dict[str, float] = {}
         self._refresh: set[str] = set()
         self.issued: list[str] = []
@@ -139,7 +139,7 @@ class PlacedOrders:
         self._window_seconds = window_seconds
         # Ids of two emulators differ: a client must not take one's orders for the other's.
         self._salt = str(uuid.uuid4() if seed is None else seed)
-        self._lock = threading.Lock()
+        self._lock = ProcessLock()
         self._orders: dict[str, Order] = {}
         self._ids: dict[tuple[str, str, str], str] = {}
         self._paid: set[tuple[str, str, str]] = set()

@@ -15,6 +15,9 @@ from hda_fsspec.records import Product
 from hda_fsspec.settings import Settings
 
 if TYPE_CHECKING:
+    from hda_fsspec.lazy.sources import ProductTable
+    from hda_fsspec.planning.graphs import Numbers
+    from hda_fsspec.planning.pieces import Cut
     from hda_fsspec.planning.plan import Plan
 
 __all__ = ["HDAAccessor"]
@@ -41,15 +44,17 @@ class HDAAccessor:
         Values that are loaded have none. Nothing is ordered or read to tell.
         """
         wanted = self._wanted().values()
-        return list(dict.fromkeys(product for each in wanted for product in each))
+        return list(dict.fromkeys(product for each, _ in wanted for product in each))
 
     def plan(self) -> Plan:
         """Return what computing it costs: orders, bytes, time, room. Orders nothing."""
         from hda_fsspec.client import get_client
         from hda_fsspec.planning import plan
 
-        wanted = self._wanted()
-        found = [plan.plan_of(get_client(s), wanted[s]) for s in wanted]
+        found = [
+            plan.plan_of(get_client(settings), wanted, cut)
+            for settings, (wanted, cut) in self._wanted().items()
+        ]
         return plan.merge_plans(found) if found else plan.empty_plan()
 
     def prefetch(self, *, progress: bool = True, allow_partial: bool = False) -> list[Product]:
@@ -81,10 +86,11 @@ class HDAAccessor:
         from hda_fsspec.planning.prefetch import prepare
 
         # All of it is looked at before any of it is ordered.
-        prepared = [
-            prepare(get_client(settings), wanted, allow_partial=allow_partial)
-            for settings, wanted in self._wanted().items()
-        ]
+        prepared = []
+        for settings, (wanted, cut) in self._wanted().items():
+            given = None if cut is None else cut.sizes
+            client = get_client(settings)
+            prepared.append(prepare(client, wanted, allow_partial=allow_partial, given=given))
         fetched: list[Product] = []
         for one in prepared:
             with quietly(is_so=not progress):
@@ -97,11 +103,19 @@ class HDAAccessor:
     def _repr_html_(self) -> str:
         return self.plan()._repr_html_()
 
-    def _wanted(self) -> dict[Settings, Sequence[Product]]:
+    def _wanted(self) -> dict[Settings, tuple[Sequence[Product], Cut | None]]:
+        """Return the products by the settings that fetch them, and what their pieces cost."""
+        from hda_fsspec.client import get_client
         from hda_fsspec.engine.openers import products_read
+        from hda_fsspec.planning.pieces import cut_of
 
         wanted: dict[Settings, list[Product]] = {}
+        tables: dict[Settings, list[tuple[ProductTable, Numbers]]] = {}
         for source, numbers in products_read(self._object).items():
             pieces = source.pieces
             wanted.setdefault(source.settings, []).extend(pieces[n] for n in numbers.tolist())
-        return {settings: list(dict.fromkeys(each)) for settings, each in wanted.items()}
+            tables.setdefault(source.settings, []).append((pieces, numbers))
+        return {
+            settings: (list(dict.fromkeys(each)), cut_of(get_client(settings), tables[settings]))
+            for settings, each in wanted.items()
+        }

@@ -248,8 +248,7 @@ class Fetcher:
             if status.state is OrderState.GONE:
                 raise _DeadOrderError(download_id)
             if status.state is OrderState.FAILED:
-                msg = order_failed(product, status.message)
-                raise OrderError(msg, product_id=product.product_id, download_id=download_id)
+                raise self._desk.failed(product, status.message, download_id)
             if self._clock() - began > self._settings.max_wait:
                 raise self._too_late(product, download_id)
             await tasks.sleep(pause)

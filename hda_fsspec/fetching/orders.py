@@ -14,13 +14,21 @@ from datetime import UTC, datetime
 
 from hda_fsspec.cache.orders import OrderBook
 from hda_fsspec.catalogue.catalogue import Catalogue
-from hda_fsspec.errors import AuthenticationError, BrokerError, OrderError, QuotaError
+from hda_fsspec.errors import (
+    AuthenticationError,
+    BrokerError,
+    OrderError,
+    QueryError,
+    QuotaError,
+)
 from hda_fsspec.fetching.quota import Quota, QuotaWait
 from hda_fsspec.network.api import Broker
 from hda_fsspec.network.responses import is_about_licences
+from hda_fsspec.paths.locations import Location
 from hda_fsspec.printable import printable
 from hda_fsspec.records import Product
 from hda_fsspec.settings import Settings
+from hda_fsspec.subsets.sizes import is_too_large
 
 logger = logging.getLogger("hda_fsspec")
 
@@ -96,12 +104,33 @@ class OrderDesk:
         QuotaError
             It is used up, and shall not.
         OrderError
-            The service refuses the order.
+            The service refuses the order, or that of what it makes of a request.
         TermsNotAcceptedError, AuthenticationError, BrokerError
             It refuses the account, or cannot be asked.
         """
-        # First: a search that fails leaves no order behind of which nobody knows.
-        located = self._catalogue.located(product)
+        if product.request and not self._book.was_ordered(product):
+            # Of a data set that is read in parallel one order at most goes out in vain, or few.
+            said = self._catalogue.limits.refusal(Location.parse(product.request))
+            if said is not None:
+                raise self.failed(product, f"no more was asked for when it said: {said}")
+        try:
+            # First: a search that fails leaves no order behind of which nobody knows.
+            return self._order(product, self._catalogue.located(product), began)
+        except (AuthenticationError, BrokerError, QueryError) as err:
+            # Whatever the status: some stand for a lack of rights, too.
+            if not product.request or not is_too_large(str(err)):
+                raise
+            raise self.failed(product, str(err)) from err
+
+    def failed(self, product: Product, why: str, download_id: str | None = None) -> OrderError:
+        """Return the error of an order that the service does not carry out, and take note of it."""
+        msg = order_failed(product, why)
+        if product.request and is_too_large(why):
+            advice = self._catalogue.limits.refused(Location.parse(product.request), why)
+            msg = f"The service could not prepare {product}: {printable(why).rstrip('.')}. {advice}"
+        return OrderError(msg, product_id=product.product_id, download_id=download_id)
+
+    def _order(self, product: Product, located: Product, began: float) -> str:
         is_new = not self._book.was_ordered(product)
         if is_new:
             closed = self._quota.reserve(product)
@@ -119,8 +148,7 @@ class OrderDesk:
                 self._quota.release(product)
             if err.status is None or err.status >= 500:
                 raise
-            msg = order_failed(product, str(err))
-            raise OrderError(msg, product_id=product.product_id) from err
+            raise self.failed(product, str(err)) from err
         except BaseException:
             self._quota.release(product)
             raise

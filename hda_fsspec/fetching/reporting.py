@@ -11,6 +11,7 @@ import concurrent.futures
 import contextlib
 import contextvars
 import dataclasses
+import importlib.util
 import logging
 import multiprocessing
 import os
@@ -169,9 +170,18 @@ class Screen(Protocol):
 
 
 class Line:
-    """The line on standard error, drawn by tqdm, so that it stands well beside other bars."""
+    """The line on standard error, or in a notebook with widgets one of them, drawn by tqdm.
 
-    def __init__(self) -> None:
+    So it stands well beside other bars.
+
+    Parameters
+    ----------
+    modules : mapping
+        Which modules are loaded, which tells where this runs.
+    """
+
+    def __init__(self, modules: Mapping[str, Any] = sys.modules) -> None:
+        self._modules = modules
         self._bar: Any = None
 
     def show(self, text: str | None) -> None:
@@ -182,13 +192,22 @@ class Line:
             self._bar = None
             return
         if self._bar is None:
-            from tqdm import tqdm
-
-            self._bar = tqdm(
-                bar_format="{desc}", leave=False, file=sys.stderr, ncols=_columns(), desc=text
-            )
+            self._bar = _bar(text, self._modules)
         self._bar.ncols = _columns()
         self._bar.set_description_str(text)
+
+
+def _bar(text: str, modules: Mapping[str, Any]) -> Any:
+    """Return a bar that is nothing but a text: a widget in a notebook that has them."""
+    if _is_notebook(modules) and importlib.util.find_spec("ipywidgets") is not None:
+        # Not tqdm.auto, which warns of missing widgets where text does as well.
+        from tqdm.notebook import tqdm as widget
+
+        with contextlib.suppress(ImportError):  # widgets of a version that tqdm does not know
+            return widget(bar_format="{desc}", leave=False, desc=text)
+    from tqdm import tqdm
+
+    return tqdm(bar_format="{desc}", leave=False, file=sys.stderr, ncols=_columns(), desc=text)
 
 
 def _columns() -> int:

@@ -139,7 +139,8 @@ class ListingFileSystem(AsyncFileSystem):  # type: ignore[misc]  # fsspec is unt
         from hda_fsspec.views.datasets import find_view
 
         wanted = Wanted.read(words, period=period, bbox=bbox, family=family)
-        return find_view(self._client.datasets(refresh=refresh), wanted)
+        is_anew = refresh or not self._use_listings_cache
+        return find_view(self._client.datasets(refresh=is_anew), wanted)
 
     def queryables(self, path: Any) -> QueryablesView:
         """Return what a data set can be asked: keys, types, choices, defaults and ranges.

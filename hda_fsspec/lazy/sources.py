@@ -20,6 +20,7 @@ from hda_fsspec.concurrency.forks import ForkLock
 from hda_fsspec.reading.options import OpenOptions
 from hda_fsspec.records import Product
 from hda_fsspec.settings import Settings
+from hda_fsspec.subsets.grid import PieceGrid
 
 _LEFT_OUT = ("properties", "bbox", "footprint")
 _COLUMNS = tuple(f.name for f in dataclasses.fields(Product) if f.name not in _LEFT_OUT)
@@ -39,11 +40,15 @@ class ProductTable(Sequence[Product]):
     ----------
     products : sequence of Product
         The products, in their order.
+    origin : PieceGrid, optional
+        How the query was cut that they are pieces of, numbered as they are. It says what they
+        cost; no pickle carries it.
     """
 
-    __slots__ = ("__dict__", "__weakref__", "_packed")
+    __slots__ = ("__dict__", "__weakref__", "_packed", "origin")
 
-    def __init__(self, products: Sequence[Product]) -> None:
+    def __init__(self, products: Sequence[Product], origin: PieceGrid | None = None) -> None:
+        self.origin = origin
         columns = {name: [getattr(product, name) for product in products] for name in _COLUMNS}
         for name in _COMMON:
             if len(set(columns[name])) == 1:
@@ -59,6 +64,7 @@ class ProductTable(Sequence[Product]):
             if pieces is None:
                 pieces = ProductTable.__new__(ProductTable)
                 pieces._packed = packed
+                pieces.origin = None
                 _known[packed] = pieces
             return pieces
 

@@ -1,8 +1,8 @@
 """How a text may stand in another one: as it is, or as addresses, JSON, HTML and headers write it.
 
 What is looked for is found in whatever mixture it was written, and up to three times over: escapes
-are decoded, and each character knows where it stood. Base64 and hexadecimal digits are looked for
-as texts of their own. Pure functions; the time is linear in the text.
+are decoded, and each character knows where it stood. Base64, hexadecimal digits and UTF-8 that was
+taken for Latin-1 are looked for as texts of their own. Pure; the time is linear in the text.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from urllib.parse import quote
 
 _TIMES = 3
+_MOST_READINGS = 30
 _FEWEST_DIGITS = 5  # fewer stand in half of all digits
 
 _PERCENT = r"""%(?:[cC][2-9a-fA-F]|[dD][0-9a-fA-F])%[89abAB][0-9a-fA-F]
@@ -99,6 +100,7 @@ FORMS: dict[str, Callable[[bytes], str]] = {
     "C": lambda data: base64.urlsafe_b64encode(data).decode(),
     "b": _base64,
     "c": _base64_of_addresses,
+    "m": lambda data: data.decode("latin-1"),
     "h": bytes.hex,
     "H": lambda data: data.hex().upper(),
 }
@@ -148,18 +150,23 @@ def find(text: str, needles: Iterable[Needle]) -> list[Spot]:
 
 
 def _readings(text: str) -> Iterator[tuple[str, Sequence[int]]]:
-    """Return a text as it is and without escapes, and where each character of it began."""
-    yield text, range(len(text) + 1)
-    kinds = [pattern for kind, pattern in _KINDS.items() if kind in text]
-    for pattern in [_ANY, *kinds] if len(kinds) > 1 else kinds:
-        decoded, starts = text, list(range(len(text) + 1))
-        for _ in range(_TIMES):
-            deeper = _decoded(decoded, pattern)
-            if deeper is None:
-                break
-            decoded = deeper[0]
-            starts = [starts[position] for position in deeper[1]]
-            yield decoded, starts
+    """Return a text as it is and without escapes, and where each character of it began.
+
+    What was escaped in several ways, one after another, is read in each order of them.
+    """
+    level: list[tuple[str, Sequence[int]]] = [(text, range(len(text) + 1))]
+    known = {text}
+    for depth in range(_TIMES + 1):
+        yield from level
+        deeper: list[tuple[str, Sequence[int]]] = []
+        for one, starts in level if depth < _TIMES else ():
+            kinds = [pattern for kind, pattern in _KINDS.items() if kind in one]
+            for pattern in [_ANY, *kinds] if len(kinds) > 1 else kinds:
+                found = _decoded(one, pattern)
+                if found is not None and found[0] not in known and len(known) < _MOST_READINGS:
+                    known.add(found[0])
+                    deeper.append((found[0], [starts[position] for position in found[1]]))
+        level = deeper
 
 
 def _places(text: str, needle: Needle) -> Iterator[int]:

@@ -21,7 +21,16 @@ logger = logging.getLogger("hda_fsspec")
 #: The former ids that were told of in this process.
 _told: dict[str, object] = {}
 
-_NOT_A_QUERY = frozenset({"dataset_id", "itemsPerPage", "startIndex", "sortOrder"})
+#: Which part of the answer to show, and how; a path is all of it.
+_PAGING = frozenset({"itemsPerPage", "startIndex", "sortOrder"})
+#: What the older form says, and what an entry of each list says.
+_V1_FIELDS = {
+    "boundingBoxValues": frozenset({"name", "bbox"}),
+    "dateRangeSelectValues": frozenset({"name", "start", "end"}),
+    "stringChoiceValues": frozenset({"name", "value"}),
+    "multiStringSelectValues": frozenset({"name", "value"}),
+    "stringInputValues": frozenset({"name", "value"}),
+}
 
 
 def read_request(
@@ -32,16 +41,19 @@ def read_request(
     Raises
     ------
     LocationError
-        It is not JSON, or not a request.
+        It is not JSON, or not a request; or it asks for what a path has no place for, which would
+        find more.
     FileNotFoundError
         There is no such file.
     """
     body = request if isinstance(request, Mapping) else _read_json(request)
     if "datasetId" in body:
-        dataset, query = _dataset_of_v1(body["datasetId"]), _query_of_v1(body)
+        dataset = _dataset_of_v1(body["datasetId"])
+        _refuse_what_is_left(body)
+        query = _query_of_v1(body)
     else:
         dataset = body.get("dataset_id")
-        query = {key: value for key, value in body.items() if key not in _NOT_A_QUERY}
+        query = {key: value for key, value in body.items() if key not in _PAGING | {"dataset_id"}}
     if not isinstance(dataset, str) or not dataset:
         msg = (
             f"Cannot read the request {str(dict(body))[:120]}: it has no 'dataset_id' (v2) and "
@@ -53,7 +65,7 @@ def read_request(
 
 def _is_empty(value: Any) -> bool:
     # Not by comparing: an array of numpy compares element by element.
-    return value is None or (isinstance(value, (str, list, tuple)) and not value)
+    return value is None or (isinstance(value, (str, list, tuple, dict)) and not value)
 
 
 def _read_json(request: str | os.PathLike[str]) -> Mapping[str, Any]:
@@ -99,6 +111,32 @@ def _dataset_of_v1(dataset: Any) -> Any:
             renamed,
         )
     return renamed
+
+
+def _refuse_what_is_left(body: Mapping[str, Any]) -> None:
+    """Raise LocationError if a request asks for what its path does not."""
+    left = [
+        name
+        for name, value in body.items()
+        if name not in _V1_FIELDS | dict.fromkeys(_PAGING | {"datasetId"}) and not _is_empty(value)
+    ]
+    for field, known in _V1_FIELDS.items():
+        entries = body.get(field)
+        left += [
+            f"{name} of {field}"
+            for entry in (entries if isinstance(entries, list) else [])
+            if isinstance(entry, Mapping)
+            for name, value in entry.items()
+            if name not in known and not _is_empty(value)
+        ]
+    if left:
+        msg = (
+            f"Cannot translate {', '.join(dict.fromkeys(left))} of the v1 request of "
+            f"{body['datasetId']}: a path has no place for it. Leave it out of the JSON if the "
+            "products are the same without, or choose them anew on WEkEO's page, which shows the "
+            "v2 form."
+        )
+        raise LocationError(msg)
 
 
 def _query_of_v1(body: Mapping[str, Any]) -> dict[str, Any]:

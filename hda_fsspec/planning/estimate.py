@@ -48,8 +48,20 @@ class ProductSizes:
         return self.known.get(product, self.estimated.get(product, 0))
 
 
-def estimate_sizes(client: Client, wanted: Sequence[Product]) -> ProductSizes:
-    """Look how long the files of products are; uses none of them."""
+def estimate_sizes(
+    client: Client, wanted: Sequence[Product], given: Mapping[Product, int] | None = None
+) -> ProductSizes:
+    """Look how long the files of products are; uses none of them.
+
+    Parameters
+    ----------
+    client : Client
+        Who has them, or would fetch them.
+    wanted : sequence of Product
+        Which.
+    given : mapping of Product to int, optional
+        What some of them weigh by another estimate, where their length is not known.
+    """
     unique = tuple(dict.fromkeys(wanted))
     local: dict[Product, Entry] = {}
     known: dict[Product, int] = {}
@@ -57,21 +69,27 @@ def estimate_sizes(client: Client, wanted: Sequence[Product]) -> ProductSizes:
         entry = client.cache.lookup(product, touch=False)
         if entry is not None:
             local[product] = entry
-        size = client.size(product) if entry is None else entry.size
-        if size is not None:
-            known[product] = size
+            known[product] = entry.size
+    missing = [product for product in unique if product not in local]
+    told = zip(missing, client.sizes(missing), strict=True)
+    known |= {product: size for product, size in told if size is not None}
     others = [product for product in unique if product not in known]
-    return ProductSizes(unique, local, known, estimate(others, known))
+    return ProductSizes(unique, local, known, estimate(others, known, given or {}))
 
 
-def estimate(products: Sequence[Product], known: Mapping[Product, int]) -> dict[Product, int]:
+def estimate(
+    products: Sequence[Product],
+    known: Mapping[Product, int],
+    given: Mapping[Product, int],
+) -> dict[Product, int]:
     """Return the sizes of products whose length is not known, where there is something to go by.
 
-    That is the catalogue, else the mean of those products of the data set whose length is known.
+    That is the catalogue, another estimate that is given, else the mean of those products of the
+    data set whose length is known.
     """
     lengths: dict[str, list[int]] = {}
     for product, length in known.items():
         lengths.setdefault(product.dataset_id, []).append(length)
     means = {name: round(sum(each) / len(each)) for name, each in lengths.items()}
-    sizes = {product: product.size or means.get(product.dataset_id) for product in products}
+    sizes = {p: p.size or given.get(p) or means.get(p.dataset_id) for p in products}
     return {product: size for product, size in sizes.items() if size is not None}

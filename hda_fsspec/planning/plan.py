@@ -13,8 +13,11 @@ from pathlib import Path
 from hda_fsspec.cache import eviction
 from hda_fsspec.client import Client
 from hda_fsspec.planning.estimate import ProductSizes, estimate_sizes
-from hda_fsspec.printable import printable
+from hda_fsspec.planning.pieces import Cut
+from hda_fsspec.printable import printable, python_text
 from hda_fsspec.records import Product
+from hda_fsspec.subsets.grid import Split
+from hda_fsspec.subsets.sizes import ORDERS_AN_HOUR, Estimate
 from hda_fsspec.views import markup
 from hda_fsspec.views.wording import counted, format_bytes
 
@@ -54,6 +57,13 @@ class Plan:
         Whether there is room on its disk for what is to be downloaded.
     quota_limit, quota_left : int or None
         Orders that the account may make in an hour, and how many are left; None if not known.
+    fields : int or None
+        How many fields the products hold that the data stores of EO:ECMWF compute, as these count
+        them: variables times levels times times. None where none of them is such.
+    split : None, str or dict
+        How the query was cut that the products are pieces of.
+    splits : tuple of Estimate
+        What all of that query would cost in other pieces, the coarsest first.
     """
 
     products: tuple[Product, ...]
@@ -70,6 +80,14 @@ class Plan:
     fits_disk: bool
     quota_limit: int | None = None
     quota_left: int | None = None
+    fields: int | None = None
+    split: Split = None
+    splits: tuple[Estimate, ...] = ()
+
+    @property
+    def hours_of_quota(self) -> float:
+        """How many hours' worth of orders are needed, at the 100 that the service usually takes."""
+        return self.orders_needed / ORDERS_AN_HOUR
 
     @property
     def fits(self) -> bool:
@@ -120,29 +138,56 @@ class Plan:
             sizes.append(f"{self.sizes_unknown} of unknown size")
         bound = "no bound" if self.cache_bound is None else format_bytes(self.cache_bound)
         free = "not known" if self.disk_free is None else f"{format_bytes(self.disk_free)} free"
+        fields = [] if self.fields is None else [("fields", f"{self.fields:,}")]
+        splits = [("splits", self._splits())] if self.splits else []
         return [
             ("orders", f"{self.orders_needed} needed, {self.local} local already"),
+            *fields,
             ("bytes", f"{', '.join(sizes)}; {format_bytes(self.bytes_needed)} to download"),
             ("quota", self._quota()),
             ("cache", f"{bound}: {_fits(is_so=self.fits_cache)}"),
             ("disk", f"{free}: {_fits(is_so=self.fits_disk)}"),
+            *splits,
         ]
+
+    def _splits(self) -> str:
+        """Say what the whole query costs in other pieces, and that it is the whole."""
+        told = [
+            f"{_as_python(each.split)} {_count(each.pieces, 'order')}, {each.hours:.1f} h"
+            for each in self.splits
+        ]
+        return f"{_as_python(self.split)} now; all of the query with {'; '.join(told)}"
 
     def _quota(self) -> str:
         seconds = self.seconds_at_quota
         if self.quota_limit is None:
-            return "not known"
+            is_cut = bool(self.splits)
+            hours = f"; at {ORDERS_AN_HOUR} orders an hour {self.hours_of_quota:.1f} h"
+            return f"not known{hours if is_cut else ''}"
         orders = f"{self.quota_limit} orders an hour"
         if self.quota_left is not None:
             orders = f"{self.quota_left} of {orders} left"
         return orders if seconds is None else f"{orders}; {_duration(seconds)} of waiting for it"
 
 
-def plan_of(client: Client, wanted: Sequence[Product]) -> Plan:
-    """Return what making some products local would cost, with the quota as far as it is known."""
+def plan_of(client: Client, wanted: Sequence[Product], cut: Cut | None = None) -> Plan:
+    """Return what making some products local would cost, with the quota as far as it is known.
+
+    Parameters
+    ----------
+    client : Client
+        Who would fetch them.
+    wanted : sequence of Product
+        Which.
+    cut : Cut, optional
+        What those weigh and cost that are pieces of queries.
+    """
     quota = client.quota()
-    weights = estimate_sizes(client, wanted)
-    return make_plan(client, weights, quota_limit=quota.limit, quota_left=quota.left)
+    weights = estimate_sizes(client, wanted, cut.sizes if cut else None)
+    plan = make_plan(client, weights, quota_limit=quota.limit, quota_left=quota.left)
+    if cut is None:
+        return plan
+    return dataclasses.replace(plan, fields=cut.fields, split=cut.split, splits=cut.splits)
 
 
 def make_plan(
@@ -204,6 +249,8 @@ def merge_plans(plans: Sequence[Plan]) -> Plan:
         bytes_estimated=sum(plan.bytes_estimated for plan in plans),
         sizes_unknown=sum(plan.sizes_unknown for plan in plans),
         bytes_needed=sum(plan.bytes_needed for plan in plans),
+        fields=sum(fields) if (fields := [p.fields for p in plans if p.fields]) else None,
+        splits=tuple(each for plan in plans for each in plan.splits),
         fits_cache=all(plan.fits_cache for plan in plans),
         fits_disk=all(plan.fits_disk for plan in plans),
     )
@@ -225,6 +272,10 @@ def empty_plan() -> Plan:
         fits_cache=True,
         fits_disk=True,
     )
+
+
+def _as_python(split: Split) -> str:
+    return python_text(split) if isinstance(split, str) else repr(split)
 
 
 def _headroom(plan: Plan) -> float:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import concurrent.futures
 import dataclasses
 import errno
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from fsspec.callbacks import DEFAULT_CALLBACK
@@ -106,7 +106,13 @@ class Prefetch:
         return [product for product in self.wanted if product in kept]
 
 
-def prepare(client: Client, wanted: Sequence[Product], *, allow_partial: bool) -> Prefetch:
+def prepare(
+    client: Client,
+    wanted: Sequence[Product],
+    *,
+    allow_partial: bool,
+    given: Mapping[Product, int] | None = None,
+) -> Prefetch:
     """Look whether products can be made local at one time; orders nothing.
 
     Parameters
@@ -117,13 +123,15 @@ def prepare(client: Client, wanted: Sequence[Product], *, allow_partial: bool) -
         Which, in the order in which they matter.
     allow_partial : bool
         Whether to take only the first of them, as many as fit, if they do not all fit.
+    given : mapping of Product to int, optional
+        What they weigh by another estimate, where their length is not known.
 
     Raises
     ------
     OSError
         ``ENOSPC``: they do not fit, and ``allow_partial`` is not set.
     """
-    weights = estimate_sizes(client, wanted)
+    weights = estimate_sizes(client, wanted, given)
     plan = plans.make_plan(client, weights)
     if plan.fits:
         return Prefetch(client, plan, weights, plan.products, allow_partial)

@@ -210,7 +210,8 @@ class Settings:
     on_quota : {"wait", "raise"}
         What to do when the orders of the hour are used up.
     max_wait : float
-        Longest wait for one order, or for quota without any order going out, in seconds.
+        Longest wait for one order, for quota without any order going out, or until a request is
+        tried for the last time, in seconds.
     max_orders : int
         Orders in preparation at one time, per account.
     max_connections : int

@@ -15,7 +15,7 @@ from hda_fsspec.errors import QueryError
 from hda_fsspec.printable import printable
 from hda_fsspec.records import Scalar
 from hda_fsspec.stack.grid import GridAxis
-from hda_fsspec.stack.header import Header
+from hda_fsspec.stack.header import Header, VariableHeader
 from hda_fsspec.stack.pieces import KeyAxis
 from hda_fsspec.timeindex.overlaps import Segments
 
@@ -69,7 +69,8 @@ def split_dimension(key: KeyAxis, part: int, header: Header, other: str) -> KeyS
         values = np.atleast_1d(variable.values)
         if wanted is None or wanted.shape != values.shape:
             continue
-        for is_reversed in (False, True):
+        directions = (True, False) if _is_decreasing(variable) else (False, True)
+        for is_reversed in directions:
             if np.array_equal(wanted[::-1] if is_reversed else wanted, values):
                 is_index = variable.dims == (name,)
                 found.append((is_index, KeySplit(name, variable.dtype, is_reversed)))
@@ -77,6 +78,14 @@ def split_dimension(key: KeyAxis, part: int, header: Header, other: str) -> KeyS
     # Rather the coordinate of the key's own name; rather an index than a scalar.
     found.sort(key=lambda item: (item[1].dim != key.name, not item[0]))
     return found[0][1] if found else None
+
+
+def _is_decreasing(variable: VariableHeader) -> bool:
+    """Whether a file says that its values fall, which one alone does not show.
+
+    They are asked for from the least on.
+    """
+    return variable.attrs.get("stored_direction") == "decreasing"
 
 
 def key_axis(key: KeyAxis, splits: Sequence[KeySplit | None]) -> GridAxis:

@@ -104,7 +104,8 @@ def open_pieces(
         How they are put together.
     """
     _refuse_many(pieces, path, how)
-    source = Source(client.settings, ProductTable(pieces.products), options)
+    table = ProductTable(pieces.products, pieces.origin)
+    source = Source(client.settings, table, options)
     openings = [
         _KindOpening(client, source, pieces, kind, how) for kind in range(len(pieces.kinds))
     ]
@@ -146,6 +147,7 @@ def open_pieces(
         on_missing=how.on_missing,
         grid_tolerance=how.grid_tolerance,
         mark=openings[0].headers.mark,
+        cut_further=pieces.cut_further,
     )
     known: list[Header] = []
     for opening in openings:

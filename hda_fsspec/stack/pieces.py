@@ -8,8 +8,11 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
+import xarray as xr
 
+from hda_fsspec.client import Client
 from hda_fsspec.errors import OrderError
+from hda_fsspec.reading.options import OpenOptions
 from hda_fsspec.records import Product, Scalar
 from hda_fsspec.stack.grid import NOTHING
 from hda_fsspec.subsets.grid import TIME, PieceGrid
@@ -33,6 +36,13 @@ class KeyAxis:
 
     name: str
     parts: tuple[tuple[Scalar, ...], ...]
+
+
+class CutFurther(Protocol):
+    """What opens a product in pieces that the service refuses as a whole."""
+
+    def __call__(self, client: Client, product: Product, options: OpenOptions) -> xr.Dataset:
+        """Return it as a lazy dataset."""
 
 
 class End(Protocol):
@@ -68,6 +78,11 @@ class Pieces:
         each is looked at when the data set is opened, so that its end is true.
     end : End or None
         What is known of where the data end by now.
+    origin : PieceGrid or None
+        How the query was cut that they are pieces of.
+    cut_further : callable or None
+        Opens a product that the service refuses as too large, in smaller pieces; a function of a
+        module, which is called with its client, the product, and how it is opened.
     """
 
     products: Sequence[Product]
@@ -77,6 +92,8 @@ class Pieces:
     keys: tuple[KeyAxis, ...] = ()
     provisional: tuple[int, ...] = ()
     end: End | None = None
+    origin: PieceGrid | None = None
+    cut_further: CutFurther | None = None
 
     @classmethod
     def of_grid(
@@ -116,6 +133,7 @@ class Pieces:
             keys=keys,
             provisional=tuple(provisional),
             end=end,
+            origin=grid,
         )
 
     @classmethod

@@ -35,7 +35,7 @@ import xarray as xr
 
 from hda_fsspec.client import Entry, get_client
 from hda_fsspec.concurrency.forks import ForkLock
-from hda_fsspec.errors import PER_PRODUCT_ERRORS, ProductMismatchError
+from hda_fsspec.errors import PER_PRODUCT_ERRORS, OrderError, ProductMismatchError
 from hda_fsspec.fetching.readahead import ReadAhead
 from hda_fsspec.lazy import openfiles
 from hda_fsspec.lazy.arrays import Key
@@ -50,6 +50,8 @@ from hda_fsspec.stack.grid import Grid, GridAxis
 from hda_fsspec.stack.header import Header, KeptHeader, array_from_json, array_to_json
 from hda_fsspec.stack.header_store import filled_for, keep_header, kept_header, with_grids
 from hda_fsspec.stack.layout import ConcatLayout
+from hda_fsspec.stack.pieces import CutFurther
+from hda_fsspec.subsets.sizes import is_too_large
 from hda_fsspec.timeindex.overlaps import Segments
 from hda_fsspec.workers import waiting
 
@@ -112,6 +114,8 @@ class Stack:
         How far the coordinates of a product may be from those of the template.
     mark : str
         Under which headers are kept; see :class:`hda_fsspec.stack.header_store.HeaderIndex`.
+    cut_further : callable, optional
+        What opens a product in pieces that the service refuses as too large.
     """
 
     def __init__(
@@ -124,6 +128,7 @@ class Stack:
         on_missing: str,
         grid_tolerance: float | None,
         mark: str,
+        cut_further: CutFurther | None = None,
     ) -> None:
         self.source = source
         self.grid = grid
@@ -132,6 +137,8 @@ class Stack:
         self.on_missing = on_missing
         self.grid_tolerance = grid_tolerance
         self.mark = mark
+        self.cut_further = cut_further
+        self._in_pieces: dict[int, xr.Dataset] = {}
         #: The files that were found to fit, and what they lack, by the number of the product.
         self._checked: dict[int, tuple[tuple[Any, ...], frozenset[str]]] = {}
         self._told: set[int] = set()
@@ -166,7 +173,7 @@ class Stack:
         return template.header.essentials(keep)
 
     @staticmethod
-    def _restore(source: Source, packed: bytes) -> Stack:
+    def _restore(source: Source, packed: bytes, cut_further: CutFurther | None = None) -> Stack:
         # No class method: cloudpickle would copy those by value, together with the lock.
         with _known_lock:
             found = _known.get((source, packed))
@@ -183,13 +190,14 @@ class Stack:
                 on_missing=on_missing,
                 grid_tolerance=grid_tolerance,
                 mark=mark,
+                cut_further=cut_further,
             )
             found.__dict__["_packed"] = packed
             _known[source, packed] = found
             return found
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return Stack._restore, (self.source, self._packed)
+        return Stack._restore, (self.source, self._packed, self.cut_further)
 
     @functools.cached_property
     def digest(self) -> str:
@@ -243,7 +251,13 @@ class Stack:
         """Read part of a variable of one product; None if it is missing and may be."""
         try:
             products, product = get_client(self.source.settings), self.source.pieces[number]
-            return self._read(number, waiting.wait(fetch, products, product), name, key)
+            try:
+                entry = waiting.wait(fetch, products, product)
+            except OrderError as err:
+                if self.cut_further is None or not is_too_large(str(err)):
+                    raise
+                return self._read_in_pieces(self.cut_further, number, name, key)
+            return self._read(number, entry, name, key)
         except PER_PRODUCT_ERRORS as err:
             if self.on_missing != "nan":
                 raise
@@ -251,6 +265,25 @@ class Stack:
             return None
         finally:
             openfiles.mark_read(self.source, number)
+
+    def _read_in_pieces(
+        self, cut_further: CutFurther, number: int, name: str, key: Key
+    ) -> np.ndarray[Any, Any] | None:
+        """Read part of a variable of a product that the service makes in smaller pieces only."""
+        dataset = self._in_pieces.get(number)
+        if dataset is None:
+            client, product = self.source.client, self.source.pieces[number]
+            dataset = cut_further(client, product, self.source.options)
+            layout = self.templates[self.kind_of(number)].layout
+            keep_grids = self.grid_tolerance is not None
+            header = filled_for(layout, Header.of(dataset), dataset, keep_grids=keep_grids)
+            self._checked_header(number, header)
+            self._in_pieces[number] = dataset
+        if name not in dataset.variables:
+            if self._may_lack(number, name):
+                return None
+            self._refuse_absent(number, name, frozenset([name]))
+        return np.asarray(dataset.variables[name][key].values)
 
     def read_present(self, number: int, name: str, key: Key) -> np.ndarray[Any, Any]:
         """Read part of a variable of one product, which is made local first and cannot miss."""

@@ -15,7 +15,14 @@ import numpy as np
 import xarray as xr
 
 from hda_fsspec.client import Client
-from hda_fsspec.errors import OfflineError, QueryError
+from hda_fsspec.errors import (
+    AuthenticationError,
+    BrokerError,
+    OfflineError,
+    OrderError,
+    QueryError,
+    note_once,
+)
 from hda_fsspec.lazy.product import check_can_be_read
 from hda_fsspec.paths.locations import Location
 from hda_fsspec.printable import warn
@@ -27,7 +34,8 @@ from hda_fsspec.stack.pieces import Pieces
 from hda_fsspec.subsets.grid import TIME, PieceGrid
 from hda_fsspec.subsets.recency import latest_in, provisional_from
 from hda_fsspec.subsets.requests import is_subset_job, may_be_subset
-from hda_fsspec.subsets.split import AUTO, is_default, refuse_split, split_query
+from hda_fsspec.subsets.sizes import is_too_large
+from hda_fsspec.subsets.split import AUTO, is_auto, is_default, refuse_split, split_query
 
 #: A value of the option ``split``.
 Split = None | str | Mapping[str, str | int] | object
@@ -66,19 +74,37 @@ def open_split(
     HDAError
         What is raised otherwise: see the engine.
     """
-    grid, found = cut(client, location, split)
-    if grid is None:
-        return open_query(client, location, options, how, found)
+    now = datetime.fromtimestamp(clock(), UTC)
+    computed = dataclasses.replace(options, is_computed=True)
+    count = 0
+    while True:
+        grid, found = cut(client, location, split)
+        if grid is None:
+            return open_query(client, location, options, how, found)
+        pieces = pieces_of(client, grid, now)
+        if is_auto(split):
+            pieces = dataclasses.replace(pieces, cut_further=open_in_pieces)
+        check_can_be_read(grid.location(0), pieces.products, options)
+        try:
+            dataset = open_pieces(client, location.path, pieces, computed, how)
+            break
+        except OrderError as err:
+            # The limit is known now: it is cut into smaller pieces, if there are any.
+            if not is_auto(split) or not is_too_large(str(err)) or len(grid) <= count:
+                raise
+            count = len(grid)
     for warning in grid.warnings:
         warn(warning, stacklevel=2)
-    pieces = pieces_of(client, grid, datetime.fromtimestamp(clock(), UTC))
-    check_can_be_read(grid.location(0), pieces.products, options)
-    options = dataclasses.replace(options, is_computed=True)
-    dataset = open_pieces(client, location.path, pieces, options, how)
     if isinstance(pieces.end, DataEnd):
         pieces.end.keep()
     dataset.encoding["hda_split"] = grid.split
     return dataset
+
+
+def open_in_pieces(client: Client, product: Product, options: OpenOptions) -> xr.Dataset:
+    """Open a piece that the service refused as too large, cut further by what it refused."""
+    location = Location.parse(product.request)
+    return open_split(client, location, options, StackOptions())
 
 
 def cut(
@@ -108,18 +134,26 @@ def cut(
     may_be = location.pattern is None and may_be_subset(location.dataset or "")
     try:
         found = client.search(location)
-    except (QueryError, OfflineError) as err:
-        if not may_be:
+    except (QueryError, OfflineError, AuthenticationError, BrokerError) as err:
+        is_large = is_too_large(str(err))
+        if not may_be or not (is_large or isinstance(err, (QueryError, OfflineError))):
             raise
-        grid = split_query(location, _schema(client, location), split)
+        if is_large:
+            note_once(err, client.catalogue.limits.refused(location, str(err)))
+        grid = _split(client, location, split)
         if not _is_made_to_order(client, grid, err):
             raise
         return grid, []
     if location.pattern is None and is_subset_job([p.product_id for p in found]):
-        return split_query(location, _schema(client, location), split, size=found[0].size), found
+        return _split(client, location, split, found[0].size), found
     if not is_default(split):
         raise refuse_split(location.dataset or "", split)
     return None, found
+
+
+def _split(client: Client, location: Location, split: Split, size: int | None = None) -> PieceGrid:
+    limits = client.catalogue.limits.of(location.dataset or "")
+    return split_query(location, _schema(client, location), split, size=size, limits=limits)
 
 
 def _is_made_to_order(client: Client, grid: PieceGrid, err: Exception) -> bool:
@@ -128,7 +162,13 @@ def _is_made_to_order(client: Client, grid: PieceGrid, err: Exception) -> bool:
         # What the service made was kept under the name that it has here: so it makes them.
         known = (_product(client, grid, n) for n in range(len(grid)))
         return any(client.header(p) is not None or client.local(p) is not None for p in known)
-    first = client.search(grid.location(0))
+    try:
+        first = client.search(grid.location(0))
+    except (QueryError, AuthenticationError, BrokerError) as refusal:
+        # It is refused again when it is ordered, and noted then.
+        if not is_too_large(str(refusal)):
+            raise
+        return True
     return is_subset_job([product.product_id for product in first])
 
 
@@ -174,16 +214,17 @@ def pieces_of(client: Client, grid: PieceGrid, now: datetime) -> Pieces:
 def _product(client: Client, grid: PieceGrid, n: int) -> Product:
     bounds = grid.bounds(n)
     start, end = (None, None) if bounds is None else map(format_time, bounds)
+    product_id, location = grid.named(n)
     return Product(
         grid.dataset_id,
-        grid.product_id(n),
+        product_id,
         startdate=start,
         enddate=end,
         # The state that a copy holds: here that of final data, which no copy has that was made
         # before they were.
         updated=end,
         broker=client.settings.endpoint_url,
-        request=grid.location(n).path,
+        request=location.path,
     )
 
 

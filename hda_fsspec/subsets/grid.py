@@ -151,6 +151,9 @@ class PieceGrid(Cached):
 
     def request(self, n: int) -> dict[str, tuple[str, ...]]:
         """Return the query of a piece, by the common names of ranges and box."""
+        return self._request(self.body(n))
+
+    def _request(self, body: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
         names = self.wanted.common_names
         times = self.wanted.times
         start, end = times.keys if isinstance(times, DateRange) else ("", "")
@@ -158,7 +161,7 @@ class PieceGrid(Cached):
             names.get(key, key): (_as_day(value, is_end=key == end),)
             if key in (start, end)
             else texts_of(value)
-            for key, value in self.body(n).items()
+            for key, value in body.items()
         }
 
     def location(self, n: int) -> Location:
@@ -168,6 +171,11 @@ class PieceGrid(Cached):
     def product_id(self, n: int) -> str:
         """Return the identity of what a piece delivers: see :func:`.requests.identity`."""
         return identity(self.dataset_id, self.body(n))
+
+    def named(self, n: int) -> tuple[str, Location]:
+        """Return :meth:`product_id` and :meth:`location` of a piece in the time of one."""
+        body = self.body(n)
+        return identity(self.dataset_id, body), Location(self.dataset_id, self._request(body))
 
     def bounds(self, n: int) -> tuple[datetime, datetime] | None:
         """Return the first and last instant of a piece, both of them included; None without times.

@@ -46,6 +46,22 @@ _LIMIT = re.compile(
 
 
 @dataclasses.dataclass(frozen=True)
+class Limit:
+    """What a piece may not exceed.
+
+    Attributes
+    ----------
+    unit : str
+        That of :func:`load`: "fields", "bytes" or "milliseconds".
+    most : float
+        How many of them.
+    """
+
+    unit: str
+    most: float
+
+
+@dataclasses.dataclass(frozen=True)
 class Estimate:
     """What a split costs.
 
@@ -111,7 +127,21 @@ def compare(grid: PieceGrid) -> tuple[Estimate, ...]:
 
 
 def fields_of(grid: PieceGrid, n: int) -> int | None:
-    """Return how many fields a piece holds; None where nothing tells."""
+    """Return how many fields a piece holds; None where nothing tells.
+
+    Raises
+    ------
+    QueryError
+        The query asks for nothing, so that it has no pieces.
+    IndexError
+        There is no such piece.
+    """
+    if not len(grid):
+        msg = (
+            f"The query of {printable(grid.dataset_id)} asks for nothing: one of its lists is "
+            "empty. Give each key at least one value, or leave it out."
+        )
+        raise QueryError(msg, key="split")
     found = _fields(grid)
     if found is None:
         return None
@@ -127,7 +157,7 @@ def fields_of(grid: PieceGrid, n: int) -> int | None:
     return int(times) * share * _others(grid)
 
 
-def choose(grid: PieceGrid, limit: float | None = None) -> PieceGrid:
+def choose(grid: PieceGrid, *limits: Limit) -> PieceGrid:
     """Return as few pieces as keep each of them of a size that the service makes well.
 
     That is about 5,000 fields (EO:ECMWF), where a month is the natural unit, and a year for
@@ -138,10 +168,15 @@ def choose(grid: PieceGrid, limit: float | None = None) -> PieceGrid:
     ----------
     grid : PieceGrid
         Any grid of the query.
-    limit : float, optional
-        Another limit, in what :func:`load` returns.
+    *limits : Limit
+        What else pieces may not exceed; those of another unit say nothing of them.
     """
-    most = _limit(grid) if limit is None else limit
+    unit = unit_of(grid)
+    known = [limit.most for limit in limits if limit.unit == unit]
+    return _fewest(grid, min([_limit(grid), *known]))
+
+
+def _fewest(grid: PieceGrid, most: float) -> PieceGrid:
     finest = whole = grid.cut(None, {})
     for finer in _ladder(whole, most):
         finest = finer
@@ -181,7 +216,7 @@ def refine(grid: PieceGrid, refused: int, text: str = "") -> PieceGrid:
     half = before * _HALF
     told = limit_in(text) if _fields(grid) is not None else None
     most = half if told is None else min(told, half)
-    found = choose(grid, most)
+    found = _fewest(grid, most)
     if load(found) > half or len(found) <= len(grid):
         msg = (
             f"The service refused a piece of {printable(grid.dataset_id)} as too large, and it "
@@ -212,6 +247,36 @@ def limit_in(text: str) -> int | None:
     match = _LIMIT.search(text)
     digits = re.sub(r"\D", "", next(filter(None, match.groups()))) if match else ""
     return int(digits) if digits and int(digits) > 0 else None
+
+
+def loads(grid: PieceGrid) -> np.ndarray:
+    """Return the size of each piece, in what :func:`unit_of` says of a grid of no known size.
+
+    That is fields, or milliseconds of one value of each list.
+    """
+    found = np.ones(1, np.float64)
+    fields = _fields(grid)
+    for axis in grid.axes:
+        values = grid.index(axis.name)
+        if isinstance(values, tuple):
+            along = np.array([len(part) for part in values], np.float64)
+        elif fields is not None:
+            along = fields[0].astype(np.float64)
+        else:
+            starts, ends = grid.pieces
+            along = (ends - starts + 1).astype(np.float64)
+        found = np.multiply.outer(found, along).ravel()
+    cut = {axis.name for axis in grid.axes}
+    uncut = math.prod(len(key.values) for key in grid.wanted.keys if key.name not in cut)
+    times = fields[0][0] if fields is not None and grid.wanted.times is None else 1
+    return found * uncut * int(times) * _others(grid)
+
+
+def unit_of(grid: PieceGrid) -> str:
+    """Return what :func:`load` counts."""
+    if _fields(grid) is not None:
+        return "fields"
+    return "milliseconds" if grid.size is None else "bytes"
 
 
 def load(grid: PieceGrid) -> float:

@@ -7,7 +7,7 @@ mapping cuts time and keys that take lists: ``{"time": "month", "variable": 1}``
 from __future__ import annotations
 
 import operator
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, SupportsIndex
 
 from hda_fsspec.errors import QueryError
@@ -18,7 +18,7 @@ from hda_fsspec.schema.queryables import Schema
 from hda_fsspec.subsets.axes import Axes, Key
 from hda_fsspec.subsets.grid import TIME, PieceGrid
 from hda_fsspec.subsets.moments import DateLists, DateRange
-from hda_fsspec.subsets.sizes import choose
+from hda_fsspec.subsets.sizes import Limit, choose
 from hda_fsspec.subsets.steps import DAY, HOUR, MINUTE, Step, parse_step
 
 AUTO = "auto"
@@ -42,7 +42,12 @@ _LENGTHS = {"second": 1000, "minute": MINUTE, "hour": HOUR, "day": DAY}
 
 
 def split_query(
-    location: Location, schema: Schema, split: object = AUTO, *, size: int | None = None
+    location: Location,
+    schema: Schema,
+    split: object = AUTO,
+    *,
+    size: int | None = None,
+    limits: Sequence[Limit] = (),
 ) -> PieceGrid:
     """Cut a query of a subset data set into pieces.
 
@@ -58,6 +63,8 @@ def split_query(
         or to how many values a piece asks for.
     size : int, optional
         The catalogue's size of the whole in bytes.
+    limits : sequence of Limit
+        What pieces may not exceed with ``"auto"``, beside what the service makes well.
 
     Raises
     ------
@@ -67,7 +74,7 @@ def split_query(
     wanted = Axes.of(location, schema)
     whole = PieceGrid(wanted, size=size)
     if is_auto(split):
-        return _some(choose(whole))
+        return _some(choose(whole, *limits))
     if isinstance(split, Mapping):
         return _some(_by_mapping(whole, split))
     if split is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
@@ -68,9 +69,14 @@ def _counted(
     changes = [0] * (_BINS + 1)
     for start, end, of_state in intervals:
         if of_state == state:
-            low = min(int((start - first) / span * _BINS), _BINS - 1)
-            # What ends where a bin begins is not in it.
-            high = max(low, min(-int(-((end - first) / span * _BINS) // 1) - 1, _BINS - 1))
+            # The bins of which it covers the middle: what follows without a gap adds up to one.
+            low, high = (
+                math.ceil((moment - first) / span * _BINS - 0.5) for moment in (start, end)
+            )
+            if low >= high:
+                low = min(int((start + (end - start) / 2 - first) / span * _BINS), _BINS - 1)
+                high = low + 1
+            high -= 1
             changes[low] += 1
             changes[high + 1] -= 1
     return [*itertools.accumulate(changes)][:_BINS]

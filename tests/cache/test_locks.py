@@ -225,3 +225,46 @@ def test_a_disk_that_cannot_lock_has_slots_for_each_process(
     slots[1].release()
     acquire_slot(locks, 0, 1)
     assert len(caplog.records) == 1
+
+
+@pytest.mark.parametrize("number", [errno.EMFILE, errno.EBADF, errno.ENOMEM])
+def test_a_lock_that_cannot_be_taken_is_told(
+    number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An error of the system that has nothing to do with the disk names lock and next step."""
+    locks = FileLocks(tmp_path / "cache")
+
+    def refuse(*_: object) -> None:
+        raise OSError(number, "as the system says it")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(fcntl, "flock", refuse)
+        with pytest.raises(OSError, match=r"The lock .* cannot be taken: .*cache_dir") as err:
+            locks.acquire("a")
+        assert err.value.errno == number
+        with pytest.raises(OSError, match=r"The lock .* cannot be taken"):
+            locks.acquire_slot("a", [1])
+    assert locks.acquire("a") is not None
+
+
+def test_a_lock_that_cannot_be_given_back_is_free(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Its file is closed, which frees it for other processes too, and the log says so once."""
+    locks = FileLocks(tmp_path / "cache")
+    taken = locks.acquire("a"), locks.acquire_slot("b", [1])
+
+    def refuse(*_: object) -> None:
+        raise OSError(errno.EIO, "as the system says it")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(fcntl, "flock", refuse)
+        for lock in taken:
+            assert lock is not None
+            lock.release()
+    with FileLocks(tmp_path / "cache").acquire("a") as again:  # type: ignore[union-attr]
+        assert again.is_shared
+    slot = locks.acquire_slot("b", [1])
+    assert slot is not None
+    assert slot.is_shared
+    assert [record.getMessage().count("given back") for record in caplog.records] == [1]

@@ -183,6 +183,5 @@ def test_a_record_tells_period_and_box() -> None:
     assert told.enddate == "2023-02-28T23:59:59.999Z"
     assert told.bbox == "170,-25,-170,-5"
     assert told.abstract == "What it is"
-    assert Dataset.from_json({"dataset_id": "EO:A", "metadata": {"_source": odd}}) == Dataset(
-        "EO:A"
-    )
+    unread = Dataset.from_json({"dataset_id": "EO:A", "metadata": {"_source": odd}})
+    assert (unread.startdate, unread.enddate, unread.bbox) == (None, None, None)

@@ -87,6 +87,52 @@ def test_words_that_find_nothing(emulator: Any, capsys: pytest.CaptureFixture[st
     assert json.loads(capsys.readouterr().out) == []
 
 
+def test_data_sets_of_a_period_box_and_family(
+    emulator: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Options stand for the filters; what the list does not tell is said on standard error."""
+    assert main(["datasets", "--period", "2020/..", "--bbox=0,0,1,1", "--family", "mo"]) == 0
+    out, err = capsys.readouterr()
+    assert len(out.splitlines()) == 4
+    assert err.startswith("hda-fsspec: 3 of them may or may not fit")
+
+    assert main(["datasets", "sea", "nowhere", "--family", "MO"]) == 1
+    assert "Leave a word out, or --family" in capsys.readouterr().err
+    assert main(["datasets", "--family", "NASA"]) == 1
+    assert "The families are 'EO:EUM', 'EO:MO', 'EO:X'" in capsys.readouterr().err
+    assert main(["datasets", "--period", "soon"]) == 1
+    assert "is not a date or time" in capsys.readouterr().err
+
+
+def test_info_of_a_data_set_is_what_it_can_be_asked(
+    bench: Any, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All keys, and a path to start from that the shell and ``ls`` take."""
+    choices = [f"choice_{n}" for n in range(40)]
+    emulator = bench.start(3, entry={"parameters": {"type": choices}, "title": "Sea"})
+    for name, value in emulator.environment.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("HDA_CACHE_DIR", str(bench.cache_dir))
+
+    assert main(["info", f"hda://{bench.dataset}"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == f"dataset_id: {bench.dataset}"
+    assert "title: Sea" in lines
+    [row] = [line for line in lines if line.startswith("type ")]
+    assert "one of 40" in row
+    assert "32 more" in row
+    path = lines[lines.index("Start from:") + 1]
+
+    assert main(["ls", path]) == 0
+    assert len(capsys.readouterr().out.splitlines()) == 2
+    assert main(["info", "--json", f"hda://{bench.dataset}"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["path"] == path
+    assert told["keys"][-1]["choices"] == choices
+    assert told["type"] == "directory"
+    assert emulator.orders == 0
+
+
 def test_a_path_of_a_request(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The path is canonical; paging and what is empty is no part of it. Nobody is asked."""
     file = tmp_path / "request.json"

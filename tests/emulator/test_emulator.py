@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -11,10 +13,12 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 import requests
 from checkout import ROOT
+from forking import in_a_fork, status_of
 
 from hda_fsspec.emulator import (
     Catalogue,
@@ -293,3 +297,52 @@ def test_requests_under_way_are_counted_and_idle_sockets_apart() -> None:
         assert (emulator.max_requests, emulator.max_connections) == (3, 4)
         for client in clients:
             client.session.close()
+
+
+def test_a_fork_stops_nothing_and_waits_for_nothing(bench: Any) -> None:
+    """In a child the emulator of its parent cannot be stopped, and asking it works."""
+    emulator = bench.start(days=1)
+
+    def work() -> bool:
+        emulator.stop()
+        with emulator.log._lock:
+            return bool(bench.filesystem(emulator).cat(bench.path(1)) == bench.body(1))
+
+    with emulator.log._lock:
+        child = in_a_fork(emulator.stop)
+    # It returns nothing, which in_a_fork tells as 2: it ended by itself.
+    assert status_of(child) == 2
+    assert status_of(in_a_fork(work)) == 0
+    assert bench.filesystem(emulator).cat(bench.path(1)) == bench.body(1)
+
+
+def test_who_asks_after_the_end_is_refused_while_a_fork_lives(bench: Any) -> None:
+    """A child has a copy of the socket, on which nobody would ever answer."""
+    emulator = bench.start(days=1)
+    port = urlsplit(emulator.url).port
+    read, write = os.pipe()
+    child = in_a_fork(lambda: os.read(read, 1) == b"x")
+    emulator.stop()
+
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.1", port), timeout=5)
+    emulator.start()
+    socket.create_connection(("127.0.0.1", port), timeout=5).close()
+    os.write(write, b"x")
+    assert status_of(child) == 0
+    os.close(read)
+    os.close(write)
+
+
+def test_a_file_that_went_away_is_answered(bench: Any) -> None:
+    """A product whose file was removed is an error of the service, and no thread ends by it."""
+    path = bench.folder / "gone.nc"
+    path.write_bytes(bench.body(1))
+    emulator = bench.start(products=[dated_product(bench.product_id(1), path)])
+    fs = bench.filesystem(emulator, max_wait=1)
+    assert len(fs.ls(bench.query)) == 1
+    path.unlink()
+
+    with pytest.raises(OSError, match=r"500.*No such file"):
+        fs.cat(bench.path(1))
+    assert len(bench.filesystem(emulator).ls(bench.query, refresh=True)) == 1

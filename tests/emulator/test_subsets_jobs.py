@@ -286,3 +286,23 @@ def test_files_are_complete(source: Path) -> None:
     at = 40 if file.body[8] < 2 else 28
 
     assert int.from_bytes(file.body[at : at + 8], "little") == len(file.body)
+
+
+def test_a_file_that_cannot_be_made_is_answered(
+    source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The order is taken, its file is an error 500 each time, and the service goes on."""
+    with served(ecmwf_subset(ERA5, source), job_time_scale=0) as client:
+        feature = client.search(ERA5, **DAY, **NETCDF, variable=["t2m"])
+        with monkeypatch.context() as patch:
+            patch.setattr("hda_fsspec.emulator.jobs.ecmwf.call", _fail)
+            download_id = client.order(ERA5, feature).json()["download_id"]
+        for method in ("GET", "HEAD", "GET"):
+            answer = client.api(method, f"download/{download_id}")
+            assert answer.status_code == 500
+            assert method == "HEAD" or "The file cannot be made: KeyError" in answer.text
+        assert client.get(ERA5, **DAY, **NETCDF, variable=["msl"]).name
+
+
+def _fail(*_: object) -> bytes:
+    raise KeyError("no such thing")

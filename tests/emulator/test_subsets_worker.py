@@ -10,6 +10,7 @@ import threading
 from pathlib import Path
 
 import pytest
+from forking import in_a_fork, status_of
 from subset_sources import MARINE, write_marine
 
 from hda_fsspec.emulator import marine_subset
@@ -88,3 +89,58 @@ def test_it_ends_with_the_process_that_started_it() -> None:
     assert done.stderr == ""
     with pytest.raises(ProcessLookupError):
         os.kill(int(done.stdout), 0)
+
+
+def test_a_fork_does_not_keep_the_process_alive() -> None:
+    """It ends when this process is done with it, although a child holds its pipes open."""
+    process = Worker()
+    number = process.call(os.getpid)
+    read, write = os.pipe()
+    child = in_a_fork(lambda: os.read(read, 1) == b"x")
+    process.close()
+
+    with pytest.raises(ProcessLookupError):
+        os.kill(number, 0)
+    os.write(write, b"x")
+    assert status_of(child) == 0
+    os.close(read)
+    os.close(write)
+
+
+def test_a_fork_in_the_middle_of_a_call() -> None:
+    """The child calls a process of its own, whoever holds the lock of its parent's."""
+    process = Worker()
+    process.call(os.getpid)
+    with process._lock:
+        child = in_a_fork(lambda: worker.call(os.getpid) != os.getpid() and _ends())
+
+    assert status_of(child) == 0
+    assert process.call(posixpath.join, "a", "b") == "a/b"
+    process.close()
+
+
+def _ends() -> bool:
+    worker.close()
+    return True
+
+
+def test_an_error_that_cannot_be_sent_arrives_as_text() -> None:
+    """What a library raises may be made of what no other process can have."""
+    process = Worker()
+    with pytest.raises(ConfigurationError, match="UnsendableError: it is so"):
+        process.call(raise_unsendable)
+    assert process.call(posixpath.join, "a", "b") == "a/b"
+    process.close()
+
+
+class UnsendableError(Exception):
+    """Cannot be made from its arguments alone."""
+
+    def __init__(self, said: str, *, detail: object) -> None:
+        super().__init__(said)
+        self.detail = detail
+
+
+def raise_unsendable() -> None:
+    """Raise what does not travel."""
+    raise UnsendableError("it is so", detail=threading.Lock())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import concurrent.futures
+import importlib.util
 import io
 import logging
 import sys
@@ -273,3 +274,20 @@ def test_the_line_is_drawn_in_place_and_taken_away(
     assert "hda: two" in err
     assert "\n" not in err
     assert err.rstrip(" ").endswith("\r")
+
+
+def test_in_a_notebook_with_widgets_the_line_is_one(capsys: pytest.CaptureFixture[str]) -> None:
+    """It changes in place, is no markup, and is closed at the end; standard error stays empty."""
+    if importlib.util.find_spec("ipywidgets") is None:
+        pytest.skip("ipywidgets is not installed")
+    shell = types.SimpleNamespace(config={"IPKernelApp": {}})
+    line = Line({"IPython": types.SimpleNamespace(get_ipython=lambda: shell)})
+    line.show("hda: one")
+    text = line._bar.container.children[-1]
+    line.show("hda: <b>two")
+
+    assert text.value.endswith("&lt;b&gt;two")
+    container = line._bar.container
+    line.show(None)
+    assert container.comm is None or container.layout.display == "none"
+    assert capsys.readouterr().err == ""

@@ -43,6 +43,7 @@ from hda_fsspec.formats.reader import CorruptFileError, FileBytes
 from hda_fsspec.formats.references import find_reference
 from hda_fsspec.network import responses
 from hda_fsspec.network.api import Broker
+from hda_fsspec.network.places import NoPlaceError, Places, UnknownPlaceError
 from hda_fsspec.network.redaction import Secrets
 from hda_fsspec.network.redirects import RedirectError, is_same_origin, next_address
 from hda_fsspec.network.redirects import shown as redirect_shown
@@ -60,6 +61,7 @@ from hda_fsspec.settings.rcfile import read_rc, write_rc
 from hda_fsspec.stack.header import load
 
 from .neighbours import plant_and_use
+from .show import is_shown, show
 
 CORPUS = Path(__file__).parent / "corpus"
 
@@ -161,6 +163,13 @@ def queryable(data: bytes) -> None:
                 json.dumps(schema.request(query), allow_nan=False)
             with tells(QueryError):
                 schema.interval(query)
+
+
+def views(data: bytes) -> None:
+    """Show a feature, an entry and a schema: well-formed HTML, and text that can be shown."""
+    value = _json(data)
+    if isinstance(value, Mapping):
+        expect(is_shown(show(value)), "a view shows what does not show")
 
 
 class _Answering:
@@ -283,12 +292,27 @@ def echoes(data: bytes) -> None:
         expect(secrets.revealed(kept[0].location) == found.location, "a locator is sent otherwise")
         expect(kept[0].version == found.version, "a version became another one")
         expect(secrets.product(kept[0]) == kept[0], "what can be kept cannot be kept")
+    _send_back(text, password=text[:12], user=text[12:16])
     with contextlib.suppress(HDAError):
         kept.append(secrets.schema(_DATASET, value) if isinstance(value, Mapping) else {})
     shown_of_all = secrets.shown(value)
     expect(len(shown_of_all) <= 300, "a value is told at length")
     for form in (json.dumps([_fields_of(each) for each in kept]), shown_of_all):
         expect(_TOKEN not in form, "a token is left")
+
+
+def _send_back(text: str, *, password: str, user: str) -> None:
+    """Keep a text with places for secrets, and fill them."""
+    places = Places(
+        password=password, user=user, tokens=(_TOKEN, password[:9]), access=_TOKEN, shortest=8
+    )
+    with contextlib.suppress(UnknownPlaceError):
+        places.filled(text)
+    with contextlib.suppress(NoPlaceError):
+        written = places.written(text, with_password=True)
+        expect(places.filled(written) == text, "a text is sent otherwise")
+        expect(_TOKEN not in written, "a token is kept")
+        expect(len(password) < 8 or password not in written, "a password is kept")
 
 
 def _fields_of(value: Any) -> Any:
@@ -476,6 +500,7 @@ TARGETS = {
         Target(location),
         Target(request, is_json=True),
         Target(queryable, is_json=True),
+        Target(views, is_json=True),
         Target(broker, is_json=True),
         Target(headers),
         Target(redirects),

@@ -365,6 +365,7 @@ def test_a_file_name_in_latin_1() -> None:
         *("pä s\\/'x", "p\\u00e4 s\\/'x", "pä s/&#x27;x", "pä s/&#39;x", "p&#228; s/&#x27;x"),
         *("p&auml;%20s%2F&apos;x", "p%25C3%25A4%2520s%252f%2527x", "p%E4 s/'x", "p\\xe4 s/'x"),
         *("%70%C3%A4%20%73%2f%27%78", "\\u0070\\u00E4\\u0020s\\/\\'x", "p&amp;#228; s/&amp;#x27;x"),
+        *("p%5Cu00e4%20s%2F%27x", "p\\&#x75;00e4 s/&#x27;x", "p\\xc3\\xa4 s/'x", "pÃ¤ s/'x"),
         *("cMOkIHMvJ3g=", "cMOkIHMvJ3g", "70c3a420732f2778", "70C3A420732F2778", "cMOkIHMvJ3g%3D"),
     ],
 )

@@ -68,6 +68,25 @@ def test_the_old_form() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("more", "named"),
+    [
+        ({"rangeValues": [{"name": "cloud", "value": 5}]}, "rangeValues"),
+        ({"cloud": 0}, "cloud"),
+        ({"filter": False}, "filter"),
+        ({"dataset_id": "EO:OTHER"}, "dataset_id"),
+        ({"dateRangeSelectValues": [{"start": "2021", "step": 2}]}, "step of dateRangeSelectV"),
+        ({"stringChoiceValues": [{"name": "a", "value": "b", "not": True}]}, "not of stringCh"),
+        ({"boundingBoxValues": [{"bbox": [0, 1, 2, 3], "crs": "EPSG:3035"}]}, "crs of boundingB"),
+    ],
+    ids=range(7),
+)
+def test_the_old_form_with_more(more: dict[str, Any], named: str) -> None:
+    """What a path has no place for is named, and no path is made that finds more."""
+    with pytest.raises(LocationError, match=f"Cannot translate {named}"):
+        Location.from_request({**V1, **more})
+
+
 def test_the_old_form_with_less() -> None:
     """Missing, null and empty fields and open ranges of a v1 request are left out."""
     request = {

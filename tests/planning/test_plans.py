@@ -115,12 +115,12 @@ def test_plans_of_several_caches() -> None:
 
 
 def test_estimates() -> None:
-    """The catalogue goes before the mean of the data set; another data set tells nothing."""
+    """The catalogue goes before what is given, and that before the mean of the data set."""
     told, silent, other = Product("A", "1", size=7), Product("A", "2"), Product("B", "3")
     known = {Product("A", "4"): 10, Product("A", "5"): 21}
 
-    found = estimate([told, silent, other], known)
-
+    assert estimate([told, silent], known, {told: 1, silent: 9}) == {told: 7, silent: 9}
+    found = estimate([told, silent, other], known, {})
     assert found == {told: 7, silent: 16}
     weights = ProductSizes((told, silent, other, *known), {}, known, found)
     assert (weights.total, weights.needed) == (54, 54)

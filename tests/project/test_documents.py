@@ -11,12 +11,11 @@ from typing import TYPE_CHECKING, Any
 from unittest import mock
 
 import fsspec
-import netCDF4
 import pytest
 from checkout import ROOT
 
 from hda_fsspec import errors
-from hda_fsspec.emulator import Catalogue, DatasetEntry, Emulator, Fault, dated_product
+from hda_fsspec.emulator import Catalogue, DatasetEntry, Emulator, Fault, write_samples
 from hda_fsspec.emulator.oddities import ODDITIES
 from hda_fsspec.settings import Settings
 
@@ -24,8 +23,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-DATASET = "EO:MO:DAT:SST_GLO_SST_L4_NRT_OBSERVATIONS_010_001:METOFFICE-GLO-SST-L4-NRT-OBS-SST-V2"
-DAYS = ("20240501", "20240502", "20240503")
 
 _FENCE = re.compile(r"^( *)```(\w*)[^\n]*\n(.*?)^\1```\s*$", re.MULTILINE | re.DOTALL)
 _NOT_RUN = re.compile(r"<!--\s*not run:(.*?)-->\s*\Z", re.DOTALL)
@@ -65,35 +62,11 @@ def _document_id(path: Path) -> str:
     return str(path.relative_to(ROOT))
 
 
-def _day_of_sea_surface(path: Path, day: int) -> Path:
-    with netCDF4.Dataset(path, "w") as file:
-        for name, values in (("lat", [50.0, 51.0]), ("lon", [-5.0, -4.0, -3.0])):
-            file.createDimension(name, len(values))
-            file.createVariable(name, "f8", (name,))[:] = values
-        file.createDimension("time", 1)
-        time = file.createVariable("time", "f8", ("time",))
-        time.units = "days since 2024-05-01"
-        time[:] = [day + 0.5]
-        sst = file.createVariable("analysed_sst", "f4", ("time", "lat", "lon"))
-        sst.units = "kelvin"
-        sst[:] = 285.0 + day
-    return path
-
-
 @pytest.fixture(scope="module")
 def catalogue(tmp_path_factory: pytest.TempPathFactory) -> Catalogue:
-    """Three days of the one data set that the documents use."""
-    folder = tmp_path_factory.mktemp("products")
-    products = []
-    for number, day in enumerate(DAYS):
-        name = f"{day}120000-UKMO-L4_GHRSST-SSTfnd-OSTIA-GLOB-v02.0-fv02.0.nc"
-        products.append(dated_product(name, _day_of_sea_surface(folder / name, number)))
-    return Catalogue(
-        [
-            DatasetEntry(DATASET, products, terms=("Copernicus_Marine_Service_Product_License",)),
-            DatasetEntry("EO:EUM:DAT:SENTINEL-3:OL_2_WFR___", []),
-        ]
-    )
+    """Return the sample data sets, which the documents use, and one that is only listed."""
+    samples = Catalogue.from_json(write_samples(tmp_path_factory.mktemp("samples") / "made"))
+    return Catalogue([*samples, DatasetEntry("EO:EUM:DAT:SENTINEL-3:OL_2_WFR___", [])])
 
 
 @pytest.fixture

@@ -16,10 +16,13 @@ import pytest
 from hda_fsspec.client import close_clients
 from hda_fsspec.emulator import Emulator, Fault, dated_product
 from hda_fsspec.errors import BrokerError, HDAError, QueryError
+from hda_fsspec.network.api import Broker
 from hda_fsspec.network.redaction import Secrets
 from hda_fsspec.network.responses import excerpt, parse_problem, redact
+from hda_fsspec.network.session import Session
 from hda_fsspec.paths.locations import Location
 from hda_fsspec.records import Dataset, Product, Term
+from hda_fsspec.settings import Settings
 
 TERM = "Copernicus_General_License"
 
@@ -316,6 +319,29 @@ def test_a_record_holds_places_for_what_must_be_sent_back() -> None:
     assert secrets.revealed(kept.location) == product.location
     renewed = Secrets("a long password", (TOKEN, "new-token"), "new-token")
     assert renewed.revealed(kept.location) == product.location.replace(TOKEN, "new-token")
+
+
+def test_a_kept_locator_with_a_token_is_sent_with_one(
+    bench: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A client that has not logged in yet does so first: it has nothing to put into the place."""
+    emulator = bench.start(days=1)
+    answer, orders = emulator._broker.answer, []
+
+    def answers(request: Any, faults: Any) -> Any:
+        if request.api == "dataaccess/download":
+            orders.append(request.json()["location"])
+        return answer(request, faults)
+
+    monkeypatch.setattr(emulator._broker, "answer", answers)
+    product = Product(bench.dataset, bench.product_id(1), location=f"https://x/?t={TOKEN}")
+    kept = Secrets(None, (TOKEN,), TOKEN).product(product)
+    session = Session(Settings.resolve(**bench.settings(emulator)))
+    with pytest.raises(BrokerError):
+        Broker(session, max_products=10, workers=1).order(kept)
+    session.close()
+
+    assert orders == [f"https://x/?t={emulator.tokens_issued[0]}"]
 
 
 def test_what_describes_a_product_loses_what_it_quotes() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from typing import Any
 
@@ -146,6 +147,20 @@ def test_estimates_of_a_split() -> None:
     assert {other.fields for other in others} == {fields}
     marine = estimate(s.cut(s.marine(), "month", 10**9, **LONG))
     assert (marine.size, marine.fields, marine.pieces) == (10**9, None, 288)
+
+
+def test_a_query_that_asks_for_nothing_has_no_pieces() -> None:
+    """An empty list is told as such."""
+    variables = ["2m_temperature", "snow_albedo"]
+    grid = s.cut(s.MEANS, {"variable": 1}, variable=variables, time="00:00", **LONG)
+    keys = tuple(dataclasses.replace(key, values=()) for key in grid.wanted.keys)
+    empty = dataclasses.replace(grid, wanted=dataclasses.replace(grid.wanted, keys=keys))
+
+    assert len(empty) == 0
+    with pytest.raises(QueryError, match="asks for nothing"):
+        fields_of(empty, 0)
+    with pytest.raises(IndexError, match="There is no piece 5"):
+        fields_of(grid, 5)
 
 
 def test_fields_of_uneven_pieces() -> None:

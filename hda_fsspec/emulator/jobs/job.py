@@ -6,7 +6,6 @@ import abc
 import dataclasses
 import functools
 import json
-import threading
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -16,6 +15,7 @@ from urllib.parse import quote, unquote
 from hda_fsspec.emulator.content import Content
 from hda_fsspec.emulator.entries import DatasetEntry, ProductEntry
 from hda_fsspec.emulator.jobs.source import LATITUDE, LONGITUDE, TIME, SourceFile
+from hda_fsspec.emulator.processes import ProcessLock
 from hda_fsspec.errors import ConfigurationError
 from hda_fsspec.records import format_time, parse_time
 
@@ -79,17 +79,20 @@ class Job:
         self.seconds = seconds
         self.state = state
         self._make = make
-        self._lock = threading.Lock()
-
-    @functools.cached_property
-    def _content(self) -> Content:
-        return Content(self._make())
+        self._made: Content | None = None
+        self._lock = ProcessLock()
 
     @property
     def content(self) -> Content:
-        """The bytes to deliver."""
+        """The bytes to deliver; raises JobFailedError where they cannot be made."""
         with self._lock:
-            return self._content
+            if self._made is None:
+                try:
+                    self._made = Content(self._make())
+                except Exception as err:
+                    msg = f"The file cannot be made: {type(err).__name__}: {err}"
+                    raise JobFailedError(msg, title="Task Error", status=500) from err
+            return self._made
 
 
 @dataclasses.dataclass(frozen=True)

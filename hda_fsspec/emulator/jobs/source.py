@@ -11,7 +11,7 @@ import dataclasses
 import functools
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from hda_fsspec.emulator.jobs.worker import call
 from hda_fsspec.errors import ConfigurationError
@@ -110,17 +110,23 @@ class Stored:
         return values.astype(np.float32)
 
 
+_Header: TypeAlias = "tuple[dict[str, Stored], dict[str, Any], dict[str, NDArray[Any]]]"
+
+
 class SourceFile:
     """One netCDF file, whose header is read when something of it is first needed."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._read: _Header | None = None
 
-    @functools.cached_property
-    def _header(self) -> tuple[dict[str, Stored], dict[str, Any], dict[str, NDArray[Any]]]:
-        found: tuple[dict[str, Stored], dict[str, Any], dict[str, NDArray[Any]]]
-        found = call(read_header, self.path)
-        return found
+    @property
+    def _header(self) -> _Header:
+        # Without the lock of a cached property (Python 3.11), which a child that was forked while
+        # this goes on would find held for ever.
+        if self._read is None:
+            self._read = call(read_header, self.path)
+        return self._read
 
     @property
     def variables(self) -> Mapping[str, Stored]:

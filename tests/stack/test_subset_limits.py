@@ -1,0 +1,125 @@
+"""Orders that are refused since they ask for too much: what would fit is said, or done."""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import xarray as xr
+from cubes import Cubes, cubes_of, plain
+from subset_sources import ERA5, write_era5
+
+from hda_fsspec.emulator import DatasetEntry, ecmwf_subset
+from hda_fsspec.errors import OrderError
+
+NAMES = {"2m_temperature": "t2m", "mean_sea_level_pressure": "msl"}
+#: 248 fields a month and 496 in all.
+QUERY = (
+    f"{ERA5}/variable={','.join(NAMES)}/startdate=2024-02-01/enddate=2024-03-31"
+    "/time=00:00,06:00,12:00,18:00"
+)
+BY_VARIABLE = {"time": "month", "variable": 1}
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the file behind a data set."""
+    folder = tmp_path_factory.mktemp("source")
+    return write_era5(folder / "era5.nc", names=tuple(NAMES.values()), expver=False)
+
+
+def limited(source: Path, **more: Any) -> DatasetEntry:
+    """Return the data set with a limit."""
+    return ecmwf_subset(ERA5, source, variables=NAMES, **{"max_fields": 200, **more})
+
+
+@pytest.mark.parametrize("told_by", ["status", "order", "search"])
+@pytest.mark.parametrize("text", ["new", "old"])
+def test_auto_cuts_further_by_itself(source: Path, tmp_path: Path, told_by: str, text: str) -> None:
+    """Once: what was refused is remembered for other queries and processes, and offline."""
+    entry = limited(source, told_by=told_by, too_large_text=text)
+    with cubes_of(tmp_path, entry) as cubes, xr.open_dataset(source) as whole:
+        ds = cubes.open(QUERY)
+
+        assert ds.encoding["hda_split"] == BY_VARIABLE
+        refused = 0 if told_by == "search" else 1
+        assert len(cubes.ordered) == refused + 2
+        xr.testing.assert_identical(plain(ds), plain(whole))
+        cubes.forget()
+        count = len(cubes.posted("dataaccess/download", "product_id"))
+        again = cubes.open(QUERY, settings={"offline": True})
+        assert again.encoding["hda_split"] == BY_VARIABLE
+        shorter = cubes.open(QUERY.replace("02-01", "02-02")).load()
+        assert shorter.encoding["hda_split"] == BY_VARIABLE
+        # The two pieces of the shorter February, and nothing that is refused.
+        assert len(cubes.posted("dataaccess/download", "product_id")) == count + 2
+
+
+@pytest.mark.parametrize("split", [None, "month"])
+def test_other_splits_are_told_what_fits(source: Path, tmp_path: Path, split: Any) -> None:
+    """The error has what would fit, and survives pickling."""
+    with cubes_of(tmp_path, limited(source)) as cubes:
+        with pytest.raises(OrderError, match=r"split=.*'variable': 1.* would fit") as caught:
+            cubes.open(QUERY, split=split)
+
+        assert len(cubes.ordered) == 1
+        assert str(pickle.loads(pickle.dumps(caught.value))) == str(caught.value)
+
+
+def test_what_cannot_be_cut_is_told(source: Path, tmp_path: Path) -> None:
+    """One field is as little as can be asked for."""
+    query = f"{ERA5}/variable=2m_temperature/year=2024/month=02/day=01/time=00:00"
+    with cubes_of(tmp_path, limited(source, max_fields=0)) as cubes:
+        with pytest.raises(OrderError, match="cannot be cut further"):
+            cubes.open(query)
+        assert len(cubes.ordered) == 1
+
+
+def _kept(cubes: Cubes) -> list[Path]:
+    return list((cubes.client.cache.root / "v1" / "subsets").rglob("*.note"))
+
+
+def test_a_note_that_is_damaged_is_none(source: Path, tmp_path: Path) -> None:
+    """The service is asked once more."""
+    with cubes_of(tmp_path, limited(source)) as cubes:
+        cubes.open(QUERY)
+        notes = _kept(cubes)
+        assert notes
+        for note in notes:
+            note.write_text('{"fields": "many"}')
+        cubes.forget()
+
+        ds = cubes.open(QUERY.replace("2024-03-31", "2024-03-30"))
+
+        assert ds.encoding["hda_split"]["variable"] == 1
+
+
+@pytest.mark.parametrize("chunks", [None, {}], ids=["alone", "dask"])
+def test_a_longer_month_is_cut_as_it_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, chunks: Any
+) -> None:
+    """Half of February fits, and whole months do not: these are cut further, without an error."""
+    times = np.arange("2023-02-15", "2023-06-01", 1, dtype="datetime64[h]")
+    names = tuple(NAMES.values())
+    small: dict[str, Any] = {"latitudes": [45.0, 44.75], "longitudes": [0.0, 0.25]}
+    source = write_era5(tmp_path / "era5.nc", names=names, times=times, expver=False, **small)
+    hours = ",".join(f"{hour:02}:00" for hour in range(24))
+    months = f"startdate=2023-02-15/enddate=2023-05-31/time={hours}"
+    query = f"{ERA5}/variable={','.join(NAMES)}/{months}"
+    entry = limited(source, max_fields=1200)
+    with cubes_of(tmp_path, entry) as cubes, xr.open_dataset(source) as whole:
+        monkeypatch.setenv("HDA_USER", cubes.emulator.user)
+        monkeypatch.setenv("HDA_PASSWORD", cubes.emulator.password)
+        ds = pickle.loads(pickle.dumps(cubes.open(query, chunks=chunks)))
+        assert ds.encoding["hda_split"] == "year"
+        found = plain(ds)
+
+        xr.testing.assert_identical(found, plain(whole))
+        # Half a month, what is refused as three months and as one, and six pieces of these.
+        assert len(cubes.ordered) == 1 + 2 + 6
+        again = cubes.open(query)
+        assert again.encoding["hda_split"] == BY_VARIABLE
+        assert np.array_equal(again.t2m[-1], whole.t2m[-1])

@@ -1,0 +1,153 @@
+"""Real series behind subset data sets: cut in any way, they are what their file holds."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import pytest
+import xarray as xr
+from clusters import cluster
+from cubes import PER_FILE, Cubes, cubes_of, plain
+
+from hda_fsspec.emulator import DatasetEntry, ecmwf_subset, marine_subset
+
+NETCDF = {"formats": ("netcdf",)}
+HOURS = ",".join(f"{hour:02}:00" for hour in range(24))
+
+
+@dataclasses.dataclass(frozen=True)
+class Real:
+    """A real file, the data set that is cut from it, and the query that asks for all of it."""
+
+    file: str
+    dataset_id: str
+    query: str
+    settings: dict[str, Any] = dataclasses.field(default_factory=dict)
+
+    def entry(self, shared_data: Path) -> DatasetEntry:
+        """Return the data set."""
+        is_marine = self.dataset_id.startswith("EO:MO:")
+        make = marine_subset if is_marine else ecmwf_subset
+        return make(self.dataset_id, shared_data / self.file, **self.settings)
+
+    def whole(self, shared_data: Path) -> xr.Dataset:
+        """Return the file as the service lays it out."""
+        with xr.open_dataset(shared_data / self.file) as ds:
+            whole = ds.load()
+        if self.dataset_id.startswith("EO:MO:"):
+            return plain(whole)
+        new = {"lat": "latitude", "lon": "longitude", "time": "valid_time"}
+        whole = whole.rename({old: name for old, name in new.items() if old in whole.dims})
+        flat = [name for name in whole if {"latitude", "longitude"} - set(whole[name].dims)]
+        whole = whole.drop_vars(flat)
+        return plain(whole.sortby("latitude", ascending=False))
+
+
+REAL = {
+    "duacs": Real(
+        "cmems/duacs-med-adt-2005q2/source/dt_med_allsat_phy_l4_2005T2.nc",
+        "EO:MO:DAT:SEALEVEL_MED_PHY_L4:cmems_obs-sl_med_phy-ssh_my_0.125deg_P1D_200501",
+        "startdate=2005-04-01/enddate=2005-06-30/variables=adt",
+    ),
+    "eac4": Real(
+        "cams/eac4-co-2022/source/data_co.nc",
+        "EO:ECMWF:DAT:CAMS_GLOBAL_REANALYSIS_EAC4",
+        "variable=carbon_monoxide/time=00:00,12:00/startdate=2022-01-01/enddate=2022-12-31",
+        {"variables": {"carbon_monoxide": "co"}, "date_keys": ("startdate", "enddate")},
+    ),
+    "land": Real(
+        "c3s/era5land_stl_alaska_monthly_1999-2023.nc",
+        "EO:ECMWF:DAT:REANALYSIS_ERA5_LAND_MONTHLY_MEANS",
+        "variable=t2m,stl1,stl2,stl3,stl4/startdate=1999-01/enddate=2023-12",
+        {"stream": "moda"},
+    ),
+    "levels": Real(
+        "c3s/era5_pl_uv_etna_20250602-04_hourly.nc",
+        "EO:ECMWF:DAT:REANALYSIS_ERA5_PRESSURE_LEVELS",
+        f"variable=u,v/pressure_level=800,1000/year=2025/month=06/day=02,03,04/time={HOURS}",
+    ),
+    "psl": Real(
+        "c3s/psl_ERA5_mon_194001-202212.nc",
+        "EO:ECMWF:DAT:MULTI_ORIGIN_C3S_ATLAS",
+        "variable=psl/startdate=1940/enddate=2022",
+        NETCDF,
+    ),
+}
+#: The series, how it is cut, and how many orders open it.
+CUTS: list[tuple[str, Any, int]] = [
+    ("duacs", None, 1),
+    ("duacs", "month", 2),
+    ("duacs", "week", 2),
+    ("eac4", "auto", 1),
+    ("eac4", {"time": "month", "variable": 1}, 2),
+    ("land", "year", 1),
+    ("land", {"time": "5YS", "variable": 1}, 5),
+    ("land", {"time": 60, "variable": 2}, 3),
+    ("levels", "day", 1),
+    ("levels", {"time": "day", "variable": 1}, 2),
+    ("levels", {"time": "day", "pressure_level": 1}, 1),
+    ("levels", {"variable": 1, "pressure_level": 1, "time": "12h"}, 2),
+    ("psl", "10YS", 1),
+]
+
+
+def opened(cubes: Cubes, real: Real, split: Any, **more: Any) -> xr.Dataset:
+    """Open all of a series."""
+    return cubes.open(f"{real.dataset_id}/{real.query}", split=split, **more)
+
+
+@pytest.mark.filterwarnings("ignore:variable 'psl' has multiple fill values")
+@pytest.mark.parametrize(("name", "split", "orders"), CUTS, ids=str)
+def test_a_series_that_is_cut_is_the_file(
+    shared_data: Path, tmp_path: Path, name: str, split: Any, orders: int
+) -> None:
+    """With Dask and without: values, coordinates, names and attributes are those of the file."""
+    real = REAL[name]
+    whole = real.whole(shared_data)
+    with cubes_of(tmp_path, real.entry(shared_data)) as cubes:
+        lazy = opened(cubes, real, split, chunks={})
+
+        assert len(cubes.ordered) == orders
+        found = plain(lazy)
+        again = plain(opened(cubes, real, split))
+        xr.testing.assert_identical(again, found)
+    if "GRIB_centre" not in whole.attrs and not real.dataset_id.startswith("EO:MO:"):
+        found, whole = found.drop_attrs(), whole.drop_attrs()
+    xr.testing.assert_identical(found, whole.transpose(*found.dims))
+
+
+def test_one_month_of_many_years(shared_data: Path, tmp_path: Path) -> None:
+    """It costs the order that opens the data set, and one more."""
+    real = REAL["land"]
+    with cubes_of(tmp_path, real.entry(shared_data)) as cubes:
+        ds = opened(cubes, real, "month", chunks={})
+
+        assert ds.chunksizes["valid_time"] == (1,) * 300
+        july = ds.sel(valid_time="2011-07").load()
+
+        assert len(cubes.ordered) == 2
+    wanted = real.whole(shared_data).sel(valid_time="2011-07")
+    xr.testing.assert_identical(july.t2m.drop_encoding(), wanted.t2m)
+    assert set(july.attrs) - {*PER_FILE} == set(wanted.attrs)
+
+
+def test_on_a_cluster(shared_data: Path, tmp_path: Path) -> None:
+    """Workers order and read pieces, each once for all of them."""
+    real = REAL["levels"]
+    entry = real.entry(shared_data)
+    split = {"time": "day", "variable": 1, "pressure_level": 1}
+    with cubes_of(tmp_path, entry) as cubes:
+        environment = {
+            **cubes.emulator.environment,
+            "HDA_CACHE_DIR": cubes.options["cache_dir"],
+            "HDA_ACCEPT_TERMS": "true",
+        }
+        with cluster(environment, environment, home=tmp_path):
+            found = plain(opened(cubes, real, split, chunks={}))
+
+        assert len(cubes.ordered) == 12
+        assert len(cubes.posted("dataaccess/download", "product_id")) == 12
+    whole = real.whole(shared_data)
+    xr.testing.assert_identical(found, whole.transpose(*found.dims))
