@@ -21,6 +21,7 @@ with xr.open_dataset(TEMPERATURE, engine="hda") as ds:
     hourly = ds["t2m"].mean(("latitude", "longitude")) - 273.15
     days = hourly.resample(valid_time="1D").mean().to_series()
 with xr.open_dataset(RAIN, engine="hda") as ds:
-    rain = 1000 * ds["tp"].mean(("latitude", "longitude")).to_series()
+    daily = 1000 * ds["tp"].mean(("latitude", "longitude"))  # millimetres a day
+    rain = (daily * daily["valid_time"].dt.days_in_month).to_series()
 print(days.round(1).to_string())
 print(rain.round(1).to_string())

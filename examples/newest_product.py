@@ -16,7 +16,7 @@ box, start, end = sys.argv[1:]
 fs = fsspec.filesystem("hda")
 query = f"hda://EO:EUM:DAT:SENTINEL-3:OL_2_WFR___/bbox={box}/startdate={start}/enddate={end}"
 newest = max(fs.ls(query, detail=True), key=lambda product: product["startdate"])
-print(newest["product_id"], newest["startdate"], newest["size"])
+print(newest["product_id"], newest["startdate"], newest["catalogue_size"])
 product = fs.unstrip_protocol(newest["name"])
 print(*fs.download(product, "downloads/", skip_existing=True))
 with xr.open_datatree(product, engine="hda") as tree:  # its files; nothing is unpacked by hand

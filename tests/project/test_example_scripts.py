@@ -159,7 +159,8 @@ def test_city_weather(place: Place, tmp_path: Path) -> None:
     rows = [line.split() for line in lines if line[:2] == "20"]
     assert rows[0] == ["2022-05-01", "7.5"]
     assert rows[30] == ["2022-05-31", "37.5"]
-    assert rows[31:] == [[str(day)[:10], "1.5"] for day in months("2018-01", "2024-01")]
+    wanted = pd.date_range("2018-01-01", "2023-12-01", freq="MS")
+    assert rows[31:] == [[f"{day:%Y-%m-%d}", f"{1.5 * day.days_in_month}"] for day in wanted]
 
 
 def test_arctic_means(place: Place, tmp_path: Path) -> None:
