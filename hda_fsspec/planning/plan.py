@@ -153,7 +153,7 @@ class Plan:
     def _splits(self) -> str:
         """Say what the whole query costs in other pieces, and that it is the whole."""
         told = [
-            f"{_as_python(each.split)} {_count(each.pieces, 'order')}, {each.hours:.1f} h"
+            f"{_as_python(each.split)} {counted(each.pieces, 'order')}, {each.hours:.1f} h"
             for each in self.splits
         ]
         return f"{_as_python(self.split)} now; all of the query with {'; '.join(told)}"
