@@ -21,6 +21,7 @@ from subset_sources import values
 from hda_fsspec import HDAFileSystem
 from hda_fsspec.client import close_clients
 from hda_fsspec.emulator import Catalogue, DatasetEntry, Emulator, ProductEntry, ecmwf_subset
+from hda_fsspec.engine.backend import HDABackendEntrypoint
 
 pytestmark = pytest.mark.slow
 
@@ -487,3 +488,60 @@ def test_vegetation_of_areas(place: Place) -> None:
     assert 17.75 <= float(part.lon.min()) < float(part.lon.max()) <= 18.2
     assert 59.22 <= float(part.lat.min()) < float(part.lat.max()) <= 59.43
     assert str(part.time.values[0])[:10] == "2018-07-20"
+
+
+def crop_tile(folder: Path, east: int, north: int) -> ProductEntry:
+    """Return a tile of 100 km, of pixels of 1 km; the northern half of each is of its own crop."""
+    rasterio: Any = pytest.importorskip("rasterio")
+    pyproj: Any = pytest.importorskip("pyproj")
+    name = f"CLMS_HRLVLCC_CTY_S2021_R10m_E{east}N{north}_03035_V01_R00"
+    data = np.full((1, 100, 100), 1110, np.uint16)
+    data[0, :50] = 1100 + east
+    data[0, 99] = 65535
+    profile = {"driver": "GTiff", "width": 100, "height": 100, "count": 1, "dtype": "uint16"}
+    transform = rasterio.Affine(1000, 0, east * 100_000, 0, -1000, (north + 1) * 100_000)
+    path = folder / f"{name}.tif"
+    with rasterio.open(
+        path, "w", crs="EPSG:3035", transform=transform, nodata=65535, **profile
+    ) as f:
+        f.write(data)
+    files = {f"{name}.tif": path.read_bytes(), f"{name}.tif.vat.dbf": b"not a raster"}
+    year = ("2021-01-01T00:00:00Z", "2021-12-31T23:59:59Z")
+    corners = [(east + x, north + y) for x in (0, 1) for y in (0, 1)]
+    places = pyproj.Transformer.from_crs(3035, 4326, always_xy=True).itransform(
+        [(100_000 * x, 100_000 * y) for x, y in corners]
+    )
+    longitudes, latitudes = zip(*places, strict=True)
+    box = (min(longitudes), min(latitudes), max(longitudes), max(latitudes))
+    return product(name, files, *year, bbox=box, delivered_name=f"{name}.zip")
+
+
+@pytest.mark.skipif(
+    "mosaic" not in (HDABackendEntrypoint.open_dataset_parameters or ()),
+    reason="tiles are not put side by side by this version",
+)
+@pytest.mark.filterwarnings("ignore:Use `@` matmul:PendingDeprecationWarning")
+def test_crop_types(place: Place, tmp_path: Path) -> None:
+    """The area is cut out of the tiles that it touches, and no other is ordered."""
+    tiles = [crop_tile(tmp_path, east, north) for east in (41, 42, 43) for north in (29, 30)]
+    parameters = {
+        "productType": ["Crop Types", "Secondary Crop Types"],
+        "resolution": ["10m", "100m"],
+        "year": ["2020", "2021"],
+    }
+    place.serve(DatasetEntry("EO:EEA:DAT:HRL:CRL", tiles, date_keys=None, parameters=parameters))
+    lines = place.run("crop_types.py")
+
+    assert place.orders == 4
+    with xr.open_dataset(place.folder / "crops.tif", engine="rasterio", mask_and_scale=False) as ds:
+        crops = ds["band_data"].squeeze(drop=True).load()
+    assert crops.dtype == np.uint16
+    west, south, east, north = crops.rio.bounds()
+    assert west <= 8.25 < 8.4 <= east
+    assert south <= 50.05 < 50.15 <= north
+    # Tiles meet here. To the south each has a crop of its own, to the north there is one of both,
+    # and between them a line without.
+    assert [set(row) for row in crops.values[::8]] == [{1110}, {1141, 1142}]
+    assert set(crops.values[4]) == {0}
+    counts = {int(line.split()[0]): int(line.split()[1]) for line in lines[-4:]}
+    assert counts == {value: int((crops == value).sum()) for value in (0, 1110, 1141, 1142)}
