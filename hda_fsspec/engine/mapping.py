@@ -152,6 +152,16 @@ class ProductTasks(Sequence[Delayed], DaskMethodsMixin):
         self._graph = dict(graph)
         self._keys = list(graph)
 
+    def compute(self, **options: Any) -> Any:
+        """Compute all tasks: a list of results, or with ``concat_dim`` what they make together.
+
+        Parameters
+        ----------
+        **options
+            As for :func:`dask.compute`, such as ``scheduler``.
+        """
+        return super().compute(**options)  # type: ignore[no-untyped-call]
+
     def plan(self) -> Plan:
         """Return what computing all tasks costs: orders, bytes, time, room. Orders nothing."""
         from hda_fsspec.planning.plan import empty_plan, plan_of

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import ast
+import io
 import os
 import re
 import subprocess
 import sys
+import tokenize
 import tomllib
 from pathlib import Path
 
@@ -51,7 +54,44 @@ def test_header_names_what_the_script_needs(script: Path) -> None:
     assert block is not None
     metadata = tomllib.loads(re.sub(r"^# ?", "", block.group(1), flags=re.MULTILINE))
     assert metadata["requires-python"] == ">=3.11"
-    assert "hda-fsspec" in metadata["dependencies"]
+    (needed,) = metadata["dependencies"]
+    assert re.fullmatch(r"hda-fsspec(\[[a-z,]+\])?", needed)
+
+
+def _lines_of_code(text: str) -> int:
+    """Count lines that are neither empty, nor a comment, nor a docstring."""
+    nothing = {tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT}
+    tokens = tokenize.generate_tokens(io.StringIO(text).readline)
+    code = {
+        line
+        for token in tokens
+        if token.type not in nothing | {tokenize.ENDMARKER}
+        for line in range(token.start[0], token.end[0] + 1)
+    }
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.Module | ast.FunctionDef) and ast.get_docstring(node) is not None:
+            docstring = node.body[0]
+            code -= set(range(docstring.lineno, (docstring.end_lineno or 0) + 1))
+    return len(code)
+
+
+def test_lines_of_code_are_counted_as_the_page_says() -> None:
+    """A comment, a docstring and an empty line are none; a text over two lines is two."""
+    text = '"""A module."""\n\n# A comment.\nx = (\n    "a"\n    "b"\n)\n'
+
+    assert _lines_of_code(text) == 4
+
+
+def test_the_page_of_examples_tells_their_lengths() -> None:
+    """Each script of the page is shown, and has as many lines of code as the table says."""
+    page = (ROOT / "docs" / "examples.md").read_text(encoding="utf-8")
+    told = re.findall(r"^\| .*? \| `(\w+\.py)` \| \d+ \| (\d+) \|", page, re.MULTILINE)
+    shown = re.findall(r'^--8<-- "examples/(\w+\.py)"$', page, re.MULTILINE)
+
+    scripts = {path.name: path.read_text(encoding="utf-8") for path in EXAMPLES}
+    scripts.pop("open_products.py")  # the quickstart of all
+    assert dict(told) == {name: str(_lines_of_code(text)) for name, text in scripts.items()}
+    assert shown == [name for name, _ in told]
 
 
 @pytest.mark.slow
