@@ -21,6 +21,7 @@ from hda_fsspec.errors import (
     OfflineError,
     OrderError,
     QueryError,
+    not_there,
     note_once,
 )
 from hda_fsspec.lazy.product import check_can_be_read
@@ -93,6 +94,12 @@ def open_split(
             if not is_auto(split) or not is_too_large(str(err)) or len(grid) <= count:
                 raise
             count = len(grid)
+    if 0 in dataset.sizes.values():
+        msg = (
+            f"Nothing to open: no time of {grid.dataset_id} lies in {location.path}, so that the "
+            "service delivered the nearest one. Widen startdate and enddate."
+        )
+        raise not_there(msg)
     for warning in grid.warnings:
         warn(warning, stacklevel=2)
     if isinstance(pieces.end, DataEnd):

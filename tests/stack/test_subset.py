@@ -163,6 +163,20 @@ def test_what_cannot_be_cut_is_refused(cubes: Cubes, query: str, split: Any, sai
     assert cubes.ordered == []
 
 
+def test_too_many_kinds_are_refused(cubes: Cubes, tmp_path: Path) -> None:
+    """No more than twenty orders show what a data set is like."""
+    names = tuple(f"v{number:02}" for number in range(21))
+    entry = ecmwf_subset(ERA5, write_era5(tmp_path / "many.nc", names=names, expver=False))
+    with cubes_of(tmp_path / "many", entry) as many:
+        query = f"{ERA5}/variable={','.join(names)}/{HOURS}/year=2024/month=02/day=01"
+        with pytest.raises(QueryError, match=r'"variable": 2.*Nothing was ordered'):
+            many.open(query, split={"variable": 1})
+        assert many.ordered == []
+        ds = many.open(query, split={"variable": 3})
+        assert len(many.ordered) == 7
+        assert set(ds) == set(names)
+
+
 def test_the_name_that_others_have_for_it(cubes: Cubes) -> None:
     """What earthkit calls split_on is called split here."""
     with pytest.raises(QueryError, match="split="):
