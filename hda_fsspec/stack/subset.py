@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 import numpy as np
 import xarray as xr
 
+from hda_fsspec.catalogue.pieces import record_of
 from hda_fsspec.client import Client
 from hda_fsspec.errors import (
     AuthenticationError,
@@ -86,6 +87,8 @@ def open_split(
         if is_auto(split):
             pieces = dataclasses.replace(pieces, cut_further=open_in_pieces)
         check_can_be_read(grid.location(0), pieces.products, options)
+        for warning in () if count else grid.warnings:
+            warn(warning, stacklevel=2)
         try:
             dataset = open_pieces(client, location.path, pieces, computed, how)
             break
@@ -100,8 +103,6 @@ def open_split(
             "service delivered the nearest one. Widen startdate and enddate."
         )
         raise not_there(msg)
-    for warning in grid.warnings:
-        warn(warning, stacklevel=2)
     if isinstance(pieces.end, DataEnd):
         pieces.end.keep()
     dataset.encoding["hda_split"] = grid.split
@@ -167,8 +168,11 @@ def _is_made_to_order(client: Client, grid: PieceGrid, err: Exception) -> bool:
     """Whether pieces of a query can be asked for, which cannot itself: offline, or as lists."""
     if isinstance(err, OfflineError):
         # What the service made was kept under the name that it has here: so it makes them.
-        known = (_product(client, grid, n) for n in range(len(grid)))
-        return any(client.header(p) is not None or client.local(p) is not None for p in known)
+        return any(
+            client.header(piece) is not None
+            or client.local(dataclasses.replace(piece, updated=None)) is not None
+            for piece in _records(client, grid)
+        )
     try:
         first = client.search(grid.location(0))
     except (QueryError, AuthenticationError, BrokerError) as refusal:
@@ -177,6 +181,11 @@ def _is_made_to_order(client: Client, grid: PieceGrid, err: Exception) -> bool:
             raise
         return True
     return is_subset_job([product.product_id for product in first])
+
+
+def _records(client: Client, grid: PieceGrid) -> list[Product]:
+    broker = client.settings.endpoint_url
+    return [record_of(grid, n, broker=broker) for n in range(len(grid))]
 
 
 def _schema(client: Client, location: Location) -> Schema:
@@ -199,7 +208,7 @@ def pieces_of(client: Client, grid: PieceGrid, now: datetime) -> Pieces:
         The present, aware.
     """
     since = provisional_from(client.catalogue.datasets.schema(grid.dataset_id), now)
-    products = [_product(client, grid, n) for n in range(len(grid))]
+    products = _records(client, grid)
     if since is None or not grid.axes or grid.axes[0].name != TIME:
         return Pieces.of_grid(grid, products)
     starts, ends = np.asarray(grid.index(TIME)).T
@@ -216,23 +225,6 @@ def pieces_of(client: Client, grid: PieceGrid, now: datetime) -> Pieces:
     end = DataEnd(client, [products[n] for part in last for n in rows[part].tolist()], today, at)
     looked_at = () if end.is_known else last
     return Pieces.of_grid(grid, products, provisional=looked_at, end=end)
-
-
-def _product(client: Client, grid: PieceGrid, n: int) -> Product:
-    bounds = grid.bounds(n)
-    start, end = (None, None) if bounds is None else map(format_time, bounds)
-    product_id, location = grid.named(n)
-    return Product(
-        grid.dataset_id,
-        product_id,
-        startdate=start,
-        enddate=end,
-        # The state that a copy holds: here that of final data, which no copy has that was made
-        # before they were.
-        updated=end,
-        broker=client.settings.endpoint_url,
-        request=location.path,
-    )
 
 
 def _of_day(client: Client, product: Product, today: str) -> Product:
