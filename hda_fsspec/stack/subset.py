@@ -152,7 +152,9 @@ def cut(
         if not _is_made_to_order(client, grid, err):
             raise
         return grid, []
-    if location.pattern is None and is_subset_job([p.product_id for p in found]):
+    # A file of another family may be called like a job: that it is one is then for others to say.
+    is_cut = location.pattern is None and (may_be or not is_default(split))
+    if is_cut and is_subset_job([p.product_id for p in found]):
         return _split(client, location, split, found[0].size), found
     if not is_default(split):
         raise refuse_split(location.dataset or "", split)

@@ -166,6 +166,19 @@ def test_what_cannot_be_cut_is_refused(cubes: Cubes, query: str, split: Any, sai
     assert cubes.ordered == []
 
 
+def test_other_families(sources: dict[str, Path], tmp_path: Path) -> None:
+    """A product that is called like a job opens as it is; a job of any family is cut if asked."""
+    dataset_id = "EO:CRYO:DAT:COMPUTED"
+    entry = ecmwf_subset(dataset_id, sources[ERA5], variables=NAMES)
+    query = f"{dataset_id}/variable=2m_temperature/year=2024/month=02,03/day=01,02/{HOURS}"
+    with cubes_of(tmp_path, entry) as cubes:
+        whole = cubes.open(f"{query}/data_format=netcdf")
+        assert whole.encoding.get("hda_split", "none") == "none"
+        months = cubes.open(query, split="month")
+        assert len(months.hda.products) == 2
+        xr.testing.assert_equal(months.load(), whole.load())
+
+
 def test_too_many_kinds_are_refused(cubes: Cubes, tmp_path: Path) -> None:
     """No more than twenty orders show what a data set is like."""
     names = tuple(f"v{number:02}" for number in range(21))
