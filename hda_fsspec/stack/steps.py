@@ -285,8 +285,8 @@ def _stand_alike(one: tuple[Steps, int], other: tuple[Steps, int]) -> bool:
 def _other_times(kind: str, other: str) -> ProductMismatchError:
     return ProductMismatchError(
         f"Products of the kinds {printable(other)} and {printable(kind)} stand at other times, or "
-        "have other numbers of steps. Open each kind by itself, with a pattern over product ids, "
-        f"such as *{printable(kind)}*."
+        "have other numbers of steps. Open each kind by itself, with a key of the query or with a "
+        f"pattern over product ids, such as *{printable(kind)}*."
     )
 
 
