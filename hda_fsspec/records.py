@@ -17,7 +17,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, TypeGuard
 
 from hda_fsspec.errors import BrokerError
-from hda_fsspec.footprints import footprint_of
+from hda_fsspec.geojson import footprint_of
 from hda_fsspec.printable import printable
 
 Scalar = str | int | float | bool
