@@ -100,7 +100,7 @@ def _values(schema: Schema) -> dict[str, tuple[str, ...]]:
     together = next(iter(schema.combinations), {})
     natives = {*schema.native_names.values(), START, END, *schema.date_lists}
     is_made_to_order = schema.dataset_id.startswith(_MADE_TO_ORDER)
-    found = {}
+    found: dict[str, tuple[str, ...]] = {}
     for parameter in schema.parameters:
         name = parameter.name
         if parameter.is_box or parameter.is_time or name in natives:
