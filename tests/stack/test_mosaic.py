@@ -154,6 +154,8 @@ def test_keys_of_every_kind(stacks: Any) -> None:
         {"time": [1, 0], "x": slice(0, 0)},
         {"y": xr.DataArray([1, 28], dims="p"), "x": xr.DataArray([2, 39], dims="p")},
         {"band": 0, "time": -1},
+        {"band": -1},
+        {"band": [-1], "y": [-2, 3]},
     ):
         np.testing.assert_array_equal(lazy.isel(key), plain.isel(key))
 
@@ -308,6 +310,38 @@ def test_tiles_of_other_grids(stacks: Any, change: Mapping[str, Any], message: s
 
     assert all(name in str(refused.value) for name in paths)
     assert "open_datatree" in str(refused.value)
+
+
+@pytest.mark.parametrize("is_far", [False, True])
+def test_tiles_whose_values_mean_other_things(stacks: Any, is_far: bool) -> None:
+    """Another unit or packing is an error: of tiles that are looked at when they are read, then."""
+
+    def tile(number: int, units: str) -> Path:
+        path: Path = stacks.folder / f"{number}.tif"
+        transform = rasterio.Affine(10_000, 0, 4_300_000 + 100_000 * number, 0, -10_000, 3_100_000)
+        profile = {"driver": "GTiff", "crs": "EPSG:3035", "dtype": "int16", "count": 1}
+        with rasterio.open(
+            path, "w", width=10, height=10, transform=transform, **profile
+        ) as target:
+            target.write(np.full((1, 10, 10), number, "i2"))
+            target.update_tags(1, units=units)
+            target.scales = (0.5 if units == "K" else 0.25,)
+        return path
+
+    units = ["K", "C" if is_far else "K", "K" if is_far else "C"]
+    names = [f"T_R10km_E{43 + number}N30_V1.tif" for number in range(3)]
+    stacks.serve(
+        {name: tile(n, units[n]) for n, name in enumerate(names)},
+        fields={"startdate": "2018-01-01T00:00:00.000Z"},
+    )
+
+    with pytest.raises(
+        ProductMismatchError, match=r"(units|scale_factor) of 'band_data' is"
+    ) as odd:
+        stacks.open(mosaic=True, mask_and_scale=False).band_data[0, 0, 0, 15].load()
+
+    assert names[1 if is_far else 2] in str(odd.value)
+    assert stacks.ordered == ([names[0], names[2], names[1]] if is_far else [names[0], names[2]])
 
 
 def test_tiles_of_two_zones_cost_no_order(stacks: Any, cases: Path) -> None:
