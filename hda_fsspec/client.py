@@ -377,6 +377,10 @@ class Client:
         """Return the description of a product that was kept, whether or not it is local."""
         return self._notes.header(product)
 
+    def with_header(self, products: Sequence[Product]) -> list[int]:
+        """Return which of some products, by their numbers, :meth:`header` may tell something of."""
+        return self._notes.with_header(products)
+
     def keep_header(self, product: Product, header: bytes) -> None:
         """Keep a description of a product; it survives the eviction of its file."""
         self._notes.put_header(product, header)

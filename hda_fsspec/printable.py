@@ -84,6 +84,26 @@ def flat(text: object) -> str:
     return " ".join(str(text).split())
 
 
+def format_bytes(count: float) -> str:
+    """Return a number of bytes as people read it.
+
+    >>> format_bytes(999), format_bytes(1_234_567), format_bytes(50e9)
+    ('999 B', '1.2 MB', '50.0 GB')
+    """
+    if count < 1000:
+        return f"{count:.0f} B"
+    for unit in ("kB", "MB", "GB", "TB"):
+        count /= 1000
+        if count < 999.95:
+            return f"{count:.1f} {unit}"
+    return f"{count / 1000:.1f} PB"
+
+
+def plural(count: int, noun: str) -> str:
+    """Return a number with its noun: ``1 product``, ``10,000 products``."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
 def warn(message: str, category: type[Warning] = UserWarning, *, stacklevel: int = 1) -> None:
     """Warn as :func:`warnings.warn` does, with what may be shown of a message."""
     warnings.warn(printable(message), category, stacklevel=stacklevel + 1)

@@ -25,6 +25,7 @@ from hda_fsspec.cache.entries import (
     read_record,
     verify_entry,
     versions_folder,
+    versions_name,
 )
 from hda_fsspec.cache.eviction import Bound, Eviction, Usage
 from hda_fsspec.cache.folder import READ_ONLY_ERRNOS, TRASH_PREFIX, Folder
@@ -280,9 +281,10 @@ class Cache:
     def _find(self, product: Product) -> Entry | None:
         if not self._folder.is_present():
             return None
-        versions = versions_folder(self._folder.path, product.key)
-        if not os.path.isdir(versions):  # noqa: PTH112  # thousands are looked up in a row
+        # A hundred thousand are looked up in a row, and a path is made at four times the cost.
+        if not os.path.isdir(f"{self._folder.fspath}/{versions_name(product.key)}"):  # noqa: PTH112
             return None
+        versions = versions_folder(self._folder.path, product.key)
         exact = read_entry(self._folder, versions / product.version_tag)
         if exact is not None and exact.product.is_same_version(product):
             return exact

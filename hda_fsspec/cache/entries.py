@@ -121,8 +121,12 @@ def entry_folder(layout: Path, product: Product) -> Path:
 
 def versions_folder(layout: Path, key: str) -> Path:
     """Return the folder in which each version of a product has its own."""
-    # In one step: thousands are looked up in a row, and each "/" costs as much as a hash.
-    return layout / f"products/{key[:2]}/{key}"
+    return layout / versions_name(key)
+
+
+def versions_name(key: str) -> str:
+    """Return the same folder as it is named within ``v1``."""
+    return f"products/{key[:2]}/{key}"
 
 
 def read_entry(folder: Folder, path: Path) -> Entry | None:

@@ -65,6 +65,8 @@ class Folder:
         self.root = Path(root)
         #: The sub-folder that holds this version of the layout.
         self.path = self.root / "v1"
+        #: The same as text, for what is asked a hundred thousand times in a row.
+        self.fspath = os.fspath(self.path)
         self._facts: os.stat_result | None = None
         self._safe = SafeFolder(self.root)
         self._has_warned = False

@@ -12,7 +12,7 @@ import json
 import logging
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,10 @@ from hda_fsspec.records import Product
 from hda_fsspec.safefiles import files_in, read_all, tell_once
 
 logger = logging.getLogger("hda_fsspec")
+
+_SUFFIX = ".note"
+#: To list a folder that holds as many notes takes no longer than to look for so many of them.
+_MANY = 20_000
 
 
 class JsonStore:
@@ -37,6 +41,9 @@ class JsonStore:
         The time in seconds since 1970.
     is_own : bool
         Whether only what this user wrote is believed, for what concerns files outside of the cache.
+    is_plain : bool
+        Whether names are such as files may have, so that they can be listed: no more than letters,
+        digits and dots.
     """
 
     def __init__(
@@ -46,9 +53,11 @@ class JsonStore:
         *,
         clock: Callable[[], float] = time.time,
         is_own: bool = False,
+        is_plain: bool = False,
     ) -> None:
         self._folder = Folder(Path(root))
         self._is_own = is_own
+        self._is_plain = is_plain
         self._kind = kind
         self._clock = clock
 
@@ -61,10 +70,11 @@ class JsonStore:
         """Return the content of a note that was put as bytes."""
         if not self._folder.is_present():
             return None
-        path = self._path(name)
-        # Thousands are asked for in a row, and most are not there, which one call tells.
-        if not os.path.lexists(path):
+        inside = self._inside(name)
+        # A hundred thousand are asked for in a row, and most are not there, which one call tells.
+        if not os.path.lexists(f"{self._folder.fspath}/{inside}"):
             return None
+        path = self._folder.path / inside
         try:
             with os.fdopen(self._folder.open(path), "rb") as handle:
                 facts = os.fstat(handle.fileno())
@@ -116,15 +126,28 @@ class JsonStore:
             self._folder.unlink(path)
 
     def _path(self, name: str) -> Path:
-        digest = hashlib.sha256(name.encode(errors="surrogatepass")).hexdigest()
-        return self._folder.path / f"{self._kind}/{digest[:2]}/{digest}.note"
+        return self._folder.path / self._inside(name)
+
+    def _inside(self, name: str) -> str:
+        """Return the path of a note within the folder ``v1``."""
+        if not self._is_plain:
+            name = hashlib.sha256(name.encode(errors="surrogatepass")).hexdigest()
+        return f"{self._kind}/{name[:2]}/{name}{_SUFFIX}"
+
+    def names(self) -> Iterator[str]:
+        """Go through the names of all notes, where they are plain; none of them is opened."""
+        if self._folder.is_present():
+            for _, inside in self._folder.subfolders(self._folder.path / self._kind):
+                for name in os.listdir(inside):  # noqa: PTH208  # a descriptor is no path
+                    if name.endswith(_SUFFIX):
+                        yield name.removesuffix(_SUFFIX)
 
     def _all(self) -> list[Path]:
         return [
             folder / name
             for folder, inside in self._folder.subfolders(self._folder.path / self._kind)
             for name, _ in files_in(inside)
-            if name.endswith(".note")
+            if name.endswith(_SUFFIX)
         ]
 
 
@@ -145,16 +168,26 @@ class MetadataStore:
         self.listings = JsonStore(root, "listings", clock=clock)
         self.lengths = KnownSizes(root)
         self.subsets = JsonStore(root, "subsets", clock=clock)
-        self._headers = JsonStore(root, "headers", clock=clock)
+        self._headers = JsonStore(root, "headers", clock=clock, is_plain=True)
         self._terms = JsonStore(root, "terms", clock=clock)
 
     def header(self, product: Product) -> bytes | None:
         """Return what was kept of this version of a product to describe it without its file."""
-        return self._headers.get_bytes(_name(product))
+        return self._headers.get_bytes(_header_name(product))
+
+    def with_header(self, products: Sequence[Product]) -> list[int]:
+        """Return which of some products, by their numbers, a description may be kept of.
+
+        Of many products the folder is listed once, instead of a look at the disk for each.
+        """
+        if len(products) < _MANY:
+            return list(range(len(products)))
+        kept = {name.partition(".")[0] for name in self._headers.names()}
+        return [number for number, product in enumerate(products) if product.key in kept]
 
     def put_header(self, product: Product, header: bytes) -> None:
         """Keep a description of a product; it survives the eviction of the file."""
-        self._headers.put_bytes(_name(product), header)
+        self._headers.put_bytes(_header_name(product), header)
 
     def forget(self) -> None:
         """Forget listings, headers and subsets: they are asked for again when they are needed.
@@ -178,8 +211,8 @@ class MetadataStore:
             self._terms.put(account, sorted(known | terms))
 
 
-def _name(product: Product, account: str = "") -> str:
-    return f"{account}/{product.key}.{product.version_tag}"
+def _header_name(product: Product) -> str:
+    return f"{product.key}.{product.version_tag}"
 
 
 def _json_or_none(data: bytes) -> Any:

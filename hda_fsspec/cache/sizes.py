@@ -74,10 +74,6 @@ class KnownSizes:
             sizes.append(length)
         return sizes
 
-    def catalogue_is_exact(self, dataset_id: str, *, broker: str = "") -> bool:
-        """Whether a broker's sizes of a data set were compared, and never were wrong."""
-        return self._read(broker, dataset_id).catalogue_is_exact
-
     def record(self, product: Product, length: int) -> None:
         """Remember the true length of a product beside the size which the catalogue gave.
 

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from hda_fsspec.records import Dataset, Product
 
 ProductsById = Mapping[str, Product]
 
-_COLUMNS = tuple(field.name for field in dataclasses.fields(Product))
 _DATASET_COLUMNS = tuple(field.name for field in dataclasses.fields(Dataset))
+_FIELDS = dataclasses.fields(Product)
 #: What the products of one answer have in common, so that it is written once.
 _COMMON = ("dataset_id", "broker", "request")
 
@@ -40,28 +40,47 @@ class Codec:
         return None if listings_seconds is None else max(self.least_seconds, listings_seconds)
 
 
-def pack_products(products: Sequence[Product]) -> dict[str, Any]:
-    """Return records as JSON, column by column, which is smaller and quicker to read than rows."""
+def pack_products(products: Sequence[Product], *, left_out: Collection[str] = ()) -> dict[str, Any]:
+    """Return records as JSON, column by column, which is smaller and quicker to read than rows.
+
+    Parameters
+    ----------
+    products : sequence of Product
+        The records.
+    left_out : collection of str
+        Fields that are not packed; they have their defaults when they are unpacked.
+    """
     packed: dict[str, Any] = {
-        name: [getattr(product, name) for product in products] for name in _COLUMNS
+        field.name: [getattr(product, field.name) for product in products]
+        for field in _FIELDS
+        if field.name not in left_out and field.name != "properties"
     }
     for name in _COMMON:
         if len(set(packed[name])) == 1:
             packed[name] = packed[name][0]
-    packed["properties"] = _pack_properties(products)
+    if "properties" not in left_out:
+        packed["properties"] = _pack_properties(products)
     return packed
 
 
 def unpack_products(value: Any) -> list[Product] | None:
     """Return the records that :func:`pack_products` packed; None for anything else."""
     try:
-        unpacked = {**value, "properties": _unpack_properties(value["properties"])}
-        for name in _COMMON:
-            if isinstance(unpacked[name], str):
-                unpacked[name] = [unpacked[name]] * len(unpacked["product_id"])
-        columns = [unpacked[name] for name in _COLUMNS]
+        count = len(value["product_id"])
+        columns = []
+        for field in _FIELDS:
+            column = value.get(field.name)
+            if column is None and field.name not in value:
+                if field.default is dataclasses.MISSING:
+                    return None
+                column = [field.default] * count
+            elif field.name == "properties":
+                column = _unpack_properties(column)
+            elif field.name in _COMMON and isinstance(column, str):
+                column = [column] * count
+            columns.append(column)
         return [Product(*row) for row in zip(*columns, strict=True)]
-    except (TypeError, ValueError, KeyError, IndexError):
+    except (TypeError, ValueError, KeyError, IndexError, AttributeError):
         return None
 
 

@@ -157,19 +157,31 @@ def _score(dataset: Dataset, words: Iterable[str]) -> float | None:
 def _fit(word: str, text: str) -> float:
     """Return how well a word, or a pattern of one, fits a text; 0 if it does not."""
     if _MAGIC.search(word):
-        matches = _pattern(word)
+        literal, matches = _pattern(word)
+        if literal not in text:
+            return 0.0
         return _BEGIN if matches(text) or any(map(matches, _WORD.findall(text))) else 0.0
     if word not in text:
         return 0.0
-    parts = _WORD.findall(text)
-    if word in parts:
+    begins, is_whole = _places(word)
+    if is_whole(text):
         return _WHOLE
-    return _BEGIN if any(part.startswith(word) for part in parts) else _WITHIN
+    return _BEGIN if begins(text) else _WITHIN
 
 
 @functools.lru_cache(maxsize=64)
-def _pattern(word: str) -> Any:
-    return re.compile(fnmatch.translate(word)).match
+def _places(word: str) -> tuple[Any, Any]:
+    """Return what finds a word at the beginning of one, and as one."""
+    begin = rf"(?<![^\W_]){re.escape(word)}"
+    return re.compile(begin).search, re.compile(rf"{begin}(?![^\W_])").search
+
+
+@functools.lru_cache(maxsize=64)
+def _pattern(word: str) -> tuple[str, Any]:
+    """Return the longest part of a pattern that stands for itself, and what matches it."""
+    plain = re.sub(r"\[.*\]?", "*", word)
+    literal = max(re.split(r"[*?]", plain), key=len)
+    return literal, re.compile(fnmatch.translate(word)).match
 
 
 def _in_period(dataset: Dataset, wanted: Wanted) -> bool | None:

@@ -13,13 +13,12 @@ from hda_fsspec.cli.terminal import (
     echo,
     echo_json,
     echo_table,
-    format_bytes,
     local_time,
     location_word,
     note,
-    plural,
 )
 from hda_fsspec.paths.locations import Location
+from hda_fsspec.printable import format_bytes, plural
 
 if TYPE_CHECKING:
     from hda_fsspec.cache.cache import Cache

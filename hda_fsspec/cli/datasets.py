@@ -9,8 +9,9 @@ from collections.abc import Sequence
 import click
 
 from hda_fsspec.cli.commands import Options, command, json_option
-from hda_fsspec.cli.terminal import echo_json, echo_table, is_terminal, note, plural
+from hda_fsspec.cli.terminal import echo_json, echo_table, is_terminal, note
 from hda_fsspec.errors import not_there
+from hda_fsspec.printable import plural
 
 
 @command(
@@ -43,9 +44,12 @@ def datasets(  # noqa: PLR0917  (click gives them by name)
     All words must be there, in any order and case; * and ? stand for letters. What fits best comes
     first. Those that do not tell their period or box may fit, and are counted at the end.
     """
-    view = options.filesystem.datasets(
-        words, period=period, bbox=bbox, family=family, refresh=refresh
-    )
+    from hda_fsspec.catalogue.finding import Wanted
+    from hda_fsspec.views.datasets import find_view
+
+    # Not by the filesystem, the import of which takes as long as all the rest.
+    wanted = Wanted.read(words, period=period, bbox=bbox, family=family)
+    view = find_view(options.client.datasets(refresh=refresh), wanted)
     if is_json:
         echo_json([dataclasses.asdict(one) for one in view])
         return

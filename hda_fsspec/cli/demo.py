@@ -27,8 +27,9 @@ import click
 
 from hda_fsspec._version import __version__
 from hda_fsspec.cli.commands import Options, command, json_option
-from hda_fsspec.cli.terminal import echo_json, plural
+from hda_fsspec.cli.terminal import echo_json
 from hda_fsspec.errors import ConfigurationError
+from hda_fsspec.printable import plural
 
 if TYPE_CHECKING:
     from hda_fsspec.emulator import Emulator

@@ -10,9 +10,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import click
+
 from hda_fsspec._version import __version__
 from hda_fsspec.cli.commands import Options, command, json_option
-from hda_fsspec.cli.terminal import echo, echo_json, format_bytes, plural
+from hda_fsspec.cli.terminal import echo, echo_json
 from hda_fsspec.errors import (
     AuthenticationError,
     BrokerError,
@@ -20,6 +22,7 @@ from hda_fsspec.errors import (
     HDAError,
     OfflineError,
 )
+from hda_fsspec.printable import format_bytes, plural
 
 if TYPE_CHECKING:
     from hda_fsspec.settings import Settings
@@ -38,14 +41,49 @@ class Finding:
     next_step: str = ""
 
 
-@command("hda-fsspec doctor", "hda-fsspec doctor --json --offline")
+@command(
+    "hda-fsspec doctor",
+    "hda-fsspec doctor --json --offline",
+    "hda-fsspec doctor --probe EO:EUM:DAT:SENTINEL-3:OL_2_WFR___",
+    "hda-fsspec doctor --probe DATASET --query startdate=2024-05-01/enddate=2024-05-01 --yes",
+)
+@click.option(
+    "--probe",
+    "probed",
+    metavar="DATASET",
+    help="ask the service for all that is not certain of it, with one order, and record it",
+)
+@click.option("--query", metavar="KEY=VALUE/...", help="what to probe with; by default a small one")
+@click.option("--yes", "is_sure", is_flag=True, help="order without asking first")
+@click.option(
+    "--recording",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="where to write requests and answers; by default a new file in this folder",
+)
 @json_option
-def doctor(options: Options, is_json: bool) -> int:
+def doctor(
+    options: Options,
+    *,
+    probed: str | None,
+    query: str | None,
+    is_sure: bool,
+    recording: Path | None,
+    is_json: bool,
+) -> int:
     """Check settings, cache, login and installation.
 
     One line for each, and the next step where something is wrong; the exit code is then 1. Nothing
-    is ordered.
+    is ordered. With --probe a table of facts in its place: what was expected of the service, and
+    what it did.
     """
+    if probed is not None:
+        from hda_fsspec.cli.probe import probe
+
+        return probe(options, probed, query, recording, is_sure=is_sure, is_json=is_json)
+    if query or recording or is_sure:
+        msg = "--query, --recording and --yes go with --probe DATASET"
+        raise click.UsageError(msg)
     failed = 0
     findings = []
     for finding in _findings(options):

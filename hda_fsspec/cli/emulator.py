@@ -34,8 +34,15 @@ def _names(
     "hda-fsspec emulator data/",
     "hda-fsspec emulator catalogue.json --port 8080",
     "hda-fsspec emulator data/ --profile month --polls 3 --fault-rate 0.05",
+    "hda-fsspec emulator --replay hda-probe.jsonl",
 )
 @click.argument("source", metavar="[DIR_OR_JSON]", type=click.Path(path_type=Path), required=False)
+@click.option(
+    "--replay",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="answer from a recording that 'doctor --probe' has made, in the place of files",
+)
 @click.option("--samples", is_flag=True, help="serve small data sets of invented values")
 @click.option("--port", type=int, metavar="PORT", help="by default a free one")
 @click.option(
@@ -80,18 +87,18 @@ def emulator(
     """
     import platformdirs
 
+    if [samples, source is not None, given["replay"] is not None].count(True) != 1:
+        msg = "Name a folder or a JSON file to serve, or give --samples, or --replay FILE."
+        raise click.UsageError(msg)
     from hda_fsspec.emulator import write_samples
     from hda_fsspec.emulator.serve import serve
 
-    if samples == (source is not None):
-        msg = "Give a folder or a JSON file to serve, or --samples."
-        raise click.UsageError(msg)
     more = {_LONG_NAMES.get(k, k): value for k, value in given.items() if value is not None}
     if "user" in options.given:
         more["user"] = options.given["user"]
     # Not a temporary one: an emulator of the same files that is started again goes on with it.
     cache_dir = platformdirs.user_cache_path("hda_fsspec_emulator", appauthor=False)
-    if source is None:
+    if samples:
         source = write_samples(cache_dir / "samples")
     serve(source, cache_dir=cache_dir, out=_AsJson() if is_json else None, **more)
 

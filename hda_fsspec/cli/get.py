@@ -1,8 +1,9 @@
-"""``get``: copies of products in a local folder, under the names that were asked for."""
+"""``get``: copies of products in a folder or a bucket, under the names that were asked for."""
 
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import sys
 from collections.abc import Iterator, Sequence
@@ -12,9 +13,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from hda_fsspec.cli.commands import Options, command, json_option
-from hda_fsspec.cli.terminal import echo_json, echo_paths, is_terminal, plural
-from hda_fsspec.errors import LocationError, no_products_error, note_once
+from hda_fsspec.cli.terminal import echo_json, echo_paths, is_terminal
+from hda_fsspec.errors import LocationError, no_products_error
 from hda_fsspec.paths.locations import PROTOCOL, Location
+from hda_fsspec.printable import plural
 
 if TYPE_CHECKING:
     from hda_fsspec.fs.filesystem import HDAFileSystem
@@ -24,32 +26,57 @@ if TYPE_CHECKING:
     "hda-fsspec get hda://DATASET/startdate=2024-05-01/enddate=2024-05-31 data/",
     "hda-fsspec get hda://DATASET/startdate=2024-05-01/PRODUCT",
     "hda-fsspec get --delivered-names 'hda://DATASET/startdate=2024-05-01/*_NT_*' data/",
+    "hda-fsspec get --skip-existing hda://DATASET/startdate=2024-05-01 s3://bucket/prefix/",
 )
-@click.argument("paths", metavar="PATH... [FOLDER]", nargs=-1, required=True)
+@click.argument("paths", metavar="PATH... [FOLDER|URL]", nargs=-1, required=True)
 @click.option(
     "--delivered-names",
     "is_delivered",
     is_flag=True,
-    help="name files as the service delivers them, not by product id",
+    help="name files as the service delivers them, not by product id; so it is in a bucket",
+)
+@click.option(
+    "--skip-existing", "is_skipping", is_flag=True, help="leave complete copies there alone"
+)
+@click.option(
+    "--target-option",
+    "target_options",
+    metavar="NAME=VALUE",
+    multiple=True,
+    help="of the filesystem of a URL, such as profile=mine; a VALUE may be JSON; repeatable",
 )
 @json_option
-def get(options: Options, paths: Sequence[str], is_delivered: bool, is_json: bool) -> None:
-    """Copy products into a folder, and print the paths of the copies.
+def get(
+    options: Options,
+    paths: Sequence[str],
+    *,
+    is_delivered: bool,
+    is_skipping: bool,
+    target_options: Sequence[str],
+    is_json: bool,
+) -> None:
+    """Copy products into a folder or a bucket, and print the paths of the copies.
 
-    The words are products, queries and patterns, then a local folder, by default this one. What is
-    not local is ordered, many at a time; a file appears when it is complete. A terminal sees how
-    far each file is.
+    The words are products, queries and patterns, then a local folder, by default this one, or the
+    address of a folder elsewhere. What is not local is ordered, many at a time; a file appears when
+    it is complete. A terminal sees how far each file is.
     """
     fs = options.filesystem
-    locations, folder = _split(list(paths), options.given)
-    if is_delivered:
+    locations, folder = _split(list(paths))
+    if is_delivered or target_options or not isinstance(folder, Path):
         with _progress(options) as callback:
-            done: list[str] = fs.download(locations, folder, **callback)
+            done: list[str] = fs.download(
+                locations,
+                folder,
+                skip_existing=is_skipping,
+                target_options=_options_of(target_options),
+                **callback,
+            )
     else:
         targets = _targets(fs, locations, folder)
         done = list(targets.values())
         with _progress(options) as callback:
-            _get(fs, targets, folder, callback)
+            _get(fs, targets, folder, callback, skip_existing=is_skipping)
     if is_json:
         echo_json(done)
     else:
@@ -57,23 +84,28 @@ def get(options: Options, paths: Sequence[str], is_delivered: bool, is_json: boo
 
 
 def _get(
-    fs: HDAFileSystem, targets: dict[str, str], folder: Path, callback: dict[str, Any]
+    fs: HDAFileSystem,
+    targets: dict[str, str],
+    folder: Path,
+    callback: dict[str, Any],
+    *,
+    skip_existing: bool,
 ) -> None:
     from hda_fsspec.fs.writing import explained
 
     if len(targets) > 1:
-        fs.get(list(targets), list(targets.values()), **callback)
+        fs.get(list(targets), list(targets.values()), skip_existing=skip_existing, **callback)
         return
     [(path, target)] = targets.items()
     with explained(folder):
         folder.mkdir(parents=True, exist_ok=True)
     if not callback:
-        fs.get_file(path, target)
+        fs.get_file(path, target, skip_existing=skip_existing)
         return
     bars = callback["callback"]
     bars.set_size(1)
     with bars.branched(path, target) as bar:
-        fs.get_file(path, target, callback=bar)
+        fs.get_file(path, target, callback=bar, skip_existing=skip_existing)
 
 
 @contextlib.contextmanager
@@ -96,20 +128,35 @@ def _progress(options: Options) -> Iterator[dict[str, Any]]:
         yield {"callback": bars}
 
 
-def _split(given: list[str], settings: dict[str, Any]) -> tuple[list[Location], Path]:
-    """Tell the paths from the folder, which is the last one if it is no ``hda://`` path."""
+def _split(given: list[str]) -> tuple[list[Location], Path | str]:
+    """Tell the paths from the target, which is the last one if it is no ``hda://`` path.
+
+    A Path is a local folder, and text is the address of another one.
+    """
     from hda_fsspec.fs.targets import local_target
+    from hda_fsspec.localpaths import remote_scheme
 
     *first, last = given
     if not first or last.startswith(f"{PROTOCOL}://"):
         return [Location.parse(path) for path in given], Path()
     locations = [Location.parse(path) for path in first]
-    try:
-        return locations, Path(local_target(locations, last, settings=settings))
-    except LocationError as err:
-        options = "".join(f", {name}={value!r}" for name, value in settings.items())
-        note_once(err, f"where fs is fsspec.filesystem('hda'{options}).")
-        raise
+    is_local = remote_scheme(last) is None
+    return locations, Path(local_target(locations, last)) if is_local else last
+
+
+def _options_of(given: Sequence[str]) -> dict[str, Any]:
+    """Return storage options by their names; a value that is no JSON is text."""
+    found: dict[str, Any] = {}
+    for one in given:
+        name, equals, value = one.partition("=")
+        if not (name and equals):
+            msg = f"{one!r} is no NAME=VALUE"
+            raise click.BadParameter(msg, param_hint="--target-option")
+        try:
+            found[name] = json.loads(value)
+        except ValueError:
+            found[name] = value
+    return found
 
 
 def _targets(fs: HDAFileSystem, locations: list[Location], folder: Path) -> dict[str, str]:

@@ -13,18 +13,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from hda_fsspec.cli.commands import Options, command, json_option
-from hda_fsspec.cli.terminal import (
-    echo,
-    echo_json,
-    echo_locations,
-    echo_table,
-    format_bytes,
-    is_terminal,
-    note,
-    plural,
-)
+from hda_fsspec.cli.terminal import echo, echo_json, echo_locations, echo_table, is_terminal, note
 from hda_fsspec.errors import not_there
 from hda_fsspec.paths.locations import PROTOCOL, Location
+from hda_fsspec.printable import format_bytes, plural
 from hda_fsspec.records import Product
 
 if TYPE_CHECKING:

@@ -13,10 +13,10 @@ import click
 
 from hda_fsspec.cli.commands import Options, command, json_option
 from hda_fsspec.cli.open import Split, open_with_xarray, reading_options
-from hda_fsspec.cli.terminal import echo_block, echo_json, format_bytes, plural
+from hda_fsspec.cli.terminal import echo_block, echo_json
 from hda_fsspec.errors import QueryError
 from hda_fsspec.paths.locations import Location
-from hda_fsspec.printable import printable
+from hda_fsspec.printable import format_bytes, plural, printable
 
 if TYPE_CHECKING:
     import xarray as xr

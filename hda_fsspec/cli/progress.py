@@ -21,9 +21,8 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from hda_fsspec.cli.terminal import format_bytes, plural
 from hda_fsspec.paths.locations import Location
-from hda_fsspec.printable import printable
+from hda_fsspec.printable import format_bytes, plural, printable
 
 if TYPE_CHECKING:
     from typing import Self

@@ -232,24 +232,6 @@ def _bold() -> Callable[[str], str]:
     return functools.partial(click.style, bold=True)
 
 
-def format_bytes(count: float) -> str:
-    """Return a number of bytes as people read it.
-
-    >>> format_bytes(999), format_bytes(1_234_567), format_bytes(50e9)
-    ('999 B', '1.2 MB', '50.0 GB')
-    """
-    for unit in ("B", "kB", "MB", "GB", "TB"):
-        if count < 1000 or unit == "TB":
-            break
-        count /= 1000
-    return f"{count:.0f} B" if unit == "B" else f"{count:.1f} {unit}"
-
-
-def plural(count: int, noun: str) -> str:
-    """Return a number with its noun: ``1 product``, ``2 products``."""
-    return f"{count} {noun}{'' if count == 1 else 's'}"
-
-
 def local_time(seconds: float) -> str:
     """Return a time since 1970 as the clock on the wall shows it."""
     return datetime.fromtimestamp(seconds).astimezone().strftime("%Y-%m-%d %H:%M")

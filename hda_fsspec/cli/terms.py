@@ -5,9 +5,10 @@ from __future__ import annotations
 import click
 
 from hda_fsspec.cli.commands import Options, command, command_group, json_option
-from hda_fsspec.cli.terminal import echo, echo_json, plural
+from hda_fsspec.cli.terminal import echo, echo_json
 from hda_fsspec.errors import LocationError
 from hda_fsspec.paths.locations import Location
+from hda_fsspec.printable import plural
 
 
 @command_group("hda-fsspec terms list DATASET", "hda-fsspec terms accept DATASET")

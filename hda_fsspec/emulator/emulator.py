@@ -108,7 +108,8 @@ class Emulator:
     @functools.cached_property
     def _home(self) -> str:
         """The path below which this service lies, and no other one that ever has its port."""
-        return f"/{name_of(self.catalogue)}"
+        replay = self._broker.replay
+        return f"/{name_of(self.catalogue)}{'' if replay is None else f'-{replay.digest[:16]}'}"
 
     def _respond(self, request: Request) -> Exchange:
         if not request.path.startswith(f"{self._home}/"):

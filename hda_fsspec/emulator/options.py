@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Collection
+from pathlib import Path
 from typing import Any
 
 from hda_fsspec.emulator.oddities import check as check_oddities
@@ -84,6 +85,9 @@ class Options:
     fault_seed : int
         Which answers, and by what. The draw for a request depends on what is asked and how often
         it was asked before: a job meets the same faults again, as far as it asks the same.
+    replay : Path or None
+        A recording of a real service (``hda-fsspec doctor --probe``), from which all is answered;
+        of the other options only latency, faults and ``odd`` count then.
     fault_kinds : tuple of str
         What is drawn from; by default all of :data:`hda_fsspec.emulator.random_faults.KINDS`.
     """
@@ -122,6 +126,7 @@ class Options:
     fault_rate: float = 0.0
     fault_seed: int = 0
     fault_kinds: tuple[str, ...] = CHANCES
+    replay: Path | None = None
 
     def __post_init__(self) -> None:
         check_oddities(self.odd)

@@ -27,6 +27,7 @@ from hda_fsspec.emulator.messages import (
     json_answer,
 )
 from hda_fsspec.emulator.options import Options
+from hda_fsspec.emulator.replay import Replay
 from hda_fsspec.emulator.schemas import find_fault
 from hda_fsspec.emulator.state import AcceptedTerms
 from hda_fsspec.emulator.terms import describe, known_terms
@@ -48,6 +49,7 @@ class Routes:
         self.accounts = Accounts(user, password, options)
         self.licences = AcceptedTerms(known_terms(catalogue), options.accepted_terms)
         self.delivery = Delivery(catalogue, options)
+        self.replay = None if options.replay is None else Replay(options.replay)
         self._last_search: tuple[DatasetEntry, Mapping[str, Any], list[ProductEntry]] | None = None
         self._table: list[tuple[str, re.Pattern[str], _Handler]] = [
             (method, re.compile(pattern), handler)
@@ -89,7 +91,8 @@ class Routes:
         if "cut-json" in by_kind and answer.file is None:
             half = answer.body[: len(answer.body) // 2]
             answer = Answer(answer.status, answer.headers, half)
-        answer = answer.with_headers(self.delivery.quota_headers())
+        if self.replay is None:
+            answer = answer.with_headers(self.delivery.quota_headers())
         if "cut-head" in by_kind:
             fault = by_kind["cut-head"]
             ending = str(fault.value or "close")
@@ -107,6 +110,8 @@ class Routes:
             return error_answer(500, str(err), "Task Error")
 
     def _route(self, request: Request, faults: Faults) -> Answer:
+        if self.replay is not None:
+            return self.replay.answer(request)
         if request.path == "/":
             return html_answer(_HOME)
         if request.path.startswith("/files/"):

@@ -17,7 +17,7 @@ _LOOK_SECONDS = 0.5
 
 
 def serve(
-    folder_or_json: Path,
+    folder_or_json: Path | None,
     *,
     port: int = 0,
     profile: str = "day",
@@ -33,8 +33,8 @@ def serve(
 
     Parameters
     ----------
-    folder_or_json : Path
-        See :meth:`Catalogue.from_folder` and :meth:`Catalogue.from_json`.
+    folder_or_json : Path or None
+        See :meth:`Catalogue.from_folder` and :meth:`Catalogue.from_json`; None for none at all.
     port : int
         0 for a free one.
     profile : str
@@ -46,8 +46,9 @@ def serve(
     **options
         Of :class:`Emulator`.
     """
-    path = Path(folder_or_json)
-    if path.is_file():
+    if folder_or_json is None:
+        catalogue = Catalogue()
+    elif (path := Path(folder_or_json)).is_file():
         catalogue = Catalogue.from_json(path)
     else:
         catalogue = Catalogue.from_folder(path, profile=profile)

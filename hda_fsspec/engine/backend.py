@@ -62,6 +62,7 @@ class HDABackendEntrypoint(BackendEntrypoint):
         on_missing: Literal["raise", "nan"] = "raise",
         on_overlap: Literal["raise", "latest", "earliest"] = "raise",
         grid_tolerance: float | None = None,
+        mosaic: bool = False,
         product_coord: str | None = None,
         product_engine: str | None = None,
         product_engine_kwargs: Mapping[str, Any] | None = None,
@@ -99,6 +100,11 @@ class HDABackendEntrypoint(BackendEntrypoint):
         grid_tolerance : float, optional
             How far the coordinates of products may be apart, in their own units; those of one
             product are used. None: they must be equal.
+        mosaic : bool
+            Whether the tiles of a query lie side by side in one data set. They have one coordinate
+            reference system and one resolution. Values are missing where there is no tile; where
+            tiles overlap they are those of the first by product id. Only the tiles that a
+            selection touches are read.
         product_coord : str, optional
             Name of a coordinate with product ids; None: no such coordinate.
         product_engine : str, optional
@@ -132,6 +138,7 @@ class HDABackendEntrypoint(BackendEntrypoint):
         _check_choice("on_missing", on_missing, ("raise", "nan"))
         _check_choice("on_overlap", on_overlap, ("raise", "latest", "earliest"))
         _check_tolerance(grid_tolerance)
+        _check_mosaic(location, mosaic=mosaic, product_coord=product_coord, split=split)
         products = _products(filename_or_obj, storage_options)
         options = OpenOptions.make(
             group=group,
@@ -145,6 +152,7 @@ class HDABackendEntrypoint(BackendEntrypoint):
         )
         from hda_fsspec.engine.openers import (
             StackOptions,
+            open_mosaic,
             open_product,
             open_split,
         )
@@ -160,6 +168,9 @@ class HDABackendEntrypoint(BackendEntrypoint):
             grid_tolerance=None if grid_tolerance is None else float(grid_tolerance),
             product_coord=product_coord,
         )
+        if mosaic:
+            with _told("the templates of the tiles of", location):
+                return open_mosaic(products, location, options, how)
         with _told("all headers of" if scan else "the template of", location):
             return open_split(products, location, options, how, split)
 
@@ -172,19 +183,27 @@ class HDABackendEntrypoint(BackendEntrypoint):
         group: str | None = None,
         member: str | None = None,
         max_nodes: int = 20,
+        concat_dim: str | None = None,
+        scan: bool = False,
+        on_missing: Literal["raise", "nan"] = "raise",
+        on_overlap: Literal["raise", "latest", "earliest"] = "raise",
+        grid_tolerance: float | None = None,
+        product_coord: str | None = None,
         product_engine: str | None = None,
         product_engine_kwargs: Mapping[str, Any] | None = None,
         **decoders: Any,
     ) -> Nodes:
-        """Open the groups of a product, the files of an archive product, or a query's products.
+        """Open the groups of a product, the files of an archive, or a query's tiles or products.
 
         Parameters
         ----------
         filename_or_obj : str, Location or UPath
             The path. One that a verb of the filesystem returned may lack its ``hda://``.
         max_nodes : int
-            A query needs all of its products: with more than this many that are not local it is
-            refused.
+            A query of no tiles needs all of its products: with more than this many that are not
+            local it is refused.
+        concat_dim, scan, on_missing, on_overlap, grid_tolerance, product_coord
+            As for :meth:`open_dataset`, of the tiles of a query: each of them is a lazy stack.
         drop_variables, storage_options, group, member, product_engine, product_engine_kwargs, \
 **decoders
             As for :meth:`open_dataset`.
@@ -193,7 +212,7 @@ class HDABackendEntrypoint(BackendEntrypoint):
         -------
         dict of str to Dataset
             Paths of nodes, such as ``/PRODUCT`` or ``/Oa01_radiance``; below the product's id for
-            a query.
+            a query. For products of tiles one for each tile, such as ``/T32TPS``.
 
         Raises
         ------
@@ -203,21 +222,33 @@ class HDABackendEntrypoint(BackendEntrypoint):
             As :meth:`open_dataset`.
         """
         location = _location(filename_or_obj)
+        _check_choice("on_missing", on_missing, ("raise", "nan"))
+        _check_choice("on_overlap", on_overlap, ("raise", "latest", "earliest"))
+        _check_tolerance(grid_tolerance)
         products = _products(filename_or_obj, storage_options)
         options = OpenOptions.make(
             group=group,
             member=member,
+            member_dim=concat_dim,
             drop_variables=drop_variables,
             product_engine=product_engine,
             product_engine_kwargs=product_engine_kwargs,
             **_known(decoders),
         )
-        from hda_fsspec.engine.openers import open_product_tree, open_query_tree
+        from hda_fsspec.engine.openers import StackOptions, open_product_tree, open_query_nodes
 
         if location.product is not None:
             return open_product_tree(products, location, options)
+        how = StackOptions(
+            concat_dim=concat_dim,
+            scan=scan,
+            on_missing=on_missing,
+            on_overlap=on_overlap,
+            grid_tolerance=None if grid_tolerance is None else float(grid_tolerance),
+            product_coord=product_coord,
+        )
         with _told("the nodes of", location):
-            return open_query_tree(products, location, options, max_nodes=max_nodes)
+            return open_query_nodes(products, location, options, how, max_nodes=max_nodes)
 
     def open_datatree(self, filename_or_obj: Any, **options: Any) -> xr.DataTree:
         """Open what :meth:`open_groups_as_dict` opens, and with its options, as a tree."""
@@ -256,6 +287,33 @@ def _check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
         *rest, last = (f'"{choice}"' for choice in choices)
         msg = f"{name} is {', '.join(rest)} or {last}, not {value!r}."
         raise QueryError(msg, key=name)
+
+
+def _check_mosaic(
+    location: Location, *, mosaic: object, product_coord: str | None, split: object
+) -> None:
+    from hda_fsspec.subsets import split as splits
+
+    if not isinstance(mosaic, bool):
+        msg = f"mosaic is True or False, not {mosaic!r}."
+    elif mosaic and location.product is not None:
+        msg = (
+            f"mosaic=True puts the tiles of a query side by side, and {location.path} names one "
+            f"product. Open {location.directory.path}, or leave mosaic out."
+        )
+    elif mosaic and product_coord is not None:
+        msg = (
+            "product_coord gives each time the id of its product, and with mosaic=True a time has "
+            "several: ds.hda.products of a selection tells them. Leave one of the two out."
+        )
+    elif mosaic and not splits.is_default(split):
+        msg = (
+            f"split={printable(split)!r} cuts what the service computes, and mosaic=True joins "
+            "files of tiles. Leave one of the two out."
+        )
+    else:
+        return
+    raise QueryError(msg, key="mosaic")
 
 
 def _check_tolerance(value: object) -> None:

@@ -14,13 +14,14 @@ from hda_fsspec.lazy.product import (
     check_can_be_read,
     open_product,
     open_product_tree,
-    open_query_tree,
 )
 from hda_fsspec.lazy.sources import ProductTable, Source
 from hda_fsspec.planning import order_ahead
 from hda_fsspec.planning.graphs import products_read
+from hda_fsspec.stack.mosaic import open_mosaic
 from hda_fsspec.stack.open import StackOptions
 from hda_fsspec.stack.subset import open_split
+from hda_fsspec.stack.tile_opening import open_query_nodes
 
 __all__ = [
     "Nodes",
@@ -30,9 +31,10 @@ __all__ = [
     "StackOptions",
     "check_can_be_read",
     "name_of",
+    "open_mosaic",
     "open_product",
     "open_product_tree",
-    "open_query_tree",
+    "open_query_nodes",
     "open_split",
     "products_read",
 ]

@@ -11,11 +11,33 @@ import os
 import stat
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Protocol, TypeVar
 
 from hda_fsspec.cache.metadata import JsonStore
 from hda_fsspec.errors import ProductFormatError
 from hda_fsspec.formats.detect import ALL_SUFFIXES, Format, check_complete, name_contradicts
 from hda_fsspec.records import Product
+
+F = TypeVar("F", bound="Path | RemoteCopy")
+
+
+class RemoteCopy(Protocol):
+    """A file of another filesystem that may be a copy of a product."""
+
+    @property
+    def url(self) -> str:
+        """What it is noted under."""
+
+    @property
+    def name(self) -> str:
+        """The last part of its path."""
+
+    @property
+    def stamp(self) -> list[int | str] | None:
+        """What changes when it is written anew; None where nothing tells."""
+
+    def is_complete(self, size: int | None) -> bool:
+        """Whether it has a length, where that is known, and its format is whole."""
 
 
 class Copies:
@@ -33,23 +55,26 @@ class Copies:
         self._notes = notes
         self._size_of = size_of
 
-    def note(self, product: Product, path: Path) -> None:
+    def note(self, product: Product, path: Path | RemoteCopy) -> None:
         """Note that a file was copied from a product."""
         facts = {"product": product.to_json(), "stamp": _stamp(path)}
-        self._notes.put(os.path.abspath(path), facts)  # noqa: PTH100  (not resolved)
+        self._notes.put(_key(path), facts)
 
-    def is_ours(self, path: Path) -> bool:
+    def is_ours(self, path: Path | RemoteCopy) -> bool:
         """Whether a file was copied from a product, as it was noted, and nobody changed it since.
 
         A link to such a file is none.
         """
-        try:
-            is_file = stat.S_ISREG(path.lstat().st_mode)
-        except OSError:
-            return False
-        return is_file and self._noted(path) is not None
+        if isinstance(path, Path):
+            try:
+                is_file = stat.S_ISREG(path.lstat().st_mode)
+            except OSError:
+                return False
+            if not is_file:
+                return False
+        return self._noted(path) is not None
 
-    def is_complete_copy(self, product: Product, path: Path) -> bool:
+    def is_complete_copy(self, product: Product, path: Path | RemoteCopy) -> bool:
         """Whether a file is all of a product, as far as can be told without ordering it.
 
         It has the length of the product where that is known, and its format shows no damage. A
@@ -59,16 +84,17 @@ class Copies:
         noted = self._noted(path)
         if noted is not None and not (noted.key == product.key and noted.is_same_version(product)):
             return False
-        return _is_complete(path, self._size_of(product))
+        size = self._size_of(product)
+        return _is_complete(path, size) if isinstance(path, Path) else path.is_complete(size)
 
-    def find(self, products: Sequence[Product], folder: Path) -> dict[Product, Path]:
-        """Return the complete copies of products that lie in a folder; one file is of one product.
+    def find(self, products: Sequence[Product], given: Iterable[F]) -> dict[Product, F]:
+        """Return those of some files that are complete copies of products, one of each.
 
         A file is told by what was noted of it, else by its name: the id of a product, with the
         suffix of a format or without. Names that begin with a dot are not looked at.
         """
-        files = {path.name: path for path in _files_in(folder)}
-        found: dict[Product, Path] = {}
+        files = {path.name: path for path in given if not path.name.startswith(".")}
+        found: dict[Product, F] = {}
 
         def take(pairs: Iterable[tuple[Product, str]]) -> None:
             for product, name in pairs:
@@ -87,10 +113,10 @@ class Copies:
         take(_with_suffixes(by_id, files))
         return found
 
-    def _noted(self, path: Path) -> Product | None:
+    def _noted(self, path: Path | RemoteCopy) -> Product | None:
         """Return the product that a file was copied from, if it was not changed since."""
-        facts = self._notes.get(os.path.abspath(path))  # noqa: PTH100  (not resolved)
-        if not isinstance(facts, dict) or facts.get("stamp") != _stamp(path):
+        facts, stamp = self._notes.get(_key(path)), _stamp(path)
+        if not isinstance(facts, dict) or stamp is None or facts.get("stamp") != stamp:
             return None
         try:
             return Product.from_json(facts["product"])
@@ -109,14 +135,18 @@ def _with_suffixes(
                 yield product, name
 
 
-def _files_in(folder: Path) -> Iterator[Path]:
-    if folder.is_dir():
-        for path in sorted(folder.iterdir()):
-            if not path.name.startswith("."):
-                yield path
+def files_in(folder: Path) -> Sequence[Path]:
+    """Return what lies in a local folder, by name; nothing where there is none."""
+    return sorted(folder.iterdir()) if folder.is_dir() else []
 
 
-def _stamp(path: Path) -> list[int] | None:
+def _key(path: Path | RemoteCopy) -> str:
+    return os.path.abspath(path) if isinstance(path, Path) else path.url  # noqa: PTH100
+
+
+def _stamp(path: Path | RemoteCopy) -> Sequence[int | str] | None:
+    if not isinstance(path, Path):
+        return path.stamp
     try:
         found = path.stat()
     except OSError:
@@ -133,5 +163,10 @@ def _is_complete(path: Path, size: int | None) -> bool:
     except (OSError, ProductFormatError):
         # Not there, not readable, or damaged: copied anew, which then says what is wrong.
         return False
+    return is_whole(format_, path.name, size)
+
+
+def is_whole(format_: Format, name: str, size: int | None) -> bool:
+    """Whether a file without damage is all of a product, whose length is known or is not."""
     is_told = size is not None or format_ is not Format.OTHER
-    return is_told and not name_contradicts(format_, path.name)
+    return is_told and not name_contradicts(format_, name)

@@ -12,6 +12,7 @@ import re
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import BinaryIO
 
 from hda_fsspec.errors import ProductFormatError
 from hda_fsspec.formats.containers import (
@@ -133,6 +134,10 @@ def extension(format: Format, name: str) -> str:  # noqa: A002
     return suffixes[0]
 
 
+_NEEDS_MORE = (Format.GRIB, Format.TIFF, Format.JP2)
+_NEEDING_MORE = tuple(suffix for format_ in _NEEDS_MORE for suffix in _SUFFIXES[format_])
+
+
 def promised_format(name: str) -> Format | None:
     """Return the format that a name promises, where it is one that needs more than netCDF does.
 
@@ -141,10 +146,10 @@ def promised_format(name: str) -> Format | None:
     >>> promised_format("era5_2024.GRIB"), promised_format("PPI.tif"), promised_format("sst.nc")
     (<Format.GRIB: 'grib'>, <Format.TIFF: 'tiff'>, None)
     """
-    for format_ in (Format.GRIB, Format.TIFF, Format.JP2):
-        if name.lower().endswith(_SUFFIXES[format_]):
-            return format_
-    return None
+    lower = name.lower()
+    if not lower.endswith(_NEEDING_MORE):
+        return None  # thousands of names are looked at in a row
+    return next(format_ for format_ in _NEEDS_MORE if lower.endswith(_SUFFIXES[format_]))
 
 
 #: Names that promise a format which is told by its first bytes; .cdf, .hdf and such may be others.
@@ -207,15 +212,35 @@ def check_complete(path: Path, *, deep: bool = False) -> Format:
         The file system could not read it.
     """
     with reader_of(path) as stream:
-        data = FileBytes(stream)
-        format_ = _sniff(data.peek, data.size)
-        check = partial(check_zip, deep=deep) if format_ is Format.ZIP else _CHECKS[format_]
-        try:
-            check(data)
-        except CorruptFileError as damage:
-            kind = "file" if format_ is Format.OTHER else f"{format_} file"
-            msg = f"The {kind} {path} is not complete: {damage}. Fetch it again."
-            raise ProductFormatError(printable(msg)) from damage
+        return check_stream(stream, str(path), deep=deep)
+
+
+def check_stream(stream: BinaryIO, name: str, *, deep: bool = False) -> Format:
+    """Check an open file that is not on this machine, say, as :func:`check_complete` does.
+
+    Parameters
+    ----------
+    stream : binary file
+        It is read here and there, so it must be able to seek.
+    name : str
+        What messages call it.
+    deep : bool
+        As there.
+
+    Raises
+    ------
+    ProductFormatError, OSError
+        As there.
+    """
+    data = FileBytes(stream)
+    format_ = _sniff(data.peek, data.size)
+    check = partial(check_zip, deep=deep) if format_ is Format.ZIP else _CHECKS[format_]
+    try:
+        check(data)
+    except CorruptFileError as damage:
+        kind = "file" if format_ is Format.OTHER else f"{format_} file"
+        msg = f"The {kind} {name} is not complete: {damage}. Fetch it again."
+        raise ProductFormatError(printable(msg)) from damage
     return format_
 
 

@@ -51,7 +51,7 @@ class FileBytes:
 
     def __init__(self, stream: BinaryIO) -> None:
         self.stream = stream
-        self.size = os.fstat(stream.fileno()).st_size
+        self.size = stream.seek(0, os.SEEK_END)
 
     def require(self, end: int, what: str) -> None:
         """Raise CorruptFileError unless the file holds ``end`` bytes, needed for ``what``."""

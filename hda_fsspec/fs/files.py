@@ -269,7 +269,7 @@ class Deliveries:
             self._put(first, plain, plain.name, is_own_name_free=False)
 
     def _put(self, product: Product, part: Path, name: str, *, is_own_name_free: bool) -> None:
-        for candidate in self._names(product, name, is_own_name_free=is_own_name_free):
+        for candidate in names_of(product, name, is_own_name_free=is_own_name_free):
             if alike(candidate) in self._taken:
                 continue
             try:
@@ -281,11 +281,13 @@ class Deliveries:
         self._taken.add(alike(candidate))
         self.paths[product] = self.folder / candidate
 
-    def _names(self, product: Product, name: str, *, is_own_name_free: bool) -> Iterator[str]:
-        if is_own_name_free:
-            yield name
-        # As it is written in paths, an id holds nothing that could lead elsewhere.
-        stem = Location(product.dataset_id, product=product.product_id).name.encode()
-        stem = stem[: max(0, _MAX_NAME_BYTES - len(name.encode()))]
-        for suffix in itertools.chain([""], (f"-{number}" for number in itertools.count(2))):
-            yield f"{stem.decode(errors='ignore')}{suffix}_{name}"
+
+def names_of(product: Product, name: str, *, is_own_name_free: bool) -> Iterator[str]:
+    """Yield names for the file of a product, best first: as it was delivered, then with its id."""
+    if is_own_name_free:
+        yield name
+    # As it is written in paths, an id holds nothing that could lead elsewhere.
+    stem = Location(product.dataset_id, product=product.product_id).name.encode()
+    stem = stem[: max(0, _MAX_NAME_BYTES - len(name.encode()))]
+    for suffix in itertools.chain([""], (f"-{number}" for number in itertools.count(2))):
+        yield f"{stem.decode(errors='ignore')}{suffix}_{name}"

@@ -15,7 +15,7 @@ import hashlib
 import os
 import resource
 import weakref
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from io import BufferedReader
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,7 +23,8 @@ from typing import TYPE_CHECKING, Any
 from fsspec.callbacks import DEFAULT_CALLBACK
 
 from hda_fsspec.concurrency.futures import wait_for
-from hda_fsspec.errors import LocationError
+from hda_fsspec.errors import ConfigurationError, LocationError
+from hda_fsspec.fetching.copies import files_in
 from hda_fsspec.fs.files import Deliveries, ProductFile, Targets, copy_out
 from hda_fsspec.fs.info import (
     Paths,
@@ -36,9 +37,11 @@ from hda_fsspec.fs.info import (
 )
 from hda_fsspec.fs.listing import ListingFileSystem
 from hda_fsspec.fs.readonly import ReadOnly, refuse
+from hda_fsspec.fs.remote import RemoteFolder
 from hda_fsspec.fs.sync import first_error, sync_method
 from hda_fsspec.fs.targets import local_target
 from hda_fsspec.fs.writing import explained
+from hda_fsspec.localpaths import remote_scheme, shown
 from hda_fsspec.paths.locations import AnyPath
 from hda_fsspec.records import Product
 from hda_fsspec.settings import Settings, refuse_unknown_settings
@@ -127,15 +130,12 @@ class HDAFileSystem(ReadOnly, ListingFileSystem):
 
         return get_client(self.settings)
 
-    def _local_target(self, rpath: Any, lpath: Any) -> Any:
-        return local_target(rpath, lpath, settings=self._options)
-
     async def _get(
         self, rpath: Any, lpath: Any, *args: Any, progress: bool = True, **kwargs: Any
     ) -> Any:
         from hda_fsspec.client import quietly
 
-        lpath = self._local_target(rpath, lpath)
+        lpath = local_target(rpath, lpath)
         if isinstance(lpath, list):
             lpath = _with_folders(lpath)
         faults: list[Exception] = []
@@ -219,7 +219,7 @@ class HDAFileSystem(ReadOnly, ListingFileSystem):
     async def _copy_out(
         self, rpath: Any, lpath: Any, callback: Any, *, skip_existing: bool
     ) -> None:
-        lpath = self._local_target(rpath, lpath)
+        lpath = local_target(rpath, lpath)
         if to_location(rpath).product is None and await self._isdir(rpath):
             with explained(lpath):
                 await self._run(lambda _: Path(lpath).mkdir(parents=True, exist_ok=True))
@@ -340,21 +340,25 @@ class HDAFileSystem(ReadOnly, ListingFileSystem):
         *,
         skip_existing: bool = False,
         progress: bool = True,
+        target_options: Mapping[str, Any] | None = None,
         **kwargs: Any,
     ) -> list[str]:
-        """Copy products into a local folder, under the names with which the service delivers them.
+        """Copy products into a folder or a bucket, under the names with which they are delivered.
 
         Unlike ``get``, which names files by product id as fsspec demands. The folder is made if
         needed; a file appears in it only when it is complete. Products of one call that are
         delivered under the same name get their ids in front of it. One product and a target that
         is no folder (it does not exist as one, and does not end in ``/``): that file.
 
+        A target of any other fsspec filesystem (``s3://bucket/prefix/``) is written to from the
+        cache, many files at a time, and is asked whether it is there before anything is ordered.
+
         Parameters
         ----------
         rpath : str, Location, UPath, or several of them
             Products, queries and patterns.
-        lpath : str or path
-            The folder, or the file for one product.
+        lpath : str, path or UPath
+            The folder, or the file for one product; or the address of one elsewhere.
         callback : fsspec.callbacks.Callback
             Counts products.
         skip_existing : bool
@@ -363,20 +367,38 @@ class HDAFileSystem(ReadOnly, ListingFileSystem):
             length of the product where that is known, and its format is whole.
         progress : bool
             Whether to say on a terminal or in a notebook what is waited for.
+        target_options : mapping, optional
+            Storage options of the filesystem of the target, such as ``{"profile": "mine"}``.
 
         Returns
         -------
         list of str
-            The paths of the files, in the order of the products.
+            The paths, or the addresses, of the files, in the order of the products.
 
         Raises
         ------
         FileNotFoundError, HDAError
             As :meth:`prefetch`; but the cache need not hold all products at one time.
+        OSError
+            A target refuses the copies; what was fetched stays in the cache.
         """
         from hda_fsspec.client import gather_products, quietly
 
-        named = os.fspath(self._local_target(rpath, lpath))
+        if remote_scheme(lpath) is not None:
+            from hda_fsspec.fs.uploading import upload
+
+            with quietly(is_so=not progress):
+                return upload(
+                    self._client,
+                    rpath,
+                    RemoteFolder(lpath, target_options),
+                    callback,
+                    skip_existing=skip_existing,
+                )
+        if target_options:
+            msg = f"target_options are for other filesystems, and {shown(lpath)} is local."
+            raise ConfigurationError(msg)
+        named = os.fspath(local_target(rpath, lpath))
         target = Path(named)
         is_one = is_one_path(rpath) and to_location(rpath).product is not None
         is_file = is_one and not named.endswith(("/", os.sep)) and not target.is_dir()
@@ -386,7 +408,7 @@ class HDAFileSystem(ReadOnly, ListingFileSystem):
         if skip_existing and is_file:
             here = {one: target for one in found if copies.is_complete_copy(one, target)}
         else:
-            here = copies.find(found, target) if skip_existing else {}
+            here = copies.find(found, files_in(target)) if skip_existing else {}
         for product, path in here.items():
             deliveries.keep(product, path)
         with explained(deliveries.folder):

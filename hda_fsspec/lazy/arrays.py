@@ -231,6 +231,12 @@ def recipe_under(data: Any) -> HDABackendArray | None:
     return data if isinstance(data, HDABackendArray) else None
 
 
+def recipe_of(variable: xr.Variable) -> HDABackendArray | None:
+    """Return the recipe of a variable, if its values are lazy."""
+    # Variable.data would read them; only the private attribute does not.
+    return recipe_under(variable._data)
+
+
 def as_axis(one: Any) -> Any:
     """Return something whose ndim tells whether one part of a key keeps its axis."""
     return [0] if isinstance(one, slice) else one

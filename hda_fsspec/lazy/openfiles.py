@@ -254,7 +254,7 @@ def _guarded(source: Source, number: int) -> Entry:
         finally:
             is_done.set()
 
-    fetch = client.fetch(product)
+    fetch = waiting.fetch(client, product)
     # In the thread that has fetched it: until the one that waits wakes up it may be gone again.
     fetch.add_done_callback(guard)
     entry = waiting.wait(fetch, client, product)

@@ -13,14 +13,13 @@ import xarray as xr
 from xarray.core import indexing  # xarray documents this module for writers of backends
 
 from hda_fsspec.client import Client
-from hda_fsspec.errors import ConfigurationError, QueryError, no_products_error, note_once
+from hda_fsspec.errors import ConfigurationError, QueryError, note_once
 from hda_fsspec.lazy import openfiles
 from hda_fsspec.lazy.arrays import Closer, HDAVariable, ProductArray
 from hda_fsspec.lazy.fingerprint import StructureFingerprint
 from hda_fsspec.lazy.pool import FileStamp
 from hda_fsspec.lazy.sources import ProductTable, Source
 from hda_fsspec.paths.locations import Location
-from hda_fsspec.printable import printable
 from hda_fsspec.reading.options import OpenOptions
 from hda_fsspec.reading.requirements import check_installed
 from hda_fsspec.records import Product
@@ -67,15 +66,17 @@ def open_product_tree(client: Client, location: Location, options: OpenOptions) 
 
 
 def open_query_tree(
-    client: Client, location: Location, options: OpenOptions, *, max_nodes: int
+    client: Client,
+    location: Location,
+    found: Sequence[Product],
+    options: OpenOptions,
+    *,
+    max_nodes: int,
 ) -> Nodes:
     """Open each product of a query as a node, named by its id; all of them are fetched first.
 
     Raises QueryError if more than ``max_nodes`` are not local.
     """
-    found = client.search(location)
-    if not found:
-        raise no_products_error("open", location.path)
     missing = [p for p in found if client.cache.lookup(p, touch=False) is None]
     if len(missing) > max_nodes:
         msg = (
@@ -108,8 +109,7 @@ def check_can_be_read(location: Location, found: Sequence[Product], options: Ope
         How each product will be opened.
     """
     try:
-        names = [printable(product.product_id) for product in found]
-        check_installed(options, names, location.query)
+        check_installed(options, (product.product_id for product in found), location.query)
     except (QueryError, ConfigurationError) as err:
         note_once(err, "Nothing was ordered.")
         raise

@@ -10,11 +10,13 @@ import dataclasses
 import functools
 import hashlib
 import json
+import operator
 import weakref
 import zlib
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from hda_fsspec.catalogue.codecs import pack_products, unpack_products
 from hda_fsspec.client import Client, get_client
 from hda_fsspec.concurrency.forks import ForkLock
 from hda_fsspec.reading.options import OpenOptions
@@ -22,19 +24,21 @@ from hda_fsspec.records import Product
 from hda_fsspec.settings import Settings
 from hda_fsspec.subsets.grid import PieceGrid
 
-_LEFT_OUT = ("properties", "bbox", "footprint")
-_COLUMNS = tuple(f.name for f in dataclasses.fields(Product) if f.name not in _LEFT_OUT)
-#: What the products of one query have in common, so that it is written once.
-_COMMON = ("dataset_id", "broker", "request")
+#: What no read needs; a record that a worker unpickles is without it.
+_LEFT_OUT = frozenset({"properties", "bbox", "footprint"})
+#: So many products are packed together: who reads one unpacks no more than these.
+_BLOCK = 1024
 
-_known: weakref.WeakValueDictionary[bytes, ProductTable] = weakref.WeakValueDictionary()
+_known: weakref.WeakValueDictionary[tuple[bytes, ...], ProductTable] = weakref.WeakValueDictionary()
 _known_lock = ForkLock()
 
 
 class ProductTable(Sequence[Product]):
-    """Products by number, without their further metadata.
+    """Products by number.
 
-    Tables are immutable, hashable, and equal if their products are.
+    Tables are immutable, hashable, and equal if their products are. They are packed when they are
+    first pickled, and unpacked as far as they are read; what a read does not need of a product,
+    its further metadata, does not travel.
 
     Parameters
     ----------
@@ -45,68 +49,97 @@ class ProductTable(Sequence[Product]):
         cost; no pickle carries it.
     """
 
-    __slots__ = ("__dict__", "__weakref__", "_packed", "origin")
+    __slots__ = ("__dict__", "__weakref__", "_blocks", "_count", "origin")
 
     def __init__(self, products: Sequence[Product], origin: PieceGrid | None = None) -> None:
         self.origin = origin
-        columns = {name: [getattr(product, name) for product in products] for name in _COLUMNS}
-        for name in _COMMON:
-            if len(set(columns[name])) == 1:
-                columns[name] = columns[name][:1]
-        text = json.dumps(list(columns.values()), separators=(",", ":"), ensure_ascii=False)
-        self._packed = zlib.compress(text.encode(errors="surrogatepass"), 6)
+        self._count = len(products)
+        self._blocks: list[Sequence[Product] | None] = [
+            tuple(products[first : first + _BLOCK]) for first in range(0, self._count, _BLOCK)
+        ]
 
     @staticmethod
-    def _restore(packed: bytes) -> ProductTable:
+    def _restore(count: int, packed: tuple[bytes, ...]) -> ProductTable:
         # No class method: cloudpickle would copy those by value, together with the lock.
         with _known_lock:
             pieces = _known.get(packed)
             if pieces is None:
                 pieces = ProductTable.__new__(ProductTable)
-                pieces._packed = packed
                 pieces.origin = None
+                pieces._count = count
+                pieces._blocks = [None] * len(packed)
+                pieces.__dict__["_packed"] = packed
                 _known[packed] = pieces
             return pieces
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return ProductTable._restore, (self._packed,)
+        return ProductTable._restore, (self._count, self._packed)
 
     @functools.cached_property
-    def _products(self) -> tuple[Product, ...]:
-        columns = dict(zip(_COLUMNS, json.loads(zlib.decompress(self._packed)), strict=True))
-        count = len(columns["product_id"])
-        for name in _COMMON:
-            if len(columns[name]) == 1:
-                columns[name] *= count
-        # In the order of the fields: ten thousand products are made in a moment.
-        every = [columns.get(f.name, [f.default] * count) for f in dataclasses.fields(Product)]
-        return tuple(Product(*row) for row in zip(*every, strict=True))
+    def _packed(self) -> tuple[bytes, ...]:
+        return tuple(_packed_block(self._block(number)) for number in range(len(self._blocks)))
+
+    def _block(self, number: int) -> Sequence[Product]:
+        block = self._blocks[number]
+        if block is None:
+            block = self._blocks[number] = _unpacked_block(self._packed[number])
+        return block
 
     @functools.cached_property
     def digest(self) -> str:
         """A hash of all products, equal in all processes."""
-        return hashlib.sha256(self._packed).hexdigest()
+        found = hashlib.sha256()
+        for packed in self._packed:
+            found.update(hashlib.sha256(packed).digest())
+        return found.hexdigest()
 
     def __len__(self) -> int:
-        return len(self._products)
+        return self._count
 
     def __getitem__(self, number: Any) -> Any:
-        return self._products[number]
+        if isinstance(number, slice):
+            return tuple(self[one] for one in range(*number.indices(self._count)))
+        place = operator.index(number)
+        place += self._count if place < 0 else 0
+        if not 0 <= place < self._count:
+            msg = f"There is no product {number} among {self._count}."
+            raise IndexError(msg)
+        return self._block(place // _BLOCK)[place % _BLOCK]
 
     def __iter__(self) -> Iterator[Product]:
-        return iter(self._products)
+        for number in range(len(self._blocks)):
+            yield from self._block(number)
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, ProductTable) and self._packed == other._packed
+        if self is other:
+            return True
+        if not isinstance(other, ProductTable) or self._count != other._count:
+            return False
+        return self._packed == other._packed
 
     def __hash__(self) -> int:
-        return hash(self._packed)
+        # Equal tables have equal first and last products.
+        return hash((self._count, *(self[n].product_id for n in (0, -1) if self._count)))
 
     def __dask_tokenize__(self) -> str:
         return self.digest
 
     def __repr__(self) -> str:
-        return f"<Pieces: {len(self)} products>"
+        return f"<ProductTable: {len(self)} products>"
+
+
+def _packed_block(products: Sequence[Product]) -> bytes:
+    columns = pack_products(products, left_out=_LEFT_OUT)
+    text = json.dumps(columns, separators=(",", ":"), ensure_ascii=False)
+    return zlib.compress(text.encode(errors="surrogatepass"), 6)
+
+
+def _unpacked_block(packed: bytes) -> Sequence[Product]:
+    found = unpack_products(json.loads(zlib.decompress(packed).decode(errors="surrogatepass")))
+    if found is None:
+        msg = "Cannot read a pickled table of products: another version of hda_fsspec wrote it."
+        raise ValueError(msg)
+    return tuple(found)
 
 
 class _WithClient:

@@ -64,3 +64,20 @@ def is_handshake_cut(err: BaseException) -> bool:
     """Whether the other side hung up in the middle of a handshake."""
     cut = (ssl.SSLEOFError, ssl.SSLZeroReturnError)
     return any(isinstance(cause, cut) for cause in causes_of(err))
+
+
+def needs_network(what: str) -> str:
+    """Say that something cannot be asked for offline."""
+    return (
+        f"{what} needs the network, and offline is set. "
+        "Unset offline (or HDA_OFFLINE), or use only what the cache holds."
+    )
+
+
+def not_verified(endpoint_url: str) -> str:
+    """Say what it means that certificates are not verified."""
+    return (
+        f"verify is False: the certificates of {endpoint_url}, and of what it leads to, are "
+        "not verified, and whoever is on the way can read the password. If your site has its "
+        "own certificates, set verify (HDA_VERIFY) to their bundle."
+    )

@@ -23,7 +23,14 @@ import urllib3.exceptions
 from hda_fsspec._version import __version__
 from hda_fsspec.errors import BrokerError, HDAError, OfflineError
 from hda_fsspec.network.credentials import Bearer, no_auth, stranger
-from hda_fsspec.network.faults import causes_of, is_handshake_cut, kind_beneath, words_of
+from hda_fsspec.network.faults import (
+    causes_of,
+    is_handshake_cut,
+    kind_beneath,
+    needs_network,
+    not_verified,
+    words_of,
+)
 from hda_fsspec.network.metering import MOST_BYTES, Allowance, Reply, TooLongError, allowing, meter
 from hda_fsspec.network.proxies import proxies_for, secrets_of_proxy, shown_proxy
 from hda_fsspec.network.redaction import Secrets
@@ -88,12 +95,8 @@ def _notice(endpoint_url: str) -> None:
     mine = object()
     # In one step and without a lock, which a fork could leave held for ever.
     if _unverified.setdefault(endpoint_url, mine) is mine:
-        msg = (
-            f"verify is False: the certificates of {endpoint_url}, and of what it leads to, are "
-            "not verified, and whoever is on the way can read the password. If your site has its "
-            "own certificates, set verify (HDA_VERIFY) to their bundle."
-        )
-        warn(msg, urllib3.exceptions.InsecureRequestWarning, stacklevel=3)
+        told = not_verified(endpoint_url)
+        warn(told, urllib3.exceptions.InsecureRequestWarning, stacklevel=3)
 
 
 # Not the numbers of the module: who seeds those wants the same ones again, whatever is retried.
@@ -268,6 +271,36 @@ class Session:
         finally:
             reply.response.close()
 
+    @contextlib.contextmanager
+    def ask(
+        self, method: str, address: str, *, token: str | None, **options: Any
+    ) -> Iterator[tuple[ResponseHead, Iterator[bytes]]]:
+        """Send one request just once, and give its head and its body in pieces, whatever it says.
+
+        Nothing is renewed, retried, followed or judged: it is for who wants to see how the service
+        answers. ``options`` are those of a request: headers, params, json, data.
+
+        Raises
+        ------
+        BrokerError
+            There is no answer, or none that could be read.
+        OfflineError
+            The setting ``offline`` forbids it.
+        """
+        self._refuse_if_offline(f"{method} {address}")
+        auth = no_auth if token is None else Bearer(token)
+        try:
+            reply = self._exchange(
+                method, address, is_elsewhere=False, stream=True, auth=auth, **options
+            )
+        except requests.exceptions.RequestException as err:
+            said = self.secrets.shown(words_of(err))
+            raise no_answer(f"{method} {address}", kind_of_fault(err), 1, said) from err
+        try:
+            yield ResponseHead(reply.status, reply.headers), self._pieces(reply, address)
+        finally:
+            reply.response.close()
+
     def order(self, path: str, body: Any) -> Any:
         """Post an order and return the JSON of its answer; a 429 is not retried here.
 
@@ -353,11 +386,7 @@ class Session:
 
     def _refuse_if_offline(self, what: str) -> None:
         if self._settings.offline:
-            msg = (
-                f"{what} needs the network, and offline is set. "
-                "Unset offline (or HDA_OFFLINE), or use only what the cache holds."
-            )
-            raise OfflineError(msg)
+            raise OfflineError(needs_network(what))
 
     def _follow(
         self,

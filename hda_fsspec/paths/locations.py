@@ -177,7 +177,8 @@ class Location:
         Raises
         ------
         LocationError
-            It is not JSON, or not a request.
+            It is not JSON, not a request, or one of the v1 form that asks for something that a path
+            cannot say.
         FileNotFoundError
             There is no such file.
         """

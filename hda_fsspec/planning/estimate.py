@@ -65,15 +65,20 @@ def estimate_sizes(
     unique = tuple(dict.fromkeys(wanted))
     local: dict[Product, Entry] = {}
     known: dict[Product, int] = {}
+    missing = []
     for product in unique:
         entry = client.cache.lookup(product, touch=False)
-        if entry is not None:
+        if entry is None:
+            missing.append(product)
+        else:
             local[product] = entry
             known[product] = entry.size
-    missing = [product for product in unique if product not in local]
-    told = zip(missing, client.sizes(missing), strict=True)
-    known |= {product: size for product, size in told if size is not None}
-    others = [product for product in unique if product not in known]
+    others = []
+    for product, size in zip(missing, client.sizes(missing), strict=True):
+        if size is None:
+            others.append(product)
+        else:
+            known[product] = size
     return ProductSizes(unique, local, known, estimate(others, known, given or {}))
 
 

@@ -33,6 +33,7 @@ from hda_fsspec.lazy.mapped import ProductTask
 from hda_fsspec.lazy.sources import Source
 from hda_fsspec.planning.selections import LazySelection, arrays_of, is_lazy
 from hda_fsspec.planning.shared_chunks import shared_chunks
+from hda_fsspec.planning.whole_graphs import read_in_whole
 
 Numbers = np.ndarray[Any, Any]
 
@@ -70,30 +71,16 @@ def products_read(*objects: Any) -> dict[Source, Numbers]:
         is_xarray = isinstance(one, xr.Dataset | xr.DataArray | xr.Variable)
         for array in arrays_of(one) if is_xarray else [one]:
             if is_dask_collection(array):
-                collections.append(array)
+                whole = read_in_whole(array)
+                if whole is None:
+                    collections.append(array)
+                else:
+                    found.add_all_of(whole)
             else:
                 found.add_all_of(array)
     if collections:
         found.never_in_part(shared_chunks([_graph_of(one) for one in collections], _holds_lazy))
         found.add_graph(*_optimised_graph(collections))
-    return found.products()
-
-
-def products_of_graph(
-    dsk: Mapping[Any, Any], keys: Iterable[Any] | None = None
-) -> dict[Source, Numbers]:
-    """Return which products a low-level Dask graph reads; see :func:`products_read`.
-
-    Parameters
-    ----------
-    dsk : mapping
-        A graph as schedulers get it.
-    keys : iterable, optional
-        The keys that are asked for. An optimised graph may hold tasks that none of them needs:
-        without keys those count too.
-    """
-    found = _Found()
-    found.add_graph(dsk, keys)
     return found.products()
 
 

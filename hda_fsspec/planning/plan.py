@@ -14,12 +14,11 @@ from hda_fsspec.cache import eviction
 from hda_fsspec.client import Client
 from hda_fsspec.planning.estimate import ProductSizes, estimate_sizes
 from hda_fsspec.planning.pieces import Cut
-from hda_fsspec.printable import printable, python_text
+from hda_fsspec.printable import format_bytes, plural, printable, python_text
 from hda_fsspec.records import Product
 from hda_fsspec.subsets.grid import Split
 from hda_fsspec.subsets.sizes import ORDERS_AN_HOUR, Estimate
 from hda_fsspec.views import markup
-from hda_fsspec.views.wording import counted, format_bytes
 
 _QUOTA_WINDOW_SECONDS = 3600.0  # the service counts orders by the hour
 _SHOWN_DATASETS = 3
@@ -126,7 +125,7 @@ class Plan:
             return "no products are read"
         left = len(datasets) - _SHOWN_DATASETS
         shown = ", ".join(datasets[:_SHOWN_DATASETS]) + (f" and {left} more" if left > 0 else "")
-        return f"{counted(len(self.products), 'product')} of {shown}"
+        return f"{plural(len(self.products), 'product')} of {shown}"
 
     def _rows(self) -> list[tuple[str, str]]:
         if not self.products:
@@ -153,7 +152,7 @@ class Plan:
     def _splits(self) -> str:
         """Say what the whole query costs in other pieces, and that it is the whole."""
         told = [
-            f"{_as_python(each.split)} {counted(each.pieces, 'order')}, {each.hours:.1f} h"
+            f"{_as_python(each.split)} {plural(each.pieces, 'order')}, {each.hours:.1f} h"
             for each in self.splits
         ]
         return f"{_as_python(self.split)} now; all of the query with {'; '.join(told)}"

@@ -20,8 +20,8 @@ from hda_fsspec.fetching.readahead import Budget
 from hda_fsspec.planning import plan as plans
 from hda_fsspec.planning.estimate import ProductSizes, estimate_sizes
 from hda_fsspec.planning.plan import Plan
+from hda_fsspec.printable import format_bytes
 from hda_fsspec.records import Product
-from hda_fsspec.views.wording import format_bytes
 
 _Future = concurrent.futures.Future[Entry | None]
 

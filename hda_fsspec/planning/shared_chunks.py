@@ -65,10 +65,28 @@ def _begins_with(layer: Layer, is_ours: Callable[[Any], bool]) -> bool:
 def _needed_twice(chunks: Layer, followers: Iterable[Layer], source: Layer) -> dict[Any, GraphNode]:
     """Return the tasks of a layer that more than one task of others needs."""
     counts: collections.Counter[Any] = collections.Counter()
-    mine = set(chunks)
     for follower in followers:
-        for task in convert_legacy_graph(follower, mine.union(follower)).values():
-            counts.update(task.dependencies & mine)
-    twice = {key: chunks[key] for key, count in counts.items() if count > 1}
-    found: dict[Any, GraphNode] = convert_legacy_graph(twice, mine.union(source))
+        tasks = _tasks(follower, chunks, follower).values()
+        counts.update(key for task in tasks for key in task.dependencies if _holds(chunks, key))
+    keys = {key for key, count in counts.items() if count > 1}
+    if not keys:
+        return {}
+    if isinstance(chunks, Blockwise):
+        chunks, _ = chunks.cull(keys, keys)
+    return _tasks({key: chunks[key] for key in keys}, chunks, source)
+
+
+def _holds(layer: Layer, key: Any) -> bool:
+    if isinstance(layer, Blockwise):
+        # It is all of its tasks in one: none is made to look which keys it has.
+        return isinstance(key, tuple) and key[0] == layer.output
+    return key in layer
+
+
+def _tasks(graph: Layer, *others: Layer) -> dict[Any, GraphNode]:
+    """Return a graph as tasks, whose dependencies may lie in others."""
+    nodes = dict(graph)
+    if all(isinstance(node, GraphNode) for node in nodes.values()):
+        return nodes
+    found: dict[Any, GraphNode] = convert_legacy_graph(nodes, set[Any]().union(*others))
     return found

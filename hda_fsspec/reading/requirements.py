@@ -12,6 +12,7 @@ import xarray as xr
 
 from hda_fsspec.errors import ConfigurationError
 from hda_fsspec.formats.detect import Format, promised_format
+from hda_fsspec.printable import printable
 from hda_fsspec.reading.gribs import import_cfgrib
 from hda_fsspec.reading.options import OpenOptions
 
@@ -46,7 +47,7 @@ def check_installed(
     for product_id in product_ids:
         format_ = promised_format(product_id)
         if format_ is not None:
-            told.setdefault(format_, product_id)
+            told.setdefault(format_, printable(product_id))
     for key, values in query.items():
         for value in values if key.lower().endswith("format") else ():
             if value.lower() in _WORDS:

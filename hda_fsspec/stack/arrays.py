@@ -111,7 +111,7 @@ class StackArray(HDABackendArray):
             # Its width is that of one product.
             dtype = np.dtype(object)
         if stack.on_missing == "nan" or self.shown in stack.absent or grid.has_gaps(kind):
-            dtype = _with_missing(dtype)
+            dtype = with_missing(dtype)
         super().__init__(stack.source, name, [sizes[dim] for dim in self.dims], dtype)
         self.stack = stack
         self.kind = kind
@@ -135,6 +135,22 @@ class StackArray(HDABackendArray):
         numbers = numbers[numbers != NOTHING] if grid.cells is not None else numbers
         absent = self._absent
         return np.setdiff1d(numbers, absent, assume_unique=True) if absent.size else numbers
+
+    def steps_with_products(self, dim: str) -> _Array:
+        """Return for each step of a dimension whether some product has it, as flags."""
+        lengths = dict(zip(self.dims, self.shape, strict=True))
+        axis = next(span for span in self._spans if self.dims[span.axis] == dim)
+        parts: list[Any] = [
+            np.arange(self.stack.grid.axes[span.grid_axis].count) for span in self._spans
+        ]
+        numbers = self._numbers(*np.ix_(*parts))
+        place = self._spans.index(axis)
+        others = tuple(n for n in range(numbers.ndim) if n != place)
+        there: _Array = (numbers != NOTHING).any(axis=others)
+        found: _Array = there[self.stack.grid.axes[axis.grid_axis].part_of_each]
+        if len(found) != lengths[dim]:
+            raise AssertionError
+        return found
 
     def _numbers(self, *parts: Any) -> _Array:
         """Return the products at parts of the axes that the variable is split along."""
@@ -185,7 +201,7 @@ class StackArray(HDABackendArray):
         }
         out: _Array | None = None
         if len(cells) < numbers.size:
-            out = np.full(shape, _missing_value(self.dtype), dtype=self.dtype)
+            out = np.full(shape, missing_value(self.dtype), dtype=self.dtype)
         for number, fetch in self.stack.fetch_ahead(list(cells)):
             cell = cells[number]
             read = functools.partial(self.stack.read, fetch, number, self.name)
@@ -203,7 +219,7 @@ class StackArray(HDABackendArray):
             target: list[Any] = [_ALL] * len(shape)
             for span, each, at in zip(self._spans, selected, cell, strict=True):
                 target[axes.index(span.axis)] = each.where[at]
-            out[_together(target, shape)] = _missing_value(self.dtype) if values is None else values
+            out[together(target, shape)] = missing_value(self.dtype) if values is None else values
         if out is None:
             raise AssertionError
         return out
@@ -219,7 +235,7 @@ class StackArray(HDABackendArray):
         part: list[Any] = list(key)
         added: list[tuple[int, int]] = []
         for span, its_steps in zip(self._spans, steps, strict=True):
-            part[span.axis] = _compact(its_steps)
+            part[span.axis] = compact(its_steps)
             if span.is_added:
                 added.append((axes.index(span.axis), len(its_steps)))
         left_out = {span.axis for span in self._spans if span.is_added}
@@ -257,13 +273,13 @@ class _Selected:
         self.parts = [int(parts[group[0]]) for group in groups]
 
 
-def _together(target: list[Any], shape: list[int]) -> tuple[Any, ...]:
+def together(target: list[Any], shape: list[int]) -> tuple[Any, ...]:
     """Return what selects a block by lists of positions along some of its axes."""
     if sum(isinstance(part, np.ndarray) for part in target) < 2:
         return tuple(target)
-    compact = [_compact(part) if isinstance(part, np.ndarray) else part for part in target]
-    if sum(isinstance(part, np.ndarray) for part in compact) < 2:
-        return tuple(compact)
+    found = [compact(part) if isinstance(part, np.ndarray) else part for part in target]
+    if sum(isinstance(part, np.ndarray) for part in found) < 2:
+        return tuple(found)
     lists = [
         np.arange(size) if isinstance(part, slice) else part
         for part, size in zip(target, shape, strict=True)
@@ -271,7 +287,7 @@ def _together(target: list[Any], shape: list[int]) -> tuple[Any, ...]:
     return np.ix_(*lists)
 
 
-def _with_missing(dtype: np.dtype[Any]) -> np.dtype[Any]:
+def with_missing(dtype: np.dtype[Any]) -> np.dtype[Any]:
     """Return the dtype that also holds missing values, as xarray promotes it."""
     if dtype.kind in "fcmMO":
         return dtype
@@ -280,11 +296,12 @@ def _with_missing(dtype: np.dtype[Any]) -> np.dtype[Any]:
     return np.dtype(object)
 
 
-def _missing_value(dtype: np.dtype[Any]) -> Any:
+def missing_value(dtype: np.dtype[Any]) -> Any:
+    """Return what stands for a missing value."""
     return np.array("NaT", dtype=dtype) if dtype.kind in "mM" else np.nan
 
 
-def _compact(positions: np.ndarray[Any, Any]) -> Any:
+def compact(positions: np.ndarray[Any, Any]) -> Any:
     """Return positions as a slice where they are one: formats read slices faster."""
     if len(positions) == 1:
         return slice(int(positions[0]), int(positions[0]) + 1)

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from hda_fsspec.errors import ProductMismatchError
-from hda_fsspec.printable import printable
+from hda_fsspec.printable import plural, printable
 from hda_fsspec.reading.meaning import GRID_MAPPING, PACKING, different_meaning
 from hda_fsspec.stack.header import Header, VariableHeader
 from hda_fsspec.stack.layout import ConcatLayout, grid_names
@@ -33,9 +33,10 @@ _CALENDAR_STEP = (
 _NOISE = 0.01
 _MAX_SHOWN = 80
 _GRID_STEP = (
-    "Products without a common grid (swaths, tiles) do not stack: open them one by one with "
-    'xr.open_datatree(…, engine="hda"), or bring them to one grid with '
-    "hda_fsspec.open_mfdataset(…, preprocess=…)."
+    "Products without a common grid (swaths, tiles) do not stack: mosaic=True puts tiles of one "
+    'reference system side by side; xr.open_datatree(…, engine="hda") opens each tile or product '
+    "as a node; hda_fsspec.map_products(query, function) hands each to a function, and "
+    "hda_fsspec.open_mfdataset(…, preprocess=…) brings them to one grid."
 )
 
 
@@ -412,5 +413,5 @@ def _text(value: Any) -> str:
     for unit, name in ((3600.0, "hour"), (60.0, "minute"), (1.0, "second"), (0.001, "millisecond")):
         number = seconds / unit
         if number == int(number):
-            return f"{int(number)} {name}{'' if number == 1 else 's'}"
+            return plural(int(number), name)
     return str(value)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,7 +10,7 @@ import xarray as xr
 from xarray.core import indexing  # xarray documents this module for writers of backends
 
 from hda_fsspec.errors import QueryError
-from hda_fsspec.lazy.arrays import HDAVariable
+from hda_fsspec.lazy.arrays import HDABackendArray, HDAVariable
 from hda_fsspec.printable import warn
 from hda_fsspec.stack.arrays import StackArray, TemplateArray
 from hda_fsspec.stack.header import Header, VariableHeader
@@ -70,15 +70,24 @@ def _variable(stack: Stack, kind: int, name: str, header: VariableHeader) -> xr.
         if header.values is not None:
             return xr.Variable(header.dims, header.values, header.attrs, dict(header.encoding))
         lazy = TemplateArray(stack, kind, name, number=_holder(stack, kind, name))
-        data = indexing.LazilyIndexedArray(lazy)
-        return HDAVariable(header.dims, data, header.attrs, dict(header.encoding))
-    data = indexing.LazilyIndexedArray(StackArray(stack, kind, name))
-    variable = HDAVariable(dims, data, header.attrs, dict(header.encoding))
+        return lazy_variable(header.dims, lazy, header.attrs, header.encoding)
+    array = StackArray(stack, kind, name)
+    variable = lazy_variable(dims, array, header.attrs, header.encoding)
     preferred = {axis.dim: axis.chunks for axis in stack.grid.axes if axis.dim in dims}
     preferred = {dim: chunks for dim, chunks in preferred.items() if chunks}
     if preferred:
         variable.encoding["preferred_chunks"] = preferred
     return variable
+
+
+def lazy_variable(
+    dims: Sequence[str],
+    array: HDABackendArray,
+    attrs: Mapping[Any, Any],
+    encoding: Mapping[Any, Any],
+) -> xr.Variable:
+    """Return a variable that reads when it is indexed."""
+    return HDAVariable(dims, indexing.LazilyIndexedArray(array), attrs, dict(encoding))
 
 
 def _holder(stack: Stack, kind: int, name: str) -> int:

@@ -30,7 +30,7 @@ def most_different_bbox(boxes: Sequence[str | None], known: Collection[int]) -> 
         if one of them does, for then it is known what that means.
     """
     first = next((number for number in sorted(known) if boxes[number] is not None), None)
-    if first is None:
+    if first is None or len({*boxes} - {None}) == 1:
         return None
     nowhere = ",".join(["nan"] * 4)
     edges = np.array([(box or nowhere).split(",") for box in boxes], dtype=np.float64)

@@ -14,7 +14,7 @@ from typing import Any
 
 import xarray as xr
 
-from hda_fsspec.client import Client, Entry, gather_products, get_client
+from hda_fsspec.client import Client, Entry, gather_products
 from hda_fsspec.errors import PER_PRODUCT_ERRORS
 from hda_fsspec.lazy import openfiles
 from hda_fsspec.lazy.pool import FileStamp, file_mark
@@ -93,7 +93,7 @@ class HeaderIndex:
 
     def load_stored(self) -> None:
         """Take up what was kept of earlier openings."""
-        for number in range(len(self._source.pieces)):
+        for number in self._client.with_header(self._source.pieces):
             kept = kept_header(self._source, self.mark, number)
             if kept is not None and not self._is_replaced(number, kept):
                 self.known[number], self.files[number] = kept.header, kept.file
@@ -209,7 +209,7 @@ def with_grids(
 
     They are read of its file, if that is local, or are those that were kept; nothing is ordered.
     """
-    entry = get_client(source.settings).cache.lookup(source.pieces[number], touch=False)
+    entry = source.client.cache.lookup(source.pieces[number], touch=False)
     kept = kept_header(source, mark, number)
     full = None if kept is None else kept.header
     if entry is not None:
@@ -236,12 +236,12 @@ def keep_header(source: Source, mark: str, number: int, kept: KeptHeader) -> Non
         # Values of a kind that JSON cannot hold: the product is read again next time.
         logger.debug("The header of %s is not kept: %s", product.product_id, err)
         return
-    get_client(source.settings).keep_header(product, data)
+    source.client.keep_header(product, data)
 
 
 def kept_header(source: Source, mark: str, number: int) -> KeptHeader | None:
     """Return the header of a product that was kept for the same use, if there is one."""
-    data = get_client(source.settings).header(source.pieces[number])
+    data = source.client.header(source.pieces[number])
     return None if data is None else header.load(data, mark)
 
 

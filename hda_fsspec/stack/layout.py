@@ -153,6 +153,20 @@ def loose_times(header: Header) -> set[str]:
     }
 
 
+def run_start(header: Header) -> int | None:
+    """Return when the run of a forecast began that a product is of, in nanoseconds since 1970.
+
+    None for a product that does not tell, or tells several.
+    """
+    for variable in header.variables.values():
+        values = variable.values
+        if not _is_run(variable) or values is None or values.dtype.kind != "M":
+            continue
+        if values.size == 1 and not np.isnat(values).any():
+            return int(values.astype("datetime64[ns]").astype(np.int64).item())
+    return None
+
+
 def grid_names(header: Header) -> set[str]:
     """Return the coordinates of a product, and the bounds of these."""
     names = {name for name, v in header.variables.items() if v.is_coordinate}

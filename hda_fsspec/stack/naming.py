@@ -49,7 +49,7 @@ def names_of(
     QueryError
         Two kinds hold the same variables: they are editions of one product.
     """
-    if len(kinds) == 1:
+    if len(kinds) == 1 and not kinds[0]:
         return [{}]
     data = [_data_names(header) for header, _, _ in seen]
     _refuse_editions(kinds, data, [product_id for _, _, product_id in seen])

@@ -37,7 +37,7 @@ from hda_fsspec.stack.header import Header
 from hda_fsspec.stack.header_store import HeaderIndex
 from hda_fsspec.stack.keys import KeySplit, key_axis, split_dimension
 from hda_fsspec.stack.kinds import find_kinds
-from hda_fsspec.stack.layout import ConcatLayout, loose_times
+from hda_fsspec.stack.layout import ConcatLayout, loose_times, run_start
 from hda_fsspec.stack.naming import names_of
 from hda_fsspec.stack.pieces import Pieces
 from hda_fsspec.stack.preflight import refuse_equal_times
@@ -121,7 +121,9 @@ def open_pieces(
     firsts = _first_of_each(pieces, order)
     steps = steps if (order == np.arange(len(order))).all() else steps.take(order)
     grid, table, number_of = _laid(pieces, order, steps, openings, source.pieces)
-    axis = dataclasses.replace(grid.axes[0], segments=segments_of(firsts, steps, how.on_overlap))
+    runs = _run_starts(openings) if how.scan else {}
+    segments = segments_of(firsts, steps, how.on_overlap, runs)
+    axis = dataclasses.replace(grid.axes[0], segments=segments)
     grid = dataclasses.replace(grid, axes=(axis, *grid.axes[1:]))
     seen = [opening.seen for opening in openings]
     names = names_of(pieces.kinds, seen, is_cut=options.is_computed)
@@ -359,6 +361,16 @@ def _first_of_each(pieces: Pieces, order: _Array) -> list[Product]:
     rows = pieces.cells.reshape(len(pieces.cells), -1)[order]
     rows = np.where(rows == NOTHING, len(pieces.products), rows).min(axis=1)
     return [pieces.products[number] for number in rows.tolist()]
+
+
+def _run_starts(openings: Sequence[_KindOpening]) -> dict[str, int]:
+    """Return when the runs of products began that tell it themselves, by the ids of products."""
+    return {
+        opening.headers.product_id(number): start
+        for opening in openings
+        for number, header in opening.headers.known.items()
+        if (start := run_start(header)) is not None
+    }
 
 
 def _laid(

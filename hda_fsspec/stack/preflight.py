@@ -41,6 +41,9 @@ def refuse_equal_times(
     AmbiguousTimesError
         The catalogue tells the same times of several products.
     """
+    intervals = {(product.startdate, product.enddate) for product in found}
+    if len(intervals) == len(found):
+        return
     groups: dict[tuple[str, str | None], list[Product]] = collections.defaultdict(list)
     for product in found:
         if product.startdate is not None:
@@ -54,9 +57,9 @@ def refuse_equal_times(
         shown = " and ".join(ids) if len(ids) == 2 else ", ".join(ids[:_SHOWN]) + more
         if most_different_bbox([product.bbox for product in group], [0]) is not None:
             ways = (
-                "They stand in different places, as tiles do. Open those of one place with a "
-                "pattern over product ids, such as *T32TPS*, or each as a node of a tree, with "
-                'xr.open_datatree(…, engine="hda"). '
+                "They stand in different places, as tiles do. Open with mosaic=True, which puts "
+                "tiles side by side; or those of one place with a pattern over product ids, such "
+                'as *T32TPS*; or each as a node of a tree, with xr.open_datatree(…, engine="hda"). '
             )
         else:
             ways = (

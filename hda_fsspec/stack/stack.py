@@ -33,7 +33,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from hda_fsspec.client import Entry, get_client
+from hda_fsspec.client import Entry
 from hda_fsspec.concurrency.forks import ForkLock
 from hda_fsspec.errors import PER_PRODUCT_ERRORS, OrderError, ProductMismatchError
 from hda_fsspec.fetching.readahead import ReadAhead
@@ -250,9 +250,9 @@ class Stack:
     ) -> np.ndarray[Any, Any] | None:
         """Read part of a variable of one product; None if it is missing and may be."""
         try:
-            products, product = get_client(self.source.settings), self.source.pieces[number]
+            client, product = self.source.client, self.source.pieces[number]
             try:
-                entry = waiting.wait(fetch, products, product)
+                entry = waiting.wait(fetch, client, product)
             except OrderError as err:
                 if self.cut_further is None or not is_too_large(str(err)):
                     raise

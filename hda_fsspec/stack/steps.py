@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -42,9 +42,9 @@ _LATEST = (
     'publication, and on_overlap="earliest" from the earliest.'
 )
 _TILES = (
-    "open those of one kind or place with a pattern over product ids, such as *_B04*; or each as a "
-    'node of a tree, with xr.open_datatree(…, engine="hda"); or bring them to one grid with '
-    "hda_fsspec.open_mfdataset(…, preprocess=…)."
+    "open those of one kind or place with a pattern over product ids, such as *_B04*; or tiles "
+    "side by side with mosaic=True; or each as a node of a tree, with "
+    'xr.open_datatree(…, engine="hda").'
 )
 
 
@@ -290,7 +290,9 @@ def _other_times(kind: str, other: str) -> ProductMismatchError:
     )
 
 
-def segments_of(found: Sequence[Product], steps: Steps, on_overlap: str) -> Segments | None:
+def segments_of(
+    found: Sequence[Product], steps: Steps, on_overlap: str, runs: Mapping[str, int]
+) -> Segments | None:
     """Return which steps to take where products cover the same times; None: all of them.
 
     Parameters
@@ -301,6 +303,9 @@ def segments_of(found: Sequence[Product], steps: Steps, on_overlap: str) -> Segm
         Where they lie.
     on_overlap : {"raise", "latest", "earliest"}
         What to do if they do.
+    runs : mapping of str to int
+        When runs began, by the ids of products: of equal starts in the catalogue that counts
+        before the publication.
 
     Raises
     ------
@@ -316,14 +321,15 @@ def segments_of(found: Sequence[Product], steps: Steps, on_overlap: str) -> Segm
         raise _overlap(found, pairs, steps.lengths)
     firsts = first_times(steps.index, steps.lengths).tolist()
     ranks = [
-        (product.startdate or "", first, product.updated or "")
+        (product.startdate or "", first, runs.get(product.product_id, 0), product.updated or "")
         for product, first in zip(found, firsts, strict=True)
     ]
     for one, other in _undecided(steps, ranks):
         msg = (
             f"The products {found[one].product_id} and {found[other].product_id} cover the "
             "same times, and the catalogue does not tell which is the later one: their starts "
-            f"are equal, and so are their dates of publication. {_NARROW}"
+            f"are equal, and so are their dates of publication. {_NARROW} If they are steps of "
+            "several runs, which products tell themselves, scan=True reads it."
         )
         raise QueryError(msg, key="on_overlap")
     is_latest = on_overlap == "latest"

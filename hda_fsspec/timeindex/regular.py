@@ -15,6 +15,7 @@ from collections.abc import Collection, Iterator, Sequence
 
 import numpy as np
 
+from hda_fsspec.printable import plural
 from hda_fsspec.timeindex.calendars import (
     DAY,
     HOUR,
@@ -398,5 +399,5 @@ def _named_months(
 def _told(length: int) -> str:
     for unit, name in ((DAY, "day"), (HOUR, "hour"), (60 * SECOND, "minute"), (SECOND, "second")):
         if length % unit == 0:
-            return f"{length // unit} {name}{'s' if length // unit != 1 else ''}"
+            return plural(length // unit, name)
     return f"{length / SECOND} seconds"

@@ -6,10 +6,10 @@ from collections.abc import Iterator, Sequence
 from typing import overload
 
 from hda_fsspec.catalogue.finding import Wanted, find_datasets, tells_all
-from hda_fsspec.printable import flat, lines, printable
+from hda_fsspec.printable import flat, lines, plural, printable
 from hda_fsspec.records import Dataset
 from hda_fsspec.views import markup
-from hda_fsspec.views.wording import counted, ends_of, period_of
+from hda_fsspec.views.wording import ends_of, period_of
 
 _FIRST_ROWS, _LAST_ROWS = 40, 0
 _FIRST_LINES = 20
@@ -93,7 +93,7 @@ class DatasetsView(Sequence[Dataset]):
         return markup.view(*parts)
 
     def _title(self) -> str:
-        return f"{counted(len(self), 'data set')} of {self.among:,}"
+        return f"{plural(len(self), 'data set')} of {self.among:,}"
 
     @property
     def remark(self) -> str | None:

@@ -15,14 +15,14 @@ from typing import TYPE_CHECKING, overload
 from hda_fsspec.client import Client, get_client
 from hda_fsspec.errors import LocationError
 from hda_fsspec.paths.locations import Location
-from hda_fsspec.printable import lines, printable
+from hda_fsspec.printable import format_bytes, lines, plural, printable
 from hda_fsspec.records import Product
 from hda_fsspec.settings import Settings
 from hda_fsspec.views import markup
 from hda_fsspec.views.markup import Markup, element
 from hda_fsspec.views.outlines import Outline, outlines_of
 from hda_fsspec.views.timebar import draw_times
-from hda_fsspec.views.wording import counted, ends_of, format_bytes, minute_of
+from hda_fsspec.views.wording import ends_of, minute_of
 from hda_fsspec.views.worldmap import Drawn, draw_map, place_of
 
 if TYPE_CHECKING:
@@ -65,6 +65,8 @@ class QueryView(Sequence[Product]):
         The query or pattern.
     products : sequence of Product
         What it found.
+    origin : str, optional
+        What answered it in the place of the service, which may have others.
 
     Attributes
     ----------
@@ -72,12 +74,22 @@ class QueryView(Sequence[Product]):
         The query or pattern that was asked for.
     products : tuple of Product
         The records, in the order of the service.
+    origin : str or None
+        What answered it, if it was not the service: offline that is what is kept here.
     """
 
-    def __init__(self, settings: Settings, location: Location, products: Sequence[Product]) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        location: Location,
+        products: Sequence[Product],
+        *,
+        origin: str | None = None,
+    ) -> None:
         self._settings = settings
         self.location = location
         self.products = tuple(products)
+        self.origin = origin
 
     @overload
     def __getitem__(self, index: int) -> Product: ...
@@ -85,7 +97,8 @@ class QueryView(Sequence[Product]):
     def __getitem__(self, index: slice) -> QueryView: ...
     def __getitem__(self, index: int | slice) -> Product | QueryView:
         if isinstance(index, slice):
-            return QueryView(self._settings, self.location, self.products[index])
+            part = self.products[index]
+            return QueryView(self._settings, self.location, part, origin=self.origin)
         return self.products[index]
 
     def __len__(self) -> int:
@@ -165,6 +178,8 @@ class QueryView(Sequence[Product]):
         """Yield what is said of all products together."""
         total = len(self.products)
         yield "products", f"{total:,}"
+        if self.origin is not None:
+            yield "answered by", self.origin
         if not total:
             return
         yield "size", _total_size(self.products, state.sizes)
@@ -206,7 +221,7 @@ class QueryView(Sequence[Product]):
         if intervals:
             pictures.append(draw_times(intervals, [*_CLASSES.values()]))
         if lost := len(self.products) - len(intervals):
-            notes.append(f"{counted(lost, 'product')} without dates: not in the bar of time.")
+            notes.append(f"{plural(lost, 'product')} without dates: not in the bar of time.")
         placed, lost = self._placed(classes)
         if placed:
             drawn, count = draw_map(placed, [*_CLASSES.values()])
@@ -216,7 +231,7 @@ class QueryView(Sequence[Product]):
                 notes.append(f"It has {count:,} of the footprints, evenly chosen.")
         if lost:
             notes.append(
-                f"{counted(lost, 'product')} without a footprint that could be drawn: not in the "
+                f"{plural(lost, 'product')} without a footprint that could be drawn: not in the "
                 "map."
             )
         if pictures:
@@ -266,7 +281,8 @@ def view_query(client: Client, location: Location, *, refresh: bool = False) -> 
         found = [client.product(location, refresh=refresh)]
     else:
         found = client.search(location, refresh=refresh)
-    return QueryView(client.settings, location, found)
+    origin = client.catalogue.origin(location)
+    return QueryView(client.settings, location, found, origin=origin)
 
 
 def _states_of(client: Client, products: Sequence[Product]) -> Iterator[str]:

@@ -232,8 +232,10 @@ class QueryablesView(Mapping[str, Queryable]):
         return markup.view(*parts)
 
 
-def view_queryables(client: Client, location: Location) -> QueryablesView:
-    """Return what the data set of a path can be asked.
+def view_queryables(
+    client: Client, location: Location, *, now: datetime | None = None
+) -> QueryablesView:
+    """Return what the data set of a path can be asked, now if no other time is given.
 
     Raises
     ------
@@ -257,7 +259,7 @@ def view_queryables(client: Client, location: Location) -> QueryablesView:
     if dataset is None and schema.is_open:
         # Neither of the two has told that there is such a data set.
         dataset = datasets.get(location.dataset)
-    return QueryablesView(schema, dataset, now=datetime.now(UTC))
+    return QueryablesView(schema, dataset, now=now or datetime.now(UTC))
 
 
 def _queryables(schema: Schema) -> dict[str, Queryable]:

@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from hda_fsspec.views.markup import Markup, element
 
 _WIDTH, _HEIGHT = 480, 240
-_LEFT, _RIGHT, _TOP, _BOTTOM = 34, 10, 12, 24
+_LEFT, _RIGHT, _TOP, _BOTTOM = 34, 10, 26, 24
 _BINS = 80
 
 #: The first and last instant of a product, and the class of its colour.
@@ -46,6 +46,7 @@ def draw_times(intervals: Sequence[Interval], order: Sequence[str]) -> Markup:
         below = [one + more for one, more in zip(below, counts[state], strict=True)]
     axis = element("path", class_="hda-grid", d=f"M{_LEFT} {_TOP + height + 0.5}h{width}")
     text = [
+        _text(_LEFT, 16, "products", "start"),
         _text(_LEFT, _HEIGHT - 7, _when(first, span), "start"),
         _text(_WIDTH - _RIGHT, _HEIGHT - 7, _when(last, span), "end"),
         _text(_LEFT - 6, _TOP + 9, f"{most:,}", "end"),

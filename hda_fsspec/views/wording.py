@@ -11,30 +11,6 @@ _DAY = len("2024-05-01")
 _MINUTE = len("2024-05-01T00:00")
 
 
-def format_bytes(count: float) -> str:
-    """Return a number of bytes as people read it.
-
-    >>> format_bytes(1_234_567)
-    '1.2 MB'
-    """
-    if count < 1000:
-        return f"{count:.0f} B"
-    for unit in ("kB", "MB", "GB", "TB"):
-        count /= 1000
-        if count < 999.95:
-            return f"{count:.1f} {unit}"
-    return f"{count / 1000:.1f} PB"
-
-
-def counted(number: int, noun: str) -> str:
-    """Return a number with its noun.
-
-    >>> counted(1, "product"), counted(10_000, "product")
-    ('1 product', '10,000 products')
-    """
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
-
-
 def day_of(time: str | None) -> str:
     """Return the day of a canonical time; nothing for none."""
     return "" if time is None else time[:_DAY]

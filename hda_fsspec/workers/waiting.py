@@ -39,25 +39,30 @@ def fetch_and_wait(client: Client, product: Product) -> Entry:
     concurrent.futures.CancelledError
         The computation of Dask that wants it was cancelled.
     """
+    return wait(fetch(client, product), client, product)
+
+
+def fetch(client: Client, product: Product) -> concurrent.futures.Future[Entry]:
+    """Begin to fetch a product; on a worker of Dask the broker is known to be there."""
     if dask_worker() is not None:
         client.expect_broker()
-    return wait(client.fetch(product), client, product)
+    return client.fetch(product)
 
 
-def wait(fetch: concurrent.futures.Future[Entry], client: Client, product: Product) -> Entry:
+def wait(fetched: concurrent.futures.Future[Entry], client: Client, product: Product) -> Entry:
     """Wait for a fetch of a product, which is cancelled if that is broken off.
 
     What is raised: see :func:`fetch_and_wait`.
     """
     try:
-        if not fetch.done() and not _is_done(fetch, _GRACE_SECONDS):
+        if not fetched.done() and not _is_done(fetched, _GRACE_SECONDS):
             # Twice as many as are prepared at a time: those that come next are asked for already,
             # so that their orders go out in the moment in which they may.
             with _TaskSlot(2 * client.settings.max_orders) as slot:
-                _wait_long(fetch, product, slot)
+                _wait_long(fetched, product, slot)
     finally:
-        fetch.cancel()
-    return fetch.result()
+        fetched.cancel()
+    return fetched.result()
 
 
 def _wait_long(fetch: concurrent.futures.Future[Entry], product: Product, slot: _TaskSlot) -> None:

@@ -38,7 +38,7 @@ def test_reading_makes_nothing(root: Path) -> None:
     assert notes.header(_PRODUCT) is None
     assert notes.accepted_terms("me") == frozenset()
     assert notes.lengths.length_of(_PRODUCT) is None
-    assert notes.lengths.catalogue_is_exact("EO:TEST:DAT") is False
+    assert notes.lengths.sizes_of([_PRODUCT]) == [None]
     assert not root.exists()
 
 
@@ -182,3 +182,18 @@ def test_note_after_the_folder_was_deleted(root: Path) -> None:
     assert shelf.get("query") is None
     shelf.put("query", 2)
     assert shelf.get("query") == 2
+
+
+@pytest.mark.parametrize("count", [10, 25_000])
+def test_which_of_many_products_have_headers(root: Path, count: int) -> None:
+    """None that has one is left out; of very many those are told that need not be looked for."""
+    products = [Product("EO:TEST:DAT", f"p{number}") for number in range(count)]
+    notes = MetadataStore(root)
+    assert all(notes.header(products[number]) is None for number in notes.with_header(products))
+    notes.put_header(products[7], b"seven")
+
+    found = MetadataStore(root).with_header(products)
+
+    assert 7 in found
+    assert len(found) <= 10
+    assert [n for n in found if notes.header(products[n]) is not None] == [7]

@@ -80,6 +80,7 @@ def test_nothing_is_ordered_before_a_compute_and_then_ahead(scheduler: str, stac
     tasks = tasks_of(stacks, total)
     repr((tasks, tasks[0], pickle.loads(pickle.dumps(tasks[1:]))))
     dask.optimize(tasks)
+    assert stacks.options["password"].encode() not in pickle.dumps(tasks)
     plan = tasks.plan()
     assert (stacks.ordered, plan.orders_needed, len(tasks)) == ([], 6, 6)
     assert [product.product_id for product in plan.products] == ids

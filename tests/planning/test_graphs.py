@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import xarray as xr
+from dask.blockwise import Blockwise
 from dask.delayed import delayed
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -342,3 +343,17 @@ def test_chains_of_operations(chunked: bool, before: list[Step], then: list[Step
     expected = told(array)
 
     assert read_by(array.compute) == expected
+
+
+def test_what_is_read_as_a_whole_is_told_without_its_tasks() -> None:
+    """A data set as it was opened, or computed chunk by chunk, may have a hundred thousand."""
+    ds = open_toy()
+    for expression in (ds["a"], ds, ds["a"] + ds["b"] * 2.0):
+        (numbers,) = products_read(expression).values()
+
+        assert numbers.tolist() == [*range(STEPS // PER_PIECE)]
+        arrays = [expression] if isinstance(expression, xr.DataArray) else expression.values()
+        layers = [each for array in arrays for each in array.data.dask.layers.values()]
+        # Once its tasks are made a layer keeps them.
+        assert not any(getattr(each, "_cached_dict", None) for each in layers)
+        assert any(isinstance(each, Blockwise) for each in layers)

@@ -15,11 +15,12 @@ import xarray as xr
 from costs import cpu_seconds
 from dask import _task_spec, config
 from dask.callbacks import Callback
+from dask.delayed import Delayed
 from xarray.core import indexing
 
 from hda_fsspec.lazy.arrays import HDABackendArray, key_lengths
 from hda_fsspec.lazy.sources import ProductTable, Source
-from hda_fsspec.planning.graphs import products_of_graph, products_read
+from hda_fsspec.planning.graphs import products_in_order, products_read
 from hda_fsspec.records import Product
 from hda_fsspec.settings import Settings
 
@@ -60,6 +61,17 @@ def numbers(found: dict[Source, np.ndarray[Any, Any]]) -> list[int]:
     return [number for each in found.values() for number in each.tolist()]
 
 
+def delayed(key: str, graph: dict[str, Any]) -> Any:
+    """Return what asks for one key of a graph."""
+    make: Any = Delayed
+    return make(key, graph)
+
+
+def numbers_of_graph(graph: dict[str, Any]) -> list[int]:
+    """Return the products that the tasks of a graph read."""
+    return sorted({number for _, number in products_in_order(graph, list(graph))})
+
+
 def from_array(chunks: Any = (1, 4), **options: Any) -> Any:
     """Return a Dask array over an untouchable variable."""
     make: Any = da.from_array
@@ -96,11 +108,11 @@ def test_keys_of_getters(getter: Any, key: Any, expected: list[int]) -> None:
     """Every kind of key is understood; what is no key counts as everything."""
     graph = {"array": adapted(untouchable()), "block": (getter, "array", key)}
 
-    assert numbers(products_of_graph(graph)) == expected
+    assert numbers_of_graph(graph) == expected
 
 
 def test_only_what_is_asked_for_counts() -> None:
-    """Tasks that no asked-for key needs do not count; without keys all tasks do."""
+    """Tasks that no asked-for key needs do not count; if all are asked for they do."""
     array = adapted(untouchable())
     graph = {
         "a": array,
@@ -110,14 +122,14 @@ def test_only_what_is_asked_for_counts() -> None:
         "sum": (sum, ["name of two"]),
     }
 
-    assert numbers(products_of_graph(graph, ["sum"])) == [4]
-    assert numbers(products_of_graph(graph)) == [1, 4]
+    assert numbers(products_read(delayed("sum", graph))) == [4]
+    assert numbers_of_graph(graph) == [1, 4]
 
 
 def test_data_alone_read_nothing() -> None:
     """A variable that lies in a graph without a task that uses it is not read."""
-    assert products_of_graph({"array": adapted(untouchable()), "other": 3}) == {}
-    assert products_of_graph({}) == {}
+    assert numbers_of_graph({"array": adapted(untouchable()), "other": 3}) == []
+    assert numbers_of_graph({}) == []
 
 
 @pytest.mark.parametrize(
@@ -136,14 +148,14 @@ def test_data_alone_read_nothing() -> None:
 )
 def test_a_task_that_is_not_understood_reads_everything(hold: Any) -> None:
     """A task that holds a lazy variable, however deep, counts as one that reads all of it."""
-    assert numbers(products_of_graph({"task": hold(adapted(untouchable()))})) == ALL
+    assert numbers_of_graph({"task": hold(adapted(untouchable()))}) == ALL
 
 
 def test_a_part_that_is_held_counts_as_that_part() -> None:
     """Of a variable that was narrowed before it got into a task only that part is read."""
     variable = xr.Variable(("t", "x"), indexing.LazilyIndexedArray(untouchable()))
 
-    assert numbers(products_of_graph({"task": (len, variable[2:4]._data)})) == [2, 3]
+    assert numbers_of_graph({"task": (len, variable[2:4]._data)}) == [2, 3]
 
 
 def test_containers_in_a_circle() -> None:
@@ -153,7 +165,7 @@ def test_containers_in_a_circle() -> None:
     holder = _task_spec.DataNode("holder", circle)
     task = _task_spec.Task("task", len, _task_spec.TaskRef("holder"))
 
-    assert numbers(products_of_graph({"holder": holder, "task": task})) == ALL
+    assert numbers_of_graph({"holder": holder, "task": task}) == ALL
 
 
 def test_references_to_what_is_not_there() -> None:
@@ -164,7 +176,7 @@ def test_references_to_what_is_not_there() -> None:
         "get": _task_spec.Task("get", da.core.getter, reference, (0,)),
     }
 
-    assert products_of_graph(tasks) == {}
+    assert numbers_of_graph(tasks) == []
 
 
 @pytest.mark.parametrize(
@@ -191,7 +203,7 @@ def test_a_long_chain_does_not_recurse() -> None:
     graph: dict[str, Any] = {"0": (da.core.getter, adapted(untouchable()), (slice(0, 1),))}
     graph.update({str(n): (abs, str(n - 1)) for n in range(1, 10_000)})
 
-    assert numbers(products_of_graph(graph, ["9999"])) == [0]
+    assert numbers(products_read(delayed("9999", graph))) == [0]
 
 
 class _Doubled(indexing.ExplicitlyIndexed):
@@ -252,7 +264,8 @@ def test_from_a_scheduler(scheduler: str) -> None:
         """Ends the compute before anything is read."""
 
     def start_state(dsk: Any, state: Any) -> None:
-        seen.append(numbers(products_of_graph(dsk, state["dependencies"])))
+        found = products_in_order(dsk, state["dependencies"])
+        seen.append(sorted({number for _, number in found}))
         raise Stop
 
     callback: Any = Callback

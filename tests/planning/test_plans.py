@@ -10,7 +10,6 @@ import pytest
 from hda_fsspec.planning.estimate import ProductSizes, estimate
 from hda_fsspec.planning.plan import Plan, empty_plan, merge_plans
 from hda_fsspec.records import Product
-from hda_fsspec.views.wording import format_bytes
 
 
 def make(count: int = 3, dataset: str = "EO:A", **given: Any) -> Plan:
@@ -125,20 +124,3 @@ def test_estimates() -> None:
     weights = ProductSizes((told, silent, other, *known), {}, known, found)
     assert (weights.total, weights.needed) == (54, 54)
     assert [weights.of(p) for p in weights.products] == [7, 16, 0, 10, 21]
-
-
-@pytest.mark.parametrize(
-    ("count", "text"),
-    [
-        (0, "0 B"),
-        (999, "999 B"),
-        (1000, "1.0 kB"),
-        (999_949, "999.9 kB"),
-        (999_960, "1.0 MB"),
-        (50_000_000_000, "50.0 GB"),
-        (12_345_678_900_000_000, "12.3 PB"),
-    ],
-)
-def test_human_bytes(count: int, text: str) -> None:
-    """Bytes are shown with one decimal and a decimal unit."""
-    assert format_bytes(count) == text

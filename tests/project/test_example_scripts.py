@@ -21,7 +21,6 @@ from subset_sources import values
 from hda_fsspec import HDAFileSystem
 from hda_fsspec.client import close_clients
 from hda_fsspec.emulator import Catalogue, DatasetEntry, Emulator, ProductEntry, ecmwf_subset
-from hda_fsspec.engine.backend import HDABackendEntrypoint
 
 pytestmark = pytest.mark.slow
 
@@ -516,10 +515,6 @@ def crop_tile(folder: Path, east: int, north: int) -> ProductEntry:
     return product(name, files, *year, bbox=box, delivered_name=f"{name}.zip")
 
 
-@pytest.mark.skipif(
-    "mosaic" not in (HDABackendEntrypoint.open_dataset_parameters or ()),
-    reason="tiles are not put side by side by this version",
-)
 @pytest.mark.filterwarnings("ignore:Use `@` matmul:PendingDeprecationWarning")
 def test_crop_types(place: Place, tmp_path: Path) -> None:
     """The area is cut out of the tiles that it touches, and no other is ordered."""

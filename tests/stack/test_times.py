@@ -356,6 +356,70 @@ def test_messages_of_durations_say_hours(stacks: Any) -> None:
         stacks.open(decode_timedelta=True).load()
 
 
+RUNS_OF_STEPS = [(run, step) for run in (1, 2) for step in (12, 24, 36)]
+
+
+@pytest.mark.parametrize(
+    ("scan", "published", "starts"),
+    [
+        (False, {"publication": lambda i: f"2024-05-0{i[2]}T03:00:00.000Z"}, _at_valid_time),
+        (False, {}, lambda i: f"2024-05-0{i[2]}T00:00:00.000Z"),
+        # Each product tells its run, which goes before a publication in the opposite order.
+        (
+            True,
+            {"publication": lambda i: f"2024-05-1{9 - int(i[2])}T03:00:00.000Z"},
+            _at_valid_time,
+        ),
+    ],
+    ids=["publication", "start", "product"],
+)
+@pytest.mark.parametrize("on_overlap", ["latest", "earliest"])
+def test_runs_of_single_steps(
+    stacks: Any, on_overlap: Any, scan: bool, published: Any, starts: Any
+) -> None:
+    """A file a step, of several runs: each time is of one run, told by what is there to tell it."""
+    made = {f"m_{run}_{step:02}.nc": _message(step, run) for run, step in RUNS_OF_STEPS}
+    stacks.serve(made, fields={"startdate": starts, "enddate": _at_valid_time, **published})
+
+    found = stacks.open(scan=scan, on_overlap=on_overlap, chunks={}, decode_timedelta=True)
+
+    wanted = {"latest": [1012, 1024, 2012, 2024, 2036], "earliest": [1012, 1024, 1036, 2024, 2036]}
+    assert found["v"].isel(x=0).to_numpy().tolist() == wanted[on_overlap]
+    hours = (found["valid_time"].to_numpy() - np.datetime64("2024-05-01")) / HOUR
+    assert hours.tolist() == [12, 24, 36, 48, 60]
+
+
+def test_runs_of_single_steps_that_only_products_tell(stacks: Any) -> None:
+    """Without a publication the error says what scan=True would tell."""
+    made = {f"m_{run}_{step:02}.nc": _message(step, run) for run, step in RUNS_OF_STEPS}
+    stacks.serve(made, fields={"startdate": _at_valid_time, "enddate": _at_valid_time})
+
+    with pytest.raises(QueryError, match=r"does not tell which .*several runs.*scan=True"):
+        stacks.open(on_overlap="latest", decode_timedelta=True)
+    found = stacks.open(on_overlap="latest", decode_timedelta=True, scan=True)
+
+    assert found["v"].isel(x=0).to_numpy().tolist() == [1012, 1024, 2012, 2024, 2036]
+
+
+def test_two_versions_of_a_product(stacks: Any) -> None:
+    """The one that was published last is taken, of each time, and no other one is ordered."""
+    made = {
+        f"p_2024050{day}_{version}.nc": product(day).assign(n=("time", [10 * day + number]))
+        for day in (1, 2, 3)
+        for number, version in enumerate(("V1", "V2"))
+        if (day, number) != (3, 1)
+    }
+    published = {"publication": lambda i: f"2024-0{i[-4]}-01T00:00:00.000Z"}
+    stacks.serve(made, fields=published)
+
+    latest = stacks.open(on_overlap="latest", chunks={})["n"].to_numpy().tolist()
+
+    assert latest == [11, 21, 30]
+    assert set(stacks.ordered) <= {"p_20240501_V1.nc", *(f"p_2024050{d}_V2.nc" for d in (1, 2)),
+                                   "p_20240503_V1.nc"}  # fmt: skip
+    assert stacks.open(on_overlap="earliest")["n"].to_numpy().tolist() == [10, 20, 30]
+
+
 GRIB = ("fc_step00.grib", "fc_step12.grib", "fc_step24.grib", "fc_step36.grib")
 
 

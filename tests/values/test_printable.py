@@ -21,8 +21,10 @@ from hda_fsspec.printable import (
     LONGEST_WORD,
     PrintableRecords,
     escaped,
+    format_bytes,
     is_shown,
     lines,
+    plural,
     printable,
     printable_lines,
     python_text,
@@ -204,3 +206,25 @@ def test_printed_locations_open(product: str, encoding: str) -> None:
     assert line.isprintable()
     assert Location.parse(line) == location
     assert location.path.isprintable()
+
+
+@pytest.mark.parametrize(
+    ("count", "text"),
+    [
+        (0, "0 B"),
+        (999, "999 B"),
+        (1000, "1.0 kB"),
+        (999_949, "999.9 kB"),
+        (999_960, "1.0 MB"),
+        (50_000_000_000, "50.0 GB"),
+        (12_345_678_900_000_000, "12.3 PB"),
+    ],
+)
+def test_human_bytes(count: int, text: str) -> None:
+    """Bytes are shown with one decimal and a decimal unit."""
+    assert format_bytes(count) == text
+
+
+def test_nouns_of_numbers() -> None:
+    """One of a thing is told in the singular."""
+    assert [plural(count, "file") for count in (0, 1, 2)] == ["0 files", "1 file", "2 files"]

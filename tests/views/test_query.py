@@ -103,6 +103,22 @@ def test_patterns_and_products_are_queries(bench: Bench, path: str, count: int |
     assert len(view.to_dataframe()) == len(view)
 
 
+def test_offline_a_view_says_what_answered_it(bench: Bench) -> None:
+    """What is kept here answers part of a query; the service may have others, and slices say so."""
+    emulator = bench.start(5)
+    fs = bench.filesystem(emulator)
+    assert fs.query(bench.query).origin is None
+    fs.prefetch(fs.query(bench.query)[:2].paths)
+    offline = bench.filesystem(emulator, offline=True)
+    part = offline.query(bench.query.replace("2024-05-31", "2024-05-03"))
+
+    assert len(part) == 3
+    assert part[:1].origin == part.origin
+    assert f"answered by: {part.origin}" in repr(part)
+    assert part.states == ["cached", "cached", "missing"]
+    assert "answered by" in _html(part)
+
+
 def test_all_data_sets_are_no_query(bench: Bench) -> None:
     """The error names what finds data sets; a data set that is not there is not found."""
     fs = bench.filesystem(bench.start(1))

@@ -18,7 +18,12 @@ from clusters import DAYS, VALUES, Job, Workers, cluster, read_and_meet
 from dask.base import tokenize
 
 import hda_fsspec
-from hda_fsspec.errors import AuthenticationError, ConfigurationError, QuotaError
+from hda_fsspec.errors import (
+    AuthenticationError,
+    ConfigurationError,
+    ProductFunctionError,
+    QuotaError,
+)
 
 
 @pytest.fixture(scope="module")
@@ -325,6 +330,11 @@ def test_open_mfdataset_sends_no_password(stacks: Any, workers: Workers) -> None
     assert [job.emulator.password in text.decode("latin-1") for text in seen] == [False] * len(seen)
 
 
+def fail(_: xr.Dataset) -> None:
+    """Fail with an error that names no product."""
+    raise KeyError("sst")
+
+
 def test_a_task_for_each_product(stacks: Any, workers: Workers) -> None:
     """Orders go out together, though few products are worked on at a time; each is one order."""
     job = Job(stacks, preparation_seconds=0.4)
@@ -343,3 +353,6 @@ def test_a_task_for_each_product(stacks: Any, workers: Workers) -> None:
     np.testing.assert_allclose(whole.sst.values, VALUES)
     assert (job.emulator.orders, job.emulator.order_posts) == (DAYS, DAYS)
     assert job.emulator.max_in_preparation > 2
+    failing = hda_fsspec.map_products(stacks.query, fail, storage_options=stacks.options)
+    with pytest.raises(ProductFunctionError, match=r"on the product sst_20240503\.nc: KeyError"):
+        workers.client.compute(failing[2]).result(timeout=60)
