@@ -103,7 +103,8 @@ def predict_regular(
     """Predict the index of all pieces of a range from the times of some.
 
     Pieces that were seen keep their own values. One whose times all lie outside of its bounds is
-    empty: asked for a range without any time the service delivers the nearest one.
+    empty: asked for a range without any time the service delivers the nearest one. Numbers that are
+    no times tell nothing of other pieces; where there is no other one they are taken as they are.
 
     Parameters
     ----------
@@ -128,11 +129,20 @@ def predict_regular(
         A prediction has always values. Lengths are 0 for pieces that no time lies in.
     """
     try:
+        alone = known[0].values
+        if len(starts) == 1 and alone.size and not _are_times(alone):
+            # Nothing stands beside it, so that it may count from where it likes.
+            return Prediction(alone, np.array([len(alone)], np.int64), rules=("as it is",))
         if nominal is None:
             return _predict_steps(starts, ends, known, step, may_be_short, until=until)
         return _predict_named(len(starts), known, step, nominal, may_be_short, until=until)
     except UnpredictableError as err:
         return Undecided(err.reason)
+
+
+def _are_times(values: Array) -> bool:
+    axis = axis_of([values])
+    return axis is not None and not isinstance(axis, DurationAxis)
 
 
 def _predict_steps(
