@@ -24,17 +24,17 @@ BAD |= {f"RWNEG_O{band}" for band in range(2, 9)}
 
 
 def lagoon(product: xr.DataTree) -> str | None:
-    """Write what the lagoon is like in a product; return the file's name, None where it is not."""
+    """Write what is seen of the lagoon in a product; return the file's name, None for no file."""
     names = ("tsm_nn", "iop_nn", "geo_coordinates", "Oa04_reflectance", "Oa06_reflectance", "wqsf")
     swath = xr.merge([product[name].to_dataset() for name in names], combine_attrs="override")
     longitude, latitude = swath["longitude"], swath["latitude"]
     is_inside = (longitude > WEST) & (longitude < EAST) & (latitude > SOUTH) & (latitude < NORTH)
-    if not is_inside.any():
-        return None
     flags = swath["WQSF"]
     bits = dict(zip(flags.attrs["flag_meanings"].split(), flags.attrs["flag_masks"], strict=True))
     is_good = (flags & np.bitwise_or.reduce([bits[name] for name in BAD])) == 0
-    water = swath.where(is_good).where(is_inside, drop=True)
+    if not (is_inside & is_good).any():
+        return None
+    water = swath.where(is_inside & is_good, drop=True)  # only what is kept is read
     ratio = water["Oa04_reflectance"] / water["Oa06_reflectance"]
     x = np.log10(ratio.where(ratio > 0))
     kept = 10 ** water[["TSM_NN", "ADG443_NN"]]

@@ -26,6 +26,7 @@ from hda_fsspec.timeindex.overlaps import (
     overlapping,
     without_overlaps,
 )
+from hda_fsspec.timeindex.regular import RegularTimes
 
 _Array = np.ndarray[Any, Any]
 
@@ -165,6 +166,9 @@ def _predicted(
         try:
             prediction = predictor.predict(known, asked=asked)
         except predict.UnpredictableError as err:
+            if isinstance(predictor, RegularTimes) and len(firsts) > 1:
+                is_time = variable.is_date or variable.dtype.kind == "M"
+                raise _unpredictable_pieces(str(err), headers, is_time=is_time) from err
             raise _unpredictable(str(err), headers) from err
         if not prediction.ask:
             break
@@ -203,6 +207,15 @@ def _shown(
     for product in known:
         shown[ends[product.piece] - len(product.values) : ends[product.piece]] = product.values
     return None if np.array_equal(shown, index) else shown
+
+
+def _unpredictable_pieces(why: str, headers: HeaderIndex, *, is_time: bool) -> ProductMismatchError:
+    scan = ", or with scan=True, which orders every piece and reads its header first"
+    return ProductMismatchError(
+        f"Where the pieces of the query lie along {layout_of(headers).dim!r} cannot be told from "
+        f"those that were read: {why}. Open with split=None, which asks for all of it in one order"
+        f"{scan if is_time and not headers.is_complete else ''}."
+    )
 
 
 def _unpredictable(why: str, headers: HeaderIndex) -> ProductMismatchError:

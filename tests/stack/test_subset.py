@@ -11,18 +11,21 @@ import numpy as np
 import pandas as pd
 import pytest
 import xarray as xr
+from checkout import SHARED
 from cubes import Cubes, cubes_of, plain
 from subset_sources import ERA5, MARINE, write_era5, write_marine
 
 from hda_fsspec.emulator import dated_product, ecmwf_subset, marine_subset
-from hda_fsspec.emulator.entries import DatasetEntry
-from hda_fsspec.errors import OfflineError, OrderError, QueryError
+from hda_fsspec.emulator.entries import DatasetEntry, ProductEntry
+from hda_fsspec.errors import OfflineError, OrderError, ProductMismatchError, QueryError
 
 NAMES = {"2m_temperature": "t2m", "mean_sea_level_pressure": "msl"}
 HOURS = "time=00:00,06:00,12:00,18:00"
 SPRING = f"{MARINE}/startdate=2024-02-10/enddate=2024-05-20"
 FIELDS = f"{ERA5}/variable=2m_temperature,mean_sea_level_pressure/{HOURS}"
 FILES = "EO:EUM:DAT:FILES"
+FAMILY = "EO:ECMWF:DAT:"
+REGIONAL = SHARED / "data" / "cams" / "test_adaptor.cams_regional_fc.nc"
 
 
 @pytest.fixture(scope="module")
@@ -191,6 +194,23 @@ def test_too_many_kinds_are_refused(cubes: Cubes, tmp_path: Path) -> None:
         ds = many.open(query, split={"variable": 3})
         assert len(many.ordered) == 7
         assert set(ds) == set(names)
+
+
+@pytest.mark.skipif(not REGIONAL.is_file(), reason="no data")
+def test_hours_that_are_counted_from_nowhere(tmp_path: Path) -> None:
+    """As of CAMS for Europe: one order opens as its file does, several tell how to have one."""
+    dataset = f"{FAMILY}CAMS_EUROPE_AIR_QUALITY_FORECASTS"
+    job = f"cams-europe-air-quality-forecasts-{'0' * 32}"
+    dates = ("2020-01-01T00:00:00Z", "2020-01-02T00:00:00Z")
+    entry = DatasetEntry(dataset, [ProductEntry(job, REGIONAL, *dates, size="ND")])
+    query = f"{dataset}/startdate=2020-01-01/enddate=2020-01-02"
+    with cubes_of(tmp_path, entry) as cubes, xr.open_dataset(REGIONAL) as regional:
+        for split in ("auto", None):
+            xr.testing.assert_identical(cubes.open(query, split=split).load(), regional)
+        for scan in (False, True):
+            with pytest.raises(ProductMismatchError, match="no time that") as raised:
+                cubes.open(query, split="day", scan=scan)
+            assert str(raised.value).endswith("split=None, which asks for all of it in one order.")
 
 
 def test_the_name_that_others_have_for_it(cubes: Cubes) -> None:

@@ -270,6 +270,20 @@ def test_all_pieces_that_were_read_are_as_they_are() -> None:
     check(found, odd, pieces)
 
 
+def test_hours_that_are_counted_from_nowhere() -> None:
+    """They are taken as they are where there is one piece, and tell nothing of several."""
+    hours = SeenProduct(0, np.array([36.0, 40.0], "f4"))
+
+    for nominal in (None, (np.array(["2000-01-01"], "M8[ms]"), np.array([1]))):
+        found = predict_regular(*bounds("2000-01-01", "2000-01-31", "M"), [hours], nominal=nominal)
+        assert isinstance(found, Prediction)
+        assert found.values is hours.values
+        assert list(found.lengths) == [2]
+    several = predict_regular(*bounds("2000-01-01", "2000-03-31", "M"), [hours])
+    assert isinstance(several, Undecided)
+    assert "no time" in several.reason
+
+
 @pytest.mark.parametrize("step", [None, (1, "hour")])
 def test_the_last_piece_may_be_short(step: Any) -> None:
     """Near the present the last times are still to come; those of others are not changed by it."""
