@@ -9,7 +9,6 @@ from __future__ import annotations
 import concurrent.futures
 import contextlib
 import contextvars
-import errno
 import hashlib
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from io import BufferedReader
@@ -36,6 +35,7 @@ from hda_fsspec.fetching.quota import Quota, QuotaView
 from hda_fsspec.fetching.readahead import Budget, ReadAhead
 from hda_fsspec.fetching.reporting import Reporter, quietly, waiting_for
 from hda_fsspec.fetching.throttle import RequestLimiter
+from hda_fsspec.fetching.together import cannot_hold, fetch_together
 from hda_fsspec.network.api import Broker
 from hda_fsspec.network.session import Session
 from hda_fsspec.paths.locations import Location
@@ -363,15 +363,16 @@ class Client:
         HDAError
             The first fault, when all the others have ended; its notes name the others.
         """
-        needed = sum(size or 0 for size in self.sizes([*set(products)]))
-        if not Budget(self).fits(needed):
-            raise self._does_not_fit(needed, len(products))
-        entries = gather_products(
-            products, self.fetch, lambda _, fetched: fetched.result(), callback
-        )
-        if any(not entry.path.exists() for entry in entries):
-            raise self._does_not_fit(sum(entry.size for entry in entries), len(entries))
-        return entries
+        wanted = list(dict.fromkeys(products))
+        sizes = self.sizes(wanted)
+        needed, budget = sum(size or 0 for size in sizes), Budget(self)
+        instead = "ask for fewer at a time, or copy them out with fs.get or fs.download."
+        if not budget.fits(needed):
+            raise cannot_hold(self, len(wanted), needed, instead=f"{instead} Nothing was ordered.")
+        found, is_full = fetch_together(self, wanted, budget, callback, is_known=None not in sizes)
+        if is_full or any(not entry.path.exists() for entry in found.values()):
+            raise cannot_hold(self, len(wanted), None, kept=len(found), instead=instead)
+        return [found[product] for product in products]
 
     def header(self, product: Product) -> bytes | None:
         """Return the description of a product that was kept, whether or not it is local."""
@@ -399,14 +400,6 @@ class Client:
     def quota(self) -> QuotaView:
         """Return how the order quota of the account stands, as far as it is known; asks nobody."""
         return self._quota.view()
-
-    def _does_not_fit(self, needed: int, count: int) -> OSError:
-        msg = (
-            f"The cache {self.settings.cache_dir} is bounded to {self.cache.max_bytes} bytes and "
-            f"cannot hold these {count} products of {needed} bytes at one time. Raise "
-            "cache_max_bytes, ask for fewer at a time, or copy them out with fs.get or fs.download."
-        )
-        return OSError(errno.ENOSPC, msg)
 
 
 def _open_or_none(entry: Entry, *, is_last: bool) -> BufferedReader | None:

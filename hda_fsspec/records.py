@@ -17,7 +17,7 @@ from json.encoder import encode_basestring_ascii as _quoted
 from typing import Any, TypeGuard
 
 from hda_fsspec.errors import BrokerError
-from hda_fsspec.footprints import footprint_of
+from hda_fsspec.geojson import footprint_of
 from hda_fsspec.printable import printable
 
 Scalar = str | int | float | bool
@@ -435,7 +435,9 @@ class Dataset:
             metadata.get("title"),
             metadata.get("description"),
         )
-        abstracts = (value.get("abstract"), source.get("abstract"), metadata.get("description"))
+        # Some tell flat what others nest.
+        told = {**value, **metadata, **source}
+        abstracts = (told.get("abstract"), metadata.get("description"))
         listed = terms if isinstance(terms, (list, tuple)) else [terms]
         named = [t.get("term_id") if isinstance(t, Mapping) else t for t in listed]
         return cls(
@@ -443,9 +445,9 @@ class Dataset:
             terms=tuple(term for term in map(_id_or_none, named) if term),
             title=next(filter(None, map(_text_or_none, titles)), ""),
             abstract=next(filter(None, map(_text_or_none, abstracts)), ""),
-            startdate=_end_of_period(source.get("tempextent_begin"), last=False),
-            enddate=_end_of_period(source.get("tempextent_end"), last=True),
-            bbox=_bbox_of_envelope(source.get("location")),
+            startdate=_end_of_period(told.get("tempextent_begin"), last=False),
+            enddate=_end_of_period(told.get("tempextent_end"), last=True),
+            bbox=_bbox_of_envelope(told.get("location")),
         )
 
 

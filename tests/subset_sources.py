@@ -76,7 +76,7 @@ def write_era5(
     numbers = {"t2m": 167, "msl": 151, "tp": 228, "u": 131, "v": 132}
     for name in names:
         kind = "accum" if name == "tp" else "instant"
-        ds[name].attrs = {"GRIB_paramId": numbers[name], "GRIB_stepType": kind, "units": "1"}
+        ds[name].attrs = {"GRIB_paramId": numbers.get(name, 1), "GRIB_stepType": kind, "units": "1"}
         chunks = (min(len(times), 120), *shape[1:])
         ds[name].encoding = {"zlib": True, "_FillValue": np.float32(np.nan), "chunksizes": chunks}
     ds["valid_time"].encoding = {"units": "seconds since 1970-01-01", "dtype": "int64"}

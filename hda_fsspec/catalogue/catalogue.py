@@ -19,6 +19,7 @@ from hda_fsspec.catalogue.answers import Answers
 from hda_fsspec.catalogue.codecs import DATASETS, SEARCH, ProductsById
 from hda_fsspec.catalogue.datasets import Datasets
 from hda_fsspec.catalogue.limits import Limits
+from hda_fsspec.catalogue.pieces import record_of_whole
 from hda_fsspec.catalogue.terms import Terms
 from hda_fsspec.errors import (
     AuthenticationError,
@@ -39,7 +40,7 @@ from hda_fsspec.records import Product
 from hda_fsspec.schema.parameters import nearest
 from hda_fsspec.schema.queryables import Schema
 from hda_fsspec.settings import Settings
-from hda_fsspec.subsets.requests import canonical_body, identity, is_subset_job
+from hda_fsspec.subsets.requests import is_subset_job
 
 logger = logging.getLogger("hda_fsspec")
 
@@ -236,14 +237,13 @@ class Catalogue:
         """
         if not location.query or not is_subset_job(list(found)):
             return None
-        dataset_id, product_id = location.dataset or "", location.product or ""
-        schema = self.datasets.schema(dataset_id)
-        body = canonical_body(schema, schema.request(location.query))
-        if identity(dataset_id, body) != product_id:
+        schema = self.datasets.schema(location.dataset or "")
+        broker = self._settings.endpoint_url
+        piece = record_of_whole(location.directory, schema, broker=broker)
+        if piece is None or piece.product_id != location.product:
             return None
-        (made,) = found.values()
-        path = location.directory.path
-        return dataclasses.replace(made, product_id=product_id, location="", request=path)
+        # Whatever state of it there is.
+        return dataclasses.replace(piece, updated=None)
 
     def invalidate(self, location: Location | None) -> None:
         """Forget the listings of a location, or all answers; the next question is asked anew."""

@@ -101,9 +101,11 @@ def info(options: Options, path: str, is_json: bool) -> None:
 
 def _tell_queryables(filesystem: HDAFileSystem, location: Location, *, is_json: bool) -> None:
     """Show what a data set can be asked."""
+    from hda_fsspec.fs.info import directory_entry
+
     view = filesystem.queryables(location)
     if is_json:
-        echo_json({**filesystem.info(location), **view.to_json()})
+        echo_json({**directory_entry(location), **view.to_json()})
         return
     echo(f"dataset_id: {view.dataset_id}", *(f"{name}: {text}" for name, text in view.facts))
     echo("")

@@ -187,6 +187,14 @@ class Emulator:
         """The number of orders placed, repeated and refused ones included."""
         return self._broker.delivery.orders.posts
 
+    def hold_orders(self, count: int) -> None:
+        """Let no order that is placed from now on be ready before ``count`` are in preparation.
+
+        Then all of them are, and later ones are as quick as ever. So a test can ask whether a
+        client has so many orders under way at one time, however slow the machine is.
+        """
+        self._broker.delivery.orders.hold(count)
+
     @property
     def max_in_preparation(self) -> int:
         """The most orders that were in preparation at one time."""

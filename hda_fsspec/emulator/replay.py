@@ -10,6 +10,7 @@ import base64
 import collections
 import hashlib
 import json
+import re
 import threading
 import zlib
 from collections.abc import Mapping, Sequence
@@ -24,8 +25,10 @@ from hda_fsspec.errors import ConfigurationError
 _FORMAT = "hda_fsspec recording 1"
 #: Files of more were not recorded whole.
 _LONGEST_LINE = 64 << 20
-_LONGEST_FILE = 1 << 30
+_LONGEST_FILE = 256 << 20
+_LONGEST_KEPT = 64 << 20
 #: Those that belong to how an answer was sent, and not to what it says.
+_HEADER = re.compile(r"[A-Za-z0-9-]+: [\t\x20-\x7e\xa0-\xff]*")
 _OWN_HEADERS = frozenset({"date", "server"})
 _FRAMING = frozenset({"content-length", "transfer-encoding"})
 _LOGINS = ("/identity/gettoken", "/hda-broker/gettoken")
@@ -55,7 +58,7 @@ class Replay:
     """
 
     def __init__(self, path: Path) -> None:
-        self._answers: dict[str, collections.deque[Answer]] = {}
+        self._answers: dict[str, collections.deque[Mapping[str, Any]]] = {}
         self._tokens: list[str] = []
         self._lock = threading.Lock()
         try:
@@ -81,7 +84,9 @@ class Replay:
             if answers is None:
                 detail = f"{request.method} {request.path} was not asked when this was recorded"
                 return error_answer(404, detail, "Not in the recording")
-            return answers.popleft() if len(answers) > 1 else answers[0]
+            told = answers.popleft() if len(answers) > 1 else answers[0]
+        # Not before it is asked for: of a large file little was kept, and all of it is sent.
+        return _answer_of(told)
 
     def _add(self, line: str) -> None:
         if len(line) > _LONGEST_LINE:
@@ -89,8 +94,8 @@ class Replay:
             raise ValueError(msg)
         told = json.loads(line)
         request, response = told["request"], told["response"]
-        answer = _answer_of(response)
-        self._answers.setdefault(_key_of(request), collections.deque()).append(answer)
+        _answer_of(response)  # raises for one that is none
+        self._answers.setdefault(_key_of(request), collections.deque()).append(response)
         if request["path"] in {*_LOGINS, _REFRESH} and isinstance(response.get("json"), dict):
             token = response["json"].get("access_token")
             if isinstance(token, str):
@@ -141,11 +146,17 @@ def _answer_of(response: Mapping[str, Any]) -> Answer:
     status = int(response["status"])
     if not status:
         return Answer(0, ending="close")
+    if not 100 <= status <= 599:
+        msg = f"an answer of it has the status {status}"
+        raise ValueError(msg)
     told = {str(k): str(v) for k, v in response.get("headers", {}).items()}
+    if not all(_HEADER.fullmatch(f"{name}: {value}") for name, value in told.items()):
+        msg = "a header of it is none"
+        raise ValueError(msg)
     headers = {k: v for k, v in told.items() if k.lower() not in _OWN_HEADERS}
     names = {name.lower() for name in headers}
     if "base64" in response:
-        body = zlib.decompress(base64.b64decode(response["base64"]))
+        body = _unpacked(response["base64"])
         length = int(response.get("length", len(body)))
         if not len(body) <= length <= _LONGEST_FILE:
             msg = f"a file of it is said to have {length} bytes"
@@ -164,3 +175,12 @@ def _answer_of(response: Mapping[str, Any]) -> Answer:
         return Answer(status, plain, text.encode())
     # To a HEAD, which tells the length of what it does not send, or does not.
     return Answer(status, headers, file=FilePlan(Content(b""), 0, 0))
+
+
+def _unpacked(packed: str) -> bytes:
+    unpacking = zlib.decompressobj()
+    body = unpacking.decompress(base64.b64decode(packed), _LONGEST_KEPT)
+    if not unpacking.eof:
+        msg = f"a body of it does not end, or has more than {_LONGEST_KEPT >> 20} MiB"
+        raise ValueError(msg)
+    return body

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import math
 import time
 import uuid
 from collections import deque
@@ -146,6 +147,7 @@ class PlacedOrders:
         self._uses: deque[float] = deque()
         self._generation = 0
         self._preparing: dict[str, Order] = {}
+        self._held_until = 0
         self.new = 0
         self.posts = 0
         self.max_in_preparation = 0
@@ -194,6 +196,8 @@ class PlacedOrders:
             is_new = order is None or order.failure is not None or failure is not None
             if order is None or is_new or (not keeps and _differs(order.job, job)):
                 ready_at = time.monotonic() + self._preparation_seconds + seconds
+                if self._held_until:
+                    ready_at = math.inf
                 order = Order(download_id, dataset_id, product_id, ready_at, self._polls)
                 order.failure, order.job = failure, job
                 self._orders[download_id] = self._preparing[download_id] = order
@@ -204,6 +208,15 @@ class PlacedOrders:
         for download_id in [i for i, order in self._preparing.items() if order.is_ready]:
             del self._preparing[download_id]
         self.max_in_preparation = max(self.max_in_preparation, len(self._preparing))
+        if 0 < self._held_until <= len(self._preparing):
+            self._held_until = 0
+            for order in self._preparing.values():
+                order.ready_at = time.monotonic() + self._preparation_seconds
+
+    def hold(self, count: int) -> None:
+        """Let no order that comes be ready before so many are in preparation at one time."""
+        with self._lock:
+            self._held_until = count
 
     def get(self, download_id: str) -> Order | None:
         """Return an order, None if the id is not known (any more)."""

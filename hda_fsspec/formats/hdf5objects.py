@@ -153,9 +153,10 @@ class _Walk:
         heap, *trees = addresses
         if heap is None:
             return
+        given: set[bytes] = set()  # most files have two indexes of the same objects
         for tree in trees:
             if tree is not None and (kind, heap, tree) not in self._indexes:
-                yield from file.heap_objects(heap, tree)
+                yield from file.heap_objects(heap, tree, given)
                 self._indexes.add((kind, heap, tree))
 
     def _symbol_table(self, body: bytes, _: int, path: str) -> Iterable[Reference]:

@@ -195,8 +195,8 @@ class Hdf5Bytes:
 
     # Groups of the present kind
 
-    def heap_objects(self, heap: int, tree: int) -> Iterator[bytes]:
-        """Yield what a tree finds in a fractal heap."""
+    def heap_objects(self, heap: int, tree: int, given: set[bytes]) -> Iterator[bytes]:
+        """Yield what a tree finds in a fractal heap, but for ids that were given before."""
         found = self._heaps.get(heap)
         if found is None:
             found = self._heaps[heap] = _Heap(self, heap)
@@ -204,7 +204,10 @@ class Hdf5Bytes:
             if kind not in _HEAP_ID_AT:
                 msg = f"the tree at address {tree} has the type {kind}, which finds no names"
                 raise CorruptFileError(msg)
-            yield found.get(record[_HEAP_ID_AT[kind] :][: found.id_bytes])
+            key = record[_HEAP_ID_AT[kind] :][: found.id_bytes]
+            if key not in given:
+                yield found.get(key)
+                given.add(key)
 
     def records(self, address: int) -> Iterator[tuple[int, bytes]]:
         """Yield the records of a B-tree of version 2, each with the type of the tree."""

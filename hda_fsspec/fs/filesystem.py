@@ -304,7 +304,7 @@ class HDAFileSystem(ReadOnly, ListingFileSystem):
 
         Parameters
         ----------
-        path : str, Location, UPath, or several of them
+        path : str, Location, UPath, or several of them; or a view of a query
             Products, queries and patterns; what a query or pattern finds stands in its place.
         callback : fsspec.callbacks.Callback
             Counts products.
@@ -355,7 +355,7 @@ class HDAFileSystem(ReadOnly, ListingFileSystem):
 
         Parameters
         ----------
-        rpath : str, Location, UPath, or several of them
+        rpath : str, Location, UPath, or several of them; or a view of a query
             Products, queries and patterns.
         lpath : str, path or UPath
             The folder, or the file for one product; or the address of one elsewhere.

@@ -13,7 +13,7 @@ import os
 import re
 from collections.abc import Iterable
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
 from hda_fsspec.errors import LocationError, no_products_error
 from hda_fsspec.paths.locations import PROTOCOL, AnyPath, Location, is_remote_path
@@ -22,7 +22,16 @@ from hda_fsspec.records import Product, parse_time
 if TYPE_CHECKING:
     from hda_fsspec.client import Client
 
-Paths = AnyPath | Iterable[AnyPath]
+
+class PathsOfView(Protocol):
+    """A view of a query, as far as its paths are asked for."""
+
+    @property
+    def paths(self) -> list[str]:
+        """The paths of its products."""
+
+
+Paths = AnyPath | Iterable[AnyPath] | PathsOfView
 
 #: Storage options that are the filesystem's own, and no settings.
 FILESYSTEM_OPTIONS = frozenset(
@@ -50,12 +59,14 @@ def to_strings(paths: Any) -> Any:
         return paths
     if is_one_path(paths):
         return Location.parse(paths).path
-    return [to_strings(path) for path in paths]
+    return [to_strings(path) for path in list_of(paths)]
 
 
 def list_of(paths: Any) -> list[Any]:
-    """Return the paths that one argument holds, each as it was given."""
-    return [paths] if is_one_path(paths) else list(paths)
+    """Return the paths that one argument holds, each as it was given; of a view, its products'."""
+    if is_one_path(paths):
+        return [paths]
+    return list(getattr(paths, "paths", paths))
 
 
 def is_one_path(paths: Any) -> bool:

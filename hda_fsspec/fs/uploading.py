@@ -130,13 +130,18 @@ class _Uploads:
                     return
             _end(outcome)
 
+        def drop(opened: concurrent.futures.Future[tuple[Entry, BufferedReader]]) -> None:
+            if not opened.cancelled() and opened.exception() is None:
+                opened.result()[1].close()
+            _end(outcome, UploadCancelledError())
+
         def hand_over(opened: concurrent.futures.Future[tuple[Entry, BufferedReader]]) -> None:
             try:
-                self._threads.submit(put, opened)
+                work = self._threads.submit(put, opened)
             except RuntimeError:  # it was stopped in this moment
-                if not opened.cancelled() and opened.exception() is None:
-                    opened.result()[1].close()
-                _end(outcome, UploadCancelledError())
+                drop(opened)
+            else:
+                work.add_done_callback(lambda done: drop(opened) if done.cancelled() else None)
 
         opening.add_done_callback(hand_over)
         return outcome

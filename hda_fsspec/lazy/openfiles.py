@@ -299,17 +299,40 @@ def mark_read(source: Source, number: int) -> None:
 
 
 def read_variable_directly(
-    source: Source, entry: Entry, mark: FileStamp, name: str, key: tuple[Any, ...]
+    source: Source,
+    entry: Entry,
+    mark: FileStamp,
+    name: str,
+    key: tuple[Any, ...],
+    *,
+    check: Callable[[NetCDFVariables], bool] | None = None,
 ) -> np.ndarray[Any, Any] | None:
     """Read part of a variable of plain numbers of a product whose header is known.
 
-    Its file is opened without looking at what else is in it. None where that cannot be done, where
-    it is open as a dataset already, or is gone or another than the one of this mark: it is then to
-    be read as a dataset.
+    Its file is opened without looking at what else is in it, but for what a check looks at. None
+    where that cannot be done, where the check fails, where it is open as a dataset already, or is
+    gone or another than the one of this mark: it is then to be read as a dataset.
+    """
+    if _files_of(source).trees.has(_place_of(source, entry), mark):
+        return None
+
+    def work(variables: NetCDFVariables) -> np.ndarray[Any, Any] | None:
+        if check is not None and not check(variables):
+            return None
+        return np.asarray(variables[name][key].data)
+
+    return with_variables(source, entry, mark, work)
+
+
+def with_variables(
+    source: Source, entry: Entry, mark: FileStamp, work: Callable[[NetCDFVariables], T | None]
+) -> T | None:
+    """Do something with the single variables of a product's file, and return what that returns.
+
+    None where they cannot be read one by one, or the file is gone or another than the one of this
+    mark.
     """
     files = _files_of(source)
-    if files.trees.has(_place_of(source, entry), mark):
-        return None
     place = (entry.path, source.options.group)
 
     def open_it() -> NetCDFVariables | None:
@@ -323,7 +346,7 @@ def read_variable_directly(
 
     try:
         variables = files.variables.get(place, mark, open_it)
-        values = None if variables is None else np.asarray(variables[name][key].data)
+        result = None if variables is None else work(variables)
     except FileNotFoundError:
         files.variables.drop(place)
         return None
@@ -332,7 +355,7 @@ def read_variable_directly(
             raise
         return None
     files.tidy()
-    return values if is_unchanged(entry.path, mark) else None
+    return result if is_unchanged(entry.path, mark) else None
 
 
 def is_everything(key: tuple[Any, ...]) -> bool:

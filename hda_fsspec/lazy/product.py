@@ -45,6 +45,7 @@ class Nodes(dict[str, xr.Dataset]):
 def open_product(client: Client, location: Location, options: OpenOptions) -> xr.Dataset:
     """Open one product lazily, with its full encoding; it is fetched first if it is not local."""
     product = client.product_to_open(location)
+    options = dataclasses.replace(options, is_computed=bool(product.request))
     source = _source(client, [product], options)
     entry = client.local(product)
     if entry is None:

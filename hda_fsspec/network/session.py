@@ -22,15 +22,8 @@ import urllib3.exceptions
 
 from hda_fsspec._version import __version__
 from hda_fsspec.errors import BrokerError, HDAError, OfflineError
+from hda_fsspec.network import faults
 from hda_fsspec.network.credentials import Bearer, no_auth, stranger
-from hda_fsspec.network.faults import (
-    causes_of,
-    is_handshake_cut,
-    kind_beneath,
-    needs_network,
-    not_verified,
-    words_of,
-)
 from hda_fsspec.network.metering import MOST_BYTES, Allowance, Reply, TooLongError, allowing, meter
 from hda_fsspec.network.proxies import proxies_for, secrets_of_proxy, shown_proxy
 from hda_fsspec.network.redaction import Secrets
@@ -95,7 +88,7 @@ def _notice(endpoint_url: str) -> None:
     mine = object()
     # In one step and without a lock, which a fork could leave held for ever.
     if _unverified.setdefault(endpoint_url, mine) is mine:
-        told = not_verified(endpoint_url)
+        told = faults.not_verified(endpoint_url)
         warn(told, urllib3.exceptions.InsecureRequestWarning, stacklevel=3)
 
 
@@ -294,7 +287,7 @@ class Session:
                 method, address, is_elsewhere=False, stream=True, auth=auth, **options
             )
         except requests.exceptions.RequestException as err:
-            said = self.secrets.shown(words_of(err))
+            said = self.secrets.shown(faults.words_of(err))
             raise no_answer(f"{method} {address}", kind_of_fault(err), 1, said) from err
         try:
             yield ResponseHead(reply.status, reply.headers), self._pieces(reply, address)
@@ -322,7 +315,7 @@ class Session:
                 yield piece
         except (urllib3.exceptions.HTTPError, OSError) as err:
             address = self._settings.endpoint_url
-            said = self.secrets.shown(words_of(err))
+            said = self.secrets.shown(faults.words_of(err))
             raise BrokerError(f"GET {path} from {address} broke off: {said}.") from err
 
     def _send(
@@ -354,7 +347,7 @@ class Session:
                 raise cannot_send(f"{method} {address}", self.secrets.shown(err)) from err
             except (ValueError, urllib3.exceptions.HTTPError) as err:
                 # An address that requests takes, and what it is made of does not.
-                said = self.secrets.shown(words_of(err))
+                said = self.secrets.shown(faults.words_of(err))
                 raise no_answer(f"{method} {address}", "address", 1, said) from err
             status = reply.status
             if status == http.client.PROXY_AUTHENTICATION_REQUIRED:
@@ -386,7 +379,7 @@ class Session:
 
     def _refuse_if_offline(self, what: str) -> None:
         if self._settings.offline:
-            raise OfflineError(needs_network(what))
+            raise OfflineError(faults.needs_network(what))
 
     def _follow(
         self,
@@ -469,9 +462,9 @@ class Session:
                 body += piece
         except (urllib3.exceptions.HTTPError, OSError) as err:
             if not is_refusal:
-                is_late = any(isinstance(cause, TimeoutError) for cause in causes_of(err))
+                is_late = any(isinstance(cause, TimeoutError) for cause in faults.causes_of(err))
                 late, lost = requests.exceptions.ReadTimeout, requests.exceptions.ConnectionError
-                raise (late if is_late else lost)(words_of(err)) from err
+                raise (late if is_late else lost)(faults.words_of(err)) from err
             # The status alone tells enough, and it is what the caller acts on.
         finally:
             response.close()
@@ -494,7 +487,7 @@ class Session:
             # A gateway that restarts, or a worker that starts before the network is up.
             kind = "connection"
         if not tries.again(kind, type(err).__name__):
-            said = self.secrets.shown(words_of(err))
+            said = self.secrets.shown(faults.words_of(err))
             count, given_up = tries.count(kind), tries.given_up
             raise no_answer(asked, kind, count, said, given_up=given_up) from err
 
@@ -555,8 +548,8 @@ def kind_of_fault(err: requests.exceptions.RequestException) -> str:
     """
     if isinstance(err, requests.exceptions.SSLError):
         # The other side hung up in the middle of the handshake: nothing is wrong with it.
-        return "connection" if is_handshake_cut(err) else "TLS"
-    kind = kind_beneath(err)
+        return "connection" if faults.is_handshake_cut(err) else "TLS"
+    kind = faults.kind_beneath(err)
     if kind in {"proxy", "too long"}:
         return kind
     if isinstance(err, requests.exceptions.Timeout):

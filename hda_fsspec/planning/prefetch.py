@@ -6,24 +6,19 @@ what was fetched has filled it.
 
 from __future__ import annotations
 
-import concurrent.futures
 import dataclasses
-import errno
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from fsspec.callbacks import DEFAULT_CALLBACK
 
-from hda_fsspec.client import Client, Entry
-from hda_fsspec.fetching.gather import gather_products
+from hda_fsspec.client import Client
 from hda_fsspec.fetching.readahead import Budget
+from hda_fsspec.fetching.together import cannot_hold, fetch_together
 from hda_fsspec.planning import plan as plans
 from hda_fsspec.planning.estimate import ProductSizes, estimate_sizes
 from hda_fsspec.planning.plan import Plan
-from hda_fsspec.printable import format_bytes
 from hda_fsspec.records import Product
-
-_Future = concurrent.futures.Future[Entry | None]
 
 
 @dataclasses.dataclass
@@ -78,31 +73,21 @@ class Prefetch:
             # What is fetched now must not drive them out.
             cache.protect(self.weights.local[product])
             budget.take(product, self.weights.of(product))
-        kept = dict.fromkeys(local)
-        is_full = False
-
-        def begin(product: Product) -> _Future:
-            return _none() if is_full else self.client.fetch(product)  # type: ignore[return-value]
-
-        def finish(product: Product, fetched: _Future) -> None:
-            nonlocal is_full
-            entry = fetched.result()
-            if entry is None:
-                return
-            if not budget.fits(entry.size):
-                is_full = True
-                return
-            budget.take(product, entry.size)
-            cache.protect(entry)
-            kept[product] = None
-
-        # Where nobody knows what comes, orders go out as the room allows.
-        is_dark = self.plan.cache_bound is not None and self.plan.sizes_unknown > 0
-        at_a_time = self.client.settings.max_in_flight if is_dark else None
-        if missing:
-            gather_products(missing, begin, finish, callback, at_a_time=at_a_time)
+        found, is_full = fetch_together(
+            self.client,
+            missing,
+            budget,
+            callback,
+            is_known=not self.plan.sizes_unknown,
+            on_arrival=cache.protect,
+        )
+        kept = {*local, *found}
         if is_full and not self.allow_partial:
-            raise _is_full(self.client, self.plan, len(kept))
+            instead = (
+                "select less, or fetch what fits with allow_partial=True. What has arrived is kept."
+            )
+            count = len(self.plan.products)
+            raise cannot_hold(self.client, count, None, kept=len(kept), instead=instead)
         return [product for product in self.wanted if product in kept]
 
 
@@ -155,33 +140,11 @@ def _first_that_fit(client: Client, plan: Plan, weights: ProductSizes) -> list[P
 
 
 def _does_not_fit(client: Client, plan: Plan) -> OSError:
-    total = plan.bytes_known + plan.bytes_estimated
-    about = "about " if plan.bytes_estimated else ""
-    if plan.fits_cache:
-        where = f"its disk has room for {format_bytes(plan.disk_room or 0)}"
-        cure = "Free some space, set cache_dir (HDA_CACHE_DIR) to a larger disk"
-    else:
-        where = f"it is bounded to {format_bytes(plan.cache_bound or 0)}"
-        cure = "Raise cache_max_bytes (HDA_CACHE_MAX_BYTES)"
-    msg = (
-        f"The cache {client.cache.root} cannot hold these {len(plan.products)} products of "
-        f"{about}{format_bytes(total)} at one time: {where}. {cure}, select less, or fetch what "
-        "fits with allow_partial=True. Nothing was ordered."
+    return cannot_hold(
+        client,
+        len(plan.products),
+        plan.bytes_known + plan.bytes_estimated,
+        disk_room=(plan.disk_room or 0) if plan.fits_cache else None,
+        is_about=plan.bytes_estimated > 0,
+        instead="select less, or fetch what fits with allow_partial=True. Nothing was ordered.",
     )
-    return OSError(errno.ENOSPC, msg)
-
-
-def _is_full(client: Client, plan: Plan, kept: int) -> OSError:
-    msg = (
-        f"The cache {client.cache.root} is full: {kept} of {len(plan.products)} products fit "
-        f"into its bound of {format_bytes(plan.cache_bound or 0)}, and are kept. Raise "
-        "cache_max_bytes (HDA_CACHE_MAX_BYTES), select less, or fetch what fits with "
-        "allow_partial=True."
-    )
-    return OSError(errno.ENOSPC, msg)
-
-
-def _none() -> _Future:
-    future: _Future = concurrent.futures.Future()
-    future.set_result(None)
-    return future

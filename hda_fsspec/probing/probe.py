@@ -62,7 +62,7 @@ class Probe:
         self.plan: Plan | None = None
         self.schema = Schema(self._dataset, is_open=True)
         self._document: Mapping[str, Any] = {}
-        self._terms: list[str] = []
+        self._missing: list[str] = []
         self._refresh_token: object = None
 
     def look(self) -> Iterator[Fact]:
@@ -141,11 +141,11 @@ class Probe:
         states = {f.get("term_id"): f.get("accepted") for f in _features(seen)}
         seen = self._talk.ask("GET", f"datasets/{self._dataset}")
         told = seen.get("terms")
-        self._terms = [str(term) for term in told] if isinstance(told, list) else []
-        missing = [term for term in self._terms if states.get(term) is False]
+        terms = [str(term) for term in told] if isinstance(told, list) else []
+        self._missing = [term for term in terms if states.get(term) is False]
         yield settled(
             "licences of the data set",
-            f"{len(self._terms)}, of which not accepted: {', '.join(missing) or 'none'}",
+            f"{len(terms)}, of which not accepted: {', '.join(self._missing) or 'none'}",
             "accepted by hand",
         )
 
@@ -174,6 +174,12 @@ class Probe:
         body = {"dataset_id": self._dataset, **request, "itemsPerPage": _PAGE, "startIndex": 0}
         first = self._talk.ask("POST", "dataaccess/search", body=body)
         features = _features(first)
+        if first.status >= 400 and self._missing:
+            is_so = first.status == 404
+            yield compared("search without the licence", "404", first.says, is_as_expected=is_so)
+            told = "look at them: hda-fsspec terms list; accept them: hda-fsspec terms accept "
+            yield Fact("search", "200 and products", f"{told}{self._dataset}; probe again", FAILED)
+            return
         if first.status >= 400 or not features:
             told = first.says if first.status >= 400 else "it finds nothing: give another --query"
             yield Fact("search", "200 and products", f"{told} ({location.path})", FAILED)

@@ -7,6 +7,8 @@ rest of the file changes its values.
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -50,6 +52,44 @@ def are_numbers(dtype: np.dtype[Any], encoding: Any) -> bool:
     return dtype.kind in "fiu" and "units" not in encoding
 
 
+@dataclasses.dataclass(frozen=True, eq=False)
+class StoredStructure:
+    """What a netCDF file holds, as it is stored.
+
+    Attributes
+    ----------
+    sizes : dict of str to int
+        The dimensions.
+    variables : dict of str to tuple
+        For each variable its dimensions, dtype and attributes.
+    attrs : dict
+        The attributes of the file, or of the group.
+    """
+
+    sizes: dict[str, int]
+    variables: dict[str, tuple[tuple[str, ...], np.dtype[Any], dict[str, Any]]]
+    attrs: dict[str, Any]
+
+    def is_alike(self, other: StoredStructure) -> bool:
+        """Whether another file holds the same, but for values and for attributes of the file."""
+        return self.sizes == other.sizes and self._comparable == other._comparable
+
+    @functools.cached_property
+    def _comparable(self) -> list[Any]:
+        return [
+            (name, dims, dtype.str, [(key, _comparable(value)) for key, value in attrs.items()])
+            for name, (dims, dtype, attrs) in self.variables.items()
+        ]
+
+
+def _comparable(value: Any) -> Any:
+    if isinstance(value, np.ndarray | np.generic):
+        # Bytes, so that a missing value is equal to itself, and zero not to minus zero.
+        array = np.asarray(value)
+        return (array.dtype.str, array.shape, array.tobytes())
+    return (type(value).__name__, value)
+
+
 class NetCDFVariables:
     """An open netCDF file whose variables are decoded one by one.
 
@@ -79,10 +119,46 @@ class NetCDFVariables:
         close: Callable[[], None] = self._store.close
         return close
 
+    def structure(self) -> StoredStructure | None:
+        """Return what the file holds; None where it holds other than plain numbers."""
+        with HDF5_LOCK:
+            held = self._store.ds
+            sizes = {name: len(dim) for name, dim in held.dimensions.items()}
+            found = {}
+            for name, variable in held.variables.items():
+                if not isinstance(variable.dtype, np.dtype) or variable.dtype.kind not in "iuf":
+                    return None
+                if not isinstance(variable.datatype, np.dtype):
+                    return None  # its numbers stand for names
+                attrs = {key: variable.getncattr(key) for key in variable.ncattrs()}
+                found[name] = variable.dimensions, variable.dtype, attrs
+            own = {key: held.getncattr(key) for key in held.ncattrs()}
+        # xarray takes this one for a list of variables.
+        return None if "coordinates" in own else StoredStructure(sizes, found, own)
+
+    def stored(self, name: str) -> np.ndarray[Any, Any]:
+        """Return the values of a variable as they are stored, none of them decoded."""
+        with HDF5_LOCK:
+            variable = self._store.ds.variables[name]
+            variable.set_auto_maskandscale(False)
+            return np.asarray(variable[...])
+
     def _decode(self, name: str) -> xr.Variable:
         with HDF5_LOCK:
             raw = self._store.open_store_variable(name, self._store.ds.variables[name])
-        # As xr.open_dataset does it, which leaves related variables aside by default too.
-        variables, _, _ = xr.conventions.decode_cf_variables({name: raw}, {}, decode_coords=False)
-        found: xr.Variable = variables[name]
-        return found
+        return _decoded(name, raw)
+
+
+def decode_stored(
+    structure: StoredStructure, name: str, values: np.ndarray[Any, Any]
+) -> xr.Variable:
+    """Return a variable of a file, whose values were read as they are stored, as it is decoded."""
+    dims, _, attrs = structure.variables[name]
+    return _decoded(name, xr.Variable(dims, values, attrs))
+
+
+def _decoded(name: str, raw: xr.Variable) -> xr.Variable:
+    # As xr.open_dataset does it, which leaves related variables aside by default too.
+    variables, _, _ = xr.conventions.decode_cf_variables({name: raw}, {}, decode_coords=False)
+    found: xr.Variable = variables[name]
+    return found

@@ -19,7 +19,7 @@ from hda_fsspec.schema.vocabulary import BOX, END, START
 _MADE_TO_ORDER = "EO:ECMWF:"
 #: Of these a query holds one, and which one depends on the rest.
 _LEVELS = frozenset({"pressure_level", "model_level"})
-#: What is read best here stands before what is not.
+#: What needs no library of its own to be read, whatever the service proposes.
 _PREFERRED = ("netcdf", "netcdf4", "unarchived")
 #: Where no end is told: products of these days are there by now.
 _LAG = timedelta(days=100)
@@ -100,7 +100,7 @@ def _values(schema: Schema) -> dict[str, tuple[str, ...]]:
     together = next(iter(schema.combinations), {})
     natives = {*schema.native_names.values(), START, END, *schema.date_lists}
     is_made_to_order = schema.dataset_id.startswith(_MADE_TO_ORDER)
-    found = {}
+    found: dict[str, tuple[str, ...]] = {}
     for parameter in schema.parameters:
         name = parameter.name
         if parameter.is_box or parameter.is_time or name in natives:
@@ -110,10 +110,13 @@ def _values(schema: Schema) -> dict[str, tuple[str, ...]]:
         is_wanted = is_made_to_order or name in schema.required
         values = together.get(name, ()) if is_wanted else ()
         texts = [text_of(value) for value in values] or [c.text for c in parameter.choices]
-        if parameter.default and (not values or set(parameter.default) <= set(values)):
+        preferred = [text for text in _PREFERRED if text in texts]
+        if is_made_to_order and preferred:
+            found[name] = (preferred[0],)
+        elif parameter.default and (not values or set(parameter.default) <= set(values)):
             found[name] = tuple(map(text_of, parameter.default))
         elif is_wanted and texts and not (name in _LEVELS and not together):
-            found[name] = (next((text for text in _PREFERRED if text in texts), texts[0]),)
+            found[name] = (texts[0],)
     return found
 
 

@@ -110,10 +110,9 @@ class ExpectedProduct:
         if not part.length:
             return  # none of its steps is part of the stack
         dim = part.dim
-        if dim == self.layout.dim:
-            self._check_asked(header)
         found = self.layout.length(header, dim)
         if found != part.length:
+            self._refuse_nearest(header)
             what = f"it has {found} steps along {dim!r}, not {part.length}"
             raise _differs(self.product_id, what, step)
         values, wanted = self.layout.index_values(header, dim), part.index
@@ -121,10 +120,11 @@ class ExpectedProduct:
             return
         encoding = header.variables[dim].time_encoding
         if values.shape != wanted.shape or not encoding.stores(wanted, values).all():
+            self._refuse_nearest(header)
             what = f"its {dim} is {_shown(values)}, where {_shown(wanted)} was predicted"
             raise _differs(self.product_id, what, step)
 
-    def _check_asked(self, header: Header) -> None:
+    def _refuse_nearest(self, header: Header) -> None:
         """Raise if no time is one that was asked for: the service delivers the nearest then."""
         values = self.layout.index_values(header)
         if self.asked is None or values is None or values.dtype.kind != "M" or not values.size:

@@ -22,7 +22,7 @@ from hda_fsspec.printable import printable
 from hda_fsspec.reading.meaning import GRID_MAPPING, different_meaning
 from hda_fsspec.reading.opening import OpenOptions
 from hda_fsspec.settings import Settings
-from hda_fsspec.stack.arrays import StackArray, with_missing
+from hda_fsspec.stack.arrays import StackArray, TemplateArray, with_missing
 from hda_fsspec.stack.dataset import lazy_variable
 from hda_fsspec.stack.grid import NOTHING
 from hda_fsspec.stack.open import StackOptions, open_pieces
@@ -175,12 +175,24 @@ class LazyTile:
         if different_meaning(self.like.system, own_system) is not None:
             raise self._differs("its coordinate reference system is another one")
 
-    def check_shape(self, array: StackArray, shape: Sequence[int], dtype: np.dtype[Any]) -> None:
+    def check(
+        self,
+        array: StackArray,
+        shape: Sequence[int],
+        dtype: np.dtype[Any],
+        meaning: Mapping[str, Any],
+    ) -> None:
         """Raise ProductMismatchError unless a variable is as it was expected to be."""
         if array.shape[1:] != tuple(shape[1:]):
             raise self._differs(f"{array.name!r} has {array.shape[1:]} elements, not {shape[1:]}")
         if not np.can_cast(array.dtype, dtype, "safe"):
             raise self._differs(f"{array.name!r} is of dtype {array.dtype}, not {dtype}")
+        own = meaning_in_place(array)
+        attr = different_meaning(meaning, own)
+        if attr is not None:
+            raise self._differs(
+                f"the {attr} of {array.name!r} is {own.get(attr)!r}, not {meaning.get(attr)!r}"
+            )
 
     def _differs(self, what: str) -> ProductMismatchError:
         mine = printable(self.source.pieces[0].product_id)
@@ -200,16 +212,24 @@ class LazyTileArray(HDABackendArray):
         The tile.
     kind, name : str
         Which kind of products has it, and what they call it.
-    shape, dtype
+    shape, dtype, meaning
         As expected.
     """
 
     def __init__(
-        self, tile: LazyTile, kind: str, name: str, *, shape: Sequence[int], dtype: np.dtype[Any]
+        self,
+        tile: LazyTile,
+        kind: str,
+        name: str,
+        *,
+        shape: Sequence[int],
+        dtype: np.dtype[Any],
+        meaning: Mapping[str, Any],
     ) -> None:
         super().__init__(tile.source, name, shape, dtype)
         self.tile = tile
         self.kind = kind
+        self.meaning = dict(meaning)
 
     def __dask_tokenize__(self) -> tuple[Any, ...]:
         like, how = self.tile.like, dataclasses.astuple(self.tile.how)
@@ -220,7 +240,7 @@ class LazyTileArray(HDABackendArray):
         """Return the values at a key; the tile is opened first."""
         steps, there = self._steps(key)
         array = self.tile.array(self.kind, self.name, int(steps[0]))
-        self.tile.check_shape(array, self.shape, self.dtype)
+        self.tile.check(array, self.shape, self.dtype, self.meaning)
         # The stack of one kind has no steps at which that has no product.
         places = np.cumsum(there) - 1
         positions = np.atleast_1d(np.arange(len(there))[key[0]])
@@ -244,6 +264,12 @@ class LazyTileArray(HDABackendArray):
         there: _Array = cells != NOTHING
         numbers = np.atleast_1d(cells[key[0]])
         return numbers[numbers != NOTHING], there
+
+
+def meaning_in_place(array: StackArray | TemplateArray) -> dict[str, Any]:
+    """Return what the values of a variable mean, apart from where they lie."""
+    header = array.stack.templates[array.kind].header.variables[array.name]
+    return {name: value for name, value in header.meaning.items() if name != PLACE}
 
 
 def is_predictable(dataset: xr.Dataset, sides: Sequence[str]) -> bool:
@@ -309,7 +335,8 @@ def dataset_like(lazy: LazyTile, like: xr.Dataset) -> xr.Dataset:
         has_gaps = bool((lazy.cells_of(kind) == NOTHING).any())
         dtype = with_missing(header.dtype) if has_gaps else header.dtype
         shape = (len(lazy.times), *recipe.shape[1:])
-        array = LazyTileArray(lazy, kind, recipe.name, shape=shape, dtype=dtype)
+        meaning = meaning_in_place(recipe)
+        array = LazyTileArray(lazy, kind, recipe.name, shape=shape, dtype=dtype, meaning=meaning)
         dims = tuple(map(str, variable.dims))
         variables[name] = lazy_variable(dims, array, variable.attrs, variable.encoding)
     dataset = xr.Dataset(variables, attrs=like.attrs)

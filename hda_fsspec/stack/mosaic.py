@@ -19,9 +19,10 @@ from hda_fsspec.reading.meaning import GRID_MAPPING, different_meaning, meaning_
 from hda_fsspec.reading.opening import OpenOptions
 from hda_fsspec.records import Product
 from hda_fsspec.stack.arrays import StackArray, TemplateArray
+from hda_fsspec.stack.checks import is_promoted
 from hda_fsspec.stack.dataset import lazy_variable
 from hda_fsspec.stack.kinds import find_kinds
-from hda_fsspec.stack.lazy_tiles import PLACE, LazyTileArray, side_of
+from hda_fsspec.stack.lazy_tiles import PLACE, LazyTileArray, meaning_in_place, side_of
 from hda_fsspec.stack.mosaic_arrays import MosaicArray
 from hda_fsspec.stack.open import StackOptions
 from hda_fsspec.stack.placement import MisplacedError, MosaicAxis, Placement
@@ -30,6 +31,7 @@ from hda_fsspec.stack.tiles import Tile, find_tiles, refuse_several_zones
 
 _Array = np.ndarray[Any, Any]
 
+_TEXT = "OSU"
 _TREE = (
     'xr.open_datatree(…, engine="hda") opens each tile as a node, to bring them to one grid, with '
     "ds.rio.reproject_match for instance."
@@ -139,11 +141,26 @@ class _Mosaic:
                         f"query to tiles of one kind, or open with drop_variables=[{name!r}]."
                     )
                     raise self._differ(holder, each, what)
+                self._refuse_other_meaning(name, holder, each)
                 for dim, size in theirs.sizes.items():
                     is_free = dim in {self._time, self._x.dim, self._y.dim}
                     if not is_free and size != mine.sizes[dim]:
                         what = f"{name!r} has {mine.sizes[dim]} and {size} elements along {dim!r}."
                         raise self._differ(holder, each, what)
+
+    def _refuse_other_meaning(self, name: str, one: _Opened, other: _Opened) -> None:
+        """Refuse a variable that is another thing in another tile."""
+        mine, theirs = (each.dataset.variables[name] for each in (one, other))
+        here, there = (_meaning_of(variable) for variable in (mine, theirs))
+        attr = different_meaning(here, there)
+        what = f"the {attr} of {name!r} is {here.get(attr or '')!r} and {there.get(attr or '')!r}"
+        if attr is None and is_promoted(mine.dtype, theirs.dtype):
+            return
+        if attr is None:
+            if mine.dtype.kind in _TEXT and theirs.dtype.kind in _TEXT:
+                return
+            what = f"{name!r} is of dtype {mine.dtype} and {theirs.dtype}"
+        raise self._differ(one, other, f"{printable(what)}. Narrow the query to tiles of one kind.")
 
     def _differ(self, one: _Opened, other: _Opened, what: str) -> ProductMismatchError:
         names = [printable(each.tile.products[0].product_id) for each in (one, other)]
@@ -335,6 +352,15 @@ def _products_of(dataset: xr.Dataset) -> Sequence[Product]:
     own = [recipe for recipe in recipes if isinstance(recipe, StackArray | LazyTileArray)]
     source = next((recipe.source for recipe in (*own, *recipes) if recipe is not None), None)
     return () if source is None else source.pieces
+
+
+def _meaning_of(variable: xr.Variable) -> dict[str, Any]:
+    recipe = recipe_of(variable)
+    if isinstance(recipe, LazyTileArray):
+        return recipe.meaning
+    if isinstance(recipe, StackArray | TemplateArray):
+        return meaning_in_place(recipe)
+    return {k: v for k, v in meaning_of(variable.attrs).items() if k != PLACE}
 
 
 def _data_of(variable: xr.Variable) -> Any:

@@ -78,10 +78,7 @@ class MosaicArray(HDABackendArray):
 
     def read(self, key: Key) -> Any:
         """Return the values at a key, across tiles; what is not local is fetched first."""
-        wanted = [
-            np.arange(size)[part] if isinstance(part, slice) else np.atleast_1d(part)
-            for part, size in zip(key, self.shape, strict=True)
-        ]
+        wanted = self._positions(key)
         parts = list(self._parts(wanted))
         shape = [len(positions) for positions in wanted]
         covered = sum(int(np.prod([len(t) for t in part.targets.values()])) for part in parts)
@@ -109,19 +106,18 @@ class MosaicArray(HDABackendArray):
         """Return the numbers of the products that reading a key would read, sorted, each once."""
         if is_empty(key, self.shape):
             return np.zeros(0, np.int64)
-        wanted = [
-            np.arange(size)[part] if isinstance(part, slice) else np.atleast_1d(part)
-            for part, size in zip(key, self.shape, strict=True)
-        ]
+        wanted = self._positions(key)
         found = [self._numbers(part, wanted) for part in self._parts(wanted)]
         return np.unique(np.concatenate([np.zeros(0, np.int64), *found]))
 
+    def _positions(self, key: Key) -> list[_Array]:
+        """Return the positions that a key selects along each axis."""
+        return [
+            np.atleast_1d(np.arange(size)[part]) for part, size in zip(key, self.shape, strict=True)
+        ]
+
     def _parts(self, wanted: Sequence[_Array]) -> list[Part]:
-        positions = {
-            dim: np.where(each < 0, each + size, each)
-            for dim, each, size in zip(self.dims, wanted, self.shape, strict=True)
-        }
-        return list(self.placement.parts(positions))
+        return list(self.placement.parts(dict(zip(self.dims, wanted, strict=True))))
 
     def _key(self, part: Part, wanted: Sequence[_Array]) -> Key:
         return tuple(

@@ -174,6 +174,15 @@ def _refuse_many(pieces: Pieces, path: str, how: StackOptions) -> None:
     if count <= MAX_TEMPLATES or how.scan:
         return
     shown = ", ".join(map(printable, pieces.kinds[:_SHOWN]))
+    if pieces.origin is not None:
+        fewer = -(-count // MAX_TEMPLATES)
+        msg = (
+            f"{path} was cut into pieces of {count} kinds ({shown}, …), one for each variable. To "
+            f"see what each is like takes an order, and no more than {MAX_TEMPLATES} are placed "
+            f'for that. Put more variables into a piece, as with split={{"time": "month", '
+            f'"variable": {fewer}}}, or ask for fewer. Nothing was ordered.'
+        )
+        raise QueryError(msg, key="split")
     msg = (
         f"{path} has products of {count} kinds ({shown}, …). To see what each is like takes a "
         f"product of it, and no more than {MAX_TEMPLATES} are ordered for that. Narrow the query "

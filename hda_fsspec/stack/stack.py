@@ -43,8 +43,9 @@ from hda_fsspec.lazy.fingerprint import digest_of
 from hda_fsspec.lazy.pool import FileStamp, file_mark
 from hda_fsspec.lazy.sources import Source
 from hda_fsspec.printable import warn
-from hda_fsspec.reading.variables import are_numbers
+from hda_fsspec.reading.variables import NetCDFVariables, are_numbers
 from hda_fsspec.records import Product
+from hda_fsspec.stack.alike import AlikeFiles
 from hda_fsspec.stack.checks import ExpectedPart, ExpectedProduct, lacks
 from hda_fsspec.stack.grid import Grid, GridAxis
 from hda_fsspec.stack.header import Header, KeptHeader, array_from_json, array_to_json
@@ -141,6 +142,8 @@ class Stack:
         self._in_pieces: dict[int, xr.Dataset] = {}
         #: The files that were found to fit, and what they lack, by the number of the product.
         self._checked: dict[int, tuple[tuple[Any, ...], frozenset[str]]] = {}
+        #: For each kind a file that others may be like; None: no others can be told by it.
+        self._alike: dict[int, AlikeFiles | None] = {}
         self._told: set[int] = set()
         self._has_told_more = False
 
@@ -294,19 +297,29 @@ class Stack:
         return values
 
     def _read(self, number: int, entry: Entry, name: str, key: Key) -> np.ndarray[Any, Any] | None:
+        looked_at: list[KeptHeader] = []
+
         def work(dataset: xr.Dataset, mark: FileStamp) -> np.ndarray[Any, Any] | None:
-            lacking = self._lacking(number, dataset, mark)
+            lacking = self._lacking(number, dataset, mark, looked_at)
             if name in lacking and self._may_lack(number, name):
                 return None
             self._refuse_absent(number, name, lacking)
             return np.asarray(dataset.variables[name][key].values)
 
         found = self._read_known(number, entry, name, key)
-        return (
-            openfiles.with_dataset(self.source, number, work, entry=entry)
-            if found is None
-            else found
-        )
+        if found is None:
+            found = openfiles.with_dataset(self.source, number, work, entry=entry)
+            if looked_at:
+                self._learn(number, entry, looked_at[-1])
+        return found
+
+    def _learn(self, number: int, entry: Entry, seen: KeptHeader) -> None:
+        """Note what the file of a product is stored like: others of its kind may be alike."""
+        kind = self.kind_of(number)
+        if kind not in self._alike:
+            self._alike[kind] = openfiles.with_variables(
+                self.source, entry, seen.file, lambda file: AlikeFiles.of(file, seen.header)
+            )
 
     def _read_known(
         self, number: int, entry: Entry, name: str, key: Key
@@ -320,12 +333,32 @@ class Stack:
         except FileNotFoundError:
             return None  # evicted in this moment
         lacking = self._known_lacking(number, mark)
-        if lacking is None:
+        if lacking is not None:
+            if name in lacking and self._may_lack(number, name):
+                return None
+            self._refuse_absent(number, name, lacking)
+            return openfiles.read_variable_directly(self.source, entry, mark, name, key)
+        alike = self._alike.get(self.kind_of(number))
+        if alike is None:
             return None
-        if name in lacking and self._may_lack(number, name):
-            return None
-        self._refuse_absent(number, name, lacking)
-        return openfiles.read_variable_directly(self.source, entry, mark, name, key)
+
+        def fits(file: NetCDFVariables) -> bool:
+            header = alike.header_of(file)
+            return header is not None and self._fits(number, KeptHeader(header, mark), name)
+
+        return openfiles.read_variable_directly(self.source, entry, mark, name, key, check=fits)
+
+    def _fits(self, number: int, seen: KeptHeader, name: str) -> bool:
+        """Whether a product fits and has a variable; what is wrong is told of its dataset."""
+        try:
+            lacking = self._checked_header(number, seen.header)
+        except ProductMismatchError:
+            return False
+        if name in lacking:
+            return False
+        keep_header(self.source, self.mark, number, seen)
+        self._checked[number] = seen.file, lacking
+        return True
 
     def _may_lack(self, number: int, name: str) -> bool:
         """Whether a variable is missing where a product has none: it says nothing of others."""
@@ -340,8 +373,13 @@ class Stack:
             is_scanned = self.templates[self.kind_of(number)].is_scanned
             raise lacks(product_id, name, is_scanned=is_scanned)
 
-    def _lacking(self, number: int, dataset: xr.Dataset, mark: FileStamp) -> frozenset[str]:
-        """Return what an open product lacks; raise ProductMismatchError if it does not fit."""
+    def _lacking(
+        self, number: int, dataset: xr.Dataset, mark: FileStamp, looked_at: list[KeptHeader]
+    ) -> frozenset[str]:
+        """Return what an open product lacks; raise ProductMismatchError if it does not fit.
+
+        Its header is added to what was looked at, unless it was known before.
+        """
         lacking = self._known_lacking(number, mark)
         if lacking is not None:
             return lacking
@@ -349,8 +387,10 @@ class Stack:
         layout = self.templates[self.kind_of(number)].layout
         header = filled_for(layout, Header.of(dataset), dataset, keep_grids=keep_grids)
         # Kept whether or not it fits: opened anew with scan=True, it is known what the file is.
-        keep_header(self.source, self.mark, number, KeptHeader(header, mark))
+        seen = KeptHeader(header, mark)
+        keep_header(self.source, self.mark, number, seen)
         lacking = self._checked_header(number, header)
+        looked_at.append(seen)
         self._checked[number] = mark, lacking
         return lacking
 

@@ -166,7 +166,7 @@ def _predicted(
         try:
             prediction = predictor.predict(known, asked=asked)
         except predict.UnpredictableError as err:
-            if isinstance(predictor, RegularTimes) and len(firsts) > 1:
+            if isinstance(predictor, RegularTimes):
                 is_time = variable.is_date or variable.dtype.kind == "M"
                 raise _unpredictable_pieces(str(err), headers, is_time=is_time) from err
             raise _unpredictable(str(err), headers) from err
@@ -298,8 +298,8 @@ def _stand_alike(one: tuple[Steps, int], other: tuple[Steps, int]) -> bool:
 def _other_times(kind: str, other: str) -> ProductMismatchError:
     return ProductMismatchError(
         f"Products of the kinds {printable(other)} and {printable(kind)} stand at other times, or "
-        "have other numbers of steps. Open each kind by itself, with a pattern over product ids, "
-        f"such as *{printable(kind)}*."
+        "have other numbers of steps. Open each kind by itself, with a key of the query or with a "
+        f"pattern over product ids, such as *{printable(kind)}*."
     )
 
 

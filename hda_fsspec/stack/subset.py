@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 import numpy as np
 import xarray as xr
 
+from hda_fsspec.catalogue.pieces import record_of
 from hda_fsspec.client import Client
 from hda_fsspec.errors import (
     AuthenticationError,
@@ -21,6 +22,7 @@ from hda_fsspec.errors import (
     OfflineError,
     OrderError,
     QueryError,
+    not_there,
     note_once,
 )
 from hda_fsspec.lazy.product import check_can_be_read
@@ -85,6 +87,8 @@ def open_split(
         if is_auto(split):
             pieces = dataclasses.replace(pieces, cut_further=open_in_pieces)
         check_can_be_read(grid.location(0), pieces.products, options)
+        for warning in () if count else grid.warnings:
+            warn(warning, stacklevel=2)
         try:
             dataset = open_pieces(client, location.path, pieces, computed, how)
             break
@@ -93,8 +97,12 @@ def open_split(
             if not is_auto(split) or not is_too_large(str(err)) or len(grid) <= count:
                 raise
             count = len(grid)
-    for warning in grid.warnings:
-        warn(warning, stacklevel=2)
+    if 0 in dataset.sizes.values():
+        msg = (
+            f"Nothing to open: no time of {grid.dataset_id} lies in {location.path}, so that the "
+            "service delivered the nearest one. Widen startdate and enddate."
+        )
+        raise not_there(msg)
     if isinstance(pieces.end, DataEnd):
         pieces.end.keep()
     dataset.encoding["hda_split"] = grid.split
@@ -144,7 +152,9 @@ def cut(
         if not _is_made_to_order(client, grid, err):
             raise
         return grid, []
-    if location.pattern is None and is_subset_job([p.product_id for p in found]):
+    # A file of another family may be called like a job: that it is one is then for others to say.
+    is_cut = location.pattern is None and (may_be or not is_default(split))
+    if is_cut and is_subset_job([p.product_id for p in found]):
         return _split(client, location, split, found[0].size), found
     if not is_default(split):
         raise refuse_split(location.dataset or "", split)
@@ -160,8 +170,11 @@ def _is_made_to_order(client: Client, grid: PieceGrid, err: Exception) -> bool:
     """Whether pieces of a query can be asked for, which cannot itself: offline, or as lists."""
     if isinstance(err, OfflineError):
         # What the service made was kept under the name that it has here: so it makes them.
-        known = (_product(client, grid, n) for n in range(len(grid)))
-        return any(client.header(p) is not None or client.local(p) is not None for p in known)
+        return any(
+            client.header(piece) is not None
+            or client.local(dataclasses.replace(piece, updated=None)) is not None
+            for piece in _records(client, grid)
+        )
     try:
         first = client.search(grid.location(0))
     except (QueryError, AuthenticationError, BrokerError) as refusal:
@@ -170,6 +183,11 @@ def _is_made_to_order(client: Client, grid: PieceGrid, err: Exception) -> bool:
             raise
         return True
     return is_subset_job([product.product_id for product in first])
+
+
+def _records(client: Client, grid: PieceGrid) -> list[Product]:
+    broker = client.settings.endpoint_url
+    return [record_of(grid, n, broker=broker) for n in range(len(grid))]
 
 
 def _schema(client: Client, location: Location) -> Schema:
@@ -192,7 +210,7 @@ def pieces_of(client: Client, grid: PieceGrid, now: datetime) -> Pieces:
         The present, aware.
     """
     since = provisional_from(client.catalogue.datasets.schema(grid.dataset_id), now)
-    products = [_product(client, grid, n) for n in range(len(grid))]
+    products = _records(client, grid)
     if since is None or not grid.axes or grid.axes[0].name != TIME:
         return Pieces.of_grid(grid, products)
     starts, ends = np.asarray(grid.index(TIME)).T
@@ -209,23 +227,6 @@ def pieces_of(client: Client, grid: PieceGrid, now: datetime) -> Pieces:
     end = DataEnd(client, [products[n] for part in last for n in rows[part].tolist()], today, at)
     looked_at = () if end.is_known else last
     return Pieces.of_grid(grid, products, provisional=looked_at, end=end)
-
-
-def _product(client: Client, grid: PieceGrid, n: int) -> Product:
-    bounds = grid.bounds(n)
-    start, end = (None, None) if bounds is None else map(format_time, bounds)
-    product_id, location = grid.named(n)
-    return Product(
-        grid.dataset_id,
-        product_id,
-        startdate=start,
-        enddate=end,
-        # The state that a copy holds: here that of final data, which no copy has that was made
-        # before they were.
-        updated=end,
-        broker=client.settings.endpoint_url,
-        request=location.path,
-    )
 
 
 def _of_day(client: Client, product: Product, today: str) -> Product:

@@ -103,8 +103,7 @@ def predict_regular(
     """Predict the index of all pieces of a range from the times of some.
 
     Pieces that were seen keep their own values. One whose times all lie outside of its bounds is
-    empty: asked for a range without any time the service delivers the nearest one. Numbers that are
-    no times tell nothing of other pieces; where there is no other one they are taken as they are.
+    empty: asked for a range without any time the service delivers the nearest one.
 
     Parameters
     ----------
@@ -128,21 +127,32 @@ def predict_regular(
     Prediction or Undecided
         A prediction has always values. Lengths are 0 for pieces that no time lies in.
     """
+    if len(starts) == 1 and known:
+        return _alone(starts, ends, known[0], may_be_elsewhere=nominal is not None)
     try:
-        alone = known[0].values
-        if len(starts) == 1 and alone.size and not _are_times(alone):
-            # Nothing stands beside it, so that it may count from where it likes.
-            return Prediction(alone, np.array([len(alone)], np.int64), rules=("as it is",))
         if nominal is None:
             return _predict_steps(starts, ends, known, step, may_be_short, until=until)
-        return _predict_named(len(starts), known, step, nominal, may_be_short, until=until)
+        found = _predict_named(len(starts), known, step, nominal, may_be_short, until=until)
+        if isinstance(found, Prediction) or found.ask is not None:
+            return found
+        # Not all of what a request names need be there: of fields of eight days, or in some years.
+        steps = _predict_steps(starts, ends, known, None, may_be_short, until=until)
+        return found if isinstance(steps, Undecided) and steps.ask is None else steps
     except UnpredictableError as err:
         return Undecided(err.reason)
 
 
-def _are_times(values: Array) -> bool:
-    axis = axis_of([values])
-    return axis is not None and not isinstance(axis, DurationAxis)
+def _alone(starts: Array, ends: Array, one: SeenProduct, *, may_be_elsewhere: bool) -> Prediction:
+    """Return the times of a piece that is the whole: what it holds, unless it is the nearest."""
+    values = one.values
+    axis = axis_of([values]) if values.size and not may_be_elsewhere else None
+    if axis is not None and not isinstance(axis, DurationAxis):
+        edges = np.array([starts[0], ends[0] + np.timedelta64(1, "ms")], "datetime64[us]")
+        (first, after), exist = axis.place(edges)
+        ticks = axis.ticks(values)
+        if exist.all() and ((ticks < first) | (ticks >= after)).all():
+            values = values[:0]
+    return Prediction(values, np.array([len(values)], np.int64))
 
 
 def _predict_steps(

@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 
-from hda_fsspec.footprints import Point, Row, corners, parts_of
+from hda_fsspec.geojson import Point, Row, corners, parts_of
 
 #: A rectangle as wide as this is a band around the Earth, however it is written.
 _BAND_DEGREES = 350.0

@@ -118,7 +118,7 @@ class QueryView(Sequence[Product]):
 
     @property
     def paths(self) -> list[str]:
-        """The ``hda://`` paths of the products, for ``fs.download``, ``fs.prefetch``, …."""
+        """The ``hda://`` paths of the products."""
         return list(self.location.paths_of(product.product_id for product in self.products))
 
     @property

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
 from hda_fsspec.client import Client
-from hda_fsspec.errors import LocationError
+from hda_fsspec.errors import LocationError, OfflineError
 from hda_fsspec.network.conveniences import UnavailableError
 from hda_fsspec.paths.locations import Location
 from hda_fsspec.printable import escaped, flat, lines, printable
@@ -19,6 +20,8 @@ from hda_fsspec.schema.starting_point import find_starting_point
 from hda_fsspec.schema.vocabulary import END, START
 from hda_fsspec.views import markup
 from hda_fsspec.views.wording import day_of, period_of
+
+logger = logging.getLogger("hda_fsspec")
 
 _SHOWN_CHOICES = 8
 _SHOWN_CHARACTERS = 160
@@ -254,7 +257,9 @@ def view_queryables(
     schema = datasets.schema(location.dataset)
     try:
         dataset = datasets.get_if_told(location.dataset)
-    except UnavailableError:
+    except (UnavailableError, OfflineError, FileNotFoundError) as err:
+        # It only adds to what the schema tells.
+        logger.debug("No entry of %s for the view of its keys: %s", location.dataset, err)
         dataset = None
     if dataset is None and schema.is_open:
         # Neither of the two has told that there is such a data set.

@@ -1,7 +1,8 @@
-"""A bar of time as SVG: how many products cover each part of a period, by their state."""
+"""A bar of time as SVG: how many products lie in each part of a period, by their state."""
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import math
 from collections.abc import Sequence
@@ -11,14 +12,22 @@ from hda_fsspec.views.markup import Markup, element
 
 _WIDTH, _HEIGHT = 480, 240
 _LEFT, _RIGHT, _TOP, _BOTTOM = 34, 10, 26, 24
-_BINS = 80
+#: A bin is as long as one of these, so that what comes daily is not seen as coming now and then.
+_LENGTHS = tuple(
+    timedelta(seconds=seconds)
+    for seconds in (
+        *(1, 5, 15, 60, 300, 900, 1800, 3600, 7200, 3 * 3600, 6 * 3600, 12 * 3600),
+        *(days * 86_400 for days in (1, 2, 5, 10, 30, 91, 365, 1826, 3652, 36_524, 365_242)),
+    )
+)
+_MOST_BINS = 48
 
 #: The first and last instant of a product, and the class of its colour.
 Interval = tuple[datetime, datetime, str]
 
 
 def draw_times(intervals: Sequence[Interval], order: Sequence[str]) -> Markup:
-    """Draw how many of some intervals cover each part of the period of all.
+    """Draw how many of some intervals lie in each part of the period of all.
 
     Parameters
     ----------
@@ -29,26 +38,27 @@ def draw_times(intervals: Sequence[Interval], order: Sequence[str]) -> Markup:
     """
     first = min(start for start, _, _ in intervals)
     last = max(end for _, end, _ in intervals)
-    span = max(last - first, timedelta(seconds=1))
-    counts = {state: _counted(intervals, state, first, span) for state in order}
+    bins = _Bins.over(first, last)
+    counts = {state: bins.count(intervals, state) for state in order}
     most = max(sum(column) for column in zip(*counts.values(), strict=True))
     width, height = _WIDTH - _LEFT - _RIGHT, _HEIGHT - _TOP - _BOTTOM
     bars = []
-    below = [0] * _BINS
+    below = [0] * bins.number
     for state in order:
         steps = []
         for (from_bin, to_bin), count, ground in _runs(counts[state], below):
-            x, right = (_LEFT + width * number / _BINS for number in (from_bin, to_bin))
+            x, right = (_LEFT + width * number / bins.number for number in (from_bin, to_bin))
             y, tall = (height * number / most for number in (ground + count, count))
             steps.append(f"M{x:.1f} {_TOP + height - y:.1f}H{right:.1f}v{tall:.1f}H{x:.1f}z")
         if steps:
             bars.append(element("path", class_=f"hda-bar {state}", d=Markup("".join(steps))))
         below = [one + more for one, more in zip(below, counts[state], strict=True)]
     axis = element("path", class_="hda-grid", d=f"M{_LEFT} {_TOP + height + 0.5}h{width}")
+    begins, ends = (_when(moment, last - first) for moment in (first, last))
     text = [
         _text(_LEFT, 16, "products", "start"),
-        _text(_LEFT, _HEIGHT - 7, _when(first, span), "start"),
-        _text(_WIDTH - _RIGHT, _HEIGHT - 7, _when(last, span), "end"),
+        _text(_LEFT, _HEIGHT - 7, begins, "start"),
+        _text(_WIDTH - _RIGHT, _HEIGHT - 7, ends, "end"),
         _text(_LEFT - 6, _TOP + 9, f"{most:,}", "end"),
         _text(_LEFT - 6, _TOP + height, "0", "end"),
     ]
@@ -59,28 +69,47 @@ def draw_times(intervals: Sequence[Interval], order: Sequence[str]) -> Markup:
         *text,
         viewBox=f"0 0 {_WIDTH} {_HEIGHT}",
         role="img",
-        aria_label=f"{len(intervals)} products from {_when(first, span)} to {_when(last, span)}",
+        aria_label=f"{len(intervals)} products from {begins} to {ends}",
     )
 
 
-def _counted(
-    intervals: Sequence[Interval], state: str, first: datetime, span: timedelta
-) -> list[int]:
-    """Return how many intervals of a state cover each bin."""
-    changes = [0] * (_BINS + 1)
-    for start, end, of_state in intervals:
-        if of_state == state:
-            # The bins of which it covers the middle: what follows without a gap adds up to one.
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Bins:
+    """Parts of a period that are as long as each other."""
+
+    first: datetime
+    length: timedelta
+    number: int
+
+    @classmethod
+    def over(cls, first: datetime, last: datetime) -> _Bins:
+        """Return bins that hold a period, which begin with a day, an hour, …."""
+        span = last - first
+        length = next((one for one in _LENGTHS if one * _MOST_BINS >= span), _LENGTHS[-1])
+        day = first.replace(hour=0, minute=0, second=0, microsecond=0)
+        begin = day if length >= timedelta(days=1) else day + length * ((first - day) // length)
+        return cls(begin, length, max(1, math.ceil((last - begin) / length)))
+
+    def count(self, intervals: Sequence[Interval], state: str) -> list[int]:
+        """Return how many intervals of a state lie in each bin.
+
+        A long one is in the bins of which it covers the middle, so that what follows without a gap
+        adds up to one; a short one is in the bin of its own middle.
+        """
+        changes = [0] * (self.number + 1)
+        for start, end, of_state in intervals:
+            if of_state != state:
+                continue
             low, high = (
-                math.ceil((moment - first) / span * _BINS - 0.5) for moment in (start, end)
+                math.ceil((moment - self.first) / self.length - 0.5) for moment in (start, end)
             )
             if low >= high:
-                low = min(int((start + (end - start) / 2 - first) / span * _BINS), _BINS - 1)
+                middle = start + (end - start) / 2 - self.first
+                low = min(int(middle / self.length), self.number - 1)
                 high = low + 1
-            high -= 1
             changes[low] += 1
-            changes[high + 1] -= 1
-    return [*itertools.accumulate(changes)][:_BINS]
+            changes[high] -= 1
+        return [*itertools.accumulate(changes)][: self.number]
 
 
 def _runs(counts: Sequence[int], below: Sequence[int]) -> list[tuple[tuple[int, int], int, int]]:

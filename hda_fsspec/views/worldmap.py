@@ -23,6 +23,8 @@ _UNITS = 10
 _MOST_CHARACTERS = 120_000
 #: So few outlines are told of one by one.
 _TITLED = 40
+#: Of more the insides are hardly coloured, since they hide the land.
+_FEW = 12
 _WIDEST_DEGREES, _NARROWEST_DEGREES = 220.0, 24.0
 _MARGIN = 0.18
 _STEPS = (1, 2, 5, 10, 15, 30)
@@ -148,7 +150,10 @@ def _shapes(footprints: Sequence[Drawn], window: _Window, order: Sequence[str]) 
             for one in mine:
                 label = element("title", one.label)
                 yield element(
-                    "path", label, class_=_class(one), d=Markup(_path(one.outlines, window))
+                    "path",
+                    label,
+                    class_=_class(one, len(footprints)),
+                    d=Markup(_path(one.outlines, window)),
                 )
             continue
         for is_area in (True, False):
@@ -158,13 +163,14 @@ def _shapes(footprints: Sequence[Drawn], window: _Window, order: Sequence[str]) 
                 for one in unique
             ]
             if any(parts):
-                kind = "hda-shape" if is_area else "hda-shape hda-line"
+                kind = "hda-shape hda-many" if is_area else "hda-shape hda-line"
                 yield element("path", class_=f"{kind} {state}", d=Markup("".join(parts)))
 
 
-def _class(one: Drawn) -> str:
+def _class(one: Drawn, count: int) -> str:
     is_area = any(outline.is_area for outline in one.outlines)
-    return f"hda-shape{'' if is_area else ' hda-line'} {one.state}"
+    kind = " hda-line" if not is_area else " hda-many" if count > _FEW else ""
+    return f"hda-shape{kind} {one.state}"
 
 
 def _path(outlines: Iterable[Outline], window: _Window) -> str:

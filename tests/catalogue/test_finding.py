@@ -177,6 +177,8 @@ def test_a_record_tells_period_and_box() -> None:
         "location": {"coordinates": [[170, -5], [-170, -25]]},
     }
     told = Dataset.from_json({"dataset_id": "EO:A", "metadata": {"_source": source}})
+    flat = Dataset.from_json({"dataset_id": "EO:A", **source})
+    assert (flat.startdate, flat.bbox, flat.abstract) == (told.startdate, told.bbox, told.abstract)
     odd = {"tempextent_begin": "2023-02-31", "tempextent_end": "Not Available", "location": [1]}
 
     assert told.startdate == "1998-01-01T00:00:00.000Z"

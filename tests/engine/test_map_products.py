@@ -75,7 +75,8 @@ TOTALS = [day * (3 + day) * 4 * 2.0 for day in range(1, 7)]
 @pytest.mark.parametrize("scheduler", ["threads", "processes"])
 def test_nothing_is_ordered_before_a_compute_and_then_ahead(scheduler: str, stacks: Any) -> None:
     """One task a product, in order; with one worker all orders are in preparation together."""
-    ids = serve(stacks, preparation_seconds=0.3)
+    ids = serve(stacks)
+    stacks.emulator.hold_orders(6)
 
     tasks = tasks_of(stacks, total)
     repr((tasks, tasks[0], pickle.loads(pickle.dumps(tasks[1:]))))

@@ -19,6 +19,7 @@ from typing import Any
 import fsspec
 import pytest
 import xarray as xr
+from fsspec.callbacks import Callback
 from fsspec.implementations.local import LocalFileSystem
 from fsspec.implementations.memory import MemoryFileSystem
 from moto.server import ThreadedMotoServer
@@ -79,9 +80,9 @@ def s3() -> Iterator[dict[str, Any]]:
 
 
 @pytest.fixture
-def bucket(s3: dict[str, Any], request: pytest.FixtureRequest) -> Iterator[Any]:
+def bucket(s3: dict[str, Any]) -> Iterator[Any]:
     """Return the filesystem of an S3 server with an empty bucket."""
-    fs = fsspec.filesystem("s3", **s3, skip_instance_cache=True)
+    fs = fsspec.filesystem("s3", **s3)
     fs.mkdir("bucket")
     yield fs
     for upload in fs.list_multipart_uploads("bucket"):
@@ -302,6 +303,32 @@ def test_a_killed_process_leaves_no_object(bench: Any, bucket: Any, s3: dict[str
         file = RemoteFolder("s3://bucket/x/", s3).put(source, "large.nc", threading.Event())
     assert file is not None
     assert file.size == path.stat().st_size
+
+
+@pytest.mark.parametrize("kind", ["s3", "shelf"])
+def test_an_interrupt_leaves_whole_files(kind: str, bench: Any, bucket: Any, targets: Any) -> None:
+    """It ends what is under way; nothing hidden stays, and the next run copies the rest."""
+    url, options = targets[kind]
+    emulator = bench.start(20)
+    fs = bench.filesystem(emulator)
+
+    class Interrupted(Callback):  # type: ignore[misc]  # fsspec is untyped
+        """What a user does when the first copy is there."""
+
+        def relative_update(self, inc: int = 1) -> None:
+            if inc:
+                raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fs.download(bench.query, url, callback=Interrupted(), target_options=options)
+
+    bodies = {bench.product_id(day): bench.body(day) for day in range(1, 21)}
+    found = content(url, options)
+    assert found.items() <= bodies.items()
+    assert list(bucket.list_multipart_uploads("bucket")) == []
+    fs.download(bench.query, url, target_options=options, skip_existing=True)
+    assert content(url, options) == bodies
+    assert emulator.orders == 20
 
 
 def test_a_disk_elsewhere_that_is_cut(bench: Any, targets: Any) -> None:

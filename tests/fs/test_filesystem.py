@@ -120,6 +120,18 @@ def test_prefetch_of_everything_is_refused(bench: Any) -> None:
     assert emulator.count("POST", "") == emulator.logins
 
 
+def test_prefetch_of_unknown_sizes_stops_when_the_cache_is_full(bench: Any) -> None:
+    """Where nobody knew that products do not fit, no more of them are ordered than is needed."""
+    emulator = bench.start(days=12, sizes="ND")
+    fs = bench.filesystem(emulator, cache_max_bytes=5000, max_orders=1, max_connections=1)
+
+    with pytest.raises(OSError, match=r"12 products at one time.*have filled it") as caught:
+        fs.prefetch(bench.query)
+
+    assert caught.value.errno == errno.ENOSPC
+    assert emulator.orders < 12
+
+
 def test_prefetch_names_all_that_failed(bench: Any) -> None:
     """The others are fetched; the first failure is raised, with notes of the rest."""
     emulator = bench.start(days=4)

@@ -28,6 +28,8 @@ from hda_fsspec.cache.folder import Folder, dump_json
 from hda_fsspec.cache.sizes import KnownSizes
 from hda_fsspec.catalogue.codecs import pack_products, unpack_products
 from hda_fsspec.cli import terminal
+from hda_fsspec.emulator.messages import Request
+from hda_fsspec.emulator.replay import Replay
 from hda_fsspec.errors import (
     ConfigurationError,
     HDAError,
@@ -414,6 +416,25 @@ def rc(data: bytes) -> None:
             expect(path.stat().st_mode & 0o777 == 0o600, "others can read it")
 
 
+def recording(data: bytes) -> None:
+    """Replay any bytes as a recording: a ConfigurationError, or answers that can be sent."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "recording"
+        path.write_bytes(data)
+        with tells(ConfigurationError):
+            replay = Replay(path)
+            for method, where, sent in (
+                ("GET", "terms", b""),
+                ("POST", "dataaccess/search", b"{}"),
+            ):
+                answer = replay.answer(Request(method, f"/hda-broker/api/v1/{where}", {}, {}, sent))
+                expect(100 <= answer.status <= 599 or not answer.status, "no status")
+                heads = "".join(f"{name}: {value}" for name, value in answer.headers.items())
+                expect(
+                    not set(heads) & set("\r\n\0") and heads.encode("latin-1") is not None, "odd"
+                )
+
+
 def neighbours(data: bytes) -> None:
     """Plant links, FIFOs and such in a cache, and use it."""
     plant_and_use(data)
@@ -510,6 +531,7 @@ TARGETS = {
         Target(body, is_json=True),
         Target(notes, is_json=True),
         Target(rc),
+        Target(recording, is_json=True),
         Target(neighbours),
         Target(formats),
         Target(references),

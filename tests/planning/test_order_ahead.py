@@ -39,8 +39,9 @@ def days(count: int) -> dict[str, xr.Dataset]:
 @pytest.mark.parametrize("scheduler", ["threads", "sync"])
 def test_orders_overlap(scheduler: str, stacks: Any) -> None:
     """With fewer threads than products all orders are in preparation at one time."""
-    stacks.serve(days(13), preparation_seconds=0.5)
+    stacks.serve(days(13))
     dataset = stacks.open(chunks={})
+    stacks.emulator.hold_orders(12)
 
     found = dataset["sst"].mean().compute(scheduler=scheduler, num_workers=2)
 
@@ -52,8 +53,9 @@ def test_orders_overlap(scheduler: str, stacks: Any) -> None:
 @pytest.mark.slow
 def test_processes_are_ahead_too(stacks: Any) -> None:
     """The process scheduler's parent orders for its children, and each product once."""
-    stacks.serve(days(9), preparation_seconds=0.5)
+    stacks.serve(days(9))
     dataset = stacks.open(chunks={})
+    stacks.emulator.hold_orders(8)
 
     found = dataset["sst"].mean().compute(scheduler="processes", num_workers=1)
 
@@ -77,8 +79,9 @@ def test_only_what_is_computed_is_ordered(stacks: Any) -> None:
 @pytest.mark.slow
 def test_two_of_a_kind_under_one_compute(stacks: Any) -> None:
     """Two expressions that are computed together share their products."""
-    stacks.serve(days(6), preparation_seconds=0.3)
+    stacks.serve(days(6))
     dataset = stacks.open(chunks={})
+    stacks.emulator.hold_orders(5)
 
     dask.compute(dataset["sst"].mean(), dataset["ice"].max("time"), num_workers=2)
 

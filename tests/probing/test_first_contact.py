@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import json
+import zlib
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -382,11 +384,33 @@ def test_a_computed_id_and_a_query_of_its_own(tmp_path: Path, contact: Contact) 
     assert made["search"].seen.startswith("200: hda://")
 
 
+@pytest.mark.parametrize("status", [404, 403])
+def test_a_licence_that_is_missing(status: int, bench: Any, contact: Contact) -> None:
+    """The refusal is seen, nothing is accepted, and the next step is told."""
+    emulator = bench.start(2, accepted_terms=(), terms_status=status)
+
+    facts = contact(emulator, f"hda://{bench.dataset}")
+
+    state = "as expected" if status == 404 else "otherwise"
+    assert facts["search without the licence"].state == state
+    assert "hda-fsspec terms accept" in facts["search"].seen
+    assert "Copernicus_General_License" in facts["licences of the data set"].seen
+    assert emulator.count("PUT", "termsaccepted") == emulator.order_posts == 0
+
+
 def test_a_recording_that_is_none(tmp_path: Path) -> None:
     """Damaged and foreign files are refused with what is wrong."""
     path = tmp_path / "r.jsonl"
     head = '{"format": "hda_fsspec recording 1"}\n'
-    for text in ("", "no json", "[]", '{"format": "other"}', head + "{}", head + '{"request": 1}'):
+    bomb = base64.b64encode(zlib.compress(bytes(80 << 20))).decode()
+    request = '{"request": {"method": "GET", "path": "/"}, "response": '
+    for text in (
+        *("", "no json", "[]", '{"format": "other"}', f"{head}{{}}", head + '{"request": 1}'),
+        head + request + '{"status": "x"}}',
+        head + request + f'{{"status": 200, "base64": "{bomb}"}}}}',
+        head + request + '{"status": 200, "base64": "eJwDAAAAAAE=", "length": 9999999999}}',
+        head + "[" * 100_000,
+    ):
         path.write_text(text)
         with pytest.raises(ConfigurationError, match="Cannot replay"):
             Emulator(Catalogue(), replay=path)

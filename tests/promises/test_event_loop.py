@@ -81,6 +81,7 @@ def test_a_slow_service_does_not_hold_the_loop(
 def test_asynchronous_use_in_a_loop_of_ones_own(bench: Any, tmp_path: Path) -> None:
     """With asynchronous=True the coroutines are awaited where the user runs them."""
     emulator = bench.start(days=4, preparation_seconds=0.1)
+    emulator.hold_orders(4)
     fs = bench.filesystem(emulator, asynchronous=True)
 
     async def work() -> list[Any]:

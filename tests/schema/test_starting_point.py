@@ -176,6 +176,15 @@ def test_an_odd_default_is_left_out(odd: dict[str, Any]) -> None:
     assert _start(schema(odd)) == {}
 
 
+def test_what_is_read_without_more_is_preferred() -> None:
+    """A service proposes GRIB, which needs libraries of its own."""
+    told = subsets.schema(
+        "EO:ECMWF:DAT:X", {"data_format": subsets.one_of("grib", "netcdf") | {"default": "grib"}}
+    )
+
+    assert _start(told) == {"data_format": "netcdf"}
+
+
 def test_an_open_schema_has_nothing_to_start_from() -> None:
     """Nobody knows what such a data set takes."""
     assert _start(Schema("EO:X", is_open=True)) == {}

@@ -114,9 +114,11 @@ def test_one_chunk_orders_one_product(stacks: Any) -> None:
 @pytest.mark.slow
 def test_a_wide_read_places_its_orders_together(stacks: Any) -> None:
     """An unchunked read does not wait for one product after another."""
-    serve(stacks, polls=2)
+    serve(stacks)
+    ds = stacks.open()
+    stacks.emulator.hold_orders(DAYS - 1)
 
-    assert stacks.open()["orbit"].to_numpy().tolist() == [1, 2, 3, 4, 5, 6]
+    assert ds["orbit"].to_numpy().tolist() == [1, 2, 3, 4, 5, 6]
     assert stacks.emulator.max_in_preparation == DAYS - 1
 
 

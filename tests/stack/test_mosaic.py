@@ -154,6 +154,8 @@ def test_keys_of_every_kind(stacks: Any) -> None:
         {"time": [1, 0], "x": slice(0, 0)},
         {"y": xr.DataArray([1, 28], dims="p"), "x": xr.DataArray([2, 39], dims="p")},
         {"band": 0, "time": -1},
+        {"band": -1},
+        {"band": [-1], "y": [-2, 3]},
     ):
         np.testing.assert_array_equal(lazy.isel(key), plain.isel(key))
 
@@ -267,9 +269,11 @@ def test_tiles_open_again_without_an_order(stacks: Any, monkeypatch: pytest.Monk
 
 def test_orders_of_several_tiles_go_out_together(stacks: Any) -> None:
     """Templates at opening, and what a read without Dask touches."""
-    serve(stacks, days=(1, 11, 21), preparation_seconds=0.3)
+    serve(stacks, days=(1, 11, 21))
+    stacks.emulator.hold_orders(2)
     dataset = stacks.open(mosaic=True)
     assert stacks.emulator.max_in_preparation == 2  # where they lie is told by no code
+    stacks.emulator.hold_orders(8)
 
     dataset.band_data[1:].load()
 
@@ -308,6 +312,38 @@ def test_tiles_of_other_grids(stacks: Any, change: Mapping[str, Any], message: s
     assert "open_datatree" in str(refused.value)
 
 
+@pytest.mark.parametrize("is_far", [False, True])
+def test_tiles_whose_values_mean_other_things(stacks: Any, is_far: bool) -> None:
+    """Another unit or packing is an error: of tiles that are looked at when they are read, then."""
+
+    def tile(number: int, units: str) -> Path:
+        path: Path = stacks.folder / f"{number}.tif"
+        transform = rasterio.Affine(10_000, 0, 4_300_000 + 100_000 * number, 0, -10_000, 3_100_000)
+        profile = {"driver": "GTiff", "crs": "EPSG:3035", "dtype": "int16", "count": 1}
+        with rasterio.open(
+            path, "w", width=10, height=10, transform=transform, **profile
+        ) as target:
+            target.write(np.full((1, 10, 10), number, "i2"))
+            target.update_tags(1, units=units)
+            target.scales = (0.5 if units == "K" else 0.25,)
+        return path
+
+    units = ["K", "C" if is_far else "K", "K" if is_far else "C"]
+    names = [f"T_R10km_E{43 + number}N30_V1.tif" for number in range(3)]
+    stacks.serve(
+        {name: tile(n, units[n]) for n, name in enumerate(names)},
+        fields={"startdate": "2018-01-01T00:00:00.000Z"},
+    )
+
+    with pytest.raises(
+        ProductMismatchError, match=r"(units|scale_factor) of 'band_data' is"
+    ) as odd:
+        stacks.open(mosaic=True, mask_and_scale=False).band_data[0, 0, 0, 15].load()
+
+    assert names[1 if is_far else 2] in str(odd.value)
+    assert stacks.ordered == ([names[0], names[2], names[1]] if is_far else [names[0], names[2]])
+
+
 def test_tiles_of_two_zones_cost_no_order(stacks: Any, cases: Path) -> None:
     """Their names tell their reference systems."""
     paths = sorted((cases / "utm-tiles").glob("*.tif"))
@@ -338,6 +374,7 @@ def test_too_many_tiles(stacks: Any) -> None:
         ("T32TPS", {"mosaic": True}, "names one product"),
         (None, {"mosaic": "yes"}, "True or False"),
         (None, {"mosaic": True, "product_coord": "p"}, "a time has several"),
+        (None, {"mosaic": True, "split": "month"}, "Leave one of the two out"),
     ],
 )
 def test_options_that_make_no_mosaic(stacks: Any, query: Any, options: Any, message: str) -> None:
@@ -461,12 +498,13 @@ def test_tiles_whose_codes_tell_their_places(
     dataset = stacks.open(mosaic=True, chunks=chunks)
     data = pickle.loads(pickle.dumps(dataset)).band_data[0, 0]
 
-    assert stacks.ordered == [ids[0], ids[3]]
+    assert sorted(stacks.ordered) == [ids[0], ids[3]]  # they go out together
     assert data.shape == (60, 300)
     box = data.sel(x=slice(8.1, 8.4), y=slice(0.6, 0.3))
     assert [product.product_id for product in box.hda.products] == [ids[2]]
     np.testing.assert_array_equal(box, (values + 2000)[24:42, 6:24])
-    assert stacks.ordered == [ids[0], ids[3], ids[2]]
+    assert sorted(stacks.ordered[:2]) == [ids[0], ids[3]]
+    assert stacks.ordered[2:] == [ids[2]]
     expected = [values, values + 1000, values + 2000, values * np.nan, values + 3000]
     np.testing.assert_array_equal(data, np.concatenate(expected, axis=1))
     assert stacks.emulator.order_posts == stacks.emulator.downloads == 4

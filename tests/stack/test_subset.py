@@ -134,15 +134,18 @@ def test_offline_what_is_local_opens(cubes: Cubes) -> None:
         ds.adt.sel(time="2024-04").load()
 
 
-def test_a_piece_has_a_path(cubes: Cubes) -> None:
+@pytest.mark.parametrize("query", [SPRING, f"{FIELDS}/startdate=2024-02-01/enddate=2024-03-31"])
+def test_a_piece_has_a_path(cubes: Cubes, query: str) -> None:
     """Its query and what it is called here open it, and cost no second order."""
-    ds = cubes.open(SPRING, split="month")
+    ds = cubes.open(query, split="month", chunks={})
     product = ds.hda.products[0]
+    count = len(cubes.ordered)
 
     piece = cubes.open(f"{product.request.removeprefix('hda://')}/{product.product_id}")
 
-    assert piece.sizes["time"] == 20
-    assert len(cubes.ordered) == 1
+    dim = next(dim for dim in ds.sizes if "time" in str(dim))
+    assert piece.sizes[dim] == ds.chunksizes[dim][0]
+    assert len(cubes.ordered) == count
 
 
 @pytest.mark.parametrize(
@@ -181,6 +184,33 @@ def test_hours_that_are_counted_from_nowhere(tmp_path: Path) -> None:
             with pytest.raises(ProductMismatchError, match="no time that") as raised:
                 cubes.open(query, split="day", scan=scan)
             assert str(raised.value).endswith("split=None, which asks for all of it in one order.")
+
+
+def test_other_families(sources: dict[str, Path], tmp_path: Path) -> None:
+    """A product that is called like a job opens as it is; a job of any family is cut if asked."""
+    dataset_id = "EO:CRYO:DAT:COMPUTED"
+    entry = ecmwf_subset(dataset_id, sources[ERA5], variables=NAMES)
+    query = f"{dataset_id}/variable=2m_temperature/year=2024/month=02,03/day=01,02/{HOURS}"
+    with cubes_of(tmp_path, entry) as cubes:
+        whole = cubes.open(f"{query}/data_format=netcdf")
+        assert whole.encoding.get("hda_split", "none") == "none"
+        months = cubes.open(query, split="month")
+        assert len(months.hda.products) == 2
+        xr.testing.assert_equal(months.load(), whole.load())
+
+
+def test_too_many_kinds_are_refused(cubes: Cubes, tmp_path: Path) -> None:
+    """No more than twenty orders show what a data set is like."""
+    names = tuple(f"v{number:02}" for number in range(21))
+    entry = ecmwf_subset(ERA5, write_era5(tmp_path / "many.nc", names=names, expver=False))
+    with cubes_of(tmp_path / "many", entry) as many:
+        query = f"{ERA5}/variable={','.join(names)}/{HOURS}/year=2024/month=02/day=01"
+        with pytest.raises(QueryError, match=r'"variable": 2.*Nothing was ordered'):
+            many.open(query, split={"variable": 1})
+        assert many.ordered == []
+        ds = many.open(query, split={"variable": 3})
+        assert len(many.ordered) == 7
+        assert set(ds) == set(names)
 
 
 def test_the_name_that_others_have_for_it(cubes: Cubes) -> None:

@@ -11,7 +11,7 @@ import xarray as xr
 from cubes import cubes_of, plain
 from subset_sources import ERA5, MARINE, write_era5, write_marine
 
-from hda_fsspec.emulator import ecmwf_subset, marine_subset
+from hda_fsspec.emulator import Fault, ecmwf_subset, marine_subset
 from hda_fsspec.errors import ProductMismatchError
 
 NAMES = {"2m_temperature": "t2m", "total_precipitation": "tp"}
@@ -107,3 +107,46 @@ def test_versions_in_some_pieces_only(tmp_path: Path, first: bool) -> None:
         assert set(map(str, loaded.expver.values[116:])) == {"nan"}
     with xr.open_dataset(one) as whole:
         assert np.array_equal(loaded.t2m, whole.t2m)
+
+
+@pytest.mark.parametrize("split", ["auto", "month"])
+def test_a_range_without_any_step(tmp_path: Path, split: str) -> None:
+    """Days without a monthly mean are no data set, though the service delivers a month."""
+    months = np.arange("2020-01", "2023-01", dtype="datetime64[M]")
+    dataset_id = MARINE.replace("P1D", "P1M")
+    source = write_marine(tmp_path / "marine.nc", times=months)
+    with cubes_of(tmp_path, marine_subset(dataset_id, source)) as cubes:
+        with pytest.raises(FileNotFoundError, match=r"no time of .* nearest"):
+            cubes.open(f"{dataset_id}/startdate=2021-03-20/enddate=2021-03-25", split=split)
+
+        ds = cubes.open(f"{dataset_id}/startdate=2021-03-20/enddate=2021-06-25", split=split)
+        assert ds.load().time.dt.month.values.tolist() == [4, 5, 6]
+
+
+@pytest.mark.parametrize(
+    ("split", "more"), [(None, {}), ("month", {}), ("month", {"scan": True})], ids=str
+)
+def test_fields_of_eight_days(tmp_path: Path, split: Any, more: dict[str, Any]) -> None:
+    """Not all days that a request names are there: those that are there tell which."""
+    days = np.arange("2024-01-01", "2024-12-31", 8, dtype="datetime64[D]")
+    dataset_id = "EO:ECMWF:DAT:SATELLITE_LAI_FAPAR"
+    source = write_era5(tmp_path / "lai.nc", times=days, expver=False, names=("lai",))
+    entry = ecmwf_subset(dataset_id, source, lists=("year", "month", "day"))
+    with cubes_of(tmp_path, entry) as cubes, xr.open_dataset(source) as whole:
+        query = f"{dataset_id}/variable=lai/startdate=2024-01-01/enddate=2024-12-31"
+        xr.testing.assert_identical(plain(cubes.open(query, split=split, **more)), plain(whole))
+
+
+def test_a_service_without_a_schema(tmp_path: Path) -> None:
+    """Where the schema cannot be had a query is cut all the same, by what its keys are called."""
+    source = write_era5(tmp_path / "era5.nc", names=("t2m", "tp"), expver=False)
+    with cubes_of(tmp_path, ecmwf_subset(ERA5, source, variables=NAMES)) as cubes:
+        cubes.emulator.fault(Fault("status", path="dataaccess/queryable", status=404, times=99))
+        query = (
+            f"{ERA5}/variable=2m_temperature/year=2024/month=02,03/day=01,02/time=00:00,06:00"
+            "/data_format=netcdf"
+        )
+        ds = cubes.open(query, split="month")
+
+        assert ds.load().sizes["valid_time"] == 8
+        assert len(cubes.ordered) == 2

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from hda_fsspec.footprints import footprint_of
+from hda_fsspec.geojson import footprint_of
 from hda_fsspec.views.outlines import outlines_of
 
 

@@ -56,7 +56,10 @@ def test_a_slice_is_a_view(bench: Bench) -> None:
 
     assert isinstance(last, QueryView)
     assert last.paths == [bench.path(4), bench.path(5)]
-    assert len(fs.prefetch(last.paths)) == 2
+    assert len(fs.prefetch(last)) == 2
+    assert len(fs.download(last, bench.folder / "names")) == 2
+    fs.get(last, bench.folder / "ids")
+    assert len([*(bench.folder / "ids").iterdir()]) == 2
     assert view.states == ["missing"] * 3 + ["cached"] * 2
     assert emulator.password.encode() not in pickle.dumps(view)
     assert pickle.loads(pickle.dumps(view)).products == view.products  # our own

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from conftest import Bench
 
-from hda_fsspec.emulator import dated_product
+from hda_fsspec.emulator import Fault, dated_product
 from hda_fsspec.emulator.schemas import multiple_choice
 from hda_fsspec.errors import LocationError
 
@@ -102,3 +102,19 @@ def test_what_the_service_does_not_tell_is_said(bench: Bench) -> None:
     assert view.needs == ("orbit",)
     assert "add orbit=…" in repr(view)
     assert view.to_json()["keys"][-1]["key"] == "orbit"
+
+
+def test_the_entry_is_a_convenience(bench: Bench) -> None:
+    """Offline, and where the service has none, the keys are shown without title and period."""
+    emulator = bench.start(1, entry=ENTRY)
+    fs = bench.filesystem(emulator)
+    fs.ls(bench.query)  # which asks for the schema, and for no more than the licences
+    keys = list(bench.filesystem(emulator, offline=True).queryables(bench.dataset))
+    assert keys == list(fs.queryables(bench.dataset))
+
+    other = bench.start(2, entry=ENTRY)
+    other.fault(Fault("status", method="GET", path="datasets", status=404, times=9))
+    view = bench.filesystem(other).queryables(bench.dataset)
+    assert list(view) == keys
+    assert view.facts == []
+    assert "2024" not in view["startdate"].range

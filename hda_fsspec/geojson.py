@@ -16,8 +16,8 @@ Point = tuple[float, float]
 Row = list[Point]
 
 #: An outline of more points is thinned: a listing holds thousands of footprints.
-MOST_POINTS = 256
-_MOST_ROWS = 64
+MOST_POINTS = 64
+_MOST_ROWS = 32
 #: A ten-thousandth of a degree is 11 m.
 _DIGITS = 4
 

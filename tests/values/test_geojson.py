@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from hda_fsspec.footprints import MOST_POINTS, footprint_of, parts_of
+from hda_fsspec.geojson import MOST_POINTS, footprint_of, parts_of
 from hda_fsspec.records import Product
 
 RING = [[0, 0], [10, 0], [10.123456, 10], [0, 12], [0, 0]]
