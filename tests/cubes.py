@@ -8,10 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import xarray as xr
-from subset_sources import served
 
 from hda_fsspec.client import Client, close_clients, get_client
-from hda_fsspec.emulator import DatasetEntry, Emulator
+from hda_fsspec.emulator import Catalogue, DatasetEntry, Emulator
 from hda_fsspec.settings import Settings
 
 #: What the service, or the place of a file, adds to each file.
@@ -67,8 +66,8 @@ class Cubes:
 @contextlib.contextmanager
 def cubes_of(folder: Path, *datasets: DatasetEntry, **options: Any) -> Iterator[Cubes]:
     """Serve data sets, and yield what opens them."""
-    with served(*datasets, **options) as plain:
-        yield Cubes(plain.emulator, folder)
+    with Emulator(Catalogue(datasets), **options) as emulator:
+        yield Cubes(emulator, folder)
 
 
 def plain(dataset: xr.Dataset) -> xr.Dataset:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,7 +21,7 @@ from hda_fsspec.cli.terminal import (
 )
 from hda_fsspec.filenames import plain_name
 from hda_fsspec.paths.locations import PROTOCOL, Location
-from hda_fsspec.printable import format_bytes, plural
+from hda_fsspec.printable import format_bytes, plural, printable
 
 if TYPE_CHECKING:
     from hda_fsspec.probing.facts import Fact
@@ -73,11 +74,33 @@ def probe(
                 }
             )
         elif facts:
-            rows = [dataclasses.astuple(fact) for fact in facts]
-            table = [("fact", "expected", "seen", ""), *rows]
-            echo_table([(a, d, b, c) for a, b, c, d in table])
+            _echo_facts(facts)
             echo("", f"{plural(len(facts), 'fact')}, {failed} not found out. Recorded: {target}")
     return 1 if failed else 0
+
+
+def _echo_facts(facts: Sequence[Fact]) -> None:
+    """Write a row for each fact; on a terminal long cells are folded."""
+    import sys
+
+    head = ("fact", "", "expected", "seen")
+    rows = [(fact.fact, fact.state, fact.expected, fact.seen) for fact in facts]
+    if not is_terminal(sys.stdout):
+        echo_table([head, *rows])
+        return
+    from rich.table import Table
+    from rich.text import Text
+
+    from hda_fsspec.cli.progress import console_of
+
+    table = Table(box=None, pad_edge=False)
+    for name, ratio in zip(head, (3, 2, 4, 6), strict=True):
+        table.add_column(name, ratio=ratio, overflow="fold")
+    encoding = sys.stdout.encoding or "utf-8"
+    for row in rows:
+        shown = (printable(cell).encode(encoding, "backslashreplace") for cell in row)
+        table.add_row(*(Text(cell.decode(encoding)) for cell in shown))
+    console_of(sys.stdout).print(table)
 
 
 def _new_file(dataset: str) -> Path:

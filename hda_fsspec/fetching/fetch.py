@@ -26,31 +26,29 @@ from hda_fsspec.errors import (
     OrderTimeoutError,
     ProductFormatError,
 )
-from hda_fsspec.fetching.orders import OrderDesk, QuotaExhaustedError, order_failed
+from hda_fsspec.fetching.orders import (
+    DeadOrderError,
+    OrderDesk,
+    QuotaExhaustedError,
+    order_failed,
+    poll_pauses,
+)
 from hda_fsspec.fetching.throttle import RequestLimiter
 from hda_fsspec.fetching.transfer import NotReadyError, Received, transfer
 from hda_fsspec.formats.detect import check_complete, extension, name_contradicts, sniff
-from hda_fsspec.network.api import Broker, OrderState
-from hda_fsspec.printable import printable
+from hda_fsspec.network.api import Broker
 from hda_fsspec.records import Product
 from hda_fsspec.safefiles import reader_of
 from hda_fsspec.settings import Settings
 
 logger = logging.getLogger("hda_fsspec")
 
-_FIRST_POLL_SECONDS = 0.1
-_POLL_GROWTH = 1.5
-_LONGEST_POLL_SECONDS = 10.0
 _LOCK_POLL_SECONDS = 0.1
 _SLOT_POLL_SECONDS = 0.25
 # A finished order may be forgotten by the service (how long it lives is not documented), a file
 # may arrive damaged, the cache may be cleared meanwhile: how often to start anew.
 _TRIES = 3
 _SHOWN_BYTES = 20
-
-
-class _DeadOrderError(Exception):
-    """The service does not know an order any more, or it failed in an earlier run."""
 
 
 class Fetcher:
@@ -175,7 +173,7 @@ class Fetcher:
                 download_id = await self._prepare(product, task, began)
                 ready = self._clock()
                 entry = await self._receive(product, download_id, task, terms)
-            except _DeadOrderError as err:
+            except DeadOrderError as err:
                 self._orders.drop(product)
                 if attempt == _TRIES:
                     msg = order_failed(product, f"{attempt} orders of it are of no use: {err}")
@@ -216,13 +214,13 @@ class Fetcher:
                 task.check_wanted()
                 download_id = self._desk.order(product, began)
             try:
-                await self._wait_until_ready(product, download_id)
+                await self._desk.wait_until_ready(product, download_id)
             except OrderTimeoutError:
                 raise
             except OrderError as err:
                 self._orders.drop(product)
                 if is_old:
-                    raise _DeadOrderError(str(err)) from err
+                    raise DeadOrderError(str(err)) from err
                 raise
             return download_id
 
@@ -238,22 +236,6 @@ class Fetcher:
         with slot:
             yield
 
-    async def _wait_until_ready(self, product: Product, download_id: str) -> None:
-        began = self._clock()
-        pause = _FIRST_POLL_SECONDS
-        while True:
-            status = self._broker.status(download_id)
-            if status.state is OrderState.READY:
-                return
-            if status.state is OrderState.GONE:
-                raise _DeadOrderError(download_id)
-            if status.state is OrderState.FAILED:
-                raise self._desk.failed(product, status.message, download_id)
-            if self._clock() - began > self._settings.max_wait:
-                raise self._too_late(product, download_id)
-            await tasks.sleep(pause)
-            pause = min(pause * _POLL_GROWTH, _LONGEST_POLL_SECONDS)
-
     def _too_many(self, product: Product) -> OrderTimeoutError:
         msg = (
             f"{product} could not be ordered within "
@@ -261,14 +243,6 @@ class Fetcher:
             f"{self._settings.max_orders} orders (max_orders) in preparation. Open it again later."
         )
         return OrderTimeoutError(msg, product_id=product.product_id)
-
-    def _too_late(self, product: Product, download_id: str) -> OrderTimeoutError:
-        msg = (
-            f"{product} was not ready {self._settings.max_wait:g} s after it was ordered "
-            f"({printable(download_id)}). The order is kept: open it again later, or raise "
-            "max_wait."
-        )
-        return OrderTimeoutError(msg, product_id=product.product_id, download_id=download_id)
 
     async def _receive(
         self, product: Product, download_id: str, task: Task[Entry], terms: Sequence[str]
@@ -278,8 +252,7 @@ class Fetcher:
             task.tell(done, total)
 
         began = self._clock()
-        pause = _FIRST_POLL_SECONDS
-        while True:
+        for pause in poll_pauses():
             try:
                 async with self._transfers, self._limiter.transfer():
                     expected = self._size_of(product)
@@ -288,14 +261,14 @@ class Fetcher:
                         return _publish(product, staging, received, terms)
             except NotReadyError:
                 if self._clock() - began > self._settings.max_wait:
-                    raise self._too_late(product, download_id) from None
+                    raise self._desk.too_late(product, download_id) from None
             except BrokerError as err:
                 # What the service refuses to hand out may be had by a new order.
                 if err.status is not None and err.status not in {401, 403}:
-                    raise _DeadOrderError(str(err)) from err
+                    raise DeadOrderError(str(err)) from err
                 raise
             await tasks.sleep(pause)
-            pause = min(pause * _POLL_GROWTH, _LONGEST_POLL_SECONDS)
+        raise AssertionError  # pauses do not end
 
 
 def _publish(product: Product, staging: Staging, received: Received, terms: Sequence[str]) -> Entry:

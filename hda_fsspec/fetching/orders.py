@@ -1,7 +1,7 @@
 """Orders go out here: what is asked before, what is written down, and what a refusal means.
 
-An order costs quota, so it is kept on disk as soon as there is one. What becomes of it is its
-caller's affair.
+An order costs quota, so it is kept on disk as soon as there is one; then its status is asked until
+it is ready. What is fetched then is its caller's affair.
 """
 
 from __future__ import annotations
@@ -9,20 +9,22 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Sized
+from collections.abc import Callable, Iterator, Sized
 from datetime import UTC, datetime
 
 from hda_fsspec.cache.orders import OrderBook
 from hda_fsspec.catalogue.catalogue import Catalogue
+from hda_fsspec.concurrency import tasks
 from hda_fsspec.errors import (
     AuthenticationError,
     BrokerError,
     OrderError,
+    OrderTimeoutError,
     QueryError,
     QuotaError,
 )
 from hda_fsspec.fetching.quota import Quota, QuotaWait
-from hda_fsspec.network.api import Broker
+from hda_fsspec.network.api import Broker, OrderState
 from hda_fsspec.network.responses import is_about_licences
 from hda_fsspec.paths.locations import Location
 from hda_fsspec.printable import printable
@@ -33,6 +35,9 @@ from hda_fsspec.subsets.sizes import is_too_large
 logger = logging.getLogger("hda_fsspec")
 
 _LOG_EVERY_SECONDS = 60.0
+_FIRST_POLL_SECONDS = 0.1
+_POLL_GROWTH = 1.5
+_LONGEST_POLL_SECONDS = 10.0
 
 
 class QuotaExhaustedError(Exception):
@@ -43,8 +48,20 @@ class QuotaExhaustedError(Exception):
         self.seconds = seconds
 
 
+def poll_pauses() -> Iterator[float]:
+    """Yield how many seconds to wait after each time that an order was not ready, without end."""
+    pause = _FIRST_POLL_SECONDS
+    while True:
+        yield pause
+        pause = min(pause * _POLL_GROWTH, _LONGEST_POLL_SECONDS)
+
+
+class DeadOrderError(Exception):
+    """The service does not know an order any more, or it failed in an earlier run."""
+
+
 class OrderDesk:
-    """Places the orders of one account.
+    """Places the orders of one account, and waits until the service has prepared them.
 
     Parameters
     ----------
@@ -129,6 +146,40 @@ class OrderDesk:
             advice = self._catalogue.limits.refused(Location.parse(product.request), why)
             msg = f"The service could not prepare {product}: {printable(why).rstrip('.')}. {advice}"
         return OrderError(msg, product_id=product.product_id, download_id=download_id)
+
+    async def wait_until_ready(self, product: Product, download_id: str) -> None:
+        """Ask how an order stands until it is ready.
+
+        Raises
+        ------
+        DeadOrderError
+            The service does not know it any more.
+        OrderError
+            It failed.
+        OrderTimeoutError
+            It was not ready within the time that the settings give.
+        """
+        began = self._clock()
+        for pause in poll_pauses():
+            status = self._broker.status(download_id)
+            if status.state is OrderState.READY:
+                return
+            if status.state is OrderState.GONE:
+                raise DeadOrderError(download_id)
+            if status.state is OrderState.FAILED:
+                raise self.failed(product, status.message, download_id)
+            if self._clock() - began > self._settings.max_wait:
+                raise self.too_late(product, download_id)
+            await tasks.sleep(pause)
+
+    def too_late(self, product: Product, download_id: str) -> OrderTimeoutError:
+        """Return the error that an order was not ready in time."""
+        msg = (
+            f"{product} was not ready {self._settings.max_wait:g} s after it was ordered "
+            f"({printable(download_id)}). The order is kept: open it again later, or raise "
+            "max_wait."
+        )
+        return OrderTimeoutError(msg, product_id=product.product_id, download_id=download_id)
 
     def _order(self, product: Product, located: Product, began: float) -> str:
         is_new = not self._book.was_ordered(product)

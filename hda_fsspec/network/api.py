@@ -24,7 +24,7 @@ from hda_fsspec.errors import (
     not_there,
 )
 from hda_fsspec.network.conveniences import Conveniences
-from hda_fsspec.network.pagination import collect
+from hda_fsspec.network.pagination import collect, page_parameters
 from hda_fsspec.network.responses import ResponseHead, delivered_name
 from hda_fsspec.network.retries import RETRIES_OF_CONVENIENCES
 from hda_fsspec.network.session import Session
@@ -100,7 +100,7 @@ class Broker:
         most = RETRIES_OF_CONVENIENCES if is_convenience else None
 
         def page(start: int) -> Any:
-            params = {"startIndex": start, "itemsPerPage": _DATASETS_PAGE}
+            params = page_parameters(start, _DATASETS_PAGE)
             return self._session.json("GET", "datasets", params=params, most_retries=most)
 
         what = "the list of data sets"
@@ -148,12 +148,7 @@ class Broker:
         what = f"the search of {printable(dataset_id)}"
 
         def page(start: int) -> Any:
-            body = {
-                "dataset_id": dataset_id,
-                **request,
-                "itemsPerPage": _PAGE,
-                "startIndex": start,
-            }
+            body = {"dataset_id": dataset_id, **request, **page_parameters(start, _PAGE)}
             return self._session.json("POST", "dataaccess/search", body=body)
 
         try:
@@ -375,7 +370,7 @@ class Broker:
         self, path: str, what: str, *, is_lenient: bool = False
     ) -> list[Mapping[str, Any]]:
         def page(start: int) -> Any:
-            params = {"startIndex": start, "itemsPerPage": _PAGE}
+            params = page_parameters(start, _PAGE)
             return self._session.json(
                 "GET", path, params=params, most_retries=RETRIES_OF_CONVENIENCES
             )

@@ -26,6 +26,11 @@ _LEAST_PER_PAGE = 10
 _ID_KEYS = ("id", "dataset_id", "term_id")
 
 
+def page_parameters(start: int, page_size: int) -> dict[str, int]:
+    """Return how the service is asked for a page: ``start`` counts items from 0."""
+    return {"startIndex": start, "itemsPerPage": page_size}
+
+
 def collect(
     fetch: Callable[[int], Any],
     what: str,

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from hda_fsspec.errors import BrokerError
-from hda_fsspec.network.places import NoPlaceError, Places, UnknownPlaceError
+from hda_fsspec.network.placeholders import NoPlaceError, Places, UnknownPlaceError
 from hda_fsspec.network.responses import excerpt, quotes, redact
 from hda_fsspec.network.spellings import FORMS, encoded
 from hda_fsspec.records import Dataset, Product, Term, parse_time

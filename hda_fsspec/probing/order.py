@@ -143,7 +143,7 @@ class Order:
             listed = self._talk.ask("GET", "dataaccess/downloads", query={"download_id": self._id})
             yield Fact(what, "202, then 200", f"{told}; the list: {_words(listed)}", FAILED)
             return
-        self._head = head
+        self._head = head if is_refused else state
         is_so = state.status in _FILES
         yield compared(what, "202, then 200", told, is_as_expected=is_so)
 

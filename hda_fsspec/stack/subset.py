@@ -29,7 +29,7 @@ from hda_fsspec.lazy.product import check_can_be_read
 from hda_fsspec.paths.locations import Location
 from hda_fsspec.printable import warn
 from hda_fsspec.reading.options import OpenOptions
-from hda_fsspec.records import Product, format_time
+from hda_fsspec.records import Product, format_time, parse_time
 from hda_fsspec.schema.queryables import Schema
 from hda_fsspec.stack.open import StackOptions, open_pieces, open_query
 from hda_fsspec.stack.pieces import Pieces
@@ -241,6 +241,14 @@ def _of_day(client: Client, product: Product, today: str) -> Product:
     return dataclasses.replace(product, updated=today)
 
 
+def _moment(text: object) -> np.datetime64 | None:
+    """Read a moment as it was kept; None for anything else."""
+    try:
+        return np.datetime64(parse_time(str(text)).replace(tzinfo=None), "ms")
+    except ValueError:
+        return None
+
+
 #: The name of the note of where data end, by the key of the last piece.
 _END = "end {}"
 
@@ -275,8 +283,9 @@ class DataEnd:
         for product in products:
             note = client.subset_note(_END.format(product.key))
             is_current = isinstance(note, dict) and note.get("day") in {today, product.updated}
-            if is_current and isinstance(note.get("until"), str):
-                self._until = min(now, np.datetime64(note["until"].removesuffix("Z"), "ms"))
+            until = _moment(note.get("until")) if is_current else None
+            if until is not None:
+                self._until = min(now, until)
                 self.is_known = True
         if client.settings.offline and not any(map(self._is_here, products)):
             self.is_known = True  # as far as it can be

@@ -103,7 +103,8 @@ def predict_regular(
     """Predict the index of all pieces of a range from the times of some.
 
     Pieces that were seen keep their own values. One whose times all lie outside of its bounds is
-    empty: asked for a range without any time the service delivers the nearest one.
+    empty: asked for a range without any time the service delivers the nearest one. Numbers that are
+    no times tell nothing of other pieces; where there is no other one they are taken as they are.
 
     Parameters
     ----------

@@ -45,7 +45,7 @@ from hda_fsspec.formats.reader import CorruptFileError, FileBytes
 from hda_fsspec.formats.references import find_reference
 from hda_fsspec.network import responses
 from hda_fsspec.network.api import Broker
-from hda_fsspec.network.places import NoPlaceError, Places, UnknownPlaceError
+from hda_fsspec.network.placeholders import NoPlaceError, Places, UnknownPlaceError
 from hda_fsspec.network.redaction import Secrets
 from hda_fsspec.network.redirects import RedirectError, is_same_origin, next_address
 from hda_fsspec.network.redirects import shown as redirect_shown

@@ -88,6 +88,8 @@ READINGS: dict[str, tuple[dict[str, Any], dict[str, tuple[str, str]]]] = {
             "quota of a repeated order": ("as expected", "100, 99, 99"),
             "GET before it is ready": ("as expected", "202"),
             "HEAD of an order": ("as expected", "then 200"),
+            "Content-Length of HEAD": ("as expected", ""),
+            "name of HEAD": ("as expected", "sst_20240501.nc"),
             "Range of the first byte": ("settled", "honoured"),
             "Content-Length of the file": ("as expected", "by length"),
             "the catalogue's size is exact": ("as expected", "came"),

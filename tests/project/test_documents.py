@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib.util
 import os
 import re
-import textwrap
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from unittest import mock
@@ -21,40 +22,31 @@ from hda_fsspec.settings import Settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from types import ModuleType
 
-DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+PICTURE_BYTES = 60_000
 
-_FENCE = re.compile(r"^( *)```(\w*)[^\n]*\n(.*?)^\1```\s*$", re.MULTILINE | re.DOTALL)
-_NOT_RUN = re.compile(r"<!--\s*not run:(.*?)-->\s*\Z", re.DOTALL)
-
-
-@dataclasses.dataclass(frozen=True)
-class Block:
-    """A fenced block: its language, where it stands, its code, and why it is not run, if so."""
-
-    language: str
-    line: int
-    code: str
-    not_run: str | None
+# What the reader's disk has room for differs, and is the only thing shown that does.
+_ROOM = re.compile(r"^(  (?:cache|disk) +)[\d.,]+ \w+", re.MULTILINE)
 
 
-def _blocks(path: Path) -> list[Block]:
-    text = path.read_text(encoding="utf-8")
-    found = []
-    for match in _FENCE.finditer(text):
-        mark = _NOT_RUN.search(text[: match.start()].rstrip(" "))
-        found.append(
-            Block(
-                language=match.group(2),
-                line=text.count("\n", 0, match.start()) + 1,
-                code=textwrap.dedent(match.group(3)),
-                not_run=mark.group(1).strip() if mark else None,
-            )
-        )
-    return found
+def _load_documents_tool() -> ModuleType:
+    """Import the script that runs documents, which lies beside them, in no package."""
+    spec = importlib.util.spec_from_file_location("make_pictures", ROOT / "docs/make_pictures.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # its dataclass asks for it
+    spec.loader.exec_module(module)
+    return module
 
 
-def _python(path: Path) -> list[Block]:
+documents = _load_documents_tool()
+_blocks = documents.read_blocks
+
+
+def _python(path: Path) -> list[Any]:
     return [block for block in _blocks(path) if block.language in {"python", "py"}]
 
 
@@ -94,14 +86,26 @@ WITH_CODE = [path for path in DOCUMENTS if _python(path)]
 @pytest.mark.slow
 @pytest.mark.parametrize("path", WITH_CODE, ids=_document_id)
 def test_python_blocks_run(path: Path, emulator: Emulator) -> None:
-    """The Python blocks of a document run, in order, as a reader would paste them."""
-    namespace: dict[str, Any] = {"__name__": f"document_{path.stem}"}
+    """A document's Python blocks run, in order, print what is shown, and draw its pictures."""
+    shown = {block.line: block.code for block in _blocks(path) if block.is_output}
 
-    for block in _python(path):
-        if block.not_run is None:
-            # Line numbers of a traceback are those of the document.
-            code = "\n" * block.line + block.code
-            exec(compile(code, str(path), "exec"), namespace)
+    printed = documents.run_blocks(path)
+
+    for line, text in shown.items():
+        assert _ROOM.sub(r"\1#", printed[line]) == _ROOM.sub(r"\1#", text)
+    drawn = {name: Path(name).read_bytes()[:4] for name in documents.pictures_of(path)}
+    assert drawn == dict.fromkeys(drawn, b"\x89PNG")
+
+
+def test_pictures_are_there_and_small() -> None:
+    """Each picture is shown, has a text for those who do not see it, and loads at once."""
+    shown = [name for path in DOCUMENTS for name in documents.pictures_of(path)]
+    sizes = {path.name: path.stat().st_size for path in (ROOT / "docs/pictures").glob("*.png")}
+    bare = [path for path in DOCUMENTS if "![](" in path.read_text(encoding="utf-8")]
+
+    assert sorted(set(shown)) == sorted(sizes)
+    assert [name for name, size in sizes.items() if size > PICTURE_BYTES] == []
+    assert bare == []
 
 
 @pytest.mark.parametrize("path", WITH_CODE, ids=_document_id)

@@ -16,7 +16,6 @@ import xarray as xr
 from hda_fsspec.errors import ProductMismatchError
 from hda_fsspec.lazy import openfiles
 from hda_fsspec.lazy.pool import Pool, is_unchanged
-from hda_fsspec.reading.opening import open_local
 
 LON = np.arange(8.0)
 
@@ -112,25 +111,29 @@ def test_another_packing(days: Any, way: str) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("way", ["as a dataset", "as one like others"])
 def test_a_file_that_is_replaced_while_it_is_opened(
-    days: Any, monkeypatch: pytest.MonkeyPatch
+    days: Any, monkeypatch: pytest.MonkeyPatch, way: str
 ) -> None:
     """The header of the old file neither decodes the new one nor is kept as its header."""
     found = days.open()
     found.compute()
     days.forget()
-    replaced: list[Path] = []
+    if way == "as a dataset":
+        found = days.open()  # it has not seen yet what others are stored like
+    name = "open_local" if way == "as a dataset" else "open_variables"
+    open_it, replaced = getattr(openfiles, name), list[Path]()
 
-    def open_and_replace(path: Path, *args: Any, **options: Any) -> xr.Dataset:
-        dataset = open_local(path, *args, **options)
+    def open_and_replace(path: Path, *args: Any, **options: Any) -> Any:
+        opened = open_it(path, *args, **options)
         if path.name == _name(2) and not replaced:
             replaced.append(path)
             _replace(days, 2, _day(2, scale=0.25, lon=100.0))
             _close_handles(days.folder)
-        return dataset
+        return opened
 
-    monkeypatch.setattr(openfiles, "open_local", open_and_replace)
-    # Only touched, so that it is read as a dataset to be checked anew.
+    monkeypatch.setattr(openfiles, name, open_and_replace)
+    # Only touched, so that it is to be checked anew.
     os.utime(_local_file(days, 2), (0, 0))
 
     for _ in range(2):

@@ -169,23 +169,6 @@ def test_what_cannot_be_cut_is_refused(cubes: Cubes, query: str, split: Any, sai
     assert cubes.ordered == []
 
 
-@pytest.mark.skipif(not REGIONAL.is_file(), reason="no data")
-def test_hours_that_are_counted_from_nowhere(tmp_path: Path) -> None:
-    """As of CAMS for Europe: one order opens as its file does, several tell how to have one."""
-    dataset = f"{FAMILY}CAMS_EUROPE_AIR_QUALITY_FORECASTS"
-    job = f"cams-europe-air-quality-forecasts-{'0' * 32}"
-    dates = ("2020-01-01T00:00:00Z", "2020-01-02T00:00:00Z")
-    entry = DatasetEntry(dataset, [ProductEntry(job, REGIONAL, *dates, size="ND")])
-    query = f"{dataset}/startdate=2020-01-01/enddate=2020-01-02"
-    with cubes_of(tmp_path, entry) as cubes, xr.open_dataset(REGIONAL) as regional:
-        for split in ("auto", None):
-            xr.testing.assert_identical(cubes.open(query, split=split).load(), regional)
-        for scan in (False, True):
-            with pytest.raises(ProductMismatchError, match="no time that") as raised:
-                cubes.open(query, split="day", scan=scan)
-            assert str(raised.value).endswith("split=None, which asks for all of it in one order.")
-
-
 def test_other_families(sources: dict[str, Path], tmp_path: Path) -> None:
     """A product that is called like a job opens as it is; a job of any family is cut if asked."""
     dataset_id = "EO:CRYO:DAT:COMPUTED"
@@ -211,6 +194,23 @@ def test_too_many_kinds_are_refused(cubes: Cubes, tmp_path: Path) -> None:
         ds = many.open(query, split={"variable": 3})
         assert len(many.ordered) == 7
         assert set(ds) == set(names)
+
+
+@pytest.mark.skipif(not REGIONAL.is_file(), reason="no data")
+def test_hours_that_are_counted_from_nowhere(tmp_path: Path) -> None:
+    """As of CAMS for Europe: one order opens as its file does, several tell how to have one."""
+    dataset = f"{FAMILY}CAMS_EUROPE_AIR_QUALITY_FORECASTS"
+    job = f"cams-europe-air-quality-forecasts-{'0' * 32}"
+    dates = ("2020-01-01T00:00:00Z", "2020-01-02T00:00:00Z")
+    entry = DatasetEntry(dataset, [ProductEntry(job, REGIONAL, *dates, size="ND")])
+    query = f"{dataset}/startdate=2020-01-01/enddate=2020-01-02"
+    with cubes_of(tmp_path, entry) as cubes, xr.open_dataset(REGIONAL) as regional:
+        for split in ("auto", None):
+            xr.testing.assert_identical(cubes.open(query, split=split).load(), regional)
+        for scan in (False, True):
+            with pytest.raises(ProductMismatchError, match="no time that") as raised:
+                cubes.open(query, split="day", scan=scan)
+            assert str(raised.value).endswith("split=None, which asks for all of it in one order.")
 
 
 def test_the_name_that_others_have_for_it(cubes: Cubes) -> None:

@@ -119,6 +119,12 @@ def test_an_order_of_what_is_not_there_yet_tells_the_end(cubes: Cubes, time: Tim
     again = opened(cubes, time, query, "day")
     assert len(cubes.ordered) == 2
     assert again.sizes["valid_time"] == again.load().sizes["valid_time"] == 86
+    for note in (cubes.client.cache.root / "v1" / "subsets").rglob("*.note"):
+        note.write_text('{"day": "2024-11-27T00:00:00.000Z", "until": "soon"}')
+    # What is damaged is asked for again.
+    posts = len(cubes.posted("dataaccess/download", "product_id"))
+    assert opened(cubes, time, query, "day").sizes["valid_time"] == 86
+    assert len(cubes.posted("dataaccess/download", "product_id")) == posts + 1
 
 
 def test_of_what_is_not_there_at_all_the_error_tells(cubes: Cubes, time: Time) -> None:

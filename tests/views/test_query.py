@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import pickle
+import sys
 import time
 from typing import Any
 from xml.etree import ElementTree as ET
@@ -185,6 +186,18 @@ def test_footprints_in_geopandas(bench: Bench) -> None:
     assert table.geometry[2].bounds == (0, 0, 10, 20)
     assert table.geometry[3].coords[0] == (5, 6)
     assert table.geometry[4].length == pytest.approx((20**2 + 10**2) ** 0.5)
+
+
+def test_without_geopandas_it_is_a_table_of_pandas(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The box is there in any case."""
+    monkeypatch.setitem(sys.modules, "geopandas", None)  # which Python takes as not installed
+    table = _view(bench, [{"bbox": [0, 0, 10, 20]}, {}]).to_dataframe()
+
+    assert type(table) is pd.DataFrame
+    assert "geometry" not in table
+    assert table.bbox[0] == "0,0,10,20"
 
 
 def test_what_cannot_be_shown_is_said(bench: Bench) -> None:

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from hda_fsspec.errors import BrokerError
-from hda_fsspec.network.places import NoPlaceError, Places
+from hda_fsspec.network.placeholders import NoPlaceError, Places
 from hda_fsspec.network.redaction import Secrets
 from hda_fsspec.records import Product
 
