@@ -166,7 +166,7 @@ def _predicted(
         try:
             prediction = predictor.predict(known, asked=asked)
         except predict.UnpredictableError as err:
-            if isinstance(predictor, RegularTimes) and len(firsts) > 1:
+            if isinstance(predictor, RegularTimes):
                 is_time = variable.is_date or variable.dtype.kind == "M"
                 raise _unpredictable_pieces(str(err), headers, is_time=is_time) from err
             raise _unpredictable(str(err), headers) from err
