@@ -27,7 +27,7 @@ PICTURES = DOCS / "pictures"
 _FENCE = re.compile(r"^( *)```(\w*)[^\n]*\n(.*?)^\1```\s*$", re.MULTILINE | re.DOTALL)
 _NOT_RUN = re.compile(r"<!--\s*not run:(.*?)-->\s*\Z", re.DOTALL)
 _OUTPUT = re.compile(r"<!--\s*output\s*-->\s*\Z")
-_PICTURE = re.compile(r"\]\((?:\.\./)?pictures/([\w-]+\.png)\)")
+_PICTURE = re.compile(r"\]\((?:\.\./)?pictures/([\w-]+\.(?:png|svg))\)")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,6 +83,11 @@ def pictures_of(path: Path) -> list[str]:
     return _PICTURE.findall(path.read_text(encoding="utf-8"))
 
 
+def drawn_by(path: Path) -> list[str]:
+    """Return those of them that its own code draws; diagrams (SVG) are drawn by hand."""
+    return [name for name in pictures_of(path) if name.endswith(".png")]
+
+
 def run_blocks(path: Path) -> dict[int, str]:
     """Run the Python blocks of a document in order, in the working folder.
 
@@ -116,7 +121,7 @@ def _update(path: Path) -> None:
             printed = run_blocks(path)
         finally:
             os.chdir(here)
-        for name in pictures_of(path):
+        for name in drawn_by(path):
             (PICTURES / name).write_bytes((Path(work) / name).read_bytes())
     text = path.read_text(encoding="utf-8")
     for block in reversed(read_blocks(path)):

@@ -93,14 +93,14 @@ def test_python_blocks_run(path: Path, emulator: Emulator) -> None:
 
     for line, text in shown.items():
         assert _ROOM.sub(r"\1#", printed[line]) == _ROOM.sub(r"\1#", text)
-    drawn = {name: Path(name).read_bytes()[:4] for name in documents.pictures_of(path)}
+    drawn = {name: Path(name).read_bytes()[:4] for name in documents.drawn_by(path)}
     assert drawn == dict.fromkeys(drawn, b"\x89PNG")
 
 
 def test_pictures_are_there_and_small() -> None:
     """Each picture is shown, has a text for those who do not see it, and loads at once."""
     shown = [name for path in DOCUMENTS for name in documents.pictures_of(path)]
-    sizes = {path.name: path.stat().st_size for path in (ROOT / "docs/pictures").glob("*.png")}
+    sizes = {path.name: path.stat().st_size for path in (ROOT / "docs/pictures").iterdir()}
     bare = [path for path in DOCUMENTS if "![](" in path.read_text(encoding="utf-8")]
 
     assert sorted(set(shown)) == sorted(sizes)
