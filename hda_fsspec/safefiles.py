@@ -316,6 +316,13 @@ def files_in(folder: int) -> list[tuple[str, os.stat_result]]:
     return found
 
 
+def names_in(folder: int) -> list[str]:
+    """Return the names of all that is in a folder, given its descriptor; nothing is looked at."""
+    with contextlib.suppress(FileNotFoundError):
+        return os.listdir(folder)
+    return []
+
+
 def _owner_of_new_files(folder: int) -> int:
     name = f".{uuid.uuid4().hex}.tmp"
     try:

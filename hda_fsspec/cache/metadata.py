@@ -19,7 +19,7 @@ from typing import Any
 from hda_fsspec.cache.folder import CANNOT_KEEP_ERRNOS, Folder, dump_json
 from hda_fsspec.cache.sizes import KnownSizes
 from hda_fsspec.records import Product
-from hda_fsspec.safefiles import files_in, read_all, tell_once
+from hda_fsspec.safefiles import files_in, names_in, read_all, tell_once
 
 logger = logging.getLogger("hda_fsspec")
 
@@ -138,7 +138,7 @@ class JsonStore:
         """Go through the names of all notes, where they are plain; none of them is opened."""
         if self._folder.is_present():
             for _, inside in self._folder.subfolders(self._folder.path / self._kind):
-                for name in os.listdir(inside):  # noqa: PTH208  # a descriptor is no path
+                for name in names_in(inside):
                     if name.endswith(_SUFFIX):
                         yield name.removesuffix(_SUFFIX)
 

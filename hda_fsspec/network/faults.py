@@ -10,10 +10,14 @@ import ssl
 from collections.abc import Iterator
 
 from hda_fsspec.network.metering import LateError, TooLongError
+from hda_fsspec.printable import warn
 
 _UNREACHABLE = frozenset(
     {errno.ECONNREFUSED, errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EHOSTDOWN, errno.ENETDOWN}
 )
+
+#: The addresses that the user was warned of.
+_unverified: dict[str, object] = {}
 
 
 def causes_of(err: BaseException) -> Iterator[BaseException]:
@@ -81,3 +85,11 @@ def not_verified(endpoint_url: str) -> str:
         "not verified, and whoever is on the way can read the password. If your site has its "
         "own certificates, set verify (HDA_VERIFY) to their bundle."
     )
+
+
+def warn_unverified(endpoint_url: str, category: type[Warning]) -> None:
+    """Warn once per process that the certificates of a broker are not verified."""
+    mine = object()
+    # In one step and without a lock, which a fork could leave held for ever.
+    if _unverified.setdefault(endpoint_url, mine) is mine:
+        warn(not_verified(endpoint_url), category, stacklevel=4)

@@ -47,7 +47,6 @@ from hda_fsspec.network.retries import (
 )
 from hda_fsspec.network.tokens import Tokens
 from hda_fsspec.network.tries import Patience, Tries
-from hda_fsspec.printable import warn
 from hda_fsspec.settings import Settings
 
 logger = logging.getLogger("hda_fsspec")
@@ -78,18 +77,6 @@ class _Adapter(requests.adapters.HTTPAdapter):
         if proxy not in self.proxy_manager:
             meter(super().proxy_manager_for(proxy, **kwargs), is_verified=self._is_verified)
         return self.proxy_manager[proxy]
-
-
-_unverified: dict[str, object] = {}
-
-
-def _notice(endpoint_url: str) -> None:
-    """Warn once per process that the certificates of a broker are not verified."""
-    mine = object()
-    # In one step and without a lock, which a fork could leave held for ever.
-    if _unverified.setdefault(endpoint_url, mine) is mine:
-        told = faults.not_verified(endpoint_url)
-        warn(told, urllib3.exceptions.InsecureRequestWarning, stacklevel=3)
 
 
 # Not the numbers of the module: who seeds those wants the same ones again, whatever is retried.
@@ -418,7 +405,9 @@ class Session:
 
     def _exchange(self, method: str, address: str, *, is_elsewhere: bool, **options: Any) -> Reply:
         timeout = self._settings.timeout
-        self._notice_if_unverified(address)
+        if self._settings.verify is False and address.startswith("https:"):
+            category = urllib3.exceptions.InsecureRequestWarning
+            faults.warn_unverified(self._settings.endpoint_url, category)
         is_stream = bool(options.pop("stream", False))
         options |= {"verify": self._settings.verify, "proxies": proxies_for(address)}
         allowance = Allowance(timeout, clock=self._monotonic)
@@ -473,10 +462,6 @@ class Session:
             raise requests.exceptions.ConnectionError(msg) from TooLongError(msg)
         return bytes(body[:most])
 
-    def _notice_if_unverified(self, address: str) -> None:
-        if self._settings.verify is False and address.startswith("https:"):
-            _notice(self._settings.endpoint_url)
-
     def _retry_or_raise(
         self, asked: str, address: str, err: requests.exceptions.RequestException, tries: Tries
     ) -> None:
@@ -492,13 +477,11 @@ class Session:
             raise no_answer(asked, kind, count, said, given_up=given_up) from err
 
     def _patience(self) -> Patience:
-        limit = self._settings.max_wait
-        return Patience(limit, self._monotonic, self._sleep, self._jitter)
+        return Patience(self._settings.max_wait, self._monotonic, self._sleep, self._jitter)
 
     def _refused_by_proxy(self, asked: str, address: str, reply: Reply | None = None) -> HDAError:
-        merged = self._http.merge_environment_settings(
-            address, proxies_for(address), None, None, None
-        )
+        proxies = proxies_for(address)
+        merged = self._http.merge_environment_settings(address, proxies, None, None, None)
         proxy = requests.utils.select_proxy(address, merged["proxies"])
         # A page of the proxy's says nothing more.
         problem = None if reply is None else self._explain(reply, secrets_of_proxy(proxy or ""))

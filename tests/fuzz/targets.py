@@ -10,14 +10,11 @@ from __future__ import annotations
 import ast
 import contextlib
 import dataclasses
-import functools
 import io
 import json
 import pickle
 import shlex
-import socket
 import tempfile
-import threading
 import unicodedata
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -50,7 +47,6 @@ from hda_fsspec.network.redaction import Secrets
 from hda_fsspec.network.redirects import RedirectError, is_same_origin, next_address
 from hda_fsspec.network.redirects import shown as redirect_shown
 from hda_fsspec.network.responses import ResponseHead
-from hda_fsspec.network.session import Session
 from hda_fsspec.paths.locations import Location
 from hda_fsspec.paths.quoting import shell_word
 from hda_fsspec.printable import LONGEST_TEXT, printable, python_text
@@ -58,11 +54,11 @@ from hda_fsspec.reading.archives import list_members
 from hda_fsspec.reading.unpacking import unpack
 from hda_fsspec.records import Product, is_name
 from hda_fsspec.schema.queryables import Schema
-from hda_fsspec.settings import Settings
 from hda_fsspec.settings.rcfile import read_rc, write_rc
 from hda_fsspec.stack.header import load
 
 from .neighbours import plant_and_use
+from .services import TOKEN, Answering, wire_server
 from .show import is_shown, show
 
 CORPUS = Path(__file__).parent / "corpus"
@@ -174,26 +170,6 @@ def views(data: bytes) -> None:
         expect(is_shown(show(value)), "a view shows what does not show")
 
 
-class _Answering:
-    """A session whose every answer is the same JSON value."""
-
-    address = "https://broker.invalid/"
-    secrets = Secrets("secret", ("a token of this session",))
-
-    def __init__(self, value: Any) -> None:
-        self._value = value
-        self._left = 50  # a service may give pages without end; a test may not
-
-    def json(self, *_: object, **__: object) -> Any:
-        self._left -= 1
-        return self._value if self._left > 0 else {"features": []}
-
-    order = json
-
-    def head(self, *_: object, **__: object) -> ResponseHead:
-        return ResponseHead(405, {})
-
-
 def broker(data: bytes) -> None:
     """Read any JSON as each answer that the service gives: typed errors, and records."""
     value = _json(data)
@@ -209,7 +185,7 @@ def broker(data: bytes) -> None:
         yield lambda broker: broker.status("5")
 
     for ask in asks():
-        asked = Broker(_Answering(value), max_products=1000, workers=2)  # type: ignore[arg-type]
+        asked = Broker(Answering(value), max_products=1000, workers=2)  # type: ignore[arg-type]
         with tells(HDAError):
             _keep(ask(asked))
 
@@ -279,14 +255,11 @@ def redirects(data: bytes) -> None:
                 expect(is_file or not is_elsewhere, "JSON is asked for elsewhere")
 
 
-_TOKEN = "0c2f4e0a-4b0e-8f0e-1234567890ab"
-
-
 def echoes(data: bytes) -> None:
     """Read JSON that quotes a token anywhere: what is kept or shown of it does not."""
-    text = data.decode("utf-8", "replace").replace("TOKEN", _TOKEN)
+    text = data.decode("utf-8", "replace").replace("TOKEN", TOKEN)
     value = _json(text.encode())
-    secrets = Secrets(text[-9:-2] or None, (_TOKEN,), _TOKEN)
+    secrets = Secrets(text[-9:-2] or None, (TOKEN,), TOKEN)
     kept: list[Any] = []
     with contextlib.suppress(HDAError):
         found = Product.from_feature(_DATASET, value, show=secrets.shown)
@@ -300,20 +273,20 @@ def echoes(data: bytes) -> None:
     shown_of_all = secrets.shown(value)
     expect(len(shown_of_all) <= 300, "a value is told at length")
     for form in (json.dumps([_fields_of(each) for each in kept]), shown_of_all):
-        expect(_TOKEN not in form, "a token is left")
+        expect(TOKEN not in form, "a token is left")
 
 
 def _send_back(text: str, *, password: str, user: str) -> None:
     """Keep a text with places for secrets, and fill them."""
     places = Places(
-        password=password, user=user, tokens=(_TOKEN, password[:9]), access=_TOKEN, shortest=8
+        password=password, user=user, tokens=(TOKEN, password[:9]), access=TOKEN, shortest=8
     )
     with contextlib.suppress(UnknownPlaceError):
         places.filled(text)
     with contextlib.suppress(NoPlaceError):
         written = places.written(text, with_password=True)
         expect(places.filled(written) == text, "a text is sent otherwise")
-        expect(_TOKEN not in written, "a token is kept")
+        expect(TOKEN not in written, "a token is kept")
         expect(len(password) < 8 or password not in written, "a password is kept")
 
 
@@ -321,41 +294,9 @@ def _fields_of(value: Any) -> Any:
     return value.to_json() if isinstance(value, Product) else value
 
 
-class _Wire:
-    """A server on this machine that answers a login, and then the same bytes to everybody."""
-
-    def __init__(self) -> None:
-        self.data = b""
-        self._server = socket.create_server(("127.0.0.1", 0))
-        threading.Thread(target=self._serve, daemon=True).start()
-        self.session = Session(
-            Settings.resolve(
-                endpoint_url=f"http://127.0.0.1:{self._server.getsockname()[1]}/",
-                user="user",
-                password="secret",
-                timeout=5,
-            ),
-            sleep=lambda _: None,
-        )
-
-    def _serve(self) -> None:
-        token = json.dumps({"access_token": _TOKEN, "expires_in": 10**9}).encode()
-        login = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(token) + token
-        while True:
-            connection, _ = self._server.accept()
-            with connection, contextlib.suppress(OSError):
-                asked = connection.recv(65_536)
-                connection.sendall(login if b"gettoken" in asked[:200] else self.data)
-
-
-@functools.cache
-def _wire() -> _Wire:
-    return _Wire()
-
-
 def wire(data: bytes) -> None:
     """Send any bytes as the whole of an answer, head and all: a value, or a typed error."""
-    server = _wire()
+    server = wire_server()
     server.data = data
     with contextlib.suppress(HDAError):
         server.session.json("GET", "datasets", most_retries=0)
