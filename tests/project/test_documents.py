@@ -97,6 +97,25 @@ def test_python_blocks_run(path: Path, emulator: Emulator) -> None:
     assert drawn == dict.fromkeys(drawn, b"\x89PNG")
 
 
+def test_the_script_takes_over_pictures_and_output(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a block draws and prints goes where the document shows it, and nothing else changes."""
+    monkeypatch.setattr(documents, "PICTURES", tmp_path)
+    page = tmp_path / "page.md"
+    start = (
+        "```python\nfrom matplotlib.figure import Figure\n"
+        'Figure().savefig("a.png")\nprint("new")\n```\n\n<!-- output -->\n```text\n'
+    )
+    page.write_text(f"{start}old\n```\n\n![A picture](pictures/a.png)\n", encoding="utf-8")
+
+    documents._update(page)
+
+    end = "new\n```\n\n![A picture](pictures/a.png)\n"
+    assert page.read_text(encoding="utf-8") == start + end
+    assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
+
+
 def test_pictures_are_there_and_small() -> None:
     """Each picture is shown, has a text for those who do not see it, and loads at once."""
     shown = [name for path in DOCUMENTS for name in documents.pictures_of(path)]
