@@ -59,7 +59,7 @@ class StoredStructure:
     Attributes
     ----------
     sizes : dict of str to int
-        The dimensions.
+        The dimensions, those included that a group has of the groups above it.
     variables : dict of str to tuple
         For each variable its dimensions, dtype and attributes.
     attrs : dict
@@ -131,6 +131,7 @@ class NetCDFVariables:
                 if not isinstance(variable.datatype, np.dtype):
                     return None  # its numbers stand for names
                 attrs = {key: variable.getncattr(key) for key in variable.ncattrs()}
+                sizes.update(zip(variable.dimensions, variable.shape, strict=True))
                 found[name] = variable.dimensions, variable.dtype, attrs
             own = {key: held.getncattr(key) for key in held.ncattrs()}
         # xarray takes this one for a list of variables.

@@ -119,3 +119,21 @@ def test_products_that_all_differ_are_not_compared_for_ever(tmp_path: Path) -> N
 
     assert [alike.header_of(file) is None for file in (other, other, same)] == [True, True, False]
     assert [alike.header_of(file) is None for file in (other, other, other, same)] == [True] * 4
+
+
+def test_dimensions_of_the_groups_above_are_compared(tmp_path: Path) -> None:
+    """A group whose sizes are told outside of it is not taken for one of other sizes."""
+
+    def write(path: Path, size: int) -> NetCDFVariables:
+        with netCDF4.Dataset(path, "w") as file:
+            file.createDimension("lat", size)
+            file.createGroup("data").createVariable("t2m", "f4", ("lat",))[:] = 280.0
+        return NetCDFVariables(path, "data")
+
+    first = write(tmp_path / "first.nc", 3)
+    with xr.open_dataset(tmp_path / "first.nc", engine="netcdf4", group="data") as dataset:
+        alike = AlikeFiles.of(first, Header.of(dataset))
+    assert alike is not None
+
+    assert alike.header_of(write(tmp_path / "same.nc", 3)) is not None
+    assert alike.header_of(write(tmp_path / "other.nc", 5)) is None
