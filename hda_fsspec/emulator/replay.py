@@ -63,7 +63,8 @@ class Replay:
         self._lock = threading.Lock()
         try:
             text = Path(path).read_bytes()
-            lines = text.decode().splitlines()
+            # By what ends a line here, and not by what may stand in a text.
+            lines = text.decode().removesuffix("\n").split("\n")
             _check_first(lines)
             for line in lines[1:]:
                 self._add(line)
