@@ -11,7 +11,7 @@ import dataclasses
 import enum
 import logging
 from collections.abc import Callable, Collection, Iterator, Mapping
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import quote
 
 from hda_fsspec.errors import (
@@ -34,6 +34,8 @@ from hda_fsspec.records import Dataset, Product, Term, is_name
 logger = logging.getLogger("hda_fsspec")
 
 _PAGE = 200  # the viewer of WEkEO and EODAG ask for no more
+_Item = TypeVar("_Item")
+
 _DATASETS_PAGE = 1400  # EODAG asks for all data sets at once; accepted
 _LONGEST_ORDER_ID = 1000
 _DONE = frozenset({"done", "completed", "complete", "ready", "success", "successful", "finished"})
@@ -104,7 +106,7 @@ class Broker:
             return self._session.json("GET", "datasets", params=params, most_retries=most)
 
         what = "the list of data sets"
-        features = self._collect(page, what, page_size=_DATASETS_PAGE, is_lenient=True)
+        features = self._collect(page, what, dict, page_size=_DATASETS_PAGE, is_lenient=True)
         named = [f for f in features if is_name(f.get("dataset_id"))]
         if len(named) < len(features):
             lost = len(features) - len(named)
@@ -151,8 +153,15 @@ class Broker:
             body = {"dataset_id": dataset_id, **request, **page_parameters(start, _PAGE)}
             return self._session.json("POST", "dataaccess/search", body=body)
 
+        secrets = self._session.secrets
+
+        def product(feature: Mapping[str, Any]) -> Product:
+            return Product.from_feature(
+                dataset_id, feature, broker=self._session.address, show=secrets.shown
+            )
+
         try:
-            features = self._collect(page, what, limit=self._max_products)
+            products = self._collect(page, what, product, limit=self._max_products)
         except BrokerError as err:
             if err.subject == NO_DATA:
                 return []
@@ -163,13 +172,6 @@ class Broker:
                 )
                 raise QueryError(msg) from err
             raise
-        secrets = self._session.secrets
-        products = [
-            Product.from_feature(
-                dataset_id, feature, broker=self._session.address, show=secrets.shown
-            )
-            for feature in features
-        ]
         named = [secrets.product(product) for product in products if is_name(product.product_id)]
         if len(named) < len(products):
             lost = next(p.product_id for p in products if not is_name(p.product_id))
@@ -351,14 +353,16 @@ class Broker:
         self,
         fetch: Callable[[int], Any],
         what: str,
+        convert: Callable[[Mapping[str, Any]], _Item],
         *,
         page_size: int = _PAGE,
         limit: int | None = None,
         is_lenient: bool = False,
-    ) -> list[Mapping[str, Any]]:
+    ) -> list[_Item]:
         return collect(
             fetch,
             what,
+            convert,
             page_size=page_size,
             workers=self._workers,
             limit=limit,
@@ -375,7 +379,7 @@ class Broker:
                 "GET", path, params=params, most_retries=RETRIES_OF_CONVENIENCES
             )
 
-        return self._collect(page, what, is_lenient=is_lenient)
+        return self._collect(page, what, dict, is_lenient=is_lenient)
 
 
 def _download_path(download_id: str) -> str:

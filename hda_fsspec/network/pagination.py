@@ -10,12 +10,14 @@ import concurrent.futures
 import itertools
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from hda_fsspec.concurrency.futures import wait_for
 from hda_fsspec.errors import BrokerError, TooManyProductsError
 
 logger = logging.getLogger("hda_fsspec")
+
+_Item = TypeVar("_Item")
 
 _SHORTEST_SPAN = 50  # of what is fetched by one of the threads
 _MOST_EMPTY_SPANS = 20  # in a row, after which a total is not believed
@@ -34,13 +36,14 @@ def page_parameters(start: int, page_size: int) -> dict[str, int]:
 def collect(
     fetch: Callable[[int], Any],
     what: str,
+    convert: Callable[[Mapping[str, Any]], _Item],
     *,
     page_size: int,
     workers: int,
     limit: int | None = None,
     is_lenient: bool = False,
     show: Callable[[object, int], str] = lambda value, length: str(value)[:length],
-) -> list[Mapping[str, Any]]:
+) -> list[_Item]:
     """Collect all pages, in either style of paging; each id once.
 
     Parameters
@@ -49,6 +52,9 @@ def collect(
         Returns the page that starts at an item, of at most `page_size` items.
     what : str
         What is listed, for messages.
+    convert : callable
+        Returns what is kept of an item. It is called as pages come, so that a long listing is
+        never in memory as it was sent.
     page_size : int
         How many items a page is asked for; the service may give fewer.
     workers : int
@@ -73,7 +79,8 @@ def collect(
     read = _Reader(fetch, what, show)
     features, properties = read(0)
     total, following = (_whole(properties.get(k)) for k in ("totalResults", "nextIndex"))
-    found = _Found(features)
+    found = _Found(convert)
+    found.add(features)
     if total is None or (total < len(found) and following is not None):
         # The CDSE adapter (EO:ESA, EO:JRC) tells no total, only where the next page starts.
         start, page = 0, features
@@ -99,7 +106,7 @@ def collect(
         if len(found) < total:
             logger.warning("%s announced %d items and gave %d", what, total, len(found))
     _refuse_too_many(what, len(found), limit, at_least=True)
-    return found.features
+    return found.items
 
 
 def _rest(
@@ -110,7 +117,7 @@ def _rest(
         return
 
     def span(start: int, stop: int) -> list[Mapping[str, Any]]:
-        found = _Found()
+        found = _Found(lambda feature: feature)
         while start < stop:
             page, _ = read(start)
             # A page may repeat items; only new ones lead on.
@@ -118,7 +125,7 @@ def _rest(
             if not new:
                 break
             start += new
-        return found.features
+        return found.items
 
     # A first page that is oddly short must not cut the rest into as many requests.
     step = max(items.start, _SHORTEST_SPAN)
@@ -143,19 +150,19 @@ def _rest(
                 future.cancel()
 
 
-class _Found:
-    """Features in the order in which they came, each id once."""
+class _Found(Generic[_Item]):
+    """What is kept of features, in the order in which they came, each id once."""
 
-    def __init__(self, features: Iterable[Mapping[str, Any]] = ()) -> None:
-        self._by_id: dict[object, Mapping[str, Any]] = {}
-        self.add(features)
+    def __init__(self, convert: Callable[[Mapping[str, Any]], _Item]) -> None:
+        self._convert = convert
+        self._by_id: dict[object, _Item] = {}
 
     def __len__(self) -> int:
         return len(self._by_id)
 
     @property
-    def features(self) -> list[Mapping[str, Any]]:
-        """All features so far."""
+    def items(self) -> list[_Item]:
+        """All that is kept so far."""
         return list(self._by_id.values())
 
     def add(self, features: Iterable[Mapping[str, Any]]) -> int:
@@ -165,7 +172,8 @@ class _Found:
             name = next((feature[key] for key in _ID_KEYS if key in feature), None)
             is_id = isinstance(name, (str, int)) and not isinstance(name, bool)
             key = str(name) if is_id else (len(self), "no id")
-            self._by_id.setdefault(key, feature)
+            if key not in self._by_id:
+                self._by_id[key] = self._convert(feature)
         return len(self) - before
 
 

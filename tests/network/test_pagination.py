@@ -52,7 +52,9 @@ class Pages:
 
     def collect(self, *, page_size: int = 200, workers: int = 4, **more: Any) -> list[str]:
         """Collect all, and return the ids."""
-        return [f["id"] for f in collect(self, WHAT, page_size=page_size, workers=workers, **more)]
+        return [
+            f["id"] for f in collect(self, WHAT, dict, page_size=page_size, workers=workers, **more)
+        ]
 
 
 def ids(count: int) -> list[str]:
@@ -135,6 +137,7 @@ def test_the_first_of_two_is_kept() -> None:
     found = collect(
         lambda start: {"features": [{"id": "a", "n": 1}, {"id": "b"}, {"id": "a", "n": 2}]},
         WHAT,
+        dict,
         page_size=200,
         workers=1,
     )
@@ -145,7 +148,7 @@ def test_the_first_of_two_is_kept() -> None:
 def test_items_without_an_id_are_all_kept() -> None:
     """What is wrong with an item is for its reader to say, so none is dropped here."""
     features = [{"id": None}, {"x": 1}, {"x": 1}, {"dataset_id": "d"}, {"term_id": "d"}, {"id": 5}]
-    found = collect(lambda start: {"features": features}, WHAT, page_size=9, workers=1)
+    found = collect(lambda start: {"features": features}, WHAT, dict, page_size=9, workers=1)
 
     assert len(found) == 5  # a data set and a licence never stand in one listing
 
@@ -176,7 +179,7 @@ def test_a_next_index_that_leads_nowhere_ends_the_listing(following: Any) -> Non
         page = pages.items[start : start + 100]
         return {"features": page, "properties": {"nextIndex": told}}
 
-    assert len(collect(answer, WHAT, page_size=100, workers=1)) == 200
+    assert len(collect(answer, WHAT, dict, page_size=100, workers=1)) == 200
 
 
 def test_a_next_index_without_end_is_left() -> None:
@@ -187,7 +190,7 @@ def test_a_next_index_without_end_is_left() -> None:
         starts.append(start)
         return {"features": [{"id": "a"}], "properties": {"nextIndex": start + 1}}
 
-    assert collect(answer, WHAT, page_size=1, workers=1) == [{"id": "a"}]
+    assert collect(answer, WHAT, dict, page_size=1, workers=1) == [{"id": "a"}]
     assert starts == [0, 1]
 
 
@@ -208,7 +211,7 @@ def test_a_listing_that_grows_without_end_is_left(style: str, new: int) -> None:
         return {"features": [{"id": f"p{start + n}"} for n in range(new)], "properties": told}
 
     with pytest.raises(BrokerError, match="has no end: 1001 pages"):
-        collect(answer, WHAT, page_size=new, workers=1)
+        collect(answer, WHAT, dict, page_size=new, workers=1)
     assert len(starts) <= 1001 + 2 * 1  # those that were under way
 
 
@@ -221,7 +224,7 @@ def test_a_listing_of_all_there_could_be_is_left(monkeypatch: pytest.MonkeyPatch
         return {"features": page, "properties": {"nextIndex": start + 200}}
 
     with pytest.raises(BrokerError, match="6 pages brought 1200 items"):
-        collect(answer, WHAT, page_size=200, workers=1)
+        collect(answer, WHAT, dict, page_size=200, workers=1)
 
 
 def test_pages_of_few_that_have_an_end() -> None:
@@ -232,7 +235,7 @@ def test_pages_of_few_that_have_an_end() -> None:
 def test_what_is_no_page_is_quoted_as_it_may_be() -> None:
     """What is told of it goes through the caller's hands."""
     with pytest.raises(BrokerError, match="holds no list of features: 'hidden'"):
-        collect(lambda _: "secret", WHAT, page_size=1, workers=1, show=lambda *_: "hidden")
+        collect(lambda _: "secret", WHAT, dict, page_size=1, workers=1, show=lambda *_: "hidden")
 
 
 def test_too_many_by_total_is_told_at_the_first_page() -> None:
@@ -276,7 +279,7 @@ def test_what_is_no_page(page: Any) -> None:
             return page if start == at else pages(start)
 
         with pytest.raises(BrokerError, match=WHAT):
-            collect(answer, WHAT, page_size=200, workers=2)
+            collect(answer, WHAT, dict, page_size=200, workers=2)
 
 
 def test_a_fault_of_one_page_stops_the_others() -> None:
