@@ -74,8 +74,13 @@ class MosaicAxis:
         Raises
         ------
         MisplacedError
-            Two tiles differ in their resolution, or in where their pixels lie.
+            Two tiles differ in their resolution, or in where their pixels lie; or it is not known
+            where those of one lie.
         """
+        for number, each in enumerate(values):
+            if not np.isfinite(each).all():
+                msg = f"the latter has missing values of {dim!r}"
+                raise MisplacedError(msg, (0, number))
         told = [_step(each, step) for each, step in zip(values, steps, strict=True)]
         reference = next((n for n, step in enumerate(told) if step is not None), 0)
         step = told[reference]
@@ -104,6 +109,15 @@ class MosaicAxis:
         whole = (origin + step * np.arange(int((begins + counts).max()))).astype(dtype)
         for begin, each in zip(begins[::-1].tolist(), values[::-1], strict=True):
             whole[begin : begin + len(each)] = each
+        for number, (begin, each) in enumerate(zip(begins.tolist(), values, strict=True)):
+            # Pixels of uneven steps that lie on each other need not lie in the same place.
+            shown = whole[begin : begin + len(each)].astype(np.float64)
+            apart = np.abs(shown - each)
+            if (apart > 2 * TOLERANCE * abs(step) + 2 * np.spacing(np.abs(whole).max())).any():
+                place = begin + int(apart.argmax())
+                other = int(np.flatnonzero((begins <= place) & (place < begins + counts))[0])
+                msg = f"along {dim!r} their pixels are {_short(apart.max())} apart in one place"
+                raise MisplacedError(msg, (other, number))
         return cls(dim, begins, counts, whole, step)
 
     @functools.cached_property

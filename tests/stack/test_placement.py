@@ -87,3 +87,29 @@ def test_grids_that_differ(other: list[float], message: str) -> None:
         MosaicAxis.of_tiles("x", [np.array([0.0, 0.1]), np.array(other)], [None, None])
 
     assert caught.value.tiles == (0, 1)
+
+
+@pytest.mark.parametrize(
+    ("other", "said"),
+    [
+        ([20.0, 34.0, 42.0, 50.0], "their pixels are 4 apart in one place"),
+        ([np.nan, 30.0, 40.0, 50.0], "the latter has missing values of 'x'"),
+    ],
+)
+def test_pixels_that_lie_elsewhere_are_refused(other: list[float], said: str) -> None:
+    """Of uneven steps those that overlap must be the same; and all must have a place."""
+    values = [np.array([0.0, 10.0, 20.0, 30.0]), np.array(other)]
+
+    with pytest.raises(MisplacedError, match=said) as raised:
+        MosaicAxis.of_tiles("x", values, [None, None])
+
+    assert raised.value.tiles == (0, 1)
+
+
+def test_uneven_steps_may_lie_side_by_side() -> None:
+    """The coordinate is that of the tiles."""
+    values = [np.array([0.0, 12.0, 20.0, 30.0]), np.array([40.0, 54.0, 60.0, 70.0])]
+
+    axis = MosaicAxis.of_tiles("x", values, [None, None])
+
+    assert axis.coordinate.tolist() == [0.0, 12.0, 20.0, 30.0, 40.0, 54.0, 60.0, 70.0]
