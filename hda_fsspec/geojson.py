@@ -18,6 +18,8 @@ Row = list[Point]
 #: An outline of more points is thinned: a listing holds thousands of footprints.
 MOST_POINTS = 64
 _MOST_ROWS = 32
+#: Of all rows together; who tells more tells nothing.
+_MOST_POINTS_OF_ALL = _MOST_ROWS * MOST_POINTS
 #: A ten-thousandth of a degree is 11 m.
 _DIGITS = 4
 
@@ -60,6 +62,8 @@ def footprint_of(geometry: object, bbox: str | None = None) -> str | None:
             else _nested(told.get("coordinates"), depth, least)
         )
     except (TypeError, ValueError):
+        return None
+    if depth == 2 and sum(len(row) for part in read for row in part) > _MOST_POINTS_OF_ALL:
         return None
     if kind == "Polygon" and bbox is not None and _is_box(read, bbox):
         return None

@@ -68,7 +68,10 @@ class Replay:
             _check_first(lines)
             for line in lines[1:]:
                 self._add(line)
-        except (OSError, ValueError, KeyError, TypeError, RecursionError, zlib.error) as err:
+        except (
+            *(OSError, ValueError, LookupError, TypeError, AttributeError),
+            *(OverflowError, RecursionError, zlib.error),
+        ) as err:
             msg = f"Cannot replay {path}: {err}. Name a file that 'doctor --probe' has written."
             raise ConfigurationError(msg) from err
         self.digest = hashlib.sha256(text).hexdigest()

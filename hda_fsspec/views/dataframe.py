@@ -28,8 +28,8 @@ def dataframe_of(
         "product_id": [product.product_id for product in products],
         "startdate": _times([product.startdate for product in products]),
         "enddate": _times([product.enddate for product in products]),
-        "size": pd.array(list(sizes), dtype="Int64"),
-        "catalogue_size": pd.array([product.size for product in products], dtype="Int64"),
+        "size": _sizes(sizes),
+        "catalogue_size": _sizes([product.size for product in products]),
         "state": list(states),
         "path": list(paths),
         "bbox": [product.bbox for product in products],
@@ -44,6 +44,14 @@ def dataframe_of(
 
     geometry = [_geometry(outlines_of(p.footprint, p.bbox)) for p in products]
     return geopandas.GeoDataFrame(columns, geometry=geometry, crs=_LONGITUDES_AND_LATITUDES)
+
+
+def _sizes(sizes: Sequence[int | None]) -> Any:
+    import pandas as pd
+
+    # A catalogue may tell more than any file has, and than a column holds.
+    kept = [None if size is None or size >= 1 << 63 else size for size in sizes]
+    return pd.array(kept, dtype="Int64")
 
 
 def _times(texts: Sequence[str | None]) -> pd.Series[Any]:

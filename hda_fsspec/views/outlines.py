@@ -44,7 +44,7 @@ def outlines_of(footprint: str | None, bbox: str | None) -> list[Outline]:
     try:
         kind, parts = parts_of(footprint)
         found = [_outline(kind, part, bbox) for part in parts]
-    except (ValueError, TypeError, LookupError):
+    except (ValueError, TypeError, LookupError, OverflowError, RecursionError):
         # A note on disk may hold anything; what cannot be drawn is told as such.
         return []
     return [] if None in found else [outline for outline in found if outline is not None]

@@ -21,6 +21,8 @@ from hda_fsspec.views.outlines import Outline
 _UNITS = 10
 #: So many characters of outlines are drawn; of more, some that stand for all.
 _MOST_CHARACTERS = 120_000
+#: A point has some ten characters.
+_MOST_POINTS = _MOST_CHARACTERS // 10
 #: So few outlines are told of one by one.
 _TITLED = 40
 #: Of more the insides are hardly coloured, since they hide the land.
@@ -135,12 +137,29 @@ def _longitudes(outlines: Iterable[Outline]) -> tuple[float, float]:
 
 
 def _some(footprints: Sequence[Drawn], window: _Window) -> Sequence[Drawn]:
-    """Return so many footprints that the picture is not too large, evenly chosen."""
+    """Return so many footprints that the picture is not too large, evenly chosen.
+
+    One that would be too large by itself, as an outline that goes around the Earth many times, is
+    not among them.
+    """
+    footprints = [one for one in footprints if _points(one.outlines, window) <= _MOST_POINTS]
+    if not footprints:
+        return []
     unique = list({(id(one.outlines), one.state): one for one in footprints}.values())
     tried = unique[:: max(1, len(unique) // 100)]
     size = sum(len(_path(one.outlines, window)) for one in tried) / len(tried) * len(unique)
     step = math.ceil(size / _MOST_CHARACTERS)
     return footprints if step <= 1 else unique[::step]
+
+
+def _points(outlines: Iterable[Outline], window: _Window) -> int:
+    return sum(len(_turns(outline, window)) * sum(map(len, outline.rows)) for outline in outlines)
+
+
+def _turns(outline: Outline, window: _Window) -> range:
+    """Return how many times around the Earth an outline is shown, and where."""
+    first = math.ceil((window.west - outline.east) / 360)
+    return range(first, math.floor((window.east - outline.west) / 360) + 1)
 
 
 def _shapes(footprints: Sequence[Drawn], window: _Window, order: Sequence[str]) -> Iterator[Markup]:
@@ -178,10 +197,7 @@ def _path(outlines: Iterable[Outline], window: _Window) -> str:
     return "".join(
         _row(row, 360 * turn, window.digits, is_area=outline.is_area)
         for outline in outlines
-        for turn in range(
-            math.ceil((window.west - outline.east) / 360),
-            math.floor((window.east - outline.west) / 360) + 1,
-        )
+        for turn in _turns(outline, window)
         for row in outline.rows
     )
 

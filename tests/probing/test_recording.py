@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from hda_fsspec.emulator.replay import Replay
-from hda_fsspec.probing.recording import Recording
+from hda_fsspec.errors import ConfigurationError
+from hda_fsspec.probing.recording import FORMAT, Recording
 
 _TOKEN, _PASSWORD = "token-of-the-day", "s3cret/password"
 
@@ -97,3 +98,21 @@ def test_secrets_that_look_like_the_format_leave_it_alone(
     body = json.dumps({"access_token": token, user: int(user) if user == "12" else user})
     answer = _recorded(tmp_path, body.encode(), user=user, token=token)
     assert answer["json"] == {"access_token": "TOKEN-1", "USER": "USER"}
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        {"request": "x", "response": {"status": 200}},
+        {"request": {"method": "GET", "path": "/", "query": [1]}, "response": {"status": 200}},
+        {"request": {"method": "GET", "path": "/"}, "response": {"status": 200, "headers": [1]}},
+        {"request": {"method": "GET", "path": "/"}, "response": {"status": float("inf")}},
+    ],
+    ids=["request", "query", "headers", "status"],
+)
+def test_what_is_no_recording_is_told_so(tmp_path: Path, line: object) -> None:
+    """A file that was written by hand may hold anything."""
+    path = tmp_path / "recording.jsonl"
+    path.write_text(f"{json.dumps({'format': FORMAT})}\n{json.dumps(line)}\n")
+    with pytest.raises(ConfigurationError, match="Cannot replay"):
+        Replay(path)

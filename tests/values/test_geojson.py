@@ -56,9 +56,10 @@ def test_geometries_come_through(kind: str, coordinates: Any, parts: tuple[str, 
         {"type": "Polygon", "coordinates": [[[1e300, 0], *RING[1:]]]},
         {"type": "Polygon", "coordinates": [[[10**400, 0], *RING[1:]]]},
         {"type": "MultiPolygon", "coordinates": [[RING]] * 1000},
+        {"type": "MultiPolygon", "coordinates": [[RING * 10] * 32] * 32},
         {"type": "GeometryCollection", "geometries": []},
     ],
-    ids=range(16),
+    ids=range(17),
 )
 def test_what_is_no_footprint_is_none(geometry: object) -> None:
     """Malformed, not on the Earth, or of too many parts: nothing, and no error."""

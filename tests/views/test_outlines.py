@@ -98,3 +98,18 @@ def test_what_cannot_be_drawn_is_nothing(
 ) -> None:
     """What was kept on a disk may be anything; the box of what has no footprint is drawn."""
     assert len(outlines_of(footprint, bbox)) == count
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        '{"type":"Polygon","coordinates":[[[1e400,0],[1,1],[2,2],[0,0]]]}',
+        '{"type":"Polygon","coordinates":[[[1e308,0],[1,1],[-1e308,2],[0,0]]]}',
+        f'{{"type":"Point","coordinates":[{10**400},2]}}',
+        "[" * 5000,
+    ],
+    ids=["infinite", "far", "long", "deep"],
+)
+def test_what_no_catalogue_tells_is_not_drawn(told: str) -> None:
+    """A note on disk may hold anything."""
+    assert outlines_of(told, None) == []

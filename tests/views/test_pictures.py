@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from datetime import UTC, datetime, timedelta
 from xml.etree import ElementTree as ET
@@ -102,6 +103,16 @@ def test_many_footprints_are_drawn_in_part() -> None:
     picture, count = draw_map([Drawn(outlines, STATES[0], "a")] * 20_000, STATES)
     assert count == 20_000
     assert len(picture) < 60_000
+
+
+def test_an_outline_that_would_fill_the_picture_is_left_out() -> None:
+    """One that goes around the Earth many times is shown as often, which is bounded."""
+    spiral = [[(i * 179) % 360 - 180, 10 + i % 7] for i in range(63)]
+    told = json.dumps({"type": "MultiPolygon", "coordinates": [[[*spiral, spiral[0]]]] * 32})
+    plain = Drawn(outlines_of(None, "0,0,1,1"), STATES[0], "a")
+    picture, count = draw_map([Drawn(outlines_of(told, None), STATES[0], "b"), plain], STATES)
+    assert count == 1
+    assert len(picture) < 100_000
 
 
 def test_labels_are_text() -> None:

@@ -255,3 +255,11 @@ def test_ten_thousand_products_are_a_small_view(bench: Bench) -> None:
     assert "… 9,975 more" in html
     assert "of the footprints, evenly chosen" in html
     assert "10.0 TB" in html
+
+
+def test_a_size_beyond_all_files_is_missing_in_the_table(bench: Bench) -> None:
+    """A catalogue may tell any number."""
+    fs = bench.filesystem(bench.start(1))
+    products = [Product("EO:A", "a", size=2**70), Product("EO:A", "b", size=3)]
+    table = QueryView(fs.settings, Location("EO:A"), products).to_dataframe()
+    assert table["catalogue_size"].fillna(-1).tolist() == [-1, 3]
