@@ -16,7 +16,7 @@ from hda_fsspec.printable import printable
 from hda_fsspec.schema.queryables import Schema
 from hda_fsspec.subsets.axes import Axes
 from hda_fsspec.subsets.grid import PieceGrid
-from hda_fsspec.subsets.sizes import Limit, load, refine, unit_of
+from hda_fsspec.subsets.sizes import Limit, load, refine, split_that_fits, unit_of
 
 logger = logging.getLogger("hda_fsspec")
 
@@ -68,7 +68,7 @@ class Limits:
             least, _ = self._refused.get(dataset_id, (asked, why))
             if asked.unit == least.unit and asked.most <= least.most:
                 self._refused[dataset_id] = asked, why
-            finer = refine(whole, 0, why)
+            finer, advised = refine(whole, 0, why), split_that_fits(whole, 0, why)
         except QueryError as err:
             return str(err)
         except HDAError as err:
@@ -80,7 +80,7 @@ class Limits:
         if most < known.get(unit, float("inf")) and not asked.most > known.get(unit, asked.most):
             self._store.put(self._name(dataset_id), {**known, unit: most})
         return (
-            f"It is too large for one order; split={finer.split!r} would fit, and so will "
+            f"It is too large for one order; split={advised!r} would fit, and so will "
             'split="auto" when the query is opened anew.'
         )
 

@@ -212,10 +212,7 @@ def refine(grid: PieceGrid, refused: int, text: str = "") -> PieceGrid:
     QueryError
         The pieces cannot be cut into smaller ones.
     """
-    before = _load_of(grid, refused)
-    half = before * _HALF
-    told = limit_in(text) if _fields(grid) is not None else None
-    most = half if told is None else min(told, half)
+    most, half = _most_of(grid, refused, text)
     found = _fewest(grid, most)
     if load(found) > half or len(found) <= len(grid):
         msg = (
@@ -226,12 +223,37 @@ def refine(grid: PieceGrid, refused: int, text: str = "") -> PieceGrid:
     return found
 
 
+def _most_of(grid: PieceGrid, refused: int, text: str) -> tuple[float, float]:
+    """Return how large pieces may be after one was refused, and how large they may be at most."""
+    half = _load_of(grid, refused) * _HALF
+    told = limit_in(text) if _fields(grid) is not None else None
+    return (half if told is None else min(told, half)), half
+
+
 def split_that_fits(grid: PieceGrid, refused: int, text: str = "") -> Split:
     """Return the value of ``split`` to advise after a piece was refused as too large.
 
+    It fits longer queries, too: what was refused may be a piece of one, and shorter than a step.
+
     Raises QueryError as :func:`refine` does.
     """
-    return refine(grid, refused, text).split
+    found = refine(grid, refused, text)
+    most, _ = _most_of(grid, refused, text)
+    fitting = (
+        finer for finer in _ladder(grid.cut(None, {}), most) if _load_of_steps(finer) <= most
+    )
+    return _named(next(fitting, found)).split
+
+
+def _load_of_steps(grid: PieceGrid) -> float:
+    """Return the size of the largest piece, were none shorter than the step that time is cut by."""
+    if grid.step is None or grid.wanted.times is None:
+        return load(grid)
+    starts, ends = grid.pieces
+    length = 31 * DAY * grid.step.months or grid.step.length
+    if ends[-1] - starts[0] >= length:
+        return load(grid)
+    return load(grid) * length / (int((ends - starts).max()) + 1)
 
 
 def is_too_large(text: str) -> bool:

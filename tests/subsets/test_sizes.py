@@ -265,6 +265,20 @@ def test_a_limit_that_is_told_is_kept() -> None:
     assert split_that_fits(grid, 0) == "year"
 
 
+@pytest.mark.parametrize("most", [8, 20, 40])
+@pytest.mark.parametrize("last", ["2024-02-28", "2024-03-03"])
+def test_what_is_advised_for_a_piece_fits_the_whole_query(last: str, most: int) -> None:
+    """A piece may be shorter than a month, and lie in two of them."""
+    wanted: dict[str, Any] = {"variable": ["ozone", "carbon_monoxide"], "time": s.HOURS[::3]}
+    piece = s.cut(s.CAMS, None, startdate="2024-02-26", enddate=last, **wanted)
+    assert load(piece) > most
+
+    advised = split_that_fits(piece, 0, f"Cost {load(piece):.0f} over {most} limit")
+
+    years = {"startdate": "2010", "enddate": "2023"}
+    assert load(s.cut(s.CAMS, advised, **wanted, **years)) <= most
+
+
 def test_marine_pieces_are_made_finer_by_their_size() -> None:
     """And by their length where nobody tells a size."""
     for size in (10**9, None):
