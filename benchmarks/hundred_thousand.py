@@ -9,15 +9,12 @@ from __future__ import annotations
 
 import statistics
 import tempfile
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 from benchmarks._serving import run_alone, serve, verdict
+from benchmarks.open_query import QUERY
 
 PRODUCTS = 100_000
-DATASET = "EO:TEST:DAT:MANY"
-QUERY = f"hda://{DATASET}/startdate=1900-01-01/enddate=2179-12-31"
 ROUNDS = 1
 MAX_OPEN_SECONDS = 1.5
 MAX_PLAN_SECONDS = 3.0
@@ -52,45 +49,12 @@ print(json.dumps([found, *times, peak() - before]))
 """
 
 
-def many_products(folder: str) -> list[Any]:
-    """Return one data set of as many products, a day each, which share the bytes of the first."""
-    import numpy as np
-    import xarray as xr
-
-    from hda_fsspec.emulator import DatasetEntry, ProductEntry
-
-    path = Path(folder) / "first.nc"
-    first = datetime(1900, 1, 1, tzinfo=UTC)
-    xr.Dataset(
-        {name: (("time", "lat", "lon"), np.zeros((1, 4, 8), "f4")) for name in ("sst", "error")},
-        coords={
-            "time": [np.datetime64("1900-01-01T12:00", "ns")],
-            "lat": np.arange(4.0),
-            "lon": np.arange(8.0),
-        },
-    ).to_netcdf(path)
-    body = path.read_bytes()
-    products = []
-    for number in range(PRODUCTS):
-        day = f"{first + timedelta(days=number):%Y-%m-%d}"
-        name = f"{day}120000-CENTRE-L4_GHRSST-SSTfnd-ANALYSIS-GLOB-v02.0-fv02.0"
-        products.append(
-            ProductEntry(
-                f"{name}_{'X' * (96 - len(name))}.nc",
-                body,
-                f"{day}T00:00:00.000Z",
-                f"{day}T23:59:59.999Z",
-            )
-        )
-    return [DatasetEntry(DATASET, products)]
-
-
 def main() -> None:
     """Measure, and print a table of medians."""
     rows: dict[str, list[list[float]]] = {}
     with (
         tempfile.TemporaryDirectory() as scratch,
-        serve("benchmarks.hundred_thousand:many_products", scratch) as served,
+        serve("benchmarks.open_query:many_products", scratch, PRODUCTS) as served,
     ):
         for turn in range(ROUNDS):
             for name, chunks in (("", None), ("chunks={}", {}), ("kept", None)):

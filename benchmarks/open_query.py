@@ -17,7 +17,7 @@ from benchmarks._serving import run_alone, serve, verdict
 
 PRODUCTS = 10_000
 DATASET = "EO:TEST:DAT:MANY"
-QUERY = f"hda://{DATASET}/startdate=1990-01-01/enddate=2020-12-31"
+QUERY = f"hda://{DATASET}/startdate=1900-01-01/enddate=2179-12-31"
 ROUNDS = 3
 MAX_SECONDS = 1.5
 MAX_MEGABYTES = 200
@@ -43,7 +43,7 @@ print(json.dumps([found, time.perf_counter() - began, peak() - before]))
 """
 
 
-def many_products(folder: str) -> list[Any]:
+def many_products(folder: str, count: int = PRODUCTS) -> list[Any]:
     """Return one data set of as many products, a day each, which share the bytes of the first."""
     import numpy as np
     import xarray as xr
@@ -51,26 +51,26 @@ def many_products(folder: str) -> list[Any]:
     from hda_fsspec.emulator import DatasetEntry, ProductEntry
 
     path = Path(folder) / "first.nc"
-    first = datetime(1990, 1, 1, tzinfo=UTC)
+    first = datetime(1900, 1, 1, tzinfo=UTC)
     xr.Dataset(
         {name: (("time", "lat", "lon"), np.zeros((1, 4, 8), "f4")) for name in ("sst", "error")},
         coords={
-            "time": [np.datetime64("1990-01-01T12:00", "ns")],
+            "time": [np.datetime64("1900-01-01T12:00", "ns")],
             "lat": np.arange(4.0),
             "lon": np.arange(8.0),
         },
     ).to_netcdf(path)
     body = path.read_bytes()
     products = []
-    for number in range(PRODUCTS):
-        day = first + timedelta(days=number)
-        name = f"{day:%Y%m%d}120000-CENTRE-L4_GHRSST-SSTfnd-ANALYSIS-GLOB-v02.0-fv02.0"
+    for number in range(count):
+        day = f"{first + timedelta(days=number):%Y-%m-%d}"
+        name = f"{day}120000-CENTRE-L4_GHRSST-SSTfnd-ANALYSIS-GLOB-v02.0-fv02.0"
         products.append(
             ProductEntry(
                 f"{name}_{'X' * (96 - len(name))}.nc",
                 body,
-                f"{day:%Y-%m-%d}T00:00:00.000Z",
-                f"{day:%Y-%m-%d}T23:59:59.999Z",
+                f"{day}T00:00:00.000Z",
+                f"{day}T23:59:59.999Z",
             )
         )
     return [DatasetEntry(DATASET, products)]
