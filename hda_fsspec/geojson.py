@@ -6,6 +6,7 @@ Earth, or nothing. Longitudes stay as they were told: who draws them knows about
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 from collections.abc import Iterator, Mapping
@@ -55,6 +56,8 @@ def footprint_of(geometry: object, bbox: str | None = None) -> str | None:
     if not isinstance(kind, str) or kind not in _TYPES:
         return None
     depth, least = _TYPES[kind]
+    if kind == "Polygon" and bbox is not None and _is_box(told.get("coordinates"), bbox):
+        return None  # as of most products of a listing, which need no closer look
     try:
         read: Any = (
             _point(told.get("coordinates"))
@@ -64,8 +67,6 @@ def footprint_of(geometry: object, bbox: str | None = None) -> str | None:
     except (TypeError, ValueError):
         return None
     if depth == 2 and sum(len(row) for part in read for row in part) > _MOST_POINTS_OF_ALL:
-        return None
-    if kind == "Polygon" and bbox is not None and _is_box(read, bbox):
         return None
     return json.dumps({"type": kind, "coordinates": read}, separators=(",", ":"))
 
@@ -148,13 +149,16 @@ def _thinned(points: list[list[float]]) -> Iterator[list[float]]:
     yield points[-1]
 
 
-def _is_box(rings: list[list[list[float]]], bbox: str) -> bool:
-    box = corners(bbox)
-    if box is None or len(rings) != 1 or len(rings[0]) != 5:
+def _is_box(rings: Any, bbox: str) -> bool:
+    """Whether a polygon, as it was told, is just a box; False for what is malformed."""
+    try:
+        (ring,) = rings
+        if len(ring) != 5:
+            return False
+        points = [(round(point[0], _DIGITS), round(point[1], _DIGITS)) for point in ring]
+        west, south, east, north = (round(float(number), _DIGITS) for number in bbox.split(","))
+    except (TypeError, ValueError, LookupError):
         return False
-    west, south, east, north = (round(number, _DIGITS) for number in box)
-    expected = {(x, y) for x in (west, east) for y in (south, north)}
-    return {(x, y) for x, y in rings[0]} == expected and all(
-        one[0] == other[0] or one[1] == other[1]
-        for one, other in zip(rings[0], rings[0][1:], strict=False)
+    return set(points) == {(x, y) for x in (west, east) for y in (south, north)} and all(
+        one[0] == other[0] or one[1] == other[1] for one, other in itertools.pairwise(points)
     )
