@@ -275,7 +275,7 @@ def test_what_is_advised_for_a_piece_fits_the_whole_query(last: str, most: int) 
 
     advised = split_that_fits(piece, 0, f"Cost {load(piece):.0f} over {most} limit")
 
-    years = {"startdate": "2010", "enddate": "2023"}
+    years: dict[str, Any] = {"startdate": "2010", "enddate": "2023"}
     assert load(s.cut(s.CAMS, advised, **wanted, **years)) <= most
 
 
