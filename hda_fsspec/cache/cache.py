@@ -320,7 +320,9 @@ class Cache:
             # present may be noted as time of use.
             with contextlib.suppress(OSError):
                 self._folder.utime(record)
-        return dataclasses.replace(entry, used_at=time_of_use)
+        marked = dataclasses.replace(entry, used_at=time_of_use)
+        self._room.used(marked)
+        return marked
 
     def _entry_folders(self) -> list[Path]:
         if not self._folder.is_present():

@@ -104,6 +104,7 @@ class Eviction:
         self._told_at = float("-inf")
         self._free_bytes = free_bytes
         self._items: list[CacheItem] = []
+        self._used_since: dict[Path, float] = {}
         self._walked_at: float | None = None
         self._good_for_seconds = 0.0
         self._lock = threading.RLock()
@@ -121,6 +122,7 @@ class Eviction:
         """Walk the cache, and return what it holds."""
         with self._lock:
             start = self._clock()
+            self._used_since.clear()
             self._items = list(walk(self._folder))
             self._walked_at = self._clock()
             took = max(self._walked_at - start, 0.0)
@@ -138,6 +140,11 @@ class Eviction:
                 if item.path != published.path and not (item.is_partial and item.key == entry.key)
             ]
             self._items.append(published)
+
+    def used(self, entry: Entry) -> None:
+        """Note a use by this process since the last walk, or a protection that begins or ends."""
+        with self._lock:
+            self._used_since[entry.folder] = entry.used_at
 
     def make_space(self, needed_bytes: int, keep: Collection[str]) -> list[Entry]:
         """Evict what must go before so many bytes are written, and return it.
@@ -228,6 +235,11 @@ class Eviction:
         was_outdated = False
         # A use that is yet to come tells nothing: the clock was off, and it may be long ago.
         latest = now + LONGEST_PROTECTION_SECONDS + _PROTECTED_SECONDS
+        used = self._used_since
+        self._items = [
+            dataclasses.replace(item, used_at=used[item.path]) if item.path in used else item
+            for item in self._items
+        ]
         for item in sorted(self._items, key=lambda item: (item.used_at <= latest, item)):
             if shortage <= 0:
                 return False

@@ -119,6 +119,35 @@ def test_protection_ends_with_the_first_use_or_a_day(tmp_path: Path) -> None:
     assert [e.product.product_id for e in other.evict(25)] == ["a"]
 
 
+@pytest.mark.parametrize("ends", [True, False])
+def test_a_protection_that_begins_or_ends_between_two_walks(ends: bool, tmp_path: Path) -> None:
+    """A process knows what it did itself since the last walk, however long a walk took."""
+    clock = Clock()
+
+    class SlowDisk(Clock):
+        def __call__(self) -> float:
+            clock.now += 1
+            return clock.now
+
+    cache = Cache(tmp_path / "cache", max_bytes=30, clock=SlowDisk())
+    entries = [put(cache, product(name), bytes(10)) for name in "ab"]
+    if ends:
+        cache.protect(entries[0])
+    cache.usage()
+    if ends:
+        cache.lookup(product("a"))
+        cache.protect(entries[1])
+        expected = ["b", "c", "d"]
+    else:
+        cache.protect(entries[0])
+        expected = ["a", "c", "d"]
+
+    for name in "cd":
+        put(cache, product(name), bytes(10))
+
+    assert [name for name in "abcd" if cache.lookup(product(name))] == expected
+
+
 def test_product_larger_than_the_bound_is_allowed_and_told(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
