@@ -55,9 +55,12 @@ class HDAError(Exception):
     subject : str or None
         What a refusal of the service is about, where its own words tell it: "licences" that are
         not accepted, or "no data" for a query.
+    answered : str or None
+        What was asked and answered, for whoever can say better than the message what to do.
     """
 
     subject: str | None = None
+    answered: str | None = None
 
     def __init__(self, message: str) -> None:
         super().__init__(printable_lines(message))

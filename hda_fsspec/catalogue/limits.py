@@ -40,6 +40,8 @@ class Limits:
         self._schema_of = schema_of
         #: The least that was refused of each data set in this process, and how.
         self._refused: dict[str, tuple[Limit, str]] = {}
+        #: What was said of each request that was refused in this process.
+        self._said: dict[str, str] = {}
 
     def of(self, dataset_id: str) -> tuple[Limit, ...]:
         """Return what pieces of a data set may not exceed, as far as it is known."""
@@ -62,6 +64,7 @@ class Limits:
             What the service said: a limit in it is believed.
         """
         dataset_id = location.dataset or ""
+        self._said[location.path] = why
         try:
             whole = self._grid(location)
             asked = Limit(unit_of(whole), load(whole))
@@ -84,8 +87,13 @@ class Limits:
             'split="auto" when the query is opened anew.'
         )
 
-    def refusal(self, location: Location) -> str | None:
-        """Return what the service said of a request no larger than this one, in this process."""
+    def refusal(self, location: Location, *, was_taken: bool = False) -> str | None:
+        """Return what the service said of a request no larger than this one, in this process.
+
+        Of what it took once, only what it said of this very request counts.
+        """
+        if was_taken or location.path in self._said:
+            return self._said.get(location.path)
         least, why = self._refused.get(location.dataset or "", (None, None))
         if least is None:
             return None

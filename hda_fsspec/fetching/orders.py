@@ -125,9 +125,11 @@ class OrderDesk:
         TermsNotAcceptedError, AuthenticationError, BrokerError
             It refuses the account, or cannot be asked.
         """
-        if product.request and not self._book.was_ordered(product):
+        if product.request:
             # Of a data set that is read in parallel one order at most goes out in vain, or few.
-            said = self._catalogue.limits.refusal(Location.parse(product.request))
+            said = self._catalogue.limits.refusal(
+                Location.parse(product.request), was_taken=self._book.was_ordered(product)
+            )
             if said is not None:
                 raise self.failed(product, f"no more was asked for when it said: {said}")
         try:
@@ -137,7 +139,7 @@ class OrderDesk:
             # Whatever the status: some stand for a lack of rights, too.
             if not product.request or not is_too_large(str(err)):
                 raise
-            raise self.failed(product, str(err)) from err
+            raise self.failed(product, err.answered or str(err)) from err
 
     def failed(self, product: Product, why: str, download_id: str | None = None) -> OrderError:
         """Return the error of an order that the service does not carry out, and take note of it."""

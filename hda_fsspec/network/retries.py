@@ -83,8 +83,10 @@ def error_for_response(
     given_up : str
         Why it was not tried again, as :class:`~hda_fsspec.network.tries.Patience` says it.
     """
-    error = _error_of(asked, status, problem, user, given_up)
-    error.subject = problem.subject
+    said = f": {problem.text}" if problem.text else ""
+    answered = f"{asked} answered {problem.status}{said}."
+    error = _error_of(answered + given_up, status, problem, user, is_given_up=bool(given_up))
+    error.subject, error.answered = problem.subject, answered
     if isinstance(error, QuotaError):
         error.reset_at = quota_state(headers, now).reset_at
         if error.reset_at is None and (seconds := retry_after(headers, now)) is not None:
@@ -93,10 +95,8 @@ def error_for_response(
 
 
 def _error_of(
-    asked: str, status: int | None, problem: Problem, user: str | None, given_up: str
+    told: str, status: int | None, problem: Problem, user: str | None, *, is_given_up: bool
 ) -> HDAError:
-    said = f": {problem.text}" if problem.text else ""
-    told = f"{asked} answered {problem.status}{said}.{given_up}"
     if problem.status == 429:
         return QuotaError(
             f"{told} The account's quota, or that of the service behind the broker, is used up."
@@ -105,7 +105,7 @@ def _error_of(
     if status in {401, 403} and problem.status in {401, 403}:
         msg = f"{told} A new login did not help: has the account {user!r} access?"
         return AuthenticationError(msg)
-    step = " Try again later." if problem.status >= 500 and not given_up else ""
+    step = " Try again later." if problem.status >= 500 and not is_given_up else ""
     return BrokerError(told + step, status=problem.status)
 
 

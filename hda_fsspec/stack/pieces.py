@@ -81,8 +81,8 @@ class Pieces:
     origin : PieceGrid or None
         How the query was cut that they are pieces of.
     cut_further : callable or None
-        Opens a product that the service refuses as too large, in smaller pieces; a function of a
-        module, which is called with its client, the product, and how it is opened.
+        Opens a product that the service refuses as too large, in smaller pieces; it is called with
+        its client, the product, and how it is opened, and can be pickled.
     """
 
     products: Sequence[Product]

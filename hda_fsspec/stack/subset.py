@@ -7,6 +7,7 @@ searched and ordered when something of it is computed.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
@@ -85,7 +86,8 @@ def open_split(
             return open_query(client, location, options, how, found)
         pieces = pieces_of(client, grid, now)
         if is_auto(split):
-            pieces = dataclasses.replace(pieces, cut_further=open_in_pieces)
+            cut_further = functools.partial(_open_in_pieces, how=how)
+            pieces = dataclasses.replace(pieces, cut_further=cut_further)
         check_can_be_read(grid.location(0), pieces.products, options)
         for warning in () if count else grid.warnings:
             warn(warning, stacklevel=2)
@@ -109,10 +111,11 @@ def open_split(
     return dataset
 
 
-def open_in_pieces(client: Client, product: Product, options: OpenOptions) -> xr.Dataset:
+def _open_in_pieces(
+    client: Client, product: Product, options: OpenOptions, *, how: StackOptions
+) -> xr.Dataset:
     """Open a piece that the service refused as too large, cut further by what it refused."""
-    location = Location.parse(product.request)
-    return open_split(client, location, options, StackOptions())
+    return open_split(client, Location.parse(product.request), options, how)
 
 
 def cut(
@@ -147,7 +150,7 @@ def cut(
         if not may_be or not (is_large or isinstance(err, (QueryError, OfflineError))):
             raise
         if is_large:
-            note_once(err, client.catalogue.limits.refused(location, str(err)))
+            note_once(err, client.catalogue.limits.refused(location, err.answered or str(err)))
         grid = _split(client, location, split)
         if not _is_made_to_order(client, grid, err):
             raise

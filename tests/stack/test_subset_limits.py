@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import re
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import xarray as xr
 from cubes import Cubes, cubes_of, plain
 from subset_sources import ERA5, write_era5
 
-from hda_fsspec.emulator import DatasetEntry, ecmwf_subset
+from hda_fsspec.emulator import DatasetEntry, Fault, ecmwf_subset
 from hda_fsspec.errors import OrderError
 
 NAMES = {"2m_temperature": "t2m", "mean_sea_level_pressure": "msl"}
@@ -69,6 +70,23 @@ def test_other_splits_are_told_what_fits(source: Path, tmp_path: Path, split: An
         assert str(pickle.loads(pickle.dumps(caught.value))) == str(caught.value)
 
 
+@pytest.mark.parametrize("path", ["dataaccess/search", "dataaccess/download"])
+@pytest.mark.parametrize("status", [400, 401, 403, 500])
+def test_a_size_is_no_question_of_rights(
+    source: Path, tmp_path: Path, status: int, path: str
+) -> None:
+    """Whatever the status, what would fit is all that is advised, not another login."""
+    with cubes_of(tmp_path, limited(source)) as cubes:
+        refusal = {"title": "Error", "detail": "Your request is too large"}
+        cubes.emulator.fault(
+            Fault("status", method="POST", path=path, status=status, body=refusal, times=None)
+        )
+        with pytest.raises(OrderError, match=r"too large.*would fit") as caught:
+            cubes.open(QUERY, split=None)
+
+        assert not re.search("login|account|[Tt]ry again", str(caught.value))
+
+
 def test_what_cannot_be_cut_is_told(source: Path, tmp_path: Path) -> None:
     """One field is as little as can be asked for."""
     query = f"{ERA5}/variable=2m_temperature/year=2024/month=02/day=01/time=00:00"
@@ -120,6 +138,43 @@ def test_a_longer_month_is_cut_as_it_is_read(
         xr.testing.assert_identical(found, plain(whole))
         # Half a month, what is refused as three months and as one, and six pieces of these.
         assert len(cubes.ordered) == 1 + 2 + 6
+        if chunks is None:
+            assert len(cubes.posted("dataaccess/download", "product_id")) == len(cubes.ordered)
         again = cubes.open(query)
         assert again.encoding["hda_split"] == BY_VARIABLE
         assert np.array_equal(again.t2m[-1], whole.t2m[-1])
+
+
+@pytest.mark.parametrize("on_missing", ["raise", "nan"])
+def test_a_part_of_what_is_cut_further_is_missing(tmp_path: Path, on_missing: str) -> None:
+    """Where it may be, it is missing alone, and not all that was refused."""
+    times = np.arange("2023-02-15", "2023-06-01", 1, dtype="datetime64[h]")
+    small: dict[str, Any] = {"latitudes": [45.0, 44.75], "longitudes": [0.0, 0.25]}
+    names = tuple(NAMES.values())
+    source = write_era5(tmp_path / "era5.nc", names=names, times=times, expver=False, **small)
+    hours = ",".join(f"{hour:02}:00" for hour in range(24))
+    query = f"{ERA5}/variable={','.join(NAMES)}/startdate=2023-02-15/enddate=2023-05-31"
+    with (
+        cubes_of(tmp_path, limited(source, max_fields=1200)) as cubes,
+        xr.open_dataset(source) as whole,
+    ):
+        ds = cubes.open(f"{query}/time={hours}", on_missing=on_missing)
+        assert ds.t2m[0, 0, 0] == whole.t2m[0, 0, 0]
+        # After what is too large, and the pieces to open by.
+        cubes.emulator.fault(Fault("order-failed", skip=6, times=None))
+        if on_missing == "raise":
+            with pytest.raises(OrderError, match="could not be prepared"):
+                ds.load()
+            return
+        with pytest.warns(UserWarning, match="are missing, since it cannot be had"):
+            found = ds.load()
+
+    lacking = 0
+    for name in names:
+        for month in (3, 4, 5):
+            part = found[name].sel(valid_time=found.valid_time.dt.month == month)
+            is_lacking = bool(np.isnan(part).all())
+            lacking += is_lacking
+            if not is_lacking:
+                xr.testing.assert_equal(part, whole[name].sel(valid_time=part.valid_time))
+    assert 0 < lacking < 2 * 3
