@@ -1,7 +1,8 @@
 """A program for tests: for each line that it reads it forks a process, which computes.
 
-A line is JSON: ``query``, ``settings``, and ``outcome``, the file that the process writes the
-values to, or its error. The id of the process is printed. It starts in milliseconds, since
+A line is JSON: ``query``, ``settings``, ``open`` (more options), ``variable``, ``over`` (the
+dimensions of the mean), and ``outcome``, the file that the process writes the values to, or its
+error. The id of the process is printed. It starts in milliseconds, since
 everything is imported here already.
 """
 
@@ -26,8 +27,15 @@ assert hda_fsspec.engine.openers
 def _compute(job: dict[str, Any]) -> None:
     outcome = Path(job["outcome"])
     try:
-        ds = xr.open_dataset(job["query"], engine="hda", chunks={}, storage_options=job["settings"])
-        told = ds["sst"].mean("x").compute(scheduler="threads", num_workers=2).values.tolist()
+        ds = xr.open_dataset(
+            job["query"],
+            engine="hda",
+            chunks={},
+            storage_options=job["settings"],
+            **job["open"],
+        )
+        means = ds[job["variable"]].mean(job["over"])
+        told = means.compute(scheduler="threads", num_workers=2).values.tolist()
     except BaseException as err:
         told = repr(err)
     outcome.with_suffix(".tmp").write_text(json.dumps(told))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import random
@@ -9,13 +10,19 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import xarray as xr
 from checkout import TESTS
 from clusters import DAYS, VALUES, Job, wait_until
+from cubes import cubes_of
+from subset_sources import ERA5, write_era5
+
+from hda_fsspec.emulator import ecmwf_subset
 
 _PROGRAM = TESTS.joinpath("computing_processes.py")
 WIDE = 300_000
@@ -34,13 +41,28 @@ class Computing:
             text=True,
         )
 
-    def start(self, stacks: Any) -> tuple[int, Path]:
+    def start(
+        self,
+        query: str,
+        settings: dict[str, Any],
+        *,
+        variable: str = "sst",
+        over: Sequence[str] = ("x",),
+        **options: Any,
+    ) -> tuple[int, Path]:
         """Start a process; return its id, and the file that will hold what it got."""
         assert self._program.stdin is not None
         assert self._program.stdout is not None
         outcome = self._folder / f"outcome-{self._count}"
         self._count += 1
-        job = {"query": stacks.query, "settings": stacks.options, "outcome": outcome}
+        job = {
+            "query": query,
+            "settings": settings,
+            "open": options,
+            "variable": variable,
+            "over": over,
+            "outcome": outcome,
+        }
         self._program.stdin.write(json.dumps(job, default=str) + "\n")
         self._program.stdin.flush()
         return int(self._program.stdout.readline()), outcome
@@ -60,8 +82,9 @@ def computing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Computing]:
 
 
 def kill(pid: int) -> None:
-    """Kill a process, and wait until it is gone."""
-    os.kill(pid, signal.SIGKILL)
+    """Kill a process, if it still runs, and wait until it is gone."""
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGKILL)
     wait_until(lambda: not Path(f"/proc/{pid}").exists())
 
 
@@ -84,11 +107,11 @@ def test_a_job_that_is_killed_again_and_again(stacks: Any, computing: Computing)
     outcome = Path()
 
     for _ in range(5):
-        pid, outcome = computing.start(stacks)
+        pid, outcome = computing.start(stacks.query, stacks.options)
         time.sleep(moments.uniform(0.05, 0.7))
         kill(pid)
     if not outcome.exists():
-        _, outcome = computing.start(stacks)
+        _, outcome = computing.start(stacks.query, stacks.options)
         wait_until(outcome.exists, 60)
 
     assert json.loads(outcome.read_text()) == pytest.approx(VALUES.tolist())
@@ -108,12 +131,12 @@ def test_a_partial_file_goes_on(stacks: Any, computing: Computing) -> None:
     job = Job(stacks, width=WIDE, rate_bytes_per_second=size / 0.6)
     emulator = job.emulator
     before = emulator.bytes_sent
-    pid, _ = computing.start(stacks)
+    pid, _ = computing.start(stacks.query, stacks.options)
     wait_until(lambda: emulator.bytes_sent > before + 2 * size)
 
     kill(pid)
     held = sum(path.stat().st_size for path in stacks.bench.cache_dir.rglob("partial/**/.data"))
-    _, outcome = computing.start(stacks)
+    _, outcome = computing.start(stacks.query, stacks.options)
     wait_until(outcome.exists, 60)
 
     assert json.loads(outcome.read_text()) == pytest.approx(VALUES.tolist())
@@ -121,3 +144,51 @@ def test_a_partial_file_goes_on(stacks: Any, computing: Computing) -> None:
     assert held > size / 10
     assert sum(int(str(record.range)[len("bytes=") : -1]) for record in resumed) == held
     assert (emulator.orders, emulator.order_posts) == (DAYS, DAYS)
+
+
+@pytest.mark.slow
+def test_pieces_of_a_job_that_is_killed_again_and_again(
+    tmp_path: Path, computing: Computing
+) -> None:
+    """Each piece is ordered once by all runs, though it is searched when it is ordered."""
+    days = np.arange("2024-01-01", "2025-01-01", dtype="datetime64[D]")
+    source = write_era5(tmp_path / "era5.nc", names=("t2m",), times=days, expver=False)
+    entry = ecmwf_subset(
+        ERA5,
+        source,
+        variables={"2m_temperature": "t2m"},
+        seconds_per_job=0.1,
+        seconds_per_unit=0.0,
+    )
+    query = f"{ERA5}/variable=2m_temperature/startdate=2024-01-01/enddate=2024-12-31/time=00:00"
+    moments = random.Random(2)
+    outcome = Path()
+
+    with (
+        cubes_of(tmp_path, entry, job_time_scale=1.0) as cubes,
+        xr.open_dataset(source) as whole,
+    ):
+
+        def start() -> tuple[int, Path]:
+            return computing.start(
+                f"hda://{query}",
+                cubes.options,
+                variable="t2m",
+                over=("latitude", "longitude"),
+                split="month",
+            )
+
+        for _ in range(6):
+            pid, outcome = start()
+            time.sleep(moments.uniform(0.05, 0.5))
+            kill(pid)
+        if not outcome.exists():
+            _, outcome = start()
+            wait_until(outcome.exists, 60)
+
+        expected = whole.t2m.mean(("latitude", "longitude"))
+        assert json.loads(outcome.read_text()) == pytest.approx(expected.values.tolist())
+        assert len(cubes.ordered) == cubes.emulator.orders == 12
+        # An order may go out in the moment in which its number was not written down yet, and then
+        # the service is asked for the same one again.
+        assert cubes.emulator.order_posts <= 12 + 6
