@@ -19,7 +19,7 @@ from hda_fsspec.lazy import openfiles
 from hda_fsspec.lazy.arrays import HDABackendArray, Key, recipe_of
 from hda_fsspec.lazy.sources import ProductTable, Source
 from hda_fsspec.printable import printable
-from hda_fsspec.reading.meaning import GRID_MAPPING, different_meaning
+from hda_fsspec.reading.meaning import GRID_MAPPING, different_meaning, meaning_of
 from hda_fsspec.reading.opening import OpenOptions
 from hda_fsspec.settings import Settings
 from hda_fsspec.stack.arrays import StackArray, TemplateArray, with_missing
@@ -46,6 +46,49 @@ _STEP = "Open the tiles with scan=True, which looks at all of them first, or eac
 
 
 @dataclasses.dataclass(frozen=True)
+class SharedVariable:
+    """What two tiles must have alike of a variable.
+
+    Attributes
+    ----------
+    dims : tuple of str
+        Its dimensions.
+    meaning : mapping
+        The attributes that carry meaning, apart from the place.
+    values : numpy.ndarray, str or None
+        The values, or their digest; None where they differ, or are not known.
+    """
+
+    dims: tuple[str, ...]
+    meaning: Mapping[str, Any]
+    values: _Array | str | None
+
+    @classmethod
+    def of(cls, variable: xr.Variable) -> SharedVariable:
+        """Return that of a variable that lies along no side."""
+        recipe = recipe_of(variable)
+        values: _Array | str | None = None
+        if recipe is None:
+            values = np.asarray(variable.values)
+        elif isinstance(recipe, TemplateArray):
+            values = recipe.stack.templates[recipe.kind].header.variables[recipe.name].digest
+        meaning = {k: v for k, v in meaning_of(variable.attrs).items() if k != PLACE}
+        return cls(tuple(map(str, variable.dims)), meaning, values)
+
+    def has_meaning_of(self, other: SharedVariable) -> bool:
+        """Whether the two mean the same, along the same dimensions."""
+        same = different_meaning(self.meaning, other.meaning) is None
+        return same and self.dims == other.dims
+
+    def is_same(self, other: SharedVariable) -> bool:
+        """Whether they have the same values, too, as far as that is known."""
+        mine, theirs = self.values, other.values
+        if mine is None or theirs is None or type(mine) is not type(theirs):
+            return False
+        return self.has_meaning_of(other) and bool(np.array_equal(mine, theirs))
+
+
+@dataclasses.dataclass(frozen=True)
 class LikeAnother:
     """What a tile is expected to be like: as another one, but for its place.
 
@@ -59,12 +102,15 @@ class LikeAnother:
         From one value to the next.
     system : mapping
         The attributes that tell its coordinate reference system.
+    shared : mapping of str to SharedVariable
+        The variables that all tiles have alike, and its sides.
     """
 
     product_id: str
     first: Mapping[str, float]
     steps: Mapping[str, float]
     system: Mapping[str, Any]
+    shared: Mapping[str, SharedVariable]
 
 
 class LazyTile:
@@ -171,9 +217,19 @@ class LazyTile:
                 raise self._differs(
                     f"it begins at {dim} = {values[0]:.10g}, where {first:.10g} was predicted"
                 )
-        own_system = system_of(dataset)
-        if different_meaning(self.like.system, own_system) is not None:
+        like, own_system = self.like.system, system_of(dataset)
+        if like.keys() != own_system.keys() or different_meaning(like, own_system) is not None:
             raise self._differs("its coordinate reference system is another one")
+        for name, shared in self.like.shared.items():
+            variable = dataset.variables.get(name)
+            if variable is None and len(self.kinds) > 1:
+                continue  # it is of products of another kind
+            if variable is None:
+                raise self._differs(f"it lacks the variable {name!r}")
+            its_own = SharedVariable.of(variable)
+            is_side = name in self.like.first
+            if not (shared.has_meaning_of(its_own) if is_side else shared.is_same(its_own)):
+                raise self._differs(f"its variable {name!r} is another one")
 
     def check(
         self,
@@ -296,6 +352,22 @@ def side_of(dataset: xr.Dataset, *, is_x: bool) -> str | None:
     by_standard = [n for n in indexes if dataset[n].attrs.get("standard_name") in standard]
     by_name = [n for n in names if n in indexes]
     return next((str(n) for n in (*by_standard, *by_name)), None)
+
+
+def shared_of(dataset: xr.Dataset, sides: Sequence[str]) -> dict[str, SharedVariable]:
+    """Return the sides of a tile, and what lies along neither them nor time."""
+    recipes = map(recipe_of, dataset.variables.values())
+    times = {
+        recipe.stack.templates[recipe.kind].layout.dim
+        for recipe in recipes
+        if isinstance(recipe, StackArray)
+    }
+    apart = times.union(sides)
+    return {
+        str(name): SharedVariable.of(variable)
+        for name, variable in dataset.variables.items()
+        if name in sides or apart.isdisjoint(variable.dims)
+    }
 
 
 def system_of(dataset: xr.Dataset) -> dict[str, Any]:

@@ -22,7 +22,13 @@ from hda_fsspec.stack.arrays import StackArray, TemplateArray
 from hda_fsspec.stack.checks import is_promoted
 from hda_fsspec.stack.dataset import lazy_variable
 from hda_fsspec.stack.kinds import find_kinds
-from hda_fsspec.stack.lazy_tiles import PLACE, LazyTileArray, meaning_in_place, side_of
+from hda_fsspec.stack.lazy_tiles import (
+    PLACE,
+    LazyTileArray,
+    SharedVariable,
+    meaning_in_place,
+    side_of,
+)
 from hda_fsspec.stack.mosaic_arrays import MosaicArray
 from hda_fsspec.stack.open import StackOptions
 from hda_fsspec.stack.placement import MisplacedError, MosaicAxis, Placement
@@ -315,18 +321,11 @@ class _Mosaic:
 
     def _is_same(self, mine: xr.Variable, theirs: xr.Variable) -> bool:
         """Whether a variable is the same in two tiles, as far as their headers tell."""
-        if different_meaning(meaning_of(mine.attrs), meaning_of(theirs.attrs)) is not None:
-            return False
-        one, other = recipe_of(mine), recipe_of(theirs)
-        if one is None and other is None:
-            return bool(np.array_equal(mine.values, theirs.values))
-        if isinstance(one, TemplateArray) and isinstance(other, TemplateArray):
-            digests = {
-                each.stack.templates[each.kind].header.variables[each.name].digest
-                for each in (one, other)
-            }
-            return len(digests) == 1 and None not in digests
-        if isinstance(one, StackArray) and self._times is not None:
+        here, there = SharedVariable.of(mine), SharedVariable.of(theirs)
+        if here.is_same(there):
+            return True
+        one = recipe_of(mine)
+        if isinstance(one, StackArray) and self._times is not None and here.has_meaning_of(there):
             # The bounds of equal times; each product's are checked when it is read.
             template = one.stack.templates[one.kind]
             is_equal = bool((self._times == self._times[0]).all())

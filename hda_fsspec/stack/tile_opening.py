@@ -25,6 +25,7 @@ from hda_fsspec.stack.lazy_tiles import (
     LikeAnother,
     dataset_like,
     is_predictable,
+    shared_of,
     side_of,
     system_of,
 )
@@ -195,7 +196,13 @@ class TileOpener:
         steps: Mapping[str, float],
     ) -> xr.Dataset | None:
         """Return a tile as it is expected to be, like another; None where times do not tell."""
-        like = LikeAnother(other.products[0].product_id, first, steps, system_of(dataset))
+        like = LikeAnother(
+            other.products[0].product_id,
+            first,
+            steps,
+            system_of(dataset),
+            shared_of(dataset, list(first)),
+        )
         lazy = LazyTile(
             self._client.settings,
             self._location.path,

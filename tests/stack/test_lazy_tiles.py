@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import xarray as xr
 
 import hda_fsspec.engine.accessor  # noqa: F401  (registers ds.hda)
 from hda_fsspec.errors import ProductMismatchError
@@ -111,3 +112,43 @@ def test_tiles_whose_values_mean_other_things(stacks: Any, is_far: bool) -> None
 
     assert names[1 if is_far else 2] in str(odd.value)
     assert set(stacks.ordered) == (set(names) if is_far else {names[0], names[2]})
+
+
+@pytest.mark.parametrize("is_far", [False, True])
+@pytest.mark.parametrize("change", ["system", "height", "unit of a side", "lacks height"])
+def test_tiles_that_differ_in_what_they_share(stacks: Any, is_far: bool, change: str) -> None:
+    """What lies along neither side is compared of every tile, at once or when it is read."""
+
+    def tile(number: int, *, is_odd: bool) -> Path:
+        odd = change if is_odd else None
+        path: Path = stacks.folder / f"{number}.nc"
+        side = {"units": "km" if odd == "unit of a side" else "m"}
+        ds = xr.Dataset(
+            {
+                "v": (("y", "x"), np.full((10, 10), float(number)), {"grid_mapping": "crs"}),
+            },
+            {
+                "crs": ((), 0, {"grid_mapping_name": "lambert_azimuthal_equal_area"}),
+                "x": ("x", 4_305_000.0 + 100_000 * number + 10_000 * np.arange(10), side),
+                "y": ("y", 3_095_000.0 - 10_000 * np.arange(10), {"units": "m"}),
+                "height": ((), 10.0 if odd == "height" else 2.0, {"units": "m"}),
+            },
+        )
+        if odd == "system":
+            ds.crs.attrs.clear()
+        if odd == "lacks height":
+            ds = ds.drop_vars("height")
+        ds.to_netcdf(path)
+        return path
+
+    names = [f"T_R10km_E{43 + number}N30_V1.nc" for number in range(3)]
+    odd = 1 if is_far else 2
+    stacks.serve(
+        {name: tile(n, is_odd=n == odd) for n, name in enumerate(names)},
+        fields={"startdate": "2018-01-01T00:00:00.000Z"},
+    )
+
+    with pytest.raises(ProductMismatchError) as caught:
+        stacks.open(mosaic=True).v[0, 0, 15].load()
+
+    assert names[odd] in str(caught.value)
