@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import xarray as xr
+from clusters import cluster
 
 import hda_fsspec.engine.accessor  # noqa: F401  (registers ds.hda)
 from hda_fsspec.errors import ProductMismatchError, QueryError
@@ -474,3 +475,19 @@ def test_expressions_of_dask(stacks: Any) -> None:
     np.testing.assert_array_equal(found, (whole(1) / 2 + whole(11) / 2)[::2, ::2])
 
     assert stacks.emulator.order_posts == stacks.emulator.downloads == 8
+
+
+@pytest.mark.slow
+def test_on_a_cluster(stacks: Any, tmp_path: Path) -> None:
+    """Workers order and read tiles, each once for all of them."""
+    serve(stacks)
+    environment = {
+        "HDA_USER": stacks.options["user"],
+        "HDA_PASSWORD": stacks.options["password"],
+    }
+    with cluster(environment, environment, home=tmp_path):
+        found = stacks.open(mosaic=True, chunks={}).band_data[:, 0].compute()
+
+    np.testing.assert_array_equal(found, [whole(day) for day in DAYS])
+    count = len(WINDOWS) * len(DAYS)
+    assert len(stacks.ordered) == stacks.emulator.order_posts == stacks.emulator.downloads == count
