@@ -204,7 +204,7 @@ PROCESS_STATE = {
     "lazy/sources.py:_known_lock": "guards the tables",
     "network/metering.py:_of_this_thread": "how often a thread is inside of a meter",
     "network/session.py:_random": "a source of chance that nobody seeds",
-    "network/faults.py:_unverified": "addresses that the user was warned of",
+    "network/connection_errors.py:_unverified": "addresses that the user was warned of",
     "paths/api_requests.py:_told": "requests that the user was warned of",
     "planning/order_ahead.py:_register_lock": "guards the registry of Dask's callbacks",
     "planning/order_ahead.py:_registered": "Dask knows callbacks by process",
