@@ -81,7 +81,7 @@ def error_for_response(
     now : float
         Seconds since 1970.
     given_up : str
-        Why it was not tried again, as :class:`~hda_fsspec.network.tries.Patience` says it.
+        Why it was not tried again, as :class:`~hda_fsspec.network.retry_budget.Patience` says it.
     """
     error = _error_of(asked, status, problem, user, given_up)
     error.subject = problem.subject
@@ -132,7 +132,7 @@ def no_answer(asked: str, kind: str, tries: int, said: str, *, given_up: str = "
     said : str
         What the fault says, without secrets.
     given_up : str
-        Why it was not tried again, as :class:`~hda_fsspec.network.tries.Patience` says it.
+        Why it was not tried again, as :class:`~hda_fsspec.network.retry_budget.Patience` says it.
     """
     if kind == "TLS":
         step = (

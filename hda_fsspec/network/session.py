@@ -45,8 +45,8 @@ from hda_fsspec.network.retries import (
     no_broker,
     refused_by_proxy,
 )
+from hda_fsspec.network.retry_budget import Patience, Tries
 from hda_fsspec.network.tokens import Tokens
-from hda_fsspec.network.tries import Patience, Tries
 from hda_fsspec.settings import Settings
 
 logger = logging.getLogger("hda_fsspec")
