@@ -9,7 +9,7 @@ import socket
 import ssl
 from collections.abc import Iterator
 
-from hda_fsspec.network.metering import LateError, TooLongError
+from hda_fsspec.network.response_limits import LateError, TooLongError
 from hda_fsspec.printable import warn
 
 _UNREACHABLE = frozenset(

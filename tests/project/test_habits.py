@@ -202,7 +202,7 @@ PROCESS_STATE = {
     "fetching/quota.py:_random": "a source of chance that nobody seeds",
     "lazy/sources.py:_known": "tables by their content, as often as they are unpickled",
     "lazy/sources.py:_known_lock": "guards the tables",
-    "network/metering.py:_of_this_thread": "how often a thread is inside of a meter",
+    "network/response_limits.py:_of_this_thread": "how often a thread is inside of a meter",
     "network/session.py:_random": "a source of chance that nobody seeds",
     "network/connection_errors.py:_unverified": "addresses that the user was warned of",
     "paths/api_requests.py:_told": "requests that the user was warned of",
