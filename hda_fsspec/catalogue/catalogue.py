@@ -33,7 +33,7 @@ from hda_fsspec.errors import (
     note_once,
 )
 from hda_fsspec.network.api import Broker
-from hda_fsspec.network.conveniences import UnavailableError
+from hda_fsspec.network.optional_requests import UnavailableError
 from hda_fsspec.network.responses import is_about_licences
 from hda_fsspec.paths.locations import Location
 from hda_fsspec.records import Product

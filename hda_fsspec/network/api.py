@@ -23,7 +23,7 @@ from hda_fsspec.errors import (
     QuotaError,
     not_there,
 )
-from hda_fsspec.network.conveniences import Conveniences
+from hda_fsspec.network.optional_requests import Conveniences
 from hda_fsspec.network.pagination import collect, page_parameters
 from hda_fsspec.network.responses import ResponseHead, delivered_name
 from hda_fsspec.network.retries import RETRIES_OF_CONVENIENCES

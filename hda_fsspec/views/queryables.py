@@ -10,7 +10,7 @@ from typing import Any
 
 from hda_fsspec.client import Client
 from hda_fsspec.errors import LocationError, OfflineError
-from hda_fsspec.network.conveniences import UnavailableError
+from hda_fsspec.network.optional_requests import UnavailableError
 from hda_fsspec.paths.locations import Location
 from hda_fsspec.printable import escaped, flat, lines, printable
 from hda_fsspec.records import Dataset, format_time
