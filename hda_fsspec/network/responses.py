@@ -18,7 +18,7 @@ from typing import Any
 from urllib.parse import unquote
 
 from hda_fsspec.errors import LICENCES, NO_DATA, HDAError
-from hda_fsspec.network.spellings import Needle, Spot, find, merged, needles_of
+from hda_fsspec.network.secret_spellings import Needle, Spot, find, merged, needles_of
 
 #: So much is read of the body of an error.
 ERROR_BODY_BYTES = 64 * 1024

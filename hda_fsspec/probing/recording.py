@@ -23,7 +23,7 @@ from typing import Any
 from hda_fsspec._version import __version__
 from hda_fsspec.errors import ConfigurationError
 from hda_fsspec.network.responses import read_json
-from hda_fsspec.network.spellings import find, merged, needles_of
+from hda_fsspec.network.secret_spellings import find, merged, needles_of
 
 FORMAT = "hda_fsspec recording 1"
 #: Longer files are not kept whole.
