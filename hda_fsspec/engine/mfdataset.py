@@ -20,7 +20,7 @@ from hda_fsspec.errors import LocationError, ProductMismatchError, no_products_e
 from hda_fsspec.fs.filesystem import HDAFileSystem
 from hda_fsspec.fs.info import Paths, list_of
 from hda_fsspec.paths.locations import AnyPath, Location, is_remote_path
-from hda_fsspec.reading.meaning import different_meaning, meaning_of
+from hda_fsspec.reading.essential_attributes import different_meaning, meaning_of
 from hda_fsspec.reading.options import OpenOptions
 from hda_fsspec.reading.requirements import check_installed
 

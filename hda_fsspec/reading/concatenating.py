@@ -19,7 +19,7 @@ from xarray.core import indexing  # xarray documents this module for writers of 
 
 from hda_fsspec.errors import ProductFormatError
 from hda_fsspec.printable import warn
-from hda_fsspec.reading.meaning import PACKING, different_meaning
+from hda_fsspec.reading.essential_attributes import PACKING, different_meaning
 from hda_fsspec.reading.merging import close_all, conflict, difference, merge_files
 
 _Array = np.ndarray[Any, Any]

@@ -13,7 +13,7 @@ import numpy as np
 
 from hda_fsspec.errors import ProductMismatchError
 from hda_fsspec.printable import plural, printable
-from hda_fsspec.reading.meaning import GRID_MAPPING, PACKING, different_meaning
+from hda_fsspec.reading.essential_attributes import GRID_MAPPING, PACKING, different_meaning
 from hda_fsspec.stack.header import Header, VariableHeader
 from hda_fsspec.stack.layout import ConcatLayout, grid_names
 

@@ -18,7 +18,7 @@ import numpy as np
 import xarray as xr
 
 from hda_fsspec.lazy.fingerprint import digest_of
-from hda_fsspec.reading.meaning import meaning_of
+from hda_fsspec.reading.essential_attributes import meaning_of
 from hda_fsspec.timeindex.encoding import TimeEncoding
 
 _FORMAT = 4

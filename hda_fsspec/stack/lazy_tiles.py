@@ -19,7 +19,7 @@ from hda_fsspec.lazy import openfiles
 from hda_fsspec.lazy.arrays import HDABackendArray, Key, recipe_of
 from hda_fsspec.lazy.sources import ProductTable, Source
 from hda_fsspec.printable import printable
-from hda_fsspec.reading.meaning import GRID_MAPPING, different_meaning
+from hda_fsspec.reading.essential_attributes import GRID_MAPPING, different_meaning
 from hda_fsspec.reading.opening import OpenOptions
 from hda_fsspec.settings import Settings
 from hda_fsspec.stack.arrays import StackArray, TemplateArray, with_missing

@@ -15,7 +15,7 @@ from hda_fsspec.lazy.arrays import Closer, recipe_of
 from hda_fsspec.lazy.sources import ProductTable, Source
 from hda_fsspec.paths.locations import Location
 from hda_fsspec.printable import printable
-from hda_fsspec.reading.meaning import GRID_MAPPING, different_meaning, meaning_of
+from hda_fsspec.reading.essential_attributes import GRID_MAPPING, different_meaning, meaning_of
 from hda_fsspec.reading.opening import OpenOptions
 from hda_fsspec.records import Product
 from hda_fsspec.stack.arrays import StackArray, TemplateArray

@@ -10,7 +10,7 @@ from collections.abc import Collection, Sequence
 
 from hda_fsspec.errors import QueryError
 from hda_fsspec.printable import printable
-from hda_fsspec.reading.meaning import GRID_MAPPING, different_meaning
+from hda_fsspec.reading.essential_attributes import GRID_MAPPING, different_meaning
 from hda_fsspec.stack.header import Header, VariableHeader
 from hda_fsspec.stack.layout import ConcatLayout
 

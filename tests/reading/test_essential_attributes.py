@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from hda_fsspec.reading.meaning import different_meaning, meaning_of
+from hda_fsspec.reading.essential_attributes import different_meaning, meaning_of
 
 UTM_31 = 'PROJCS["WGS 84 / UTM zone 31N",AUTHORITY["EPSG","32631"]]'
 
