@@ -91,7 +91,7 @@ def _wanted(client: Client, path: str, split: Split) -> tuple[Sequence[Product],
     import numpy as np
 
     from hda_fsspec.fs.info import products_of, to_location
-    from hda_fsspec.lazy.sources import ProductTable
+    from hda_fsspec.lazy.product_table import ProductTable
     from hda_fsspec.planning.pieces import cut_of
     from hda_fsspec.stack.subset import cut, pieces_of
 

@@ -15,7 +15,7 @@ from hda_fsspec.records import Product
 from hda_fsspec.settings import Settings
 
 if TYPE_CHECKING:
-    from hda_fsspec.lazy.sources import ProductTable
+    from hda_fsspec.lazy.product_table import ProductTable
     from hda_fsspec.planning.graphs import Numbers
     from hda_fsspec.planning.pieces import Cut
     from hda_fsspec.planning.plan import Plan

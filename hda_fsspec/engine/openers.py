@@ -15,7 +15,7 @@ from hda_fsspec.lazy.product import (
     open_product,
     open_product_tree,
 )
-from hda_fsspec.lazy.sources import ProductTable, Source
+from hda_fsspec.lazy.product_table import ProductTable, Source
 from hda_fsspec.planning import order_ahead
 from hda_fsspec.planning.graphs import products_read
 from hda_fsspec.stack.mosaic import open_mosaic

@@ -17,7 +17,7 @@ from hda_fsspec.client import get_client
 from hda_fsspec.errors import ProductMismatchError
 from hda_fsspec.lazy import openfiles
 from hda_fsspec.lazy.arrays import HDABackendArray, Key, recipe_of
-from hda_fsspec.lazy.sources import ProductTable, Source
+from hda_fsspec.lazy.product_table import ProductTable, Source
 from hda_fsspec.printable import printable
 from hda_fsspec.reading.essential_attributes import GRID_MAPPING, different_meaning
 from hda_fsspec.reading.opening import OpenOptions

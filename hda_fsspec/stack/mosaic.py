@@ -12,7 +12,7 @@ import xarray as xr
 from hda_fsspec.client import Client
 from hda_fsspec.errors import ProductMismatchError, no_products_error
 from hda_fsspec.lazy.arrays import Closer, recipe_of
-from hda_fsspec.lazy.sources import ProductTable, Source
+from hda_fsspec.lazy.product_table import ProductTable, Source
 from hda_fsspec.paths.locations import Location
 from hda_fsspec.printable import printable
 from hda_fsspec.reading.essential_attributes import GRID_MAPPING, different_meaning, meaning_of

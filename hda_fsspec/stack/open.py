@@ -24,7 +24,7 @@ from hda_fsspec.errors import (
 )
 from hda_fsspec.lazy.arrays import Closer
 from hda_fsspec.lazy.product import check_can_be_read
-from hda_fsspec.lazy.sources import ProductTable, Source
+from hda_fsspec.lazy.product_table import ProductTable, Source
 from hda_fsspec.paths.locations import Location
 from hda_fsspec.printable import printable
 from hda_fsspec.reading.opening import OpenOptions

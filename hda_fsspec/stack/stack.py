@@ -41,7 +41,7 @@ from hda_fsspec.lazy import openfiles
 from hda_fsspec.lazy.arrays import Key
 from hda_fsspec.lazy.fingerprint import digest_of
 from hda_fsspec.lazy.pool import FileStamp, file_mark
-from hda_fsspec.lazy.sources import Source
+from hda_fsspec.lazy.product_table import Source
 from hda_fsspec.printable import warn
 from hda_fsspec.reading.variables import NetCDFVariables, are_numbers
 from hda_fsspec.records import Product

@@ -22,7 +22,7 @@ from hda_fsspec.client import Client, get_client
 from hda_fsspec.emulator import Fault
 from hda_fsspec.errors import OfflineError, OrderError, QuotaError
 from hda_fsspec.lazy.arrays import HDABackendArray, key_lengths
-from hda_fsspec.lazy.sources import ProductTable, Source
+from hda_fsspec.lazy.product_table import ProductTable, Source
 from hda_fsspec.reading.options import OpenOptions
 from hda_fsspec.records import Product
 from hda_fsspec.settings import Settings

@@ -18,7 +18,7 @@ from xarray.backends import BackendEntrypoint
 from xarray.core import indexing
 
 from hda_fsspec.lazy.arrays import HDABackendArray, key_lengths
-from hda_fsspec.lazy.sources import ProductTable, Source
+from hda_fsspec.lazy.product_table import ProductTable, Source
 from hda_fsspec.planning.graphs import products_read
 from hda_fsspec.records import Product
 from hda_fsspec.settings import Settings
