@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dask  # noqa: F401  (as a whole, before any of its modules)
 
-from hda_fsspec.lazy.mapped import ProductTask, name_of
+from hda_fsspec.lazy.map_task import ProductTask, name_of
 from hda_fsspec.lazy.product import (
     Nodes,
     check_can_be_read,

@@ -29,7 +29,7 @@ from dask.array import core as array_core
 from dask.base import is_dask_collection, optimize
 from dask.core import flatten
 
-from hda_fsspec.lazy.mapped import ProductTask
+from hda_fsspec.lazy.map_task import ProductTask
 from hda_fsspec.lazy.product_table import Source
 from hda_fsspec.planning.selections import LazySelection, arrays_of, is_lazy
 from hda_fsspec.planning.shared_chunks import shared_chunks
