@@ -45,10 +45,10 @@ from hda_fsspec.lazy.product_table import Source
 from hda_fsspec.printable import warn
 from hda_fsspec.reading.variables import NetCDFVariables, are_numbers
 from hda_fsspec.records import Product
-from hda_fsspec.stack.alike import AlikeFiles
 from hda_fsspec.stack.checks import ExpectedPart, ExpectedProduct, lacks
 from hda_fsspec.stack.grid import Grid, GridAxis
 from hda_fsspec.stack.header import Header, KeptHeader, array_from_json, array_to_json
+from hda_fsspec.stack.header_reuse import AlikeFiles
 from hda_fsspec.stack.header_store import filled_for, keep_header, kept_header, with_grids
 from hda_fsspec.stack.layout import ConcatLayout
 from hda_fsspec.stack.pieces import CutFurther

@@ -11,8 +11,8 @@ import pytest
 import xarray as xr
 
 from hda_fsspec.reading.variables import NetCDFVariables
-from hda_fsspec.stack.alike import AlikeFiles
 from hda_fsspec.stack.header import Header
+from hda_fsspec.stack.header_reuse import AlikeFiles
 
 
 def _write(path: Path, change: dict[str, Any]) -> Path:
