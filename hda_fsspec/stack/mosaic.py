@@ -21,11 +21,11 @@ from hda_fsspec.records import Product
 from hda_fsspec.stack.arrays import StackArray, TemplateArray
 from hda_fsspec.stack.checks import is_promoted
 from hda_fsspec.stack.dataset import lazy_variable
-from hda_fsspec.stack.kinds import find_kinds
 from hda_fsspec.stack.lazy_tiles import PLACE, LazyTileArray, meaning_in_place, side_of
 from hda_fsspec.stack.mosaic_arrays import MosaicArray
 from hda_fsspec.stack.open import StackOptions
 from hda_fsspec.stack.placement import MisplacedError, MosaicAxis, Placement
+from hda_fsspec.stack.product_kinds import find_kinds
 from hda_fsspec.stack.tile_opening import TileOpener
 from hda_fsspec.stack.tiles import Tile, find_tiles, refuse_several_zones
 

@@ -16,7 +16,7 @@ import numpy as np
 from hda_fsspec.errors import ProductMismatchError, note_once
 from hda_fsspec.printable import printable
 from hda_fsspec.records import Product
-from hda_fsspec.stack.kinds import find_kinds
+from hda_fsspec.stack.product_kinds import find_kinds
 
 #: Codes of tiles, as they stand between other characters than letters and digits.
 _CODES = tuple(

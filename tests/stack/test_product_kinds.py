@@ -13,7 +13,7 @@ import xarray as xr
 import hda_fsspec.engine.accessor  # noqa: F401  (registers ds.hda)
 from hda_fsspec.errors import ProductMismatchError, QueryError
 from hda_fsspec.records import Product
-from hda_fsspec.stack.kinds import find_kinds
+from hda_fsspec.stack.product_kinds import find_kinds
 
 #: rioxarray, with the affine of 2026.
 pytestmark = pytest.mark.filterwarnings("ignore:Use `@` matmul:PendingDeprecationWarning")
