@@ -37,11 +37,11 @@ from hda_fsspec.stack.header import Header
 from hda_fsspec.stack.header_store import HeaderIndex
 from hda_fsspec.stack.layout import ConcatLayout, loose_times, run_start
 from hda_fsspec.stack.pieces import Pieces
+from hda_fsspec.stack.positions import Steps, joined, layout_of, segments_of, steps_of
 from hda_fsspec.stack.product_kinds import find_kinds
 from hda_fsspec.stack.same_times import refuse_equal_times
 from hda_fsspec.stack.split_dims import KeySplit, key_axis, split_dimension
 from hda_fsspec.stack.stack import Stack, Template
-from hda_fsspec.stack.steps import Steps, joined, layout_of, segments_of, steps_of
 from hda_fsspec.stack.variable_names import names_of
 from hda_fsspec.timeindex.overlaps import time_order
 
