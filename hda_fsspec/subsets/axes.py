@@ -23,7 +23,7 @@ from hda_fsspec.schema.date_lists import DayLists
 from hda_fsspec.schema.parameters import Parameter
 from hda_fsspec.schema.queryables import Schema
 from hda_fsspec.schema.vocabulary import BOX, END, START, TIME_PAIRS, find_time_keys
-from hda_fsspec.subsets.moments import DateLists, DateRange, Numbers, Times
+from hda_fsspec.subsets.query_times import DateLists, DateRange, Numbers, Times
 from hda_fsspec.subsets.requests import (
     ECMWF,
     MARINE,

@@ -17,7 +17,7 @@ from hda_fsspec.schema.parameters import nearest
 from hda_fsspec.schema.queryables import Schema
 from hda_fsspec.subsets.axes import Axes, Key
 from hda_fsspec.subsets.grid import TIME, PieceGrid
-from hda_fsspec.subsets.moments import DateLists, DateRange
+from hda_fsspec.subsets.query_times import DateLists, DateRange
 from hda_fsspec.subsets.sizes import Limit, choose
 from hda_fsspec.subsets.steps import DAY, HOUR, MINUTE, Step, parse_step
 
