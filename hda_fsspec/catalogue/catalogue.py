@@ -40,7 +40,7 @@ from hda_fsspec.records import Product
 from hda_fsspec.schema.parameters import nearest
 from hda_fsspec.schema.queryables import Schema
 from hda_fsspec.settings import Settings
-from hda_fsspec.subsets.requests import is_subset_job
+from hda_fsspec.subsets.canonical_request import is_subset_job
 
 logger = logging.getLogger("hda_fsspec")
 

@@ -33,9 +33,9 @@ from hda_fsspec.records import Product, format_time, parse_time
 from hda_fsspec.schema.queryables import Schema
 from hda_fsspec.stack.open import StackOptions, open_pieces, open_query
 from hda_fsspec.stack.pieces import Pieces
+from hda_fsspec.subsets.canonical_request import is_subset_job, may_be_subset
 from hda_fsspec.subsets.grid import TIME, PieceGrid
 from hda_fsspec.subsets.recency import latest_in, provisional_from
-from hda_fsspec.subsets.requests import is_subset_job, may_be_subset
 from hda_fsspec.subsets.sizes import is_too_large
 from hda_fsspec.subsets.split import AUTO, is_auto, is_default, refuse_split, split_query
 

@@ -23,8 +23,7 @@ from hda_fsspec.schema.date_lists import DayLists
 from hda_fsspec.schema.parameters import Parameter
 from hda_fsspec.schema.queryables import Schema
 from hda_fsspec.schema.vocabulary import BOX, END, START, TIME_PAIRS, find_time_keys
-from hda_fsspec.subsets.query_times import DateLists, DateRange, Numbers, Times
-from hda_fsspec.subsets.requests import (
+from hda_fsspec.subsets.canonical_request import (
     ECMWF,
     MARINE,
     canonical_body,
@@ -34,6 +33,7 @@ from hda_fsspec.subsets.requests import (
     text_of,
     texts_of,
 )
+from hda_fsspec.subsets.query_times import DateLists, DateRange, Numbers, Times
 from hda_fsspec.subsets.steps import DAY, MINUTE, month_starts, step_of_layer, to_milliseconds
 
 #: The key of the times of day.

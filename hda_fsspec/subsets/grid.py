@@ -19,8 +19,8 @@ import numpy.typing as npt
 from hda_fsspec.paths.locations import Location
 from hda_fsspec.records import Scalar
 from hda_fsspec.subsets.axes import Axes, Key, box_warning
+from hda_fsspec.subsets.canonical_request import identity, texts_of
 from hda_fsspec.subsets.query_times import Cached, DateRange, Pieces
-from hda_fsspec.subsets.requests import identity, texts_of
 from hda_fsspec.subsets.steps import (
     MAX_PIECES,
     DataStep,

@@ -16,7 +16,12 @@ from real_schemas import in_the_real_style
 
 from hda_fsspec.filenames import is_plain
 from hda_fsspec.paths.locations import Location
-from hda_fsspec.subsets.requests import canonical_body, identity, is_subset_job, may_be_subset
+from hda_fsspec.subsets.canonical_request import (
+    canonical_body,
+    identity,
+    is_subset_job,
+    may_be_subset,
+)
 from hda_fsspec.subsets.split import split_query
 from hda_fsspec.subsets.steps import step_of_layer
 
