@@ -91,7 +91,7 @@ def _get(
     *,
     skip_existing: bool,
 ) -> None:
-    from hda_fsspec.fs.writing import explained
+    from hda_fsspec.fs.write_errors import explained
 
     if len(targets) > 1:
         fs.get(list(targets), list(targets.values()), skip_existing=skip_existing, **callback)

@@ -17,7 +17,7 @@ from typing import Any, BinaryIO
 
 from hda_fsspec.errors import LocationError
 from hda_fsspec.filenames import MAX_NAME_BYTES, alike
-from hda_fsspec.fs.writing import explained
+from hda_fsspec.fs.write_errors import explained
 from hda_fsspec.paths.locations import Location
 from hda_fsspec.printable import printable
 from hda_fsspec.records import Product

@@ -40,7 +40,7 @@ from hda_fsspec.fs.readonly import ReadOnly, refuse
 from hda_fsspec.fs.remote import RemoteFolder
 from hda_fsspec.fs.sync import first_error, sync_method
 from hda_fsspec.fs.targets import local_target
-from hda_fsspec.fs.writing import explained
+from hda_fsspec.fs.write_errors import explained
 from hda_fsspec.localpaths import remote_scheme, shown
 from hda_fsspec.paths.locations import AnyPath
 from hda_fsspec.records import Product

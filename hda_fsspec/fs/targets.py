@@ -8,7 +8,7 @@ from typing import Any
 
 from hda_fsspec.errors import LocationError
 from hda_fsspec.fs.info import Paths, is_one_path, list_of, refuse_root, to_location
-from hda_fsspec.fs.writing import explained
+from hda_fsspec.fs.write_errors import explained
 from hda_fsspec.localpaths import local_path, remote_scheme, shown
 from hda_fsspec.printable import lines
 
