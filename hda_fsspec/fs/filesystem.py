@@ -25,6 +25,7 @@ from fsspec.callbacks import DEFAULT_CALLBACK
 from hda_fsspec.concurrency.futures import wait_for
 from hda_fsspec.errors import ConfigurationError, LocationError
 from hda_fsspec.fetching.copies import files_in
+from hda_fsspec.fs.bucket import RemoteFolder
 from hda_fsspec.fs.files import Deliveries, ProductFile, Targets, copy_out
 from hda_fsspec.fs.info import (
     Paths,
@@ -37,7 +38,6 @@ from hda_fsspec.fs.info import (
 )
 from hda_fsspec.fs.listing import ListingFileSystem
 from hda_fsspec.fs.readonly import ReadOnly, refuse
-from hda_fsspec.fs.remote import RemoteFolder
 from hda_fsspec.fs.sync import first_error, sync_method
 from hda_fsspec.fs.targets import local_target
 from hda_fsspec.fs.write_errors import explained

@@ -17,9 +17,9 @@ from fsspec.asyn import AsyncFileSystem
 from fsspec.implementations.memory import MemoryFileSystem
 
 from hda_fsspec.filenames import alike
+from hda_fsspec.fs.bucket import RemoteFile, RemoteFolder, UploadCancelledError
 from hda_fsspec.fs.files import names_of
 from hda_fsspec.fs.info import Paths, is_one_path, products_of, to_location
-from hda_fsspec.fs.remote import RemoteFile, RemoteFolder, UploadCancelledError
 from hda_fsspec.printable import printable
 from hda_fsspec.records import Product
 
