@@ -29,8 +29,8 @@ import xarray as xr
 from hda_fsspec.cli import main
 from hda_fsspec.emulator import Emulator, Fault, ProductEntry
 from hda_fsspec.errors import ProductFormatError, TermsNotAcceptedError
+from hda_fsspec.fetching.progress import Wait, what_to_say
 from hda_fsspec.fetching.quota import QuotaView
-from hda_fsspec.fetching.reporting import Wait, what_to_say
 from hda_fsspec.paths.locations import Location
 from hda_fsspec.paths.quoting import shell_word
 from hda_fsspec.planning.plan import empty_plan

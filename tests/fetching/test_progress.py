@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 from looking import UNKNOWN, Looking
 
-from hda_fsspec.fetching import reporting
+from hda_fsspec.fetching import progress
+from hda_fsspec.fetching.progress import Line, Wait, somebody_looks, what_to_say
 from hda_fsspec.fetching.quota import QuotaView
-from hda_fsspec.fetching.reporting import Line, Wait, somebody_looks, what_to_say
 from hda_fsspec.records import Product
 
 PRODUCT = Product("EO:TEST:DAT:DAILY", "a.nc")
@@ -93,7 +93,7 @@ def test_a_purpose_is_told_and_an_end_takes_the_line_away() -> None:
     looking = Looking()
     reporter = looking.make()
     first, second = a_fetch(), a_fetch()
-    with reporting.waiting_for("the template of hda://X"):
+    with progress.waiting_for("the template of hda://X"):
         reporter.watch(PRODUCT, first)
     reporter.watch(OTHER, second)
 
@@ -146,7 +146,7 @@ def test_where_nothing_is_shown_the_log_is_told(way: str, caplog: pytest.LogCapt
     looking = Looking()
     reporter = looking.make(is_shown=way != "setting")
     looking.is_looked_at = way != "nobody looks"
-    with reporting.quietly(is_so=way == "call"), caplog.at_level(logging.INFO, "hda_fsspec"):
+    with progress.quietly(is_so=way == "call"), caplog.at_level(logging.INFO, "hda_fsspec"):
         reporter.watch(PRODUCT, a_fetch())
         for _ in range(124):
             looking.after(1)
