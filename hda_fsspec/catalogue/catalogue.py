@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable
 
 from hda_fsspec.cache.metadata import MetadataStore
 from hda_fsspec.catalogue import offline
-from hda_fsspec.catalogue.answers import Answers
+from hda_fsspec.catalogue.answer_cache import Answers
 from hda_fsspec.catalogue.codecs import DATASETS, SEARCH, ProductsById
 from hda_fsspec.catalogue.datasets import Datasets
 from hda_fsspec.catalogue.limits import Limits

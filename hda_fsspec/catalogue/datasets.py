@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from hda_fsspec.catalogue.answers import Answers
+from hda_fsspec.catalogue.answer_cache import Answers
 from hda_fsspec.catalogue.codecs import DATASET, DATASETS, QUERYABLE
 from hda_fsspec.errors import BrokerError, HDAError, not_there
 from hda_fsspec.network.api import Broker
