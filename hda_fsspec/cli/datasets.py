@@ -44,7 +44,7 @@ def datasets(  # noqa: PLR0917  (click gives them by name)
     All words must be there, in any order and case; * and ? stand for letters. What fits best comes
     first. Those that do not tell their period or box may fit, and are counted at the end.
     """
-    from hda_fsspec.catalogue.finding import Wanted
+    from hda_fsspec.catalogue.dataset_search import Wanted
     from hda_fsspec.views.datasets import find_view
 
     # Not by the filesystem, the import of which takes as long as all the rest.

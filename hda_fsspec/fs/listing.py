@@ -135,7 +135,7 @@ class ListingFileSystem(AsyncFileSystem):  # type: ignore[misc]  # fsspec is unt
         QueryError
             The period, box or family cannot be read, or there is no such family.
         """
-        from hda_fsspec.catalogue.finding import Wanted
+        from hda_fsspec.catalogue.dataset_search import Wanted
         from hda_fsspec.views.datasets import find_view
 
         wanted = Wanted.read(words, period=period, bbox=bbox, family=family)

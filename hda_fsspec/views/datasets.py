@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import overload
 
-from hda_fsspec.catalogue.finding import Wanted, find_datasets, tells_all
+from hda_fsspec.catalogue.dataset_search import Wanted, find_datasets, tells_all
 from hda_fsspec.printable import flat, lines, plural, printable
 from hda_fsspec.records import Dataset
 from hda_fsspec.views import markup

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from hda_fsspec.catalogue.finding import Wanted, find_datasets, tells_all
+from hda_fsspec.catalogue.dataset_search import Wanted, find_datasets, tells_all
 from hda_fsspec.errors import QueryError
 from hda_fsspec.records import Dataset
 
