@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import xarray as xr
 
     from hda_fsspec.client import Client, OrderNeededError
-    from hda_fsspec.planning.pieces import Cut
+    from hda_fsspec.planning.piece_costs import Cut
     from hda_fsspec.planning.plan import Plan
     from hda_fsspec.records import Product
 
@@ -92,7 +92,7 @@ def _wanted(client: Client, path: str, split: Split) -> tuple[Sequence[Product],
 
     from hda_fsspec.fs.info import products_of, to_location
     from hda_fsspec.lazy.product_table import ProductTable
-    from hda_fsspec.planning.pieces import cut_of
+    from hda_fsspec.planning.piece_costs import cut_of
     from hda_fsspec.stack.subset import cut, pieces_of
 
     location = to_location(path)

@@ -17,7 +17,7 @@ from hda_fsspec.settings import Settings
 if TYPE_CHECKING:
     from hda_fsspec.lazy.product_table import ProductTable
     from hda_fsspec.planning.graphs import Numbers
-    from hda_fsspec.planning.pieces import Cut
+    from hda_fsspec.planning.piece_costs import Cut
     from hda_fsspec.planning.plan import Plan
 
 __all__ = ["HDAAccessor"]
@@ -107,7 +107,7 @@ class HDAAccessor:
         """Return the products by the settings that fetch them, and what their pieces cost."""
         from hda_fsspec.client import get_client
         from hda_fsspec.engine.openers import products_read
-        from hda_fsspec.planning.pieces import cut_of
+        from hda_fsspec.planning.piece_costs import cut_of
 
         wanted: dict[Settings, list[Product]] = {}
         tables: dict[Settings, list[tuple[ProductTable, Numbers]]] = {}

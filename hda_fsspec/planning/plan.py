@@ -13,7 +13,7 @@ from pathlib import Path
 from hda_fsspec.cache import eviction
 from hda_fsspec.client import Client
 from hda_fsspec.planning.estimate import ProductSizes, estimate_sizes
-from hda_fsspec.planning.pieces import Cut
+from hda_fsspec.planning.piece_costs import Cut
 from hda_fsspec.printable import format_bytes, plural, printable, python_text
 from hda_fsspec.records import Product
 from hda_fsspec.subsets.grid import Split
