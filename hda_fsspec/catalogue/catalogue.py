@@ -19,7 +19,7 @@ from hda_fsspec.catalogue.answer_cache import Answers
 from hda_fsspec.catalogue.codecs import DATASETS, SEARCH, ProductsById
 from hda_fsspec.catalogue.datasets import Datasets
 from hda_fsspec.catalogue.order_limits import Limits
-from hda_fsspec.catalogue.pieces import record_of_whole
+from hda_fsspec.catalogue.piece_records import record_of_whole
 from hda_fsspec.catalogue.terms import Terms
 from hda_fsspec.errors import (
     AuthenticationError,

@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 import numpy as np
 import xarray as xr
 
-from hda_fsspec.catalogue.pieces import record_of
+from hda_fsspec.catalogue.piece_records import record_of
 from hda_fsspec.client import Client
 from hda_fsspec.errors import (
     AuthenticationError,
