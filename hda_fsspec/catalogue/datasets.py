@@ -11,7 +11,7 @@ from hda_fsspec.catalogue.codecs import DATASET, DATASETS, QUERYABLE
 from hda_fsspec.errors import BrokerError, HDAError, not_there
 from hda_fsspec.network.api import Broker
 from hda_fsspec.network.optional_requests import UnavailableError
-from hda_fsspec.paths.renamed import RENAMED
+from hda_fsspec.paths.renamed_datasets import RENAMED
 from hda_fsspec.records import Dataset
 from hda_fsspec.schema.parameters import nearest
 from hda_fsspec.schema.queryables import Schema

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from hda_fsspec.errors import LocationError
-from hda_fsspec.paths.renamed import RENAMED
+from hda_fsspec.paths.renamed_datasets import RENAMED
 
 logger = logging.getLogger("hda_fsspec")
 
