@@ -17,7 +17,7 @@ from hda_fsspec.errors import LocationError, QueryError
 from hda_fsspec.paths.values import text_of_value, values_in
 from hda_fsspec.records import Dataset, parse_time
 from hda_fsspec.schema.parameters import hint, nearest
-from hda_fsspec.schema.vocabulary import read_box, read_instant
+from hda_fsspec.schema.time_and_box import read_box, read_instant
 
 _MAGIC = re.compile(r"[*?\[]")
 _WORD = re.compile(r"[^\W_]+")

@@ -14,7 +14,7 @@ from datetime import date, datetime, time
 
 from hda_fsspec.errors import QueryError
 from hda_fsspec.schema.parameters import Parameter
-from hda_fsspec.schema.vocabulary import END, START
+from hda_fsspec.schema.time_and_box import END, START
 
 #: What data sets call the lists of years, months and days; days may be missing, and months too.
 _NAMES = (("year", "month", "day"), ("year", "month", "nominal_day"), ("hyear", "hmonth", "hday"))

@@ -16,7 +16,7 @@ from typing import Any
 
 from hda_fsspec.errors import QueryError
 from hda_fsspec.records import Scalar, format_time
-from hda_fsspec.schema.vocabulary import (
+from hda_fsspec.schema.time_and_box import (
     BOX,
     read_box,
     read_instant,

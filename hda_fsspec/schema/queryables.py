@@ -19,7 +19,7 @@ from hda_fsspec.printable import printable
 from hda_fsspec.records import Scalar, format_time
 from hda_fsspec.schema.date_lists import DayLists
 from hda_fsspec.schema.parameters import Parameter, hint, nearest
-from hda_fsspec.schema.vocabulary import (
+from hda_fsspec.schema.time_and_box import (
     BOX,
     END,
     START,

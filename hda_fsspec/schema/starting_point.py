@@ -13,7 +13,7 @@ from hda_fsspec.errors import QueryError
 from hda_fsspec.records import Dataset, parse_time
 from hda_fsspec.schema.parameters import Parameter, text_of
 from hda_fsspec.schema.queryables import Schema
-from hda_fsspec.schema.vocabulary import BOX, END, START
+from hda_fsspec.schema.time_and_box import BOX, END, START
 
 #: Data sets of these make no product unless they are told what shall be in it.
 _MADE_TO_ORDER = "EO:ECMWF:"

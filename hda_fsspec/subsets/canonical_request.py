@@ -17,7 +17,7 @@ from hda_fsspec.paths.values import text_of_number
 from hda_fsspec.records import Scalar
 from hda_fsspec.schema.parameters import Parameter
 from hda_fsspec.schema.queryables import Schema
-from hda_fsspec.schema.vocabulary import BOX
+from hda_fsspec.schema.time_and_box import BOX
 
 #: The family of the Copernicus Marine Toolbox, and that of ECMWF's data stores.
 MARINE, ECMWF = "EO:MO:", "EO:ECMWF:"

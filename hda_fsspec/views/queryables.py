@@ -17,7 +17,7 @@ from hda_fsspec.records import Dataset, format_time
 from hda_fsspec.schema.parameters import Parameter, nearest, text_of
 from hda_fsspec.schema.queryables import Schema
 from hda_fsspec.schema.starting_point import find_starting_point
-from hda_fsspec.schema.vocabulary import END, START
+from hda_fsspec.schema.time_and_box import END, START
 from hda_fsspec.views import markup
 from hda_fsspec.views.wording import day_of, period_of
 
