@@ -10,8 +10,8 @@ import subset_schemas as subsets
 from real_schemas import BOX, DATE, TEXT, many_of, one_of, schema
 
 from hda_fsspec.records import Dataset
+from hda_fsspec.schema.example_query import find_starting_point
 from hda_fsspec.schema.queryables import Schema
-from hda_fsspec.schema.starting_point import find_starting_point
 
 NOW = datetime(2026, 11, 27, 12, tzinfo=UTC)
 
