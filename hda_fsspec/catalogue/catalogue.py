@@ -221,7 +221,7 @@ class Catalogue:
         if not product.request:
             return product
         found = list(self.search(Location.parse(product.request)).values())
-        if not is_subset_job([each.product_id for each in found]):
+        if not is_subset_job([product.product_id for product in found]):
             msg = (
                 f"Cannot order {product}: a search of {product.request} answered {len(found)} "
                 "products, and not the one that is made of this query. The data set may have "

@@ -107,7 +107,7 @@ def find_datasets(every: Sequence[Dataset], wanted: Wanted) -> list[Dataset]:
         score = _score(dataset, wanted.words)
         if score is not None:
             scored.append((-score, None in {in_period, in_box}, number, dataset))
-    return [dataset for *_, dataset in sorted(scored, key=lambda one: one[:3])]
+    return [dataset for *_, dataset in sorted(scored, key=lambda match: match[:3])]
 
 
 def tells_all(dataset: Dataset, wanted: Wanted) -> bool:
@@ -131,7 +131,7 @@ def _members(every: Sequence[Dataset], family: str) -> list[Dataset]:
     found = [dataset for dataset in every if is_member(dataset.dataset_id)]
     if not found and every:
         families = sorted({family_of(dataset.dataset_id) for dataset in every})
-        near = nearest(family, ((one, one.partition(":")[2]) for one in families))
+        near = nearest(family, ((name, name.partition(":")[2]) for name in families))
         msg = (
             f"There are no data sets of the family {family!r}. "
             f"{hint((), families, 'The families are')}"

@@ -233,8 +233,8 @@ def _copy_one_time(data: Any, month: Any, index: int) -> None:
             else [1 if has_time else chunks[0], *chunks[1:]],
         )
         copy.setncatts(attributes)
-        for one in (variable, copy):
-            one.set_auto_maskandscale(False)
+        for path in (variable, copy):
+            path.set_auto_maskandscale(False)
         copy[...] = variable[index : index + 1] if has_time else variable[...]
 
 

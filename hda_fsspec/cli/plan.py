@@ -90,12 +90,12 @@ def _wanted(client: Client, path: str, split: Split) -> tuple[Sequence[Product],
     """Return the products of a path, or the pieces that it is cut into and what these cost."""
     import numpy as np
 
-    from hda_fsspec.fs.info import products_of, to_location
+    from hda_fsspec.fs.info import products_of
     from hda_fsspec.lazy.product_table import ProductTable
     from hda_fsspec.planning.piece_costs import cut_of
     from hda_fsspec.stack.subset import cut, pieces_of
 
-    location = to_location(path)
+    location = Location.parse(path)
     if location.product is not None or not location.query:
         return products_of(client, path), None
     grid, _ = cut(client, location, split)
@@ -116,7 +116,7 @@ def _echo(plan: Plan, *, is_json: bool) -> None:
         *("fields", "split"),
     )
     facts = {name: getattr(plan, name) for name in names}
-    facts["splits"] = [dataclasses.asdict(each) for each in plan.splits]
+    facts["splits"] = [dataclasses.asdict(split) for split in plan.splits]
     echo_json({"products": [product.product_id for product in plan.products], **facts})
 
 

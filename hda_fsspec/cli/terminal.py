@@ -124,9 +124,9 @@ def _backslashed(char: str) -> str:
 
 def _as_json(value: Any) -> Any:
     if isinstance(value, Mapping):
-        return {str(key): _as_json(one) for key, one in value.items()}
+        return {str(key): _as_json(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_as_json(one) for one in value]
+        return [_as_json(item) for item in value]
     if hasattr(value, "tolist"):  # of numpy
         return _as_json(value.tolist())
     if isinstance(value, float) and not math.isfinite(value):

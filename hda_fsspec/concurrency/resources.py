@@ -39,6 +39,6 @@ class Resources:
         """Close what can be closed, and forget all; new ones are made for whoever asks."""
         with self._lock:
             made, self._made = list(self._made.values()), {}
-        for each in made:
-            if isinstance(each, _Closable):
-                each.close()
+        for resource in made:
+            if isinstance(resource, _Closable):
+                resource.close()

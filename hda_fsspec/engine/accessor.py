@@ -44,7 +44,7 @@ class HDAAccessor:
         Values that are loaded have none. Nothing is ordered or read to tell.
         """
         wanted = self._wanted().values()
-        return list(dict.fromkeys(product for each, _ in wanted for product in each))
+        return list(dict.fromkeys(product for products, _ in wanted for product in products))
 
     def plan(self) -> Plan:
         """Return what computing it costs: orders, bytes, time, room. Orders nothing."""
@@ -92,9 +92,9 @@ class HDAAccessor:
             client = get_client(settings)
             prepared.append(prepare(client, wanted, allow_partial=allow_partial, given=given))
         fetched: list[Product] = []
-        for one in prepared:
+        for prefetch in prepared:
             with quietly(is_so=not progress):
-                fetched += one.run()
+                fetched += prefetch.run()
         return list(dict.fromkeys(fetched))
 
     def __repr__(self) -> str:
@@ -116,6 +116,9 @@ class HDAAccessor:
             wanted.setdefault(source.settings, []).extend(pieces[n] for n in numbers.tolist())
             tables.setdefault(source.settings, []).append((pieces, numbers))
         return {
-            settings: (list(dict.fromkeys(each)), cut_of(get_client(settings), tables[settings]))
-            for settings, each in wanted.items()
+            settings: (
+                list(dict.fromkeys(products)),
+                cut_of(get_client(settings), tables[settings]),
+            )
+            for settings, products in wanted.items()
         }

@@ -281,13 +281,15 @@ def _put_together(
                 f"{type(result).__name__}. Leave concat_dim out to have a list of results."
             )
             raise QueryError(msg, key="concat_dim")
-    each: list[Any] = [result for result, _ in pairs]
-    if concat_dim == _TIME and not any(_TIME in one.dims or _TIME in one.coords for one in each):
-        each = [_timed(result, product) for result, product in pairs]
-    is_new = not any(concat_dim in result.dims for result in each)
+    values: list[Any] = [result for result, _ in pairs]
+    if concat_dim == _TIME and not any(
+        _TIME in result.dims or _TIME in result.coords for result in values
+    ):
+        values = [_timed(result, product) for result, product in pairs]
+    is_new = not any(concat_dim in result.dims for result in values)
     try:
         return xr.concat(
-            each,
+            values,
             concat_dim,
             data_vars="all" if is_new else "minimal",
             coords="minimal",
@@ -297,7 +299,7 @@ def _put_together(
         )
     except ValueError as err:
         msg = (
-            f"The results of {len(each)} products cannot be put together along {concat_dim!r}: "
+            f"The results of {len(values)} products cannot be put together along {concat_dim!r}: "
             f"{printable(err)}. Bring them to one grid in the function; or leave concat_dim out, "
             "and put the list of results together with xr.concat or xr.merge as you need it."
         )

@@ -114,7 +114,7 @@ class _Options(dict[str, Any]):
 def common_options(paths: Sequence[Any]) -> Mapping[str, Any]:
     """Return the storage options that all paths of universal_pathlib have in common."""
     options = [path.storage_options for path in paths if is_remote_path(path)]
-    if any(each != options[0] for each in options):
+    if any(kwargs != options[0] for kwargs in options):
         msg = (
             "Cannot open paths with different storage options as one data set: give "
             "storage_options, which then count for all of them."

@@ -91,7 +91,9 @@ class HDABackendArray(BackendArray):
         ):
             # xarray's decomposition fails for an empty selection of a reversed axis.
             lengths = key_lengths(outer, self.shape)
-            kept = [n for n, one in zip(lengths, outer, strict=True) if np.ndim(as_axis(one))]
+            kept = [
+                n for n, indexer in zip(lengths, outer, strict=True) if np.ndim(as_axis(indexer))
+            ]
             return np.empty(kept, dtype=self.dtype)
         if isinstance(key, indexing.BasicIndexer) and all(map(is_forward, outer)):
             # What xarray would take the key apart into, at a fifth of the time of a small read.
@@ -237,16 +239,16 @@ def recipe_of(variable: xr.Variable) -> HDABackendArray | None:
     return recipe_under(variable._data)
 
 
-def as_axis(one: Any) -> Any:
+def as_axis(indexer: Any) -> Any:
     """Return something whose ndim tells whether one part of a key keeps its axis."""
-    return [0] if isinstance(one, slice) else one
+    return [0] if isinstance(indexer, slice) else indexer
 
 
-def is_forward(one: Any) -> bool:
+def is_forward(indexer: Any) -> bool:
     """Whether one part of a key is an integer, or a slice of a positive step."""
-    if isinstance(one, slice):
-        return one.step is None or one.step > 0
-    return isinstance(one, int | np.integer)
+    if isinstance(indexer, slice):
+        return indexer.step is None or indexer.step > 0
+    return isinstance(indexer, int | np.integer)
 
 
 def is_empty(key: Key, shape: Sequence[int]) -> bool:
@@ -257,9 +259,9 @@ def is_empty(key: Key, shape: Sequence[int]) -> bool:
 def key_lengths(key: Key, shape: Sequence[int]) -> list[int]:
     """Return how many elements a key selects along each axis (1 for an integer)."""
     lengths = []
-    for one, size in zip(key, shape, strict=True):
-        if isinstance(one, slice):
-            lengths.append(len(range(*one.indices(size))))
+    for indexer, size in zip(key, shape, strict=True):
+        if isinstance(indexer, slice):
+            lengths.append(len(range(*indexer.indices(size))))
         else:
-            lengths.append(int(np.size(one)))
+            lengths.append(int(np.size(indexer)))
     return lengths

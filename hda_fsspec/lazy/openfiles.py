@@ -360,8 +360,8 @@ def with_variables(
 
 def is_everything(key: tuple[Any, ...]) -> bool:
     """Whether a key is the one that xarray gives for all values of a variable."""
-    for one in key:  # noqa: SIM110  # a generator costs more than what it would look at
-        if not isinstance(one, slice) or one != _WHOLE:
+    for indexer in key:  # noqa: SIM110  # a generator costs more than what it would look at
+        if not isinstance(indexer, slice) or indexer != _WHOLE:
             return False
     return True
 
@@ -369,8 +369,8 @@ def is_everything(key: tuple[Any, ...]) -> bool:
 def _is_whole(key: tuple[Any, ...], shape: tuple[int, ...]) -> bool:
     """Whether a key selects everything, as it lies."""
     return all(
-        isinstance(one, slice) and one.indices(size) == (0, size, 1)
-        for one, size in zip(key, shape, strict=True)
+        isinstance(indexer, slice) and indexer.indices(size) == (0, size, 1)
+        for indexer, size in zip(key, shape, strict=True)
     )
 
 

@@ -98,7 +98,7 @@ class ProductTable(Sequence[Product]):
 
     def __getitem__(self, number: Any) -> Any:
         if isinstance(number, slice):
-            return tuple(self[one] for one in range(*number.indices(self._count)))
+            return tuple(self[index] for index in range(*number.indices(self._count)))
         place = operator.index(number)
         place += self._count if place < 0 else 0
         if not 0 <= place < self._count:

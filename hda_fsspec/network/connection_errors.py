@@ -24,12 +24,12 @@ def causes_of(err: BaseException) -> Iterator[BaseException]:
     """Walk through what an error of requests was made of, by all the ways in which it is told."""
     left, seen = [err], set[int]()
     while left:
-        one = left.pop()
-        if id(one) in seen:
+        error = left.pop()
+        if id(error) in seen:
             continue
-        seen.add(id(one))
-        yield one
-        told = (*one.args, one.__cause__, getattr(one, "reason", None))
+        seen.add(id(error))
+        yield error
+        told = (*error.args, error.__cause__, getattr(error, "reason", None))
         left.extend(other for other in told if isinstance(other, BaseException))
 
 

@@ -125,13 +125,13 @@ class Secrets:
             if isinstance(value, str):
                 return redact(value, self.tokens if is_vocabulary else secrets)
             if isinstance(value, list):
-                return [clean(each, depth + 1, is_vocabulary=is_vocabulary) for each in value]
+                return [clean(item, depth + 1, is_vocabulary=is_vocabulary) for item in value]
             if isinstance(value, dict):
                 return {
                     self._key(key, secrets): clean(
-                        each, depth + 1, is_vocabulary=is_vocabulary or key in _VOCABULARY
+                        item, depth + 1, is_vocabulary=is_vocabulary or key in _VOCABULARY
                     )
-                    for key, each in value.items()
+                    for key, item in value.items()
                 }
             return value
 

@@ -86,8 +86,8 @@ def parse_problem(status: int, body: bytes, secrets: Collection[str] = ()) -> Pr
     if is_page:
         # An element or tag that never ends is taken to the end, so that the time is linear.
         text, shown = (
-            re.sub(r"(?is)<(script|style)\b.*?(?:</\1>|\Z)|<[^<>]*>?", " ", each)
-            for each in (text, shown)
+            re.sub(r"(?is)<(script|style)\b.*?(?:</\1>|\Z)|<[^<>]*>?", " ", form)
+            for form in (text, shown)
         )
     return _problem(status, text, shown, is_page=is_page)
 

@@ -161,10 +161,10 @@ def _readings(text: str) -> Iterator[tuple[str, Sequence[int]]]:
     for depth in range(_TIMES + 1):
         yield from level
         deeper: list[tuple[str, Sequence[int]]] = []
-        for one, starts in level if depth < _TIMES else ():
-            kinds = [pattern for kind, pattern in _KINDS.items() if kind in one]
+        for spelling, starts in level if depth < _TIMES else ():
+            kinds = [pattern for kind, pattern in _KINDS.items() if kind in spelling]
             for pattern in [_ANY, *kinds] if len(kinds) > 1 else kinds:
-                found = _decoded(one, pattern)
+                found = _decoded(spelling, pattern)
                 if found is not None and found[0] not in known and len(known) < _MOST_READINGS:
                     known.add(found[0])
                     deeper.append((found[0], [starts[position] for position in found[1]]))

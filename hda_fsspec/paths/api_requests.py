@@ -178,7 +178,7 @@ def _add(query: dict[str, Any], name: str, value: Any) -> None:
         query[name] = value
         return
     query[name] = [
-        each
+        member
         for values in (query[name], value)
-        for each in (values if isinstance(values, list) else [values])
+        for member in (values if isinstance(values, list) else [values])
     ]

@@ -95,6 +95,6 @@ def estimate(
     lengths: dict[str, list[int]] = {}
     for product, length in known.items():
         lengths.setdefault(product.dataset_id, []).append(length)
-    means = {name: round(sum(each) / len(each)) for name, each in lengths.items()}
+    means = {name: round(sum(of_dataset) / len(of_dataset)) for name, of_dataset in lengths.items()}
     sizes = {p: p.size or given.get(p) or means.get(p.dataset_id) for p in products}
     return {product: size for product, size in sizes.items() if size is not None}

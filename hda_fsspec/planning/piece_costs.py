@@ -59,23 +59,27 @@ def cut_of(client: Client, read: Sequence[tuple[ProductTable, np.ndarray]]) -> C
         if grid is None:
             raise AssertionError
         first = first or grid
-        each = loads(grid)
+        per_piece = loads(grid)
         chosen = sorted(wanted)
-        sizes |= _sizes(client, table, each, chosen, grid.size)
+        sizes |= _sizes(client, table, per_piece, chosen, grid.size)
         if unit_of(grid) == "fields":
-            fields = (fields or 0) + int(each[chosen].sum())
+            fields = (fields or 0) + int(per_piece[chosen].sum())
     return None if first is None else Cut(sizes, fields, first.split, compare(first))
 
 
 def _sizes(
-    client: Client, table: ProductTable, each: np.ndarray, wanted: Sequence[int], size: int | None
+    client: Client,
+    table: ProductTable,
+    per_piece: np.ndarray,
+    wanted: Sequence[int],
+    size: int | None,
 ) -> dict[Product, int]:
     known = client.sizes(list(table))
     there = [number for number, length in enumerate(known) if length]
     if there:
-        rate = sum(known[number] or 0 for number in there) / float(each[there].sum())
+        rate = sum(known[number] or 0 for number in there) / float(per_piece[there].sum())
     elif size is not None:
-        rate = size / float(each.sum())
+        rate = size / float(per_piece.sum())
     else:
         return {}
-    return {table[number]: round(rate * float(each[number])) for number in wanted}
+    return {table[number]: round(rate * float(per_piece[number])) for number in wanted}

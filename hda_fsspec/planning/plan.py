@@ -152,8 +152,8 @@ class Plan:
     def _splits(self) -> str:
         """Say what the whole query costs in other pieces, and that it is the whole."""
         told = [
-            f"{_as_python(each.split)} {plural(each.pieces, 'order')}, {each.hours:.1f} h"
-            for each in self.splits
+            f"{_as_python(split.split)} {plural(split.pieces, 'order')}, {split.hours:.1f} h"
+            for split in self.splits
         ]
         return f"{_as_python(self.split)} now; all of the query with {'; '.join(told)}"
 
@@ -249,7 +249,7 @@ def merge_plans(plans: Sequence[Plan]) -> Plan:
         sizes_unknown=sum(plan.sizes_unknown for plan in plans),
         bytes_needed=sum(plan.bytes_needed for plan in plans),
         fields=sum(fields) if (fields := [p.fields for p in plans if p.fields]) else None,
-        splits=tuple(each for plan in plans for each in plan.splits),
+        splits=tuple(split for plan in plans for split in plan.splits),
         fits_cache=all(plan.fits_cache for plan in plans),
         fits_disk=all(plan.fits_disk for plan in plans),
     )

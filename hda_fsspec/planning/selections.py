@@ -121,5 +121,5 @@ def arrays_of(variables: xr.Dataset | xr.DataArray | xr.Variable) -> list[Any]:
         return [variables._data]
     if isinstance(variables, xr.DataArray):
         coordinates = [variables.coords[name].variable for name in variables.coords]
-        return [one._data for one in (variables.variable, *coordinates)]
-    return [one._data for one in variables.variables.values()]
+        return [variable._data for variable in (variables.variable, *coordinates)]
+    return [variable._data for variable in variables.variables.values()]

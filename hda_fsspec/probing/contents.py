@@ -94,10 +94,10 @@ def _times(ds: Any, request: Mapping[str, Any], schema: Schema, xr: Any) -> Iter
     told = f"{format_time(first)} to {format_time(last)}, {values.size} in all"
     keys = schema.time_keys
     asked = [request.get(key) for key in keys] if keys is not None else []
-    if not all(isinstance(one, str) for one in asked) or len(asked) != 2:
+    if not all(isinstance(text, str) for text in asked) or len(asked) != 2:
         yield settled("times of the file", told)
         return
-    start, end = (parse_time(str(one)) for one in asked)
+    start, end = (parse_time(str(text)) for text in asked)
     is_within = start <= first and last <= end
     expected = f"{format_time(start)} to {format_time(end)}, both inclusive"
     yield compared("times of the file", expected, told, is_as_expected=is_within)

@@ -207,10 +207,10 @@ class Probe:
     ) -> Iterator[Fact]:
         again = self._talk.ask("POST", "dataaccess/search", body=body)
         for what, facts in (
-            ("id", [[f.get("id") for f in one] for one in (features, _features(again))]),
+            ("id", [[f.get("id") for f in page] for page in (features, _features(again))]),
             (
                 "location",
-                [[_property(f, "location") for f in one] for one in (features, _features(again))],
+                [[_property(f, "location") for f in page] for page in (features, _features(again))],
             ),
         ):
             is_equal = facts[0] == facts[1]

@@ -142,9 +142,9 @@ class Recording:
         if isinstance(value, str):
             return self.redacted(value)
         if isinstance(value, Mapping):
-            return {self.redacted(str(key)): self._redacted(one) for key, one in value.items()}
+            return {self.redacted(str(key)): self._redacted(item) for key, item in value.items()}
         if isinstance(value, list):
-            return [self._redacted(one) for one in value]
+            return [self._redacted(item) for item in value]
         if isinstance(value, int | float) and not isinstance(value, bool):
             text = str(value)
             redacted = self.redacted(text)

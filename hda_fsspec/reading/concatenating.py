@@ -79,7 +79,7 @@ def _groups(files: Mapping[str, xr.Dataset], dim: str) -> list[list[str]]:
         joined = [group for group in groups if group[0] & names]
         merged = (
             names.union(*(group[0] for group in joined)),
-            [one for group in joined for one in group[1]] + [file],
+            [member for group in joined for member in group[1]] + [file],
         )
         groups = [group for group in groups if group not in joined] + [merged]
     return [sorted(files_of) for _, files_of in groups]
@@ -124,7 +124,7 @@ def _check_dimensions(
 def _in_order(files: Mapping[str, xr.Dataset], dim: str, *, name: str) -> dict[str, xr.Dataset]:
     """Return the files in the order of their coordinate; raises for two that overlap."""
     values = {file: _values(ds.variables[dim]) for file, ds in files.items()}
-    kinds = {file: _kind(each) for file, each in values.items() if each.size}
+    kinds = {file: _kind(array) for file, array in values.items() if array.size}
     for file, kind in kinds.items():
         if kind != next(iter(kinds.values())):
             why = f"{dim} is told in different ways ({next(iter(kinds.values()))} and {kind})"
@@ -298,11 +298,15 @@ class _Parts(BackendArray):
         )
 
     def _read(self, key: tuple[Any, ...]) -> Any:
-        one = key[self._axis]
+        indexer = key[self._axis]
         total = self.shape[self._axis]
-        is_single = not isinstance(one, slice) and np.ndim(one) == 0
-        positions = np.arange(total)[one] if isinstance(one, slice) else np.atleast_1d(one) % total
-        before = [_length(each, n) for each, n in zip(key, self.shape, strict=True)]
+        is_single = not isinstance(indexer, slice) and np.ndim(indexer) == 0
+        positions = (
+            np.arange(total)[indexer]
+            if isinstance(indexer, slice)
+            else np.atleast_1d(indexer) % total
+        )
+        before = [_length(indexer, n) for indexer, n in zip(key, self.shape, strict=True)]
         before[self._axis] = len(positions)
         found = np.empty([n for n in before if n is not None], dtype=self.dtype)
         place = sum(n is not None for n in before[: self._axis])
@@ -327,15 +331,15 @@ class _Parts(BackendArray):
         return np.asarray(part[tuple(rest)].values)
 
 
-def _length(one: Any, size: int) -> int | None:
+def _length(indexer: Any, size: int) -> int | None:
     """Return how many elements a part of a key selects; None where it drops the axis."""
-    if isinstance(one, slice):
-        return len(range(*one.indices(size)))
-    return None if np.ndim(one) == 0 else len(one)
+    if isinstance(indexer, slice):
+        return len(range(*indexer.indices(size)))
+    return None if np.ndim(indexer) == 0 else len(indexer)
 
 
-def _axis_of(one: Any) -> Any:
-    return [0] if isinstance(one, slice) else one
+def _axis_of(indexer: Any) -> Any:
+    return [0] if isinstance(indexer, slice) else indexer
 
 
 def _compact(steps: _Array) -> Any:

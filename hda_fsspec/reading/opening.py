@@ -312,7 +312,9 @@ def _is_zarr(contents: Contents) -> ProductFormatError:
 
 def _no_match(contents: Contents, pattern: str) -> ProductFormatError:
     useless = [
-        contents.short_name(each) for each in contents.others if contents.matches(each, pattern)
+        contents.short_name(member)
+        for member in contents.others
+        if contents.matches(member, pattern)
     ]
     if useless:
         msg = (

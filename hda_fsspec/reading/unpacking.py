@@ -126,9 +126,9 @@ def require_room(path: Path, members: Sequence[Member], scratch: Path) -> None:
     """
     if len(members) < 2:
         return
-    missing = [each for each in members if not _is_here(scratch, content_key(path), each)]
-    folder = next(each for each in (scratch, *scratch.parents) if each.is_dir())
-    size = sum(each.size or 0 for each in missing)
+    missing = [member for member in members if not _is_here(scratch, content_key(path), member)]
+    folder = next(parent for parent in (scratch, *scratch.parents) if parent.is_dir())
+    size = sum(member.size or 0 for member in missing)
     _require_room(size, f"{len(missing)} files of {path}", folder)
 
 
@@ -207,7 +207,7 @@ def _unpack(
         check_complete(path)
     _require_room(member.size or 0, f"{printable(member.name)} of {path}", target.parent)
     with folder.writing(target) as copy, opened(path) as archive:
-        allowance.count(path, sum(each.size or 0 for each in archive.members))
+        allowance.count(path, sum(member.size or 0 for member in archive.members))
         with archive.open(member.name) as source:
             written = 0
             while block := source.read(_BLOCK_BYTES):

@@ -194,7 +194,7 @@ class StackArray(HDABackendArray):
             number: cell
             for number, cell in zip(
                 numbers.ravel().tolist(),
-                itertools.product(*(range(len(each.parts)) for each in selected)),
+                itertools.product(*(range(len(along.parts)) for along in selected)),
                 strict=True,
             )
             if number != NOTHING and number not in absent
@@ -205,7 +205,7 @@ class StackArray(HDABackendArray):
         for number, fetch in self.stack.fetch_ahead(list(cells)):
             cell = cells[number]
             read = functools.partial(self.stack.read, fetch, number, self.name)
-            steps = [each.steps[at] for each, at in zip(selected, cell, strict=True)]
+            steps = [along.steps[at] for along, at in zip(selected, cell, strict=True)]
             values = self._read_part(read, steps, key, axes)
             # xarray calls lists of several lengths by the dtype of their numbers.
             is_ragged = values is not None and values.dtype == object != self.dtype
@@ -217,8 +217,8 @@ class StackArray(HDABackendArray):
             elif is_ragged:
                 out = out.astype(object, copy=False)
             target: list[Any] = [_ALL] * len(shape)
-            for span, each, at in zip(self._spans, selected, cell, strict=True):
-                target[axes.index(span.axis)] = each.where[at]
+            for span, along, at in zip(self._spans, selected, cell, strict=True):
+                target[axes.index(span.axis)] = along.where[at]
             out[together(target, shape)] = missing_value(self.dtype) if values is None else values
         if out is None:
             raise AssertionError
@@ -239,7 +239,7 @@ class StackArray(HDABackendArray):
             if span.is_added:
                 added.append((axes.index(span.axis), len(its_steps)))
         left_out = {span.axis for span in self._spans if span.is_added}
-        values = read(tuple(one for axis, one in enumerate(part) if axis not in left_out))
+        values = read(tuple(indexer for axis, indexer in enumerate(part) if axis not in left_out))
         if values is None:
             return None
         for at, count in sorted(added):

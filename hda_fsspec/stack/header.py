@@ -300,7 +300,7 @@ def _attr_to_json(value: Any) -> Any:
         except TypeError:
             return str(value)
     if isinstance(value, (list, tuple)):
-        return {"list": [_attr_to_json(one) for one in value]}
+        return {"list": [_attr_to_json(item) for item in value]}
     return value if isinstance(value, (str, int, float, bool)) or value is None else str(value)
 
 
@@ -312,7 +312,7 @@ def _attr_from_json(value: Any) -> Any:
     if type(value) is not dict:
         return value
     if "list" in value:
-        return [_attr_from_json(one) for one in value["list"]]
+        return [_attr_from_json(item) for item in value["list"]]
     array = value["array"]
     if value["scalar"] and "bytes" in array:
         return _scalar(array["bytes"], array["dtype"])

@@ -157,7 +157,7 @@ def open_pieces(
             product = int(opening.numbers[number])
             stack.check_known(number_of[product], header, opening.headers.files[number])
             known.append(header)
-    left_out = [{name for name, shown in each.items() if shown is None} for each in names]
+    left_out = [{name for name, shown in by_name.items() if shown is None} for by_name in names]
     dataset = make_dataset(stack, known, left_out)
     tell_absent(stack, path)
     if how.product_coord is not None:

@@ -280,13 +280,17 @@ def joined(steps: Sequence[Steps], parts: Sequence[_Array], kinds: Sequence[str]
     if steps[0].index is None:
         return Steps(lengths)
     try:
-        index = np.concatenate([one.of(place) for one, place in chosen])
+        index = np.concatenate([chosen_steps.of(place) for chosen_steps, place in chosen])
     except TypeError as err:
         raise _other_times(kinds[1], kinds[0]) from err
     shown = None
-    if any(one.shown is not None for one in steps):
-        shown = np.concatenate([one.of(place, is_shown=True) for one, place in chosen])
-    return Steps(lengths, index, shown, is_ordered=all(one.is_ordered for one in steps))
+    if any(kind_steps.shown is not None for kind_steps in steps):
+        shown = np.concatenate(
+            [chosen_steps.of(place, is_shown=True) for chosen_steps, place in chosen]
+        )
+    return Steps(
+        lengths, index, shown, is_ordered=all(kind_steps.is_ordered for kind_steps in steps)
+    )
 
 
 def _stand_alike(one: tuple[Steps, int], other: tuple[Steps, int]) -> bool:

@@ -51,7 +51,7 @@ def refuse_equal_times(
     for (start, _), group in groups.items():
         if len(group) < 2 or all(map(is_known, group)):
             continue
-        twins = sum(len(each) for each in groups.values() if len(each) > 1)
+        twins = sum(len(group) for group in groups.values() if len(group) > 1)
         ids = [printable(product.product_id) for product in group]
         more = f", and {len(ids) - _SHOWN} more" if len(ids) > _SHOWN else ""
         shown = " and ".join(ids) if len(ids) == 2 else ", ".join(ids[:_SHOWN]) + more

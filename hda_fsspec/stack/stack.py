@@ -419,8 +419,8 @@ class Stack:
         except ProductMismatchError:
             # By how much coordinates differ is told from values that are not at hand before.
             template, theirs = (
-                with_grids(self.source, self.mark, mine.layout, each, known)
-                for each, known in ((mine.number, mine.header), (number, header))
+                with_grids(self.source, self.mark, mine.layout, side, known)
+                for side, known in ((mine.number, mine.header), (number, header))
             )
             dataclasses.replace(expected, template=template).check(theirs)
             raise

@@ -207,7 +207,7 @@ def _named(products: Sequence[Product], places: Sequence[int]) -> list[str] | No
     if len(intervals) == len(products) == len(set(places)):
         return None  # swaths: each has a time and a place of its own
     words = [_WORDS.split(product.product_id) for product in products]
-    if len({len(each) for each in words}) > 1:
+    if len({len(word) for word in words}) > 1:
         return None
     for column in zip(*words, strict=True):
         pairs = set(zip(column, places, strict=True))

@@ -154,8 +154,8 @@ class Axes:
         if times is None:
             # One end alone is no range that could be cut, but it is asked for all the same.
             body = canonical_body(schema, schema.request(query))
-            one = "the data set takes one end of a range" if any(interval) else ""
-            reason = reason or one or _no_times(body, schema)
+            remark = "the data set takes one end of a range" if any(interval) else ""
+            reason = reason or remark or _no_times(body, schema)
         used = set() if times is None else set(times.keys)
         # Times of day are no axis beside that of time: pieces would lie between each other.
         of_day = {_TIME} if times is not None else set()

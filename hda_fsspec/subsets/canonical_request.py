@@ -94,9 +94,9 @@ def canonical_body(schema: Schema, body: Body) -> dict[str, Any]:
 def _canonical(parameter: Parameter, value: Any) -> Any:
     if not isinstance(value, list):
         return shortest(value)
-    values = [shortest(each) for each in value]
+    values = [shortest(item) for item in value]
     # A box, or a pair of numbers that no choices name, means something by its order.
-    is_ordered = not parameter.choices and any(not isinstance(each, str) for each in values)
+    is_ordered = not parameter.choices and any(not isinstance(item, str) for item in values)
     return values if parameter.is_box or is_ordered else sort_values(values)
 
 

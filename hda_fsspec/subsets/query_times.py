@@ -376,8 +376,8 @@ class DateLists(Cached):
             found[self.days.name] = self._days_value(low, high, month)
         if self.hour_key is not None:
             hours = self._hours_of(start, end)
-            one = not self.hours_are_list and len(hours) == 1
-            found[self.hour_key] = hours[0] if one else list(hours)
+            is_single = not self.hours_are_list and len(hours) == 1
+            found[self.hour_key] = hours[0] if is_single else list(hours)
         return found
 
     def _days_value(self, low: int, high: int, months: Milliseconds) -> list[Scalar] | Scalar:

@@ -117,9 +117,9 @@ def look_at(
 
     Times outside of the bounds of their piece are left out, if they are all there are.
     """
-    values = [one.values for one in known if one.values.size]
+    values = [product.values for product in known if product.values.size]
     if not values and len(known) < len(starts):
-        return nothing_seen(len(starts), [one.piece for one in known])
+        return nothing_seen(len(starts), [seen.piece for seen in known])
     axis = axis_of(values or [known[0].values])
     if axis is None or isinstance(axis, DurationAxis):
         return Undecided("its index is no time that could be decoded")
@@ -132,18 +132,20 @@ def look_at(
     last_there = (
         [] if until is None else axis.place(np.array([until], "datetime64[us]"))[0].tolist()
     )
-    for one in sorted(known, key=lambda one: one.piece):
-        ticks = axis.ticks(one.values) if one.values.size else np.empty(0, np.int64)
-        is_last = one.piece in may_be_short
-        if is_last and ticks.size and (ticks < start[one.piece]).all():
+    for product in sorted(known, key=lambda product: product.piece):
+        ticks = axis.ticks(product.values) if product.values.size else np.empty(0, np.int64)
+        is_last = product.piece in may_be_short
+        if is_last and ticks.size and (ticks < start[product.piece]).all():
             # The nearest time that there is lies before it: nothing has come since.
             last_there.append(int(ticks.max()))
-        inside = (ticks >= start[one.piece]) & (ticks <= end[one.piece])
+        inside = (ticks >= start[product.piece]) & (ticks <= end[product.piece])
         if ticks.size and inside.any() and not inside.all():
-            return Undecided(f"some times of piece {one.piece + 1} lie outside of its own bounds")
+            return Undecided(
+                f"some times of piece {product.piece + 1} lie outside of its own bounds"
+            )
         if (np.diff(ticks) <= 0).any():
-            return Undecided(f"the times of piece {one.piece + 1} are in no order")
-        own[one.piece] = ticks[inside]
+            return Undecided(f"the times of piece {product.piece + 1} are in no order")
+        own[product.piece] = ticks[inside]
     last = len(starts) - 1
     grid = grid_of(axis, known, [ticks for ticks in own.values() if ticks.size])
     span = (starts.min(), ends.max())
@@ -158,7 +160,7 @@ def look_at(
 
 def grid_of(axis: Axis, known: Sequence[SeenProduct], telling: list[Ticks]) -> Grid:
     """Return the times that files can store; all, where each file may count from its own time."""
-    encodings = {one.encoding for one in known if one.values.size}
+    encodings = {product.encoding for product in known if product.values.size}
     if len(encodings) != 1 or not telling:
         return Grid()
     encoding: TimeEncoding = encodings.pop()
@@ -232,11 +234,16 @@ def centred(seen: Seen, rules: list[Rule], known: Sequence[SeenProduct]) -> list
     if not middles or len(middles) == len(rules):
         return []
     begins, _ = months_around(seen)
-    for one in known:
-        own = seen.own.get(one.piece)
-        if one.bounds is None or own is None or not own.size or one.bounds.size != 2 * own.size:
+    for product in known:
+        own = seen.own.get(product.piece)
+        if (
+            product.bounds is None
+            or own is None
+            or not own.size
+            or product.bounds.size != 2 * own.size
+        ):
             continue
-        pairs = seen.axis.ticks(one.bounds.ravel()).reshape(-1, 2)
+        pairs = seen.axis.ticks(product.bounds.ravel()).reshape(-1, 2)
         first = begins[place_in(begins, pairs.min(axis=1))]
         last = begins[place_in(begins, pairs.max(axis=1) + DAY // 2)]
         away = max(seen.within, (seen.grid.step or 0) // 2)
@@ -279,7 +286,9 @@ def joined(seen: Seen, rule: Rule | None, known: Sequence[SeenProduct]) -> Predi
     count = len(seen.start)
     lengths = np.zeros(count, np.int64) if rule is None else (rule.high - rule.low).astype(np.int64)
     own = {
-        one.piece: one.values[: len(seen.own[one.piece])] for one in known if one.piece in seen.own
+        product.piece: product.values[: len(seen.own[product.piece])]
+        for product in known
+        if product.piece in seen.own
     }
     parts: list[Array] = []
     done = 0

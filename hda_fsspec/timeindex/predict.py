@@ -174,7 +174,10 @@ def predict(
     UnpredictableError
         No rule fits, or rules disagree and no more headers may be asked for.
     """
-    seen = {one.piece: one.values for one in sorted(known, key=lambda one: one.piece)}
+    seen = {
+        product.piece: product.values
+        for product in sorted(known, key=lambda product: product.piece)
+    }
     if not seen:
         raise ValueError("At least one product must have been seen to predict the others.")
     telling = {piece: values for piece, values in seen.items() if values.size}
@@ -193,8 +196,8 @@ def predict(
         raise UnpredictableError(f"its products hold different numbers of values ({counts})")
     if axis is None:
         return _predict_constant(starts, seen)
-    bounds = {one.piece: one.bounds for one in known if one.bounds is not None}
-    encodings = {one.encoding for one in known if one.values.size}
+    bounds = {product.piece: product.bounds for product in known if product.bounds is not None}
+    encodings = {product.encoding for product in known if product.values.size}
     # Each file may count from a time of its own, and then nothing follows from one of them.
     encoding = encodings.pop() if len(encodings) == 1 else _EXACT
     return _predict_times(axis, (starts, ends), seen, bounds, encoding=encoding, asked=asked)
@@ -347,8 +350,8 @@ def _evenly_spaced(
     length = int(start[rows[last]] - start[rows[first]])
     span, away = int(own[last, 0] - own[first, 0]), start - start[rows[first]]
     # Whole numbers, so that no time is rounded: python's have no bound.
-    ticks = [int(own[first, 0]) + int(each) * span // length for each in away]
-    if any(int(each) * span % length for each in away) or any(
+    ticks = [int(own[first, 0]) + int(ahead) * span // length for ahead in away]
+    if any(int(ahead) * span % length for ahead in away) or any(
         ticks[row] != time for row, time in zip(rows, own[:, 0], strict=True)
     ):
         raise fails

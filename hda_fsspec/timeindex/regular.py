@@ -143,9 +143,11 @@ def predict_regular(
         return Undecided(err.reason)
 
 
-def _alone(starts: Array, ends: Array, one: SeenProduct, *, may_be_elsewhere: bool) -> Prediction:
+def _alone(
+    starts: Array, ends: Array, product: SeenProduct, *, may_be_elsewhere: bool
+) -> Prediction:
     """Return the times of a piece that is the whole: what it holds, unless it is the nearest."""
-    values = one.values
+    values = product.values
     axis = axis_of([values]) if values.size and not may_be_elsewhere else None
     if axis is not None and not isinstance(axis, DurationAxis):
         edges = np.array([starts[0], ends[0] + np.timedelta64(1, "ms")], "datetime64[us]")
@@ -339,9 +341,9 @@ def _predict_named(
     until: np.datetime64 | None,
 ) -> Prediction | Undecided:
     """Predict times that requests name, but for where in their day, month or year they stand."""
-    values = [one.values for one in known if one.values.size]
+    values = [product.values for product in known if product.values.size]
     if not values:
-        return nothing_seen(count, [one.piece for one in known])
+        return nothing_seen(count, [product.piece for product in known])
     axis = axis_of(values)
     counts = nominal[1].astype(np.int64)
     if axis is None or isinstance(axis, DurationAxis):
@@ -356,16 +358,14 @@ def _predict_named(
     pairs: list[tuple[Ticks, Ticks]] = []
     short = {count - 1, *may_be_short}
     if end is not None:
-        short |= {one.piece for one in known if named[high[one.piece] - 1] > end}
-    for one in sorted(known, key=lambda one: one.piece):
-        ticks = axis.ticks(one.values) if one.values.size else np.empty(0, np.int64)
-        said = named[low[one.piece] : high[one.piece]]
-        if len(ticks) > len(said) or (len(ticks) < len(said) and one.piece not in short):
-            reason = (
-                f"piece {one.piece + 1} holds {len(ticks)} times, and {len(said)} were asked for"
-            )
-            return Undecided(reason)
-        own[one.piece] = ticks
+        short |= {product.piece for product in known if named[high[product.piece] - 1] > end}
+    for product in sorted(known, key=lambda product: product.piece):
+        ticks = axis.ticks(product.values) if product.values.size else np.empty(0, np.int64)
+        said = named[low[product.piece] : high[product.piece]]
+        if len(ticks) > len(said) or (len(ticks) < len(said) and product.piece not in short):
+            held = f"piece {product.piece + 1} holds {len(ticks)} times"
+            return Undecided(f"{held}, and {len(said)} were asked for")
+        own[product.piece] = ticks
         pairs.append((said[: len(ticks)], ticks))
     asked, there = (np.concatenate(part) for part in zip(*pairs, strict=True))
     grid = grid_of(axis, known, [ticks for ticks in own.values() if ticks.size])

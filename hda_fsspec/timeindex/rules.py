@@ -293,9 +293,9 @@ def _shares_that_fit(
     # A few products rule out nearly all fractions.
     may_fit = fits(found[:, None], slice(_FEW)).all(axis=1) & (found >= 0) & (found <= 1)
     shares = np.full(into.shape[1], -1.0)
-    for each in np.flatnonzero(may_fit.any(axis=1)):
-        fitting = may_fit[each] & fits(found[each], slice(None)).all(axis=0)
-        shares = np.where(fitting & (shares < 0), found[each], shares)
+    for rule in np.flatnonzero(may_fit.any(axis=1)):
+        fitting = may_fit[rule] & fits(found[rule], slice(None)).all(axis=0)
+        shares = np.where(fitting & (shares < 0), found[rule], shares)
         if (shares >= 0).all():
             break
     return shares

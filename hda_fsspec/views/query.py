@@ -211,7 +211,7 @@ class QueryView(Sequence[Product]):
 
     def _pictures(self, state: _State) -> Iterator[Markup]:
         """Yield the bar of time and the map, and what is not in them."""
-        classes = [_CLASSES[one] for one in state.states]
+        classes = [_CLASSES[state_name] for state_name in state.states]
         pictures, notes = [], []
         intervals = [
             (*dates, kind)

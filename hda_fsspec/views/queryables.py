@@ -158,7 +158,7 @@ class QueryablesView(Mapping[str, Queryable]):
         if self.dataset is not None:
             told |= dataclasses.asdict(self.dataset)
         told |= {"path": self.path, "needs": list(self.needs)}
-        return {**told, "keys": [dataclasses.asdict(one) for one in self.values()]}
+        return {**told, "keys": [dataclasses.asdict(queryable) for queryable in self.values()]}
 
     @property
     def facts(self) -> list[tuple[str, str]]:
@@ -178,7 +178,8 @@ class QueryablesView(Mapping[str, Queryable]):
     def rows(self) -> list[tuple[str, str, str, str]]:
         """The table: key, what it takes, default, choices or range."""
         return [
-            (_named(one), one.type, ",".join(one.default), _limits(one)) for one in self.values()
+            (_named(queryable), queryable.type, ",".join(queryable.default), _limits(queryable))
+            for queryable in self.values()
         ]
 
     @property
@@ -284,14 +285,18 @@ def _queryables(schema: Schema) -> dict[str, Queryable]:
     return found
 
 
-def _named(one: Queryable) -> str:
-    return one.key if one.key == one.native else f"{one.key} ({one.native})"
+def _named(queryable: Queryable) -> str:
+    return (
+        queryable.key
+        if queryable.key == queryable.native
+        else f"{queryable.key} ({queryable.native})"
+    )
 
 
-def _limits(one: Queryable) -> str:
-    if one.choices:
-        return one.short_choices
-    return one.range or (f"matches {one.pattern}" if one.pattern else "")
+def _limits(queryable: Queryable) -> str:
+    if queryable.choices:
+        return queryable.short_choices
+    return queryable.range or (f"matches {queryable.pattern}" if queryable.pattern else "")
 
 
 def _type_of(parameter: Parameter) -> str:

@@ -75,7 +75,7 @@ def test_what_lies_in_the_cache_is_reached_in_one_way() -> None:
         "cache/eviction.py: p.exists",
         "reading/unpacking.py: path.stat",
         # Of the disk that a folder is on, only its room is asked.
-        "reading/unpacking.py: each.is_dir",
+        "reading/unpacking.py: parent.is_dir",
         "reading/unpacking.py: scratch.parent.mkdir",
         "reading/unpacking.py: shutil.rmtree",
     }
