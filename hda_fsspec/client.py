@@ -1,4 +1,4 @@
-"""The use case: list a location, make its products local.
+"""The client: lists locations and makes products local, with all state of one account.
 
 One :class:`Client` per settings and process holds tokens, listings, connections and everything
 under way; filesystems and data sets of equal settings share it.

@@ -1,4 +1,4 @@
-"""What may be shown of text from outside: nothing that a terminal, a log or an eye takes wrongly.
+"""Text from outside, made safe to show in terminals, logs and notebooks.
 
 The one sanitiser. Errors, warnings and log records pass through it here and in
 :mod:`hda_fsspec.errors`, what the command line prints in :mod:`hda_fsspec.cli.terminal`. Values

@@ -1,4 +1,4 @@
-"""Which data sets fit some words, a period, a box and a family, and which of them fit best.
+"""Search for data sets by words, period, box and family, the best matches first.
 
 Pure functions of the entries of a catalogue.
 """
@@ -31,7 +31,7 @@ _OPEN_ENDS = frozenset({"", ".."})
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Wanted:
-    """What data sets shall fit.
+    """Criteria of a search for data sets.
 
     Attributes
     ----------

@@ -1,4 +1,4 @@
-"""How much a data set delivers in one order, as far as the service refused more.
+"""The sizes of orders that the service refused, by data set: later pieces are smaller.
 
 Nothing tells these limits before, and they change. What was refused once is remembered, so that
 queries are cut into pieces that fit.

@@ -248,7 +248,7 @@ def _options(emulator: Emulator, cache_dir: Path) -> dict[str, Any]:
 
 @dataclasses.dataclass(frozen=True)
 class Counters:
-    """What the service has counted so far."""
+    """The counters of the service."""
 
     orders: int
     requests: int
@@ -265,7 +265,7 @@ class Counters:
 
 @dataclasses.dataclass
 class Stage:
-    """What a step of the demo works with, and what it leaves to the next."""
+    """The state that the steps of the demo share."""
 
     out: TextIO
     emulator: Emulator

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import xarray as xr
 
     from hda_fsspec.client import Client, OrderNeededError
-    from hda_fsspec.planning.piece_costs import Cut
+    from hda_fsspec.planning.piece_costs import PieceCosts
     from hda_fsspec.planning.plan import Plan
     from hda_fsspec.records import Product
 
@@ -86,7 +86,7 @@ def plan(  # noqa: PLR0917  (click gives them by name)
     _echo(ds.hda.plan(), is_json=is_json)
 
 
-def _wanted(client: Client, path: str, split: Split) -> tuple[Sequence[Product], Cut | None]:
+def _wanted(client: Client, path: str, split: Split) -> tuple[Sequence[Product], PieceCosts | None]:
     """Return the products of a path, or the pieces that it is cut into and what these cost."""
     import numpy as np
 

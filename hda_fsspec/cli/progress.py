@@ -162,7 +162,7 @@ class Bars(Callback):  # type: ignore[misc]  # fsspec is untyped
 
 
 class _FileBar(Callback):  # type: ignore[misc]  # fsspec is untyped
-    """What is told of one file: how many bytes it has, and how many are here."""
+    """The progress of one file: its length in bytes, and how many are here."""
 
     def __init__(self, bars: Bars, name: str, began: float) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""What commands print: lines, tables and JSON, numbers for people, and questions.
+"""Output of commands: lines, tables and JSON, numbers for people, and questions.
 
 All of it goes through here, so that nothing raw reaches the terminal, and that no encoding of it
 ends a listing. JSON and paths come out so that they can be read back. What is no terminal gets

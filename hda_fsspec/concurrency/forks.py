@@ -1,4 +1,4 @@
-"""What a forked child must find anew: the one fork handler of the package, and locks that use it.
+"""The one fork handler of the package, and locks that are made anew in a forked child.
 
 What a module, or a client, must do in a child is registered here, so that the order is known:
 first all locks are free, then the functions are called in the order of their registration.

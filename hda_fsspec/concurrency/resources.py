@@ -15,7 +15,7 @@ class _Closable(Protocol):
 
 
 class Resources:
-    """One object of each kind; all of them end with their owner."""
+    """Objects of one owner, one of each kind, which end with it."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()

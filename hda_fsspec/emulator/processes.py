@@ -1,4 +1,4 @@
-"""What a process that was forked from one with an emulator must not share: locks."""
+"""Locks of an emulator in forked processes: a child gets locks of its own."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ from hda_fsspec.settings import Settings
 if TYPE_CHECKING:
     from hda_fsspec.lazy.product_table import ProductTable
     from hda_fsspec.planning.graphs import Numbers
-    from hda_fsspec.planning.piece_costs import Cut
+    from hda_fsspec.planning.piece_costs import PieceCosts
     from hda_fsspec.planning.plan import Plan
 
 __all__ = ["HDAAccessor"]
@@ -103,7 +103,7 @@ class HDAAccessor:
     def _repr_html_(self) -> str:
         return self.plan()._repr_html_()
 
-    def _wanted(self) -> dict[Settings, tuple[Sequence[Product], Cut | None]]:
+    def _wanted(self) -> dict[Settings, tuple[Sequence[Product], PieceCosts | None]]:
         """Return the products by the settings that fetch them, and what their pieces cost."""
         from hda_fsspec.client import get_client
         from hda_fsspec.engine.openers import products_read

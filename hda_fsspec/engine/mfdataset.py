@@ -124,7 +124,7 @@ def common_options(paths: Sequence[Any]) -> Mapping[str, Any]:
 
 
 class _Facts(NamedTuple):
-    """What decides about a product when many are combined."""
+    """The facts about a product that matter when many are combined."""
 
     variables: frozenset[str]
     first: tuple[tuple[str, Any], ...]  # of each coordinate, by which xarray orders

@@ -26,7 +26,7 @@ class RemoteCopy(Protocol):
 
     @property
     def url(self) -> str:
-        """What it is noted under."""
+        """The address under which it is noted."""
 
     @property
     def name(self) -> str:
@@ -34,7 +34,7 @@ class RemoteCopy(Protocol):
 
     @property
     def stamp(self) -> list[int | str] | None:
-        """What changes when it is written anew; None where nothing tells."""
+        """A text that changes when it is written anew; None where nothing tells."""
 
     def is_complete(self, size: int | None) -> bool:
         """Whether it has a length, where that is known, and its format is whole."""

@@ -1,4 +1,4 @@
-"""What is said to somebody who waits: for what, since when, how many are left, and the quota.
+"""The progress shown while orders are waited for: products, time passed, products left, quota.
 
 What to say is decided by a pure function. One reporter watches all fetches of its process with
 some settings, and says it on a terminal or in a notebook, else in the log. A worker, a child
@@ -163,7 +163,7 @@ def _megabytes(count: int) -> str:
 
 
 class Screen(Protocol):
-    """Where one line can be shown, changed and taken away."""
+    """A terminal or notebook that can show one line, change it and take it away."""
 
     def show(self, text: str | None) -> None:
         """Show a line in place of the one before; None for none."""

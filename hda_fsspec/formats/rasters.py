@@ -1,4 +1,4 @@
-"""Where image files end: TIFF, BigTIFF and JPEG 2000.
+"""Completeness of image files: TIFF, BigTIFF and JPEG 2000.
 
 Each check follows the places and lengths that the format stores, and raises CorruptFileError if one
 lies beyond the file. It decodes no pixel.
@@ -39,7 +39,7 @@ _JP2_MAX_TILE_PARTS = 1_000_000
 
 
 class _Layout(NamedTuple):
-    """What differs between TIFF and BigTIFF: formats of numbers, and the size of an entry."""
+    """The differences between TIFF and BigTIFF: formats of numbers, and the size of an entry."""
 
     order: str
     entry_count: str
@@ -49,7 +49,7 @@ class _Layout(NamedTuple):
 
 
 class _Entry(NamedTuple):
-    """One entry of a directory: what its values are, how many, and where they stand."""
+    """An entry of a directory: the type, count and place of its values."""
 
     type: int
     values: int

@@ -46,7 +46,7 @@ _STEP = "Check the address and target_options, and run it again with skip_existi
 
 
 class UploadCancelledError(Exception):
-    """Nobody wants an upload any more; it ended between two of its parts."""
+    """An upload was cancelled between two of its parts."""
 
 
 @contextlib.contextmanager
@@ -107,7 +107,7 @@ class RemoteFile:
 
     @property
     def stamp(self) -> list[int | str] | None:
-        """What changes when it is written anew; None where its filesystem tells nothing."""
+        """A text that changes when it is written anew; None where its filesystem tells nothing."""
         told = next((str(self.info[key]) for key in _STAMPS if self.info.get(key)), None)
         return None if told is None or self.size is None else [self.size, told]
 

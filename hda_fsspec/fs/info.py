@@ -1,4 +1,4 @@
-"""What fsspec is told of locations: names, listings, and which paths cannot be walked or opened.
+"""Translation between locations and fsspec: names, entries, and paths that cannot be opened.
 
 Pure translation between :class:`Location`, :class:`Product` and fsspec's dictionaries; what the
 service holds is asked of :class:`Client`.

@@ -48,7 +48,7 @@ class ListingFileSystem(AsyncFileSystem):  # type: ignore[misc]  # fsspec is unt
 
     @property
     def _client(self) -> Client:
-        """What the verbs work with."""
+        """The client of the settings as they are now."""
         raise NotImplementedError
 
     @property

@@ -1,4 +1,4 @@
-"""Where ``get`` writes: local files and folders; for others the line that copies there."""
+"""Targets of ``get``: local files and folders; for other addresses, the line that copies there."""
 
 from __future__ import annotations
 

@@ -157,7 +157,7 @@ def _end(outcome: concurrent.futures.Future[None], error: BaseException | None =
 
 
 class _Deliveries:
-    """Which product is under which name in a folder elsewhere; for several threads.
+    """The names of products in a folder elsewhere, for several threads.
 
     Products that are delivered under one name get their ids in front of it, as on a disk: see
     :class:`hda_fsspec.fs.files.Deliveries`. The first of them does so at the end.

@@ -1,4 +1,4 @@
-"""What a file system says when copies cannot be written, with the next step."""
+"""Errors of local file systems while copies are written, told with the next step."""
 
 from __future__ import annotations
 

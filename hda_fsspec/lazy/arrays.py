@@ -31,7 +31,7 @@ _TOKEN = re.compile(r"-[0-9a-f]{32}\Z")
 
 
 class Closer:
-    """What closes a data set: no file of its products stays open for it.
+    """Closes a data set: no file of its products stays open for it.
 
     Its variables are recipes, so that it can be read again; and data sets that share a file with it
     go on.

@@ -1,4 +1,4 @@
-"""What a data set was like when it was opened, to tell whether another file still fits it."""
+"""Fingerprints of opened data sets: whether another file has the same structure."""
 
 from __future__ import annotations
 

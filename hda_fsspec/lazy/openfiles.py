@@ -60,7 +60,7 @@ def _is_current(place: tuple[Any, ...], mark: FileStamp) -> bool:
 
 
 class OpenFiles:
-    """What one client has open of its products.
+    """The open files of the products of one client.
 
     Left to itself xarray closes a file only if no other is being read in that moment; one that was
     deleted would keep its room on the disk. So each is closed here, soon after its last reader is

@@ -151,7 +151,7 @@ class _WithClient:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Source(_WithClient):
-    """Where values come from.
+    """The source of values: products, settings, and how they are opened.
 
     Attributes
     ----------
@@ -172,7 +172,7 @@ class Source(_WithClient):
 
     @property
     def client(self) -> Client:
-        """What makes the products local in this process."""
+        """The client that makes the products local in this process."""
         # Each read asks, and to hash all settings takes as long as to find the file.
         found: Client | None = getattr(self, "_client", None)
         if found is None or found.is_closed:

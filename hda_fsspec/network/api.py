@@ -43,7 +43,7 @@ _FAILED = frozenset({"error", "failed", "failure", "rejected", "cancelled", "can
 
 
 class OrderState(enum.Enum):
-    """How an order stands."""
+    """The state of an order."""
 
     WAITING = "waiting"
     READY = "ready"
@@ -53,7 +53,7 @@ class OrderState(enum.Enum):
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class OrderStatus:
-    """How an order stands, with what the service says of it.
+    """The state of an order, with what the service says of it.
 
     Attributes
     ----------

@@ -1,4 +1,4 @@
-"""What a request carries of an account, set by ourselves: ~/.netrc neither adds nor replaces it.
+"""Credentials on requests, set by the package itself: ~/.netrc neither adds nor replaces any.
 
 Each is what requests calls an auth: it is handed a request, and returns it.
 """

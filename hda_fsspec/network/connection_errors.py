@@ -1,4 +1,4 @@
-"""What a fault of the network was made of, by what libraries wrap round it."""
+"""Causes of connection errors, unwrapped from the exceptions of the HTTP libraries."""
 
 from __future__ import annotations
 

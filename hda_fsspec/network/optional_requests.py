@@ -1,4 +1,4 @@
-"""What only helps: it is asked for with little patience, and done without where it cannot be had.
+"""Requests that only help: made with little patience, and left out where they fail.
 
 The list of accepted licences, titles, schemas and HEAD tell beforehand what the job itself would be
 told. A service that lacks one of them, or answers something unreadable, must stop nobody.

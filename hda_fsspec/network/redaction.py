@@ -1,4 +1,4 @@
-"""What an answer quotes of our own secrets: none of it stays in what is made of the answer.
+"""Removal of secrets that an answer quotes, before anything is made of the answer.
 
 Answers are read as they are. Of the records that are made of them some parts describe, and lose the
 secrets that they quote; some are sent back verbatim, and hold a place for each. Ids stay as they

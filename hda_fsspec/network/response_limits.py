@@ -1,4 +1,4 @@
-"""How long an answer may take and how long it may be, wherever its bytes go: head, body, framing.
+"""Limits of time and length for a whole response: head, body and framing.
 
 A time-out of the socket counts from byte to byte, so that a service that sends one now and then is
 waited for without end; and heads, chunks and trailers are read by libraries that bound neither

@@ -1,4 +1,4 @@
-"""What an answer of the service means: error bodies, quota headers, file names, ranges.
+"""Parsing of responses: error bodies, quota headers, file names, ranges.
 
 Pure functions over status, headers and bytes. Whatever the network sends, they return a value;
 they never raise (but one). Sources of the shapes: ``docs/service.md``.
@@ -152,7 +152,7 @@ def _shorten(text: str) -> str:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class QuotaState:
-    """What the quota headers of one answer tell; None where one is missing or no number.
+    """The quota headers of one answer; None where one is missing or no number.
 
     Attributes
     ----------

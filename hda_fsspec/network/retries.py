@@ -1,4 +1,4 @@
-"""What to do about a fault: whether asking again helps, how long to wait, which error it ends in.
+"""Rules of retries: after which fault, with which pause, and the error when they are used up.
 
 Pure decisions over statuses and counts; the session acts on them.
 """

@@ -15,7 +15,7 @@ logger = logging.getLogger("hda_fsspec")
 
 
 class Patience:
-    """How long one request may be tried and tried again: it never waits for longer than that.
+    """The time within which one request may be tried again and again.
 
     Parameters
     ----------

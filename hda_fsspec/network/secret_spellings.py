@@ -1,4 +1,4 @@
-"""How a text may stand in another one: as it is, or as addresses, JSON, HTML and headers write it.
+"""Spellings of a secret in a text: plain, or encoded for addresses, JSON, HTML and headers.
 
 What is looked for is found in whatever mixture it was written, and up to three times over: escapes
 are decoded, and each character knows where it stood. Base64, hexadecimal digits and UTF-8 that was
@@ -48,7 +48,7 @@ _ALONE = (
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Needle:
-    """One text that is looked for.
+    """A secret text that is looked for.
 
     Attributes
     ----------
@@ -68,7 +68,7 @@ class Needle:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Spot:
-    """Where something stands.
+    """The place of a text in another one.
 
     Attributes
     ----------

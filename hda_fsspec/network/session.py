@@ -154,7 +154,7 @@ class Session:
 
     @property
     def secrets(self) -> Secrets:
-        """What no error, log or record may quote."""
+        """The secrets that no error, log or record may quote."""
         return self._tokens.known()
 
     def close(self) -> None:

@@ -1,4 +1,4 @@
-"""What WEkEO's web page shows under "Show API request", read as a data set and a query.
+"""WEkEO's "Show API request", read as a data set and a query.
 
 It knows the two forms of such a request and nothing of paths.
 """

@@ -70,7 +70,7 @@ def _freeze(query: Mapping[str, Any], whole: str) -> Query:
 
 @dataclasses.dataclass(frozen=True, init=False, repr=False, slots=True)
 class Location:
-    """What a path names: all data sets, one data set, a query, a product, or a pattern.
+    """A path as a value: all data sets, one data set, a query, a product, or a pattern.
 
     Locations are frozen, hashable and picklable, and equal if their canonical paths are. fsspec
     and xarray accept them where they accept a path. They are not :class:`os.PathLike`, since
@@ -277,7 +277,7 @@ class RemotePath(Protocol):
 
 
 class LocalPath(Protocol):
-    """What :class:`os.PathLike` is, of text."""
+    """:class:`os.PathLike` of text."""
 
     def __fspath__(self) -> str:
         """Return the path as text."""

@@ -1,4 +1,4 @@
-"""Which products computing an expression would read: told by its variables and its Dask graph.
+"""The products that computing an expression reads, found in its variables and its Dask graph.
 
 Nothing is computed, ordered or read here. What this package knows of Dask's task classes stands in
 this module, since they change between releases. A task that holds a lazy variable in a way that is

@@ -1,4 +1,4 @@
-"""What pieces of queries weigh and cost, told by how the queries were cut."""
+"""Sizes and costs of pieces of queries, computed from how the queries were cut."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from hda_fsspec.subsets.sizes import Estimate, compare, loads, unit_of
 
 
 @dataclasses.dataclass(frozen=True)
-class Cut:
-    """What is known of some products that are pieces of queries.
+class PieceCosts:
+    """The sizes and costs of some products that are pieces of queries.
 
     Attributes
     ----------
@@ -37,7 +37,7 @@ class Cut:
     splits: tuple[Estimate, ...]
 
 
-def cut_of(client: Client, read: Sequence[tuple[ProductTable, np.ndarray]]) -> Cut | None:
+def cut_of(client: Client, read: Sequence[tuple[ProductTable, np.ndarray]]) -> PieceCosts | None:
     """Return what is known of products that are pieces of queries; None where there are none.
 
     Parameters
@@ -64,7 +64,7 @@ def cut_of(client: Client, read: Sequence[tuple[ProductTable, np.ndarray]]) -> C
         sizes |= _sizes(client, table, per_piece, chosen, grid.size)
         if unit_of(grid) == "fields":
             fields = (fields or 0) + int(per_piece[chosen].sum())
-    return None if first is None else Cut(sizes, fields, first.split, compare(first))
+    return None if first is None else PieceCosts(sizes, fields, first.split, compare(first))
 
 
 def _sizes(

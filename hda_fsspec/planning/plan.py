@@ -1,4 +1,4 @@
-"""What making products local would cost: orders, bytes, time, room. Nothing is ordered here.
+"""Plans: the orders, bytes, time and room that products would cost. Nothing is ordered here.
 
 It looks at the cache and its disk, and asks the service nothing.
 """
@@ -13,7 +13,7 @@ from pathlib import Path
 from hda_fsspec.cache import eviction
 from hda_fsspec.client import Client
 from hda_fsspec.planning.estimate import ProductSizes, estimate_sizes
-from hda_fsspec.planning.piece_costs import Cut
+from hda_fsspec.planning.piece_costs import PieceCosts
 from hda_fsspec.printable import format_bytes, plural, printable, python_text
 from hda_fsspec.records import Product
 from hda_fsspec.subsets.grid import Split
@@ -26,7 +26,7 @@ _SHOWN_DATASETS = 3
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Plan:
-    """What making some products local would cost.
+    """The cost of making some products local.
 
     Attributes
     ----------
@@ -169,7 +169,7 @@ class Plan:
         return orders if seconds is None else f"{orders}; {_duration(seconds)} of waiting for it"
 
 
-def plan_of(client: Client, wanted: Sequence[Product], cut: Cut | None = None) -> Plan:
+def plan_of(client: Client, wanted: Sequence[Product], cut: PieceCosts | None = None) -> Plan:
     """Return what making some products local would cost, with the quota as far as it is known.
 
     Parameters
@@ -178,7 +178,7 @@ def plan_of(client: Client, wanted: Sequence[Product], cut: Cut | None = None) -
         Who would fetch them.
     wanted : sequence of Product
         Which.
-    cut : Cut, optional
+    cut : PieceCosts, optional
         What those weigh and cost that are pieces of queries.
     """
     quota = client.quota()

@@ -1,4 +1,4 @@
-"""What reading a lazily indexed variable would read: the recipe below xarray's adapters, and where.
+"""Lazily indexed variables: the recipe below xarray's adapters, and the part of it that is read.
 
 Nothing is read here. All that this package knows of xarray's adapter classes stands in this
 module, since they change between releases; of a class that is not known, everything is taken.

@@ -1,4 +1,4 @@
-r"""What was said in a probe, a line of JSON for each request with its answer, without secrets.
+r"""The record of a probe: a line of JSON for each request with its answer, without secrets.
 
 The first line says what it is. Of each other one ``request`` has ``method``, ``path`` (such as
 ``/hda-broker/api/v1/terms``), and what else there was of ``query``, ``token``, ``range``, ``json``

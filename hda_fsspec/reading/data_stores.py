@@ -1,4 +1,4 @@
-"""What the data stores compute, laid out in one way, whatever container it came in.
+"""Products computed by the data stores, laid out in one way, whatever container they came in.
 
 One request may be delivered as a netCDF file, as a ZIP of several, or as GRIB: dimensions are named
 as their netCDF names them.

@@ -34,7 +34,7 @@ from hda_fsspec.reading.data_stores import join_files, laid_out
 from hda_fsspec.reading.engines import DataFile, open_data_file
 from hda_fsspec.reading.merging import close_all, merge_files
 from hda_fsspec.reading.options import OpenOptions
-from hda_fsspec.reading.unpacking import Allowance, require_room, unpack
+from hda_fsspec.reading.unpacking import UnpackAllowance, require_room, unpack
 
 __all__ = ["Contents", "OpenOptions", "inspect_file", "member_names", "open_local"]
 
@@ -48,7 +48,7 @@ _IN_A_ROW = 'Files of one kind at several times are put in a row by concat_dim="
 
 @dataclasses.dataclass(frozen=True)
 class Contents:
-    """What a product consists of: one data file, or those of an archive.
+    """The contents of a product: one data file, or those of an archive.
 
     Attributes
     ----------
@@ -68,7 +68,7 @@ class Contents:
         How many archives are around it.
     zarr_roots : tuple of str
         The folders in it that are Zarr stores.
-    allowance : Allowance or None
+    allowance : UnpackAllowance or None
         How much may be unpacked of the product, which its archives share.
     """
 
@@ -80,7 +80,7 @@ class Contents:
     others: tuple[Member, ...] = ()
     depth: int = 0
     zarr_roots: tuple[str, ...] = ()
-    allowance: Allowance | None = dataclasses.field(default=None, compare=False, repr=False)
+    allowance: UnpackAllowance | None = dataclasses.field(default=None, compare=False, repr=False)
 
     @property
     def is_archive(self) -> bool:
@@ -138,7 +138,7 @@ def inspect_file(
     name: str,
     scratch: Path,
     depth: int = 0,
-    allowance: Allowance | None = None,
+    allowance: UnpackAllowance | None = None,
     is_checked: bool = False,
 ) -> Contents:
     """Say what a product consists of; an archive in an archive is unpacked for that.
@@ -172,7 +172,7 @@ def inspect_file(
     data = tuple(member for member in members if is_data(member))
     others = tuple(member for member in members if not is_data(member))
     if allowance is None and format_ in ARCHIVES:
-        allowance = Allowance(path)
+        allowance = UnpackAllowance(path)
     contents = Contents(path, format_, name, scratch, data, others, depth, roots, allowance)
     if len(data) == 1 and data[0].format in ARCHIVES:
         return contents.inside(data[0])

@@ -1,4 +1,4 @@
-"""How one product is to be opened, as a small value that is the same in every process.
+"""Options for opening one product, as a small value that is the same in every process.
 
 It knows the names of xarray's options; it opens nothing.
 """
@@ -92,7 +92,7 @@ def thaw(frozen: Any) -> Any:
 
 @dataclasses.dataclass(frozen=True)
 class OpenOptions:
-    """What the caller asked for when opening a product.
+    """The options with which a product is opened.
 
     Attributes
     ----------

@@ -43,8 +43,8 @@ _locks: weakref.WeakValueDictionary[Path, ForkLock] = weakref.WeakValueDictionar
 _temporary: dict[int, tuple[Path, os.stat_result]] = {}
 
 
-class Allowance:
-    """How much may still be unpacked of one product, with all archives inside of its archives.
+class UnpackAllowance:
+    """The bytes that may still be unpacked of a product, with all archives inside of its archives.
 
     Parameters
     ----------
@@ -78,7 +78,7 @@ class Allowance:
 
 
 def unpack(
-    path: Path, member: Member, scratch: Path, *, allowance: Allowance | None = None
+    path: Path, member: Member, scratch: Path, *, allowance: UnpackAllowance | None = None
 ) -> Path:
     """Return a local file with the content of a member, unpacked unless it already is.
 
@@ -115,7 +115,7 @@ def unpack(
         lock = _locks.setdefault(target, ForkLock())
     with lock:
         if not _is_unpacked(folder, target, member):
-            _unpack(path, member, folder, target, allowance or Allowance(path))
+            _unpack(path, member, folder, target, allowance or UnpackAllowance(path))
     return target
 
 
@@ -200,7 +200,7 @@ def _is_unpacked(folder: SafeFolder, target: Path, member: Member) -> bool:
 
 
 def _unpack(
-    path: Path, member: Member, folder: SafeFolder, target: Path, allowance: Allowance
+    path: Path, member: Member, folder: SafeFolder, target: Path, allowance: UnpackAllowance
 ) -> None:
     if sniff(path) in STREAMS:
         # A cut stream is told as such, before anything is written.

@@ -63,7 +63,7 @@ Query = Mapping[str, tuple[str, ...]]
 
 @dataclasses.dataclass(frozen=True)
 class Schema:
-    """What a query of one data set may hold.
+    """The schema of one data set: what a query of it may hold.
 
     Attributes
     ----------

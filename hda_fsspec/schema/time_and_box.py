@@ -136,7 +136,7 @@ def _bound(year: int, month: int | None, day: int | None, *, last: bool) -> date
     return datetime(year, month, day, 23, 59, 59, 999_000, tzinfo=UTC)
 
 
-def read_variable_directly(key: str, text: str) -> int | float:
+def read_number(key: str, text: str) -> int | float:
     """Read a finite number; one that looks like an integer is an int."""
     if _INTEGER.fullmatch(text):
         return int(text)
@@ -156,7 +156,7 @@ def read_box(key: str, values: Sequence[str]) -> list[int | float]:
         msg = f"A box has four numbers, not {len(values)}. {order}"
         raise QueryError(msg, key=key)
     try:
-        west, south, east, north = (_whole(read_variable_directly(key, value)) for value in values)
+        west, south, east, north = (_whole(read_number(key, value)) for value in values)
     except QueryError as err:
         msg = f"{err} {order}"
         raise QueryError(msg, key=key) from None

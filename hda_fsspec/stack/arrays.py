@@ -66,7 +66,7 @@ class TemplateArray(HDABackendArray):
 
 @dataclasses.dataclass(frozen=True)
 class _Span:
-    """How a variable lies along one axis of the grid.
+    """The extent of a variable along one axis of the grid.
 
     Attributes
     ----------
@@ -248,7 +248,7 @@ class StackArray(HDABackendArray):
 
 
 class _Selected:
-    """What a key selects along one axis of a grid, by the parts that it lies in.
+    """The selection of a key along one axis of a grid, by the parts that it lies in.
 
     Attributes
     ----------

@@ -1,4 +1,4 @@
-"""What a product of a stack must be like, and what to say of one that differs.
+"""Checks of the products of a stack against the template, and the errors for those that differ.
 
 Pure: it compares headers, and has never seen a file.
 """
@@ -42,7 +42,7 @@ _GRID_STEP = (
 
 @dataclasses.dataclass(frozen=True)
 class ExpectedPart:
-    """What a product of a stack holds of one dimension.
+    """The part of one dimension that a product of a stack should hold.
 
     Attributes
     ----------
@@ -61,7 +61,7 @@ class ExpectedPart:
 
 @dataclasses.dataclass(frozen=True)
 class ExpectedProduct:
-    """What one product of a stack must be like.
+    """The structure that one product of a stack must have.
 
     Attributes
     ----------

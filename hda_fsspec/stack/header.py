@@ -70,7 +70,7 @@ class VariableHeader:
 
     @property
     def time_encoding(self) -> TimeEncoding:
-        """How the file stores it, if it is a time or a duration."""
+        """The encoding in the file, if it is a time or a duration."""
         scale, offset = self.packing or (1.0, 0.0)
         packed = {**self.encoding, "scale_factor": scale, "add_offset": offset}
         return TimeEncoding.of(packed, self.stored)

@@ -35,7 +35,7 @@ _NOT_UNDERSTOOD = (
 
 
 class AlikeFiles:
-    """What one product of a kind is stored like, and its header.
+    """The stored structure of one product of a kind, and its header, to compare others with.
 
     Parameters
     ----------

@@ -47,7 +47,7 @@ _STEP = "Open the tiles with scan=True, which looks at all of them first, or eac
 
 @dataclasses.dataclass(frozen=True)
 class LikeAnother:
-    """What a tile is expected to be like: as another one, but for its place.
+    """The expected structure of a tile: that of another one, but for its place.
 
     Attributes
     ----------

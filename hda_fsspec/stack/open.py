@@ -54,7 +54,7 @@ _SHOWN = 5
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class StackOptions:
-    """How a query is stacked; see :meth:`HDABackendEntrypoint.open_dataset` for each."""
+    """The options of a stack; see :meth:`HDABackendEntrypoint.open_dataset` for each."""
 
     concat_dim: str | None = None
     scan: bool = False
@@ -225,7 +225,7 @@ def _refuse_unlike(openings: Sequence[_KindOpening], how: StackOptions) -> None:
 
 
 class _KindOpening:
-    """What is found out of the products of one kind while they are opened.
+    """The state of opening the products of one kind.
 
     Attributes
     ----------
@@ -282,7 +282,7 @@ class _KindOpening:
 
     @property
     def layout(self) -> ConcatLayout:
-        """How the products are laid."""
+        """The layout of the products."""
         split_dims = tuple(split.dim for split in self.splits if split is not None)
         return dataclasses.replace(layout_of(self.headers), split_dims=split_dims)
 

@@ -1,4 +1,4 @@
-"""Where tiles lie beside each other: the grid of a mosaic, and which tile gives which part of it.
+"""The placement of tiles beside each other: the grid of a mosaic, and the part of each tile.
 
 Pure numbers: it has never heard of products or files. Where tiles overlap the first one counts.
 """
@@ -162,7 +162,7 @@ def _short(value: float) -> str:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Part:
-    """What one tile gives to a selection.
+    """The part of a selection that one tile gives.
 
     Attributes
     ----------
@@ -181,7 +181,7 @@ class Part:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Placement:
-    """Where the tiles of a variable lie along its dimensions.
+    """The places of the tiles of a variable along its dimensions.
 
     Attributes
     ----------

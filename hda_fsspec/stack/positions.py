@@ -1,4 +1,4 @@
-"""Where products stand along the dimension of concatenation, and which steps of them are taken.
+"""Positions of products along the dimension of concatenation, and the steps taken of each.
 
 What the headers do not tell is predicted, by a predictor that is given; what it asks for is read.
 """

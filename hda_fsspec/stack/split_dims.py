@@ -24,7 +24,7 @@ _Array = np.ndarray[Any, Any]
 
 @dataclasses.dataclass(frozen=True)
 class KeySplit:
-    """How a key splits the products of a kind.
+    """The dimension along which a key splits the products of a kind.
 
     Attributes
     ----------

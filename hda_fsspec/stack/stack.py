@@ -65,7 +65,7 @@ _known_lock = ForkLock()
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Template:
-    """One product that stands for all of its kind: they must agree with it.
+    """A product that stands for all of its kind: they must agree with it.
 
     Attributes
     ----------

@@ -254,7 +254,7 @@ _END = "end {}"
 
 
 class DataEnd:
-    """Where the data of a query end today, as far as an order told it.
+    """The end of the data of a query today, as far as an order told it.
 
     An order of times that are not there yet fails, and tells which are. That is remembered for the
     day.

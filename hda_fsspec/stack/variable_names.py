@@ -1,4 +1,4 @@
-"""What the variables of several kinds of products are called in one data set.
+"""Names of variables in a data set that is made of several kinds of products.
 
 Pure: it compares headers, and has never seen a file.
 """

@@ -85,7 +85,7 @@ class Key:
 
 @dataclasses.dataclass(frozen=True)
 class Axes:
-    """What a query asks for, apart by axes.
+    """The request of a query, taken apart by axes.
 
     Attributes
     ----------

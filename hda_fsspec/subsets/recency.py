@@ -1,4 +1,4 @@
-"""Whether a piece reaches near the present, where data are still added and corrected."""
+"""Pieces near the present, where data are still added and corrected."""
 
 from __future__ import annotations
 

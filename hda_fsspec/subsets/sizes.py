@@ -1,4 +1,4 @@
-"""How large pieces are, which split suits the service, and what a split costs.
+"""Sizes of pieces, the split that suits the service, and what a split costs.
 
 ECMWF's data stores count fields: variables times levels times times, whatever the box. Of marine
 data sets the catalogue tells the size of the whole.
@@ -47,7 +47,7 @@ _LIMIT = re.compile(
 
 @dataclasses.dataclass(frozen=True)
 class Limit:
-    """What a piece may not exceed.
+    """A limit of the size of a piece.
 
     Attributes
     ----------
@@ -63,7 +63,7 @@ class Limit:
 
 @dataclasses.dataclass(frozen=True)
 class Estimate:
-    """What a split costs.
+    """The cost of a split.
 
     Attributes
     ----------

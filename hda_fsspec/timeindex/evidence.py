@@ -1,4 +1,4 @@
-"""What was seen of pieces, what a rule says of all of them, and whether that is decided.
+"""Times seen in some pieces, compared with a rule: whether it is decided for all pieces.
 
 A rule is a row of times, as files store them; each piece holds those that lie in its bounds. Which
 rules there are is for others to say: see :mod:`hda_fsspec.timeindex.regular`.
@@ -18,15 +18,15 @@ from hda_fsspec.timeindex.calendars import (
     MILLISECOND,
     SECOND,
     Array,
-    Axis,
     DurationAxis,
     Flags,
     Ticks,
+    TimeAxis,
     axis_of,
 )
 from hda_fsspec.timeindex.encoding import TimeEncoding
 from hda_fsspec.timeindex.predict import Prediction, SeenProduct
-from hda_fsspec.timeindex.rules import Grid
+from hda_fsspec.timeindex.rules import TimeGrid
 
 #: Months around the pieces, of which a time may stand in the middle or at the end.
 _MARGIN = 30
@@ -35,7 +35,7 @@ _ROUND_UNITS = (DAY, 12 * HOUR, 6 * HOUR, HOUR, 30 * 60 * SECOND, 60 * SECOND, S
 
 @dataclasses.dataclass(frozen=True)
 class Undecided:
-    """What was seen does not tell the times of the other pieces.
+    """The pieces seen do not decide the times of the other pieces.
 
     Attributes
     ----------
@@ -50,7 +50,7 @@ class Undecided:
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Rule:
+class TimesRule:
     """Times in order, as files store them, and how many of them lie before and in each piece."""
 
     name: str
@@ -74,25 +74,25 @@ class Rule:
 class Seen:
     """The pieces on the axis of the files, and what was seen of some."""
 
-    axis: Axis
+    axis: TimeAxis
     start: Ticks
     end: Ticks
     #: The first and the last moment of all, as the catalogue writes them.
     span: tuple[np.datetime64, np.datetime64]
     own: dict[int, Ticks]
-    grid: Grid
+    grid: TimeGrid
     #: Pieces whose first, or whose last times may be missing.
     short_at_start: Collection[int]
     short_at_end: Collection[int]
     #: The last moment of which there are data by now; None where that is not known.
     until: int | None = None
 
-    def rule(self, name: str, times: Ticks) -> Rule:
+    def rule(self, name: str, times: Ticks) -> TimesRule:
         """Return the rule that some times in order are those of all pieces."""
         if self.until is not None:
             times = times[: np.searchsorted(times, self.until, side="right")]
         low = np.searchsorted(times, self.start)
-        return Rule(name, times, low, np.searchsorted(times, self.end, side="right"))
+        return TimesRule(name, times, low, np.searchsorted(times, self.end, side="right"))
 
     @property
     def within(self) -> int:
@@ -158,20 +158,20 @@ def look_at(
     return Seen(axis, start, end, span, own, grid, {0}, short, edge)
 
 
-def grid_of(axis: Axis, known: Sequence[SeenProduct], telling: list[Ticks]) -> Grid:
+def grid_of(axis: TimeAxis, known: Sequence[SeenProduct], telling: list[Ticks]) -> TimeGrid:
     """Return the times that files can store; all, where each file may count from its own time."""
     encodings = {product.encoding for product in known if product.values.size}
     if len(encodings) != 1 or not telling:
-        return Grid()
+        return TimeGrid()
     encoding: TimeEncoding = encodings.pop()
     ticks = np.concatenate(telling)
     if len(telling) == 1 and encoding.counts_from_nearby(axis, ticks):
-        return Grid()
+        return TimeGrid()
     if encoding.grid is not None and encoding.grid > MILLISECOND:
         anchor = int(ticks[0])
-        return Grid(encoding.grid, anchor, encoding.parity(axis, anchor))
+        return TimeGrid(encoding.grid, anchor, encoding.parity(axis, anchor))
     spacing = encoding.spacing(axis, ticks)
-    return Grid(spacing=spacing, nearest=lambda values: encoding.nearest(axis, values))
+    return TimeGrid(spacing=spacing, nearest=lambda values: encoding.nearest(axis, values))
 
 
 def months_around(seen: Seen) -> tuple[Ticks, Ticks]:
@@ -188,7 +188,7 @@ def place_in(begins: Ticks, ticks: Ticks) -> Ticks:
     return found
 
 
-def fitting(seen: Seen, rules: Iterator[Rule]) -> Iterator[Rule]:
+def fitting(seen: Seen, rules: Iterator[TimesRule]) -> Iterator[TimesRule]:
     """Yield rules that say what was seen.
 
     Only if there is none those that say more where pieces may be short, and then those that say
@@ -202,7 +202,7 @@ def fitting(seen: Seen, rules: Iterator[Rule]) -> Iterator[Rule]:
             return
 
 
-def _fits(seen: Seen, rule: Rule, *, most: int) -> bool:
+def _fits(seen: Seen, rule: TimesRule, *, most: int) -> bool:
     for piece, own in seen.own.items():
         said = rule.of(piece)
         if len(said) > len(own) and most:
@@ -228,7 +228,7 @@ def are_equal(seen: Seen, said: Ticks, own: Ticks) -> bool:
     return not len(own) or int(np.abs(said - own).max()) <= MILLISECOND
 
 
-def centred(seen: Seen, rules: list[Rule], known: Sequence[SeenProduct]) -> list[Rule]:
+def centred(seen: Seen, rules: list[TimesRule], known: Sequence[SeenProduct]) -> list[TimesRule]:
     """Return the rules of the middle where bounds in files say that times stand there."""
     middles = [rule for rule in rules if "middle" in rule.name]
     if not middles or len(middles) == len(rules):
@@ -253,7 +253,9 @@ def centred(seen: Seen, rules: list[Rule], known: Sequence[SeenProduct]) -> list
     return []
 
 
-def decide(seen: Seen, rules: list[Rule], known: Sequence[SeenProduct]) -> Prediction | Undecided:
+def decide(
+    seen: Seen, rules: list[TimesRule], known: Sequence[SeenProduct]
+) -> Prediction | Undecided:
     """Return what all rules say alike, or the piece about which they differ most."""
     first, *others = rules
     if not others:
@@ -270,7 +272,7 @@ def decide(seen: Seen, rules: list[Rule], known: Sequence[SeenProduct]) -> Predi
     return Undecided(reason, int(np.argmax(differing)))
 
 
-def _differs(one: Rule, other: Rule) -> Flags:
+def _differs(one: TimesRule, other: TimesRule) -> Flags:
     """Return the pieces of which two rules say another number of times, or other ones."""
     counts = one.high - one.low
     found: Flags = counts != other.high - other.low
@@ -281,7 +283,7 @@ def _differs(one: Rule, other: Rule) -> Flags:
     return found
 
 
-def joined(seen: Seen, rule: Rule | None, known: Sequence[SeenProduct]) -> Prediction:
+def joined(seen: Seen, rule: TimesRule | None, known: Sequence[SeenProduct]) -> Prediction:
     """Return the times of all pieces, with the own values of those that were seen."""
     count = len(seen.start)
     lengths = np.zeros(count, np.int64) if rule is None else (rule.high - rule.low).astype(np.int64)

@@ -1,4 +1,4 @@
-"""Where products stand along a dimension, told from the times that a catalogue shows of them.
+"""Prediction of an index of products, from the times that a catalogue shows of them.
 
 Opening a query as one dataset needs the index of the dimension along which products are stacked,
 and reading it would order every product. A few products that were seen tell by which rule their
@@ -25,14 +25,14 @@ from hda_fsspec.timeindex.calendars import (
     MILLISECOND,
     SECOND,
     Array,
-    Axis,
     Ticks,
+    TimeAxis,
     UnpredictableError,
     axis_of,
 )
 from hda_fsspec.timeindex.duplicates import unseen_duplicate
 from hda_fsspec.timeindex.encoding import TimeEncoding
-from hda_fsspec.timeindex.rules import Grid, Interval, rules
+from hda_fsspec.timeindex.rules import Interval, TimeGrid, rules
 
 __all__ = [
     "CatalogueTimes",
@@ -57,7 +57,7 @@ _EXACT = TimeEncoding()
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class SeenProduct:
-    """What is known of one product whose header was seen.
+    """The times of one product whose header was seen.
 
     Attributes
     ----------
@@ -104,7 +104,7 @@ class Prediction:
 
 
 class Predictor(Protocol):
-    """What tells the index of all products, or pieces of a query, from the times of a few.
+    """Predicts the index of all products, or pieces of a query, from the times of a few.
 
     The rules of :func:`predict` are one. Others know more: that pieces hold all times of a regular
     step between their bounds, or which times a request itself names.
@@ -253,7 +253,7 @@ def _predict_constant(starts: Array, seen: dict[int, Array]) -> Prediction:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class _Fit:
-    """What a rule says of all products: as it is, and as files store it."""
+    """The index that a rule gives: as it is, and as files store it."""
 
     name: str
     error: int
@@ -262,7 +262,7 @@ class _Fit:
 
 
 def _predict_times(
-    axis: Axis,
+    axis: TimeAxis,
     interval: tuple[Array, Array],
     seen: dict[int, Array],
     bounds: dict[int, Array],
@@ -278,9 +278,9 @@ def _predict_times(
     grid = _grid(axis, encoding, own)
     within = MILLISECOND
     fits = _fits(placed, (rows, own), grid, within)
-    if not fits and grid != Grid():
+    if not fits and grid != TimeGrid():
         # Each file may have units of its own, such as the longest that its few times allow.
-        grid = Grid()
+        grid = TimeGrid()
         fits = _fits(placed, (rows, own), grid, within)
     if not fits:
         return _evenly_spaced(axis, placed, seen, (rows, own), asked)
@@ -315,7 +315,9 @@ def _predict_times(
     return Prediction(values, lengths, rules=names)
 
 
-def _fits(interval: Interval, evidence: tuple[Array, Ticks], grid: Grid, within: int) -> list[_Fit]:
+def _fits(
+    interval: Interval, evidence: tuple[Array, Ticks], grid: TimeGrid, within: int
+) -> list[_Fit]:
     """Return what each rule says, in each way to round it, that fits the products seen."""
     rows, own = evidence
     return [
@@ -326,7 +328,7 @@ def _fits(interval: Interval, evidence: tuple[Array, Ticks], grid: Grid, within:
 
 
 def _evenly_spaced(
-    axis: Axis,
+    axis: TimeAxis,
     interval: Interval,
     seen: dict[int, Array],
     evidence: tuple[Array, Ticks],
@@ -359,16 +361,16 @@ def _evenly_spaced(
     return Prediction(values, lengths, rules=("evenly spaced",))
 
 
-def _grid(axis: Axis, encoding: TimeEncoding, seen: Ticks) -> Grid:
+def _grid(axis: TimeAxis, encoding: TimeEncoding, seen: Ticks) -> TimeGrid:
     """Return the times that files of an encoding can store, near those that were seen."""
     if len(seen) == 1 and encoding.counts_from_nearby(axis, seen):
-        return Grid()
+        return TimeGrid()
     step = encoding.grid
     if step is not None and step > MILLISECOND:
         anchor = int(seen[0, 0])
-        return Grid(step, anchor, encoding.parity(axis, anchor))
+        return TimeGrid(step, anchor, encoding.parity(axis, anchor))
     spacing = encoding.spacing(axis, seen)
-    return Grid(spacing=spacing, nearest=lambda ticks: encoding.nearest(axis, ticks))
+    return TimeGrid(spacing=spacing, nearest=lambda ticks: encoding.nearest(axis, ticks))
 
 
 def _fits_by_bounds(

@@ -97,7 +97,7 @@ class DatasetsView(Sequence[Dataset]):
 
     @property
     def remark(self) -> str | None:
-        """What is said of those that may fit or not; None where all do."""
+        """A remark on those that may fit or not; None where all do."""
         count = sum(not tells_all(dataset, self._wanted) for dataset in self.datasets)
         if not count:
             return None

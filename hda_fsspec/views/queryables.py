@@ -110,7 +110,7 @@ class Queryable:
 
 
 class QueryablesView(Mapping[str, Queryable]):
-    """What a data set can be asked, by key; it shows itself as a table.
+    """The keys of a data set and what they take; it shows itself as a table.
 
     ``view["variable"].choices`` are all choices of a key; the data set's own names of time and box
     are understood, too.
@@ -162,7 +162,7 @@ class QueryablesView(Mapping[str, Queryable]):
 
     @property
     def facts(self) -> list[tuple[str, str]]:
-        """What is known of the data set, with the name of each fact."""
+        """The facts about the data set, with the name of each."""
         dataset = self.dataset
         if dataset is None:
             return []
@@ -184,7 +184,7 @@ class QueryablesView(Mapping[str, Queryable]):
 
     @property
     def remarks(self) -> list[str]:
-        """What else is to be known."""
+        """Further remarks."""
         told = []
         if self.is_open:
             told.append(

@@ -55,7 +55,7 @@ class _Window:
 
     @property
     def digits(self) -> int:
-        """How many digits behind the point of a unit can be seen."""
+        """The number of decimals of a unit that can be seen."""
         return 0 if self.width > 60 else 1
 
 
