@@ -19,12 +19,11 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
-from datetime import UTC, datetime
 from typing import Any, Protocol
 
 from hda_fsspec.concurrency import tasks
 from hda_fsspec.fetching.quota import QuotaView
-from hda_fsspec.printable import printable
+from hda_fsspec.printable import clock_time, duration, printable
 from hda_fsspec.records import Product
 
 logger = logging.getLogger("hda_fsspec")
@@ -119,7 +118,7 @@ def what_to_say(
         what += f" ({_shortened(first.purpose, longest_name)})"
     if len(waits) > 1:
         what += f" and {len(waits) - 1} more"
-    parts = [f"{what} since {_clock_time(first.since)} ({_duration(now - first.since)})"]
+    parts = [f"{what} since {clock_time(first.since)} ({duration(now - first.since)})"]
     if len(waits) + finished > 1:
         parts.append(f"{len(waits)} of {len(waits) + finished} left")
     arriving = [wait for wait in waits if wait.received is not None]
@@ -129,7 +128,7 @@ def what_to_say(
         total = "" if None in sizes else f" of {_megabytes(sum(filter(None, sizes)))}"
         parts.append(f"downloading {len(arriving)}: {_megabytes(received)}{total} MB")
     if quota.closed_until is not None and quota.closed_until > now:
-        parts.append(f"order quota used up until {_clock_time(quota.closed_until)}")
+        parts.append(f"order quota used up until {clock_time(quota.closed_until)}")
     elif quota.left is not None and quota.limit is not None:
         parts.append(f"{quota.left} of {quota.limit} orders an hour left")
     return "hda: " + "; ".join(parts)
@@ -146,16 +145,6 @@ def _shortened(text: str, longest: int | None) -> str:
         return text
     end = (longest - 1) // 2
     return f"{text[: longest - 1 - end]}…{text[-end:]}"
-
-
-def _clock_time(seconds: float) -> str:
-    return f"{datetime.fromtimestamp(seconds, UTC).astimezone():%H:%M:%S}"
-
-
-def _duration(seconds: float) -> str:
-    minutes, left = divmod(int(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{left:02}"
 
 
 def _megabytes(count: int) -> str:

@@ -166,11 +166,11 @@ class HDAFileSystem(ReadOnly, ListingFileSystem):
         # Each of them may also have a lock, a connection, and the file that it is copied to.
         return at_a_time if soft == resource.RLIM_INFINITY else min(at_a_time, max(1, soft // 8))
 
-    async def _open_local(self, path: Any, listener: Listener | None = None) -> BufferedReader:
+    async def _open_local(self, path: Any) -> BufferedReader:
         """Make a product local, without holding a thread while it is waited for, and open it."""
         location = Location.parse(path)
         product = await self._run(lambda client: product_to_open(client, location))
-        return await self._open_product(product, listener)
+        return await self._open_product(product)
 
     async def _open_product(
         self, product: Product, listener: Listener | None = None

@@ -21,9 +21,8 @@ from hda_fsspec.lazy import openfiles
 from hda_fsspec.lazy.fingerprint import StructureFingerprint
 from hda_fsspec.lazy.pool import FileStamp
 from hda_fsspec.lazy.product_table import Source
+from hda_fsspec.reading.indexing import Key, as_axis, key_lengths
 from hda_fsspec.workers.pickling import add_worker_note, pack, unpack
-
-Key = tuple[Any, ...]
 
 _Kind = TypeVar("_Kind")
 
@@ -239,11 +238,6 @@ def recipe_of(variable: xr.Variable) -> HDABackendArray | None:
     return recipe_under(variable._data)
 
 
-def as_axis(indexer: Any) -> Any:
-    """Return something whose ndim tells whether one part of a key keeps its axis."""
-    return [0] if isinstance(indexer, slice) else indexer
-
-
 def is_forward(indexer: Any) -> bool:
     """Whether one part of a key is an integer, or a slice of a positive step."""
     if isinstance(indexer, slice):
@@ -254,14 +248,3 @@ def is_forward(indexer: Any) -> bool:
 def is_empty(key: Key, shape: Sequence[int]) -> bool:
     """Whether a key selects nothing along some axis."""
     return any(length == 0 for length in key_lengths(key, shape))
-
-
-def key_lengths(key: Key, shape: Sequence[int]) -> list[int]:
-    """Return how many elements a key selects along each axis (1 for an integer)."""
-    lengths = []
-    for indexer, size in zip(key, shape, strict=True):
-        if isinstance(indexer, slice):
-            lengths.append(len(range(*indexer.indices(size))))
-        else:
-            lengths.append(int(np.size(indexer)))
-    return lengths

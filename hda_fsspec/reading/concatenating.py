@@ -20,6 +20,13 @@ from xarray.core import indexing  # xarray documents this module for writers of 
 from hda_fsspec.errors import ProductFormatError
 from hda_fsspec.printable import warn
 from hda_fsspec.reading.essential_attributes import PACKING, different_meaning
+from hda_fsspec.reading.indexing import (
+    as_axis,
+    compact,
+    key_lengths,
+    missing_value,
+    with_missing,
+)
 from hda_fsspec.reading.merging import close_all, conflict, difference, merge_files
 
 _Array = np.ndarray[Any, Any]
@@ -245,7 +252,7 @@ class _Concatenation:
         axis = dims.index(self.dim)
         dtype = self._dtype(name, [part.dtype for part in there])
         if len(there) < len(parts):
-            dtype = _with_missing(dtype)
+            dtype = with_missing(dtype)
         bare = first.shape if is_added else first.shape[:axis] + first.shape[axis + 1 :]
         shape = (*bare[:axis], sum(lengths), *bare[axis:])
         array = _Parts(parts, lengths, axis, shape, dtype, is_added=is_added)
@@ -306,10 +313,13 @@ class _Parts(BackendArray):
             if isinstance(indexer, slice)
             else np.atleast_1d(indexer) % total
         )
-        before = [_length(indexer, n) for indexer, n in zip(key, self.shape, strict=True)]
-        before[self._axis] = len(positions)
-        found = np.empty([n for n in before if n is not None], dtype=self.dtype)
-        place = sum(n is not None for n in before[: self._axis])
+        lengths = key_lengths(key, self.shape)
+        lengths[self._axis] = len(positions)
+        is_kept = [np.ndim(as_axis(part)) > 0 for part in key]
+        is_kept[self._axis] = True
+        shape = [n for n, kept in zip(lengths, is_kept, strict=True) if kept]
+        found = np.empty(shape, dtype=self.dtype)
+        place = sum(is_kept[: self._axis])
         numbers = np.searchsorted(self._ends, positions, side="right")
         for number in np.unique(numbers).tolist():
             where = numbers == number
@@ -321,41 +331,14 @@ class _Parts(BackendArray):
     def _of_part(self, number: int, key: tuple[Any, ...], steps: _Array) -> Any:
         part = self._parts[number]
         if part is None:
-            return np.array("NaT", self.dtype) if self.dtype.kind in "mM" else np.nan
+            return missing_value(self.dtype)
         rest = list(key)
         if self._is_added:
             del rest[self._axis]
             values = np.asarray(part[tuple(rest)].values)
-            return np.expand_dims(values, sum(np.ndim(_axis_of(k)) for k in rest[: self._axis]))
-        rest[self._axis] = _compact(steps)
+            return np.expand_dims(values, sum(np.ndim(as_axis(k)) for k in rest[: self._axis]))
+        rest[self._axis] = compact(steps)
         return np.asarray(part[tuple(rest)].values)
-
-
-def _length(indexer: Any, size: int) -> int | None:
-    """Return how many elements a part of a key selects; None where it drops the axis."""
-    if isinstance(indexer, slice):
-        return len(range(*indexer.indices(size)))
-    return None if np.ndim(indexer) == 0 else len(indexer)
-
-
-def _axis_of(indexer: Any) -> Any:
-    return [0] if isinstance(indexer, slice) else indexer
-
-
-def _compact(steps: _Array) -> Any:
-    """Return positions as a slice where they are one: formats read slices faster."""
-    if (np.diff(steps) == 1).all():
-        return slice(int(steps[0]), int(steps[-1]) + 1)
-    return steps
-
-
-def _with_missing(dtype: np.dtype[Any]) -> np.dtype[Any]:
-    """Return the dtype that also holds missing values, as xarray promotes it."""
-    if dtype.kind in "fcmMO":
-        return dtype
-    if dtype.kind in "iu":
-        return np.dtype("float32" if dtype.itemsize <= 2 else "float64")
-    return np.dtype(object)
 
 
 def _common_encoding(encodings: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

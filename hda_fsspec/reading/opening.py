@@ -25,7 +25,6 @@ from hda_fsspec.reading.archives import (
     STREAMS,
     Member,
     list_members,
-    member_names,
     shared_folder,
     zarr_roots,
 )
@@ -36,7 +35,7 @@ from hda_fsspec.reading.merging import close_all, merge_files
 from hda_fsspec.reading.options import OpenOptions
 from hda_fsspec.reading.unpacking import UnpackAllowance, require_room, unpack
 
-__all__ = ["Contents", "OpenOptions", "inspect_file", "member_names", "open_local"]
+__all__ = ["Contents", "OpenOptions", "inspect_file", "open_local"]
 
 #: A .zip in a .tar in a .gz is odd; deeper than this is a trap.
 _MAX_DEPTH = 4

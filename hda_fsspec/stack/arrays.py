@@ -10,7 +10,15 @@ from typing import Any
 
 import numpy as np
 
-from hda_fsspec.lazy.arrays import HDABackendArray, Key, as_axis, is_empty, key_lengths
+from hda_fsspec.lazy.arrays import HDABackendArray, is_empty
+from hda_fsspec.reading.indexing import (
+    Key,
+    as_axis,
+    compact,
+    key_lengths,
+    missing_value,
+    with_missing,
+)
 from hda_fsspec.stack.grid import NOTHING, GridAxis
 from hda_fsspec.stack.stack import Stack
 
@@ -285,27 +293,3 @@ def together(target: list[Any], shape: list[int]) -> tuple[Any, ...]:
         for part, size in zip(target, shape, strict=True)
     ]
     return np.ix_(*lists)
-
-
-def with_missing(dtype: np.dtype[Any]) -> np.dtype[Any]:
-    """Return the dtype that also holds missing values, as xarray promotes it."""
-    if dtype.kind in "fcmMO":
-        return dtype
-    if dtype.kind in "iu":
-        return np.dtype("float32" if dtype.itemsize <= 2 else "float64")
-    return np.dtype(object)
-
-
-def missing_value(dtype: np.dtype[Any]) -> Any:
-    """Return what stands for a missing value."""
-    return np.array("NaT", dtype=dtype) if dtype.kind in "mM" else np.nan
-
-
-def compact(positions: np.ndarray[Any, Any]) -> Any:
-    """Return positions as a slice where they are one: formats read slices faster."""
-    if len(positions) == 1:
-        return slice(int(positions[0]), int(positions[0]) + 1)
-    steps = np.diff(positions)
-    if (steps == steps[0]).all() and steps[0] > 0:
-        return slice(int(positions[0]), int(positions[-1]) + 1, int(steps[0]))
-    return positions

@@ -16,13 +16,14 @@ import xarray as xr
 from hda_fsspec.client import get_client
 from hda_fsspec.errors import ProductMismatchError
 from hda_fsspec.lazy import openfiles
-from hda_fsspec.lazy.arrays import HDABackendArray, Key, recipe_of
+from hda_fsspec.lazy.arrays import HDABackendArray, recipe_of
 from hda_fsspec.lazy.product_table import ProductTable, Source
 from hda_fsspec.printable import printable
 from hda_fsspec.reading.essential_attributes import GRID_MAPPING, different_meaning
+from hda_fsspec.reading.indexing import Key, with_missing
 from hda_fsspec.reading.opening import OpenOptions
 from hda_fsspec.settings import Settings
-from hda_fsspec.stack.arrays import StackArray, TemplateArray, with_missing
+from hda_fsspec.stack.arrays import StackArray, TemplateArray
 from hda_fsspec.stack.dataset import lazy_variable
 from hda_fsspec.stack.grid import NOTHING
 from hda_fsspec.stack.open import StackOptions, open_pieces

@@ -20,7 +20,7 @@ from hda_fsspec.reading.opening import OpenOptions
 from hda_fsspec.records import Product
 from hda_fsspec.stack.arrays import StackArray, TemplateArray
 from hda_fsspec.stack.checks import is_promoted
-from hda_fsspec.stack.dataset import lazy_variable
+from hda_fsspec.stack.dataset import common_attrs, lazy_variable
 from hda_fsspec.stack.lazy_tiles import PLACE, LazyTileArray, meaning_in_place, side_of
 from hda_fsspec.stack.mosaic_arrays import MosaicArray
 from hda_fsspec.stack.open import StackOptions
@@ -106,14 +106,7 @@ class _Mosaic:
             variables[axis.dim] = xr.Variable(
                 (axis.dim,), axis.coordinate, mine.attrs, dict(mine.encoding)
             )
-        attrs = {
-            name: value
-            for name, value in first.attrs.items()
-            if all(
-                name in tile.dataset.attrs and np.array_equal(tile.dataset.attrs[name], value)
-                for tile in self._opened
-            )
-        }
+        attrs = common_attrs(first.attrs, [tile.dataset.attrs for tile in self._opened])
         dataset = xr.Dataset(variables, attrs=attrs)
         coords = {name for name, tile in self._holders.items() if name in tile.dataset.coords}
         dataset = dataset.set_coords(sorted(coords))

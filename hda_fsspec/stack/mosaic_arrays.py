@@ -14,11 +14,12 @@ import numpy as np
 from dask.base import tokenize
 
 from hda_fsspec.fetching.readahead import ReadAhead
-from hda_fsspec.lazy.arrays import HDABackendArray, Key, is_empty
+from hda_fsspec.lazy.arrays import HDABackendArray, is_empty
 from hda_fsspec.lazy.fingerprint import digest_of
 from hda_fsspec.lazy.product_table import Source
+from hda_fsspec.reading.indexing import Key, compact, missing_value, with_missing
 from hda_fsspec.records import Product
-from hda_fsspec.stack.arrays import compact, missing_value, together, with_missing
+from hda_fsspec.stack.arrays import together
 from hda_fsspec.stack.placement import Part, Placement
 
 _Array = np.ndarray[Any, Any]

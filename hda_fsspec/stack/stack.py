@@ -38,11 +38,11 @@ from hda_fsspec.concurrency.forks import ForkLock
 from hda_fsspec.errors import PER_PRODUCT_ERRORS, OrderError, ProductMismatchError
 from hda_fsspec.fetching.readahead import ReadAhead
 from hda_fsspec.lazy import openfiles
-from hda_fsspec.lazy.arrays import Key
 from hda_fsspec.lazy.fingerprint import digest_of
 from hda_fsspec.lazy.pool import FileStamp, file_mark
 from hda_fsspec.lazy.product_table import Source
 from hda_fsspec.printable import warn
+from hda_fsspec.reading.indexing import Key
 from hda_fsspec.reading.variables import NetCDFVariables, are_numbers
 from hda_fsspec.records import Product
 from hda_fsspec.stack.checks import ExpectedPart, ExpectedProduct, lacks

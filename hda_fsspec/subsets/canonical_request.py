@@ -47,7 +47,7 @@ _DATASET_LENGTH, _PART_LENGTH = 80, 30
 Body = Mapping[str, Any]
 
 
-def is_subset_job(ids: Sequence[str], *, total: int | None = None) -> bool:
+def is_subset_job(ids: Sequence[str]) -> bool:
     """Whether a search answered a job that makes whatever was asked for, and no files.
 
     That is exactly one feature whose id ends in a hash of 32 hexadecimal digits.
@@ -55,11 +55,9 @@ def is_subset_job(ids: Sequence[str], *, total: int | None = None) -> bool:
     Parameters
     ----------
     ids : sequence of str
-        The ids of all features, or of those of the first page.
-    total : int, optional
-        How many the service says there are.
+        The ids of all features.
     """
-    return len(ids) == 1 and total in (None, 1) and _HASH.search(ids[0]) is not None
+    return len(ids) == 1 and _HASH.search(ids[0]) is not None
 
 
 def may_be_subset(dataset_id: str) -> bool:

@@ -29,6 +29,7 @@ from hda_fsspec.subsets.steps import (
     to_datetime,
     too_many,
 )
+from hda_fsspec.timeindex.calendars import ranges
 
 #: The name of the axis of time.
 TIME = "time"
@@ -240,8 +241,7 @@ class PieceGrid(Cached):
         starts, ends = self.pieces
         low = np.searchsorted(moments, starts)
         counts = np.searchsorted(moments, ends, side="right") - low
-        first = np.repeat(low - np.concatenate([[0], np.cumsum(counts)[:-1]]), counts)
-        return as_datetime64(moments[np.arange(counts.sum()) + first]), counts
+        return as_datetime64(moments[ranges(low, counts)]), counts
 
     @functools.cached_property
     def warnings(self) -> tuple[str, ...]:

@@ -164,3 +164,9 @@ def _kind(values: Array) -> str | None:
     if len(calendars) == 1:
         return calendars.pop() or None
     return _MIXED
+
+
+def ranges(firsts: Ticks, counts: Ticks) -> Ticks:
+    """Return whole numbers in a row from each of some first ones, so many of each."""
+    found: Ticks = np.arange(counts.sum()) + np.repeat(firsts - np.cumsum(counts) + counts, counts)
+    return found

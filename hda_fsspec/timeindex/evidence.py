@@ -23,6 +23,7 @@ from hda_fsspec.timeindex.calendars import (
     Ticks,
     TimeAxis,
     axis_of,
+    ranges,
 )
 from hda_fsspec.timeindex.encoding import TimeEncoding
 from hda_fsspec.timeindex.predict import Prediction, SeenProduct
@@ -65,8 +66,7 @@ class TimesRule:
     def of_all(self, pieces: Ticks) -> Ticks:
         """Return the times of several pieces as one array."""
         low, counts = self.low[pieces], (self.high - self.low)[pieces]
-        begin = np.repeat(low - np.cumsum(counts) + counts, counts)
-        found: Ticks = self.times[np.arange(len(begin)) + begin]
+        found: Ticks = self.times[ranges(low, counts)]
         return found
 
 
