@@ -26,7 +26,7 @@ from hda_fsspec.concurrency.futures import wait_for
 from hda_fsspec.errors import ConfigurationError, LocationError
 from hda_fsspec.fetching.copies import files_in
 from hda_fsspec.fs.bucket import RemoteFolder
-from hda_fsspec.fs.files import Deliveries, ProductFile, Targets, copy_out
+from hda_fsspec.fs.files import Deliveries, ProductFile, Targets, close_unwanted, copy_out
 from hda_fsspec.fs.info import (
     Paths,
     name_of,
@@ -180,7 +180,7 @@ class HDAFileSystem(ReadOnly, ListingFileSystem):
             _, handle = await asyncio.wrap_future(opening)
         except asyncio.CancelledError:
             # It may have been opened in this very moment.
-            opening.add_done_callback(_close_unwanted)
+            opening.add_done_callback(close_unwanted)
             raise
         return handle
 
@@ -460,8 +460,3 @@ class HDAFileSystem(ReadOnly, ListingFileSystem):
 def _with_folders(targets: Sequence[Any]) -> list[str]:
     # fsspec makes the folder of each target, and a bare name has none that it could make.
     return [os.path.abspath(target) for target in targets]  # noqa: PTH100
-
-
-def _close_unwanted(opening: concurrent.futures.Future[tuple[Entry, BufferedReader]]) -> None:
-    if not opening.cancelled() and opening.exception() is None:
-        opening.result()[1].close()

@@ -18,7 +18,7 @@ from fsspec.implementations.memory import MemoryFileSystem
 
 from hda_fsspec.filenames import alike
 from hda_fsspec.fs.bucket import RemoteFile, RemoteFolder, UploadCancelledError
-from hda_fsspec.fs.files import names_of
+from hda_fsspec.fs.files import close_unwanted, names_of
 from hda_fsspec.fs.info import Paths, product_name, products_of
 from hda_fsspec.printable import printable
 from hda_fsspec.records import Product
@@ -131,8 +131,7 @@ class _Uploads:
             _end(outcome)
 
         def drop(opened: concurrent.futures.Future[tuple[Entry, BufferedReader]]) -> None:
-            if not opened.cancelled() and opened.exception() is None:
-                opened.result()[1].close()
+            close_unwanted(opened)
             _end(outcome, UploadCancelledError())
 
         def hand_over(opened: concurrent.futures.Future[tuple[Entry, BufferedReader]]) -> None:

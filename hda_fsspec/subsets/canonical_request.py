@@ -13,9 +13,8 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from hda_fsspec.paths.values import text_of_number
 from hda_fsspec.records import Scalar
-from hda_fsspec.schema.parameters import Parameter
+from hda_fsspec.schema.parameters import Parameter, text_of
 from hda_fsspec.schema.queryables import Schema
 from hda_fsspec.schema.time_and_box import BOX
 
@@ -119,13 +118,6 @@ def _order(value: Scalar) -> tuple[int, float, str]:
         return 0, float(text), text
     month = _MONTHS.get(text.lower())
     return (2, 0, text) if month is None else (1, month, text)
-
-
-def text_of(value: Scalar) -> str:
-    """Return a value as it stands in a path."""
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    return text_of_number(value) if isinstance(value, float) else str(value)
 
 
 def texts_of(value: Any) -> tuple[str, ...]:

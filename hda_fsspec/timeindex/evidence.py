@@ -25,8 +25,7 @@ from hda_fsspec.timeindex.calendars import (
     axis_of,
     ranges,
 )
-from hda_fsspec.timeindex.encoding import TimeEncoding
-from hda_fsspec.timeindex.predict import Prediction, SeenProduct
+from hda_fsspec.timeindex.predict import Prediction, SeenProduct, stored_grid
 from hda_fsspec.timeindex.rules import TimeGrid
 
 #: Months around the pieces, of which a time may stand in the middle or at the end.
@@ -163,15 +162,8 @@ def grid_of(axis: TimeAxis, known: Sequence[SeenProduct], telling: list[Ticks]) 
     encodings = {product.encoding for product in known if product.values.size}
     if len(encodings) != 1 or not telling:
         return TimeGrid()
-    encoding: TimeEncoding = encodings.pop()
     ticks = np.concatenate(telling)
-    if len(telling) == 1 and encoding.counts_from_nearby(axis, ticks):
-        return TimeGrid()
-    if encoding.grid is not None and encoding.grid > MILLISECOND:
-        anchor = int(ticks[0])
-        return TimeGrid(encoding.grid, anchor, encoding.parity(axis, anchor))
-    spacing = encoding.spacing(axis, ticks)
-    return TimeGrid(spacing=spacing, nearest=lambda values: encoding.nearest(axis, values))
+    return stored_grid(axis, encodings.pop(), ticks, is_of_one=len(telling) == 1)
 
 
 def months_around(seen: Seen) -> tuple[Ticks, Ticks]:

@@ -275,7 +275,7 @@ def _predict_times(
     starts, ends, is_usable = _usable(*interval, pieces, np.array(list(seen)))
     rows, own = pieces[is_usable], ticks[is_usable]
     placed = Interval.of(axis, starts, ends)
-    grid = _grid(axis, encoding, own)
+    grid = stored_grid(axis, encoding, own.ravel(), is_of_one=len(own) == 1)
     within = MILLISECOND
     fits = _fits(placed, (rows, own), grid, within)
     if not fits and grid != TimeGrid():
@@ -361,16 +361,19 @@ def _evenly_spaced(
     return Prediction(values, lengths, rules=("evenly spaced",))
 
 
-def _grid(axis: TimeAxis, encoding: TimeEncoding, seen: Ticks) -> TimeGrid:
-    """Return the times that files of an encoding can store, near those that were seen."""
-    if len(seen) == 1 and encoding.counts_from_nearby(axis, seen):
+def stored_grid(
+    axis: TimeAxis, encoding: TimeEncoding, ticks: Ticks, *, is_of_one: bool
+) -> TimeGrid:
+    """Return what files of an encoding can store, told by times of one product or of several."""
+    if is_of_one and encoding.counts_from_nearby(axis, ticks):
+        # Each file may count from its own day.
         return TimeGrid()
     step = encoding.grid
     if step is not None and step > MILLISECOND:
-        anchor = int(seen[0, 0])
+        anchor = int(ticks[0])
         return TimeGrid(step, anchor, encoding.parity(axis, anchor))
-    spacing = encoding.spacing(axis, seen)
-    return TimeGrid(spacing=spacing, nearest=lambda ticks: encoding.nearest(axis, ticks))
+    spacing = encoding.spacing(axis, ticks)
+    return TimeGrid(spacing=spacing, nearest=lambda values: encoding.nearest(axis, values))
 
 
 def _fits_by_bounds(
