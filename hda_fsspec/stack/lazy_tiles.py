@@ -299,10 +299,19 @@ def side_of(dataset: xr.Dataset, *, is_x: bool) -> str | None:
     return next((str(n) for n in (*by_standard, *by_name)), None)
 
 
+def reference_system(variable: xr.Variable) -> dict[str, Any]:
+    """Return the attributes of a grid mapping that tell its reference system, not the place."""
+    return {
+        name: value
+        for name, value in variable.attrs.items()
+        if name in GRID_MAPPING and name != PLACE
+    }
+
+
 def system_of(dataset: xr.Dataset) -> dict[str, Any]:
     """Return the attributes that tell the coordinate reference system, but not the place."""
     for variable in dataset.variables.values():
-        found = {k: v for k, v in variable.attrs.items() if k in GRID_MAPPING and k != PLACE}
+        found = reference_system(variable)
         if found and not variable.dims:
             return found
     return {}

@@ -15,13 +15,19 @@ from hda_fsspec.lazy.arrays import Closer, recipe_of
 from hda_fsspec.lazy.product_table import ProductTable, Source
 from hda_fsspec.paths.locations import Location
 from hda_fsspec.printable import printable
-from hda_fsspec.reading.essential_attributes import GRID_MAPPING, different_meaning, meaning_of
+from hda_fsspec.reading.essential_attributes import different_meaning, meaning_of
 from hda_fsspec.reading.opening import OpenOptions
 from hda_fsspec.records import Product
 from hda_fsspec.stack.arrays import StackArray, TemplateArray
 from hda_fsspec.stack.checks import is_promoted
 from hda_fsspec.stack.dataset import common_attrs, lazy_variable
-from hda_fsspec.stack.lazy_tiles import PLACE, LazyTileArray, meaning_in_place, side_of
+from hda_fsspec.stack.lazy_tiles import (
+    PLACE,
+    LazyTileArray,
+    meaning_in_place,
+    reference_system,
+    side_of,
+)
 from hda_fsspec.stack.mosaic_arrays import MosaicArray
 from hda_fsspec.stack.open import StackOptions
 from hda_fsspec.stack.placement import MisplacedError, MosaicAxis, Placement
@@ -166,11 +172,11 @@ class _Mosaic:
         found: dict[str, dict[str, Any]] = {}
         first = self._opened[0]
         for name, variable in first.dataset.variables.items():
-            mine = _reference_system(variable)
+            mine = reference_system(variable)
             if variable.dims or not mine:
                 continue
             for tile in self._opened[1:]:
-                theirs = _reference_system(tile.dataset.variables.get(name, xr.Variable((), 0)))
+                theirs = reference_system(tile.dataset.variables.get(name, xr.Variable((), 0)))
                 differs = different_meaning(mine, theirs)
                 if differs is not None or mine.keys() != theirs.keys():
                     here, there = (_name_of_system(system) for system in (mine, theirs))
@@ -359,14 +365,6 @@ def _meaning_of(variable: xr.Variable) -> dict[str, Any]:
 def _data_of(variable: xr.Variable) -> Any:
     recipe = recipe_of(variable)
     return np.asarray(variable.values) if recipe is None else recipe
-
-
-def _reference_system(variable: xr.Variable) -> dict[str, Any]:
-    return {
-        name: value
-        for name, value in variable.attrs.items()
-        if name in GRID_MAPPING and name != PLACE
-    }
 
 
 def _name_of_system(attrs: Mapping[str, Any]) -> str:

@@ -8,7 +8,6 @@ the prediction needs it.
 from __future__ import annotations
 
 import dataclasses
-import functools
 from collections.abc import Sequence
 from typing import Any
 
@@ -29,7 +28,7 @@ from hda_fsspec.paths.locations import Location
 from hda_fsspec.printable import printable
 from hda_fsspec.reading.opening import OpenOptions
 from hda_fsspec.records import Product
-from hda_fsspec.stack.checks import check_same_grid, check_same_structure
+from hda_fsspec.stack.checks import ExpectedProduct
 from hda_fsspec.stack.dataset import make_dataset, tell_absent, with_product_ids
 from hda_fsspec.stack.footprints import most_different_bbox
 from hda_fsspec.stack.grid import NOTHING, Grid, GridAxis
@@ -214,14 +213,13 @@ def _refuse_unlike(openings: Sequence[_KindOpening], how: StackOptions) -> None:
             )
             raise ProductMismatchError(msg)
         header, _, product_id = opening.seen
-        check_same_grid(
+        ExpectedProduct(
             product_id,
-            header,
             first.template,
             first.layout,
             grid_tolerance=how.grid_tolerance,
             is_scanned=opening.headers.is_complete,
-        )
+        ).check_grid(header)
 
 
 class _KindOpening:
@@ -311,19 +309,21 @@ class _KindOpening:
         template = headers.known[min(headers.known)]
         if headers.is_complete:
             template, _ = headers.unite()
-        check = functools.partial(
-            check_same_structure,
-            layout=self.layout,
-            grid_tolerance=how.grid_tolerance,
-            is_scanned=headers.is_complete,
-        )
         for number, header in headers.known.items():
+            expected = ExpectedProduct(
+                headers.product_id(number),
+                template,
+                self.layout,
+                grid_tolerance=how.grid_tolerance,
+                is_scanned=headers.is_complete,
+            )
             try:
-                check(headers.product_id(number), header, template)
+                expected.check(header)
             except ProductMismatchError:
                 # By how much coordinates differ is told from values that are not at hand before.
                 first = headers.with_grids(min(headers.known), template)
-                check(headers.product_id(number), headers.with_grids(number, header), first)
+                theirs = headers.with_grids(number, header)
+                dataclasses.replace(expected, template=first).check(theirs)
                 raise
         return asked
 
