@@ -55,7 +55,7 @@ class HDAAccessor:
             plan.plan_of(get_client(settings), wanted, cut)
             for settings, (wanted, cut) in self._wanted().items()
         ]
-        return plan.merge_plans(found) if found else plan.empty_plan()
+        return plan.merge_plans(found) if found else plan.Plan()
 
     def prefetch(self, *, progress: bool = True, allow_partial: bool = False) -> list[Product]:
         """Make its products local: order all at one time, and fetch them in parallel.

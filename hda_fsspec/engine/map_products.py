@@ -164,11 +164,11 @@ class ProductTasks(Sequence[Delayed], DaskMethodsMixin):
 
     def plan(self) -> Plan:
         """Return what computing all tasks costs: orders, bytes, time, room. Orders nothing."""
-        from hda_fsspec.planning.plan import empty_plan, plan_of
+        from hda_fsspec.planning.plan import Plan, plan_of
 
         wanted = openers.products_read(self)
         if not wanted:
-            return empty_plan()
+            return Plan()
         client = next(iter(wanted)).client
         return plan_of(client, [product for source in wanted for product in source.pieces])
 

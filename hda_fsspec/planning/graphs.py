@@ -25,7 +25,6 @@ from dask._task_spec import (
     cull,
 )
 from dask.array import chunk
-from dask.array import core as array_core
 from dask.base import is_dask_collection, optimize
 from dask.core import flatten
 
@@ -33,18 +32,12 @@ from hda_fsspec.lazy.map_task import ProductTask
 from hda_fsspec.lazy.product_table import Source
 from hda_fsspec.planning.selections import LazySelection, arrays_of, is_lazy
 from hda_fsspec.planning.shared_chunks import shared_chunks
-from hda_fsspec.planning.whole_graphs import read_in_whole
+from hda_fsspec.planning.whole_graphs import GETTERS, read_in_whole
 
 Numbers = np.ndarray[Any, Any]
 
 # Functions that index their first argument with their second one, and read what they get.
-_GETTERS = (
-    array_core.getter,
-    array_core.getter_inline,
-    array_core.getter_nofancy,
-    chunk.getitem,
-    operator.getitem,
-)
+_GETTERS = (*GETTERS, chunk.getitem, operator.getitem)
 _PLAIN = (str, bytes, int, float, complex, slice, np.ndarray, np.generic, type(None))
 _COMPUTED = object()
 _LONGEST_CHAIN = 100  # names of names; a graph in which they go round in circles cannot be computed

@@ -65,18 +65,18 @@ class Plan:
         What all of that query would cost in other pieces, the coarsest first.
     """
 
-    products: tuple[Product, ...]
-    local: int
-    orders_needed: int
-    bytes_known: int
-    bytes_estimated: int
-    sizes_unknown: int
-    bytes_needed: int
-    cache_bound: int | None
-    disk_free: int | None
-    disk_room: int | None
-    fits_cache: bool
-    fits_disk: bool
+    products: tuple[Product, ...] = ()
+    local: int = 0
+    orders_needed: int = 0
+    bytes_known: int = 0
+    bytes_estimated: int = 0
+    sizes_unknown: int = 0
+    bytes_needed: int = 0
+    cache_bound: int | None = None
+    disk_free: int | None = None
+    disk_room: int | None = None
+    fits_cache: bool = True
+    fits_disk: bool = True
     quota_limit: int | None = None
     quota_left: int | None = None
     fields: int | None = None
@@ -252,24 +252,6 @@ def merge_plans(plans: Sequence[Plan]) -> Plan:
         splits=tuple(split for plan in plans for split in plan.splits),
         fits_cache=all(plan.fits_cache for plan in plans),
         fits_disk=all(plan.fits_disk for plan in plans),
-    )
-
-
-def empty_plan() -> Plan:
-    """Return the plan of no products."""
-    return Plan(
-        products=(),
-        local=0,
-        orders_needed=0,
-        bytes_known=0,
-        bytes_estimated=0,
-        sizes_unknown=0,
-        bytes_needed=0,
-        cache_bound=None,
-        disk_free=None,
-        disk_room=None,
-        fits_cache=True,
-        fits_disk=True,
     )
 
 
