@@ -18,7 +18,7 @@ from hda_fsspec.printable import PrintableRecords
 from hda_fsspec.records import Product
 
 if TYPE_CHECKING:
-    from hda_fsspec.engine.mapping import map_products
+    from hda_fsspec.engine.map_products import map_products
     from hda_fsspec.engine.mfdataset import open_mfdataset
     from hda_fsspec.fs.filesystem import HDAFileSystem
     from hda_fsspec.settings import Settings
@@ -40,7 +40,7 @@ __all__ = [
 _LATE = {
     "HDAFileSystem": "hda_fsspec.fs.filesystem",
     "Settings": "hda_fsspec.settings",
-    "map_products": "hda_fsspec.engine.mapping",
+    "map_products": "hda_fsspec.engine.map_products",
     "open_mfdataset": "hda_fsspec.engine.mfdataset",
 }
 

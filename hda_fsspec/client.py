@@ -1,4 +1,4 @@
-"""The use case: list a location, make its products local.
+"""The client: lists locations and makes products local, with all state of one account.
 
 One :class:`Client` per settings and process holds tokens, listings, connections and everything
 under way; filesystems and data sets of equal settings share it.
@@ -31,9 +31,9 @@ from hda_fsspec.fetching.copies import Copies
 from hda_fsspec.fetching.fetch import Fetcher
 from hda_fsspec.fetching.gather import gather_products
 from hda_fsspec.fetching.orders import OrderDesk
+from hda_fsspec.fetching.progress import Reporter, quietly, waiting_for
 from hda_fsspec.fetching.quota import Quota, QuotaView
 from hda_fsspec.fetching.readahead import Budget, ReadAhead
-from hda_fsspec.fetching.reporting import Reporter, quietly, waiting_for
 from hda_fsspec.fetching.throttle import RequestLimiter
 from hda_fsspec.fetching.together import cannot_hold, fetch_together
 from hda_fsspec.network.api import Broker

@@ -120,7 +120,7 @@ def _nested(value: Any, depth: int, least: int) -> list[Any]:
         if len(value) > _MOST_ROWS:
             msg = "too many parts to be drawn"
             raise ValueError(msg)
-        return [_nested(one, depth - 1, least) for one in value]
+        return [_nested(item, depth - 1, least) for item in value]
     points = list(_thinned([_point(point) for point in value]))
     if len(points) < least:
         msg = "too few points"

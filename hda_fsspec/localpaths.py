@@ -1,4 +1,4 @@
-"""Which targets are local, and where they are: ``file://`` and ``~`` are, ``s3://`` is not.
+"""Local targets and their paths: ``file://`` and ``~`` are local, ``s3://`` is not.
 
 Pathlib and ``os.path`` take any URL for the name of a folder, so every place that writes to a
 local target asks here first.

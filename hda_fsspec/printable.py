@@ -1,4 +1,4 @@
-"""What may be shown of text from outside: nothing that a terminal, a log or an eye takes wrongly.
+"""Text from outside, made safe to show in terminals, logs and notebooks.
 
 The one sanitiser. Errors, warnings and log records pass through it here and in
 :mod:`hda_fsspec.errors`, what the command line prints in :mod:`hda_fsspec.cli.terminal`. Values
@@ -13,6 +13,7 @@ import re
 import traceback
 import unicodedata
 import warnings
+from datetime import UTC, datetime
 
 #: From so many characters on, a word or a message loses its middle: both ends tell most.
 LONGEST_WORD = 1_000
@@ -143,3 +144,15 @@ def _without_middle(text: str, longest: int) -> str:
     end = (longest - _MARGIN) // 2
     left_out = len(text) - 2 * end
     return f"{text[:end]}[… {left_out} characters …]{text[-end:]}"
+
+
+def clock_time(seconds: float) -> str:
+    """Return a moment, in seconds since 1970, as a local time of day."""
+    return f"{datetime.fromtimestamp(seconds, UTC).astimezone():%H:%M:%S}"
+
+
+def duration(seconds: float) -> str:
+    """Return a length of time as hours, minutes and seconds."""
+    minutes, left = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{left:02}"

@@ -1,4 +1,4 @@
-"""What the catalogue says of data sets, licences and products, as plain values.
+"""Records of the catalogue: data sets, licences and products, as plain values.
 
 Records are frozen, hashable and picklable, and do no I/O. They keep what the service said: a
 ``size`` is the catalogue's, which may be an estimate, and never the length of a file.
@@ -198,7 +198,7 @@ def _digest(*values: str | int | None) -> str:
 
 
 class _Identity:
-    """What names a record, computed once; slots of their own, so that no pickle carries it."""
+    """The key of a record, computed once; in slots of its own, so that no pickle carries it."""
 
     __slots__ = ("_key", "_version_tag")
     _key: str
@@ -349,7 +349,7 @@ class Product(_Identity):
 
     @property
     def version(self) -> tuple[int | None, str | None, str | None, str | None]:
-        """What tells two states of one product apart: size and dates as the catalogue has them."""
+        """The version of a product: size and dates as the catalogue has them."""
         return (self.size, self.updated, self.startdate, self.enddate)
 
     def is_same_version(self, other: Product) -> bool:

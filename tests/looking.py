@@ -7,8 +7,8 @@ from typing import Any
 
 from clocks import Clock
 
+from hda_fsspec.fetching.progress import Reporter
 from hda_fsspec.fetching.quota import QuotaView
-from hda_fsspec.fetching.reporting import Reporter
 
 UNKNOWN = QuotaView(None, None, None)
 

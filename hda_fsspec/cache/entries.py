@@ -114,11 +114,6 @@ class Entry:
         )
 
 
-def entry_folder(layout: Path, product: Product) -> Path:
-    """Return where an entry for this version of a product lies, in the folder ``v1``."""
-    return versions_folder(layout, product.key) / product.version_tag
-
-
 def versions_folder(layout: Path, key: str) -> Path:
     """Return the folder in which each version of a product has its own."""
     return layout / versions_name(key)

@@ -404,10 +404,16 @@ def read_json(folder: Folder, path: Path) -> Any:
     and the log says so once.
     """
     try:
-        return json.loads(folder.read(path))
+        return json_or_none(folder.read(path))
     except OSError as err:
         safefiles.tell_once(err)
         return None
+
+
+def json_or_none(data: bytes) -> Any:
+    """Return the JSON value in some bytes; None where they are none."""
+    try:
+        return json.loads(data)
     except (ValueError, RecursionError):
         return None
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import json
 import logging
 import os
 import time
@@ -16,7 +15,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from hda_fsspec.cache.folder import CANNOT_KEEP_ERRNOS, Folder, dump_json
+from hda_fsspec.cache.folder import CANNOT_KEEP_ERRNOS, Folder, dump_json, json_or_none
 from hda_fsspec.cache.sizes import KnownSizes
 from hda_fsspec.records import Product
 from hda_fsspec.safefiles import files_in, names_in, read_all, tell_once
@@ -64,7 +63,7 @@ class JsonStore:
     def get(self, name: str, *, max_age_seconds: float | None = None) -> Any:
         """Return the value of a note; None if there is none, or none as young as that."""
         data = self.get_bytes(name, max_age_seconds=max_age_seconds)
-        return None if data is None else _json_or_none(data)
+        return None if data is None else json_or_none(data)
 
     def get_bytes(self, name: str, *, max_age_seconds: float | None = None) -> bytes | None:
         """Return the content of a note that was put as bytes."""
@@ -94,7 +93,7 @@ class JsonStore:
         if self._folder.is_present():
             for path in self._all():
                 with contextlib.suppress(OSError):  # forgotten just now, or a colleague's own
-                    yield _json_or_none(self._folder.read(path))
+                    yield json_or_none(self._folder.read(path))
 
     def put(self, name: str, value: Any) -> None:
         """Keep a JSON value under a name, in place of what was there."""
@@ -213,10 +212,3 @@ class MetadataStore:
 
 def _header_name(product: Product) -> str:
     return f"{product.key}.{product.version_tag}"
-
-
-def _json_or_none(data: bytes) -> Any:
-    try:
-        return json.loads(data)
-    except (ValueError, RecursionError):
-        return None

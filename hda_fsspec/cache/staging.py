@@ -15,16 +15,15 @@ import errno
 import os
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from types import TracebackType
 from typing import Any, BinaryIO, Self
 
 from hda_fsspec.cache import owners, partials
 from hda_fsspec.cache.entries import (
     RECORD_NAME,
     Entry,
-    entry_folder,
     read_entry,
     safe_name,
+    versions_folder,
 )
 from hda_fsspec.cache.folder import NO_ROOM_ERRNOS, Folder, dump_json, read_json
 from hda_fsspec.cache.partials import DATA_NAME, FACTS_NAME
@@ -190,12 +189,7 @@ class Staging:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, kind: object, error: object, traceback: object) -> None:
         self.release()
         # What says more than the system does comes from here.
         is_told = isinstance(error, OSError) and error.strerror != os.strerror(error.errno or 0)
@@ -272,7 +266,8 @@ class Staging:
 
     def _move_into_place(self, entry: Entry) -> Entry:
         partial = self._private()
-        target = entry_folder(self._folder.path, self.product)
+        versions = versions_folder(self._folder.path, self.product.key)
+        target = versions / self.product.version_tag
         for _ in range(_PUBLISH_ATTEMPTS):
             self._folder.make(target.parent)
             try:

@@ -15,11 +15,11 @@ from collections.abc import Callable, Iterable
 
 from hda_fsspec.cache.metadata import MetadataStore
 from hda_fsspec.catalogue import offline
-from hda_fsspec.catalogue.answers import Answers
+from hda_fsspec.catalogue.answer_cache import Answers
 from hda_fsspec.catalogue.codecs import DATASETS, SEARCH, ProductsById
 from hda_fsspec.catalogue.datasets import Datasets
-from hda_fsspec.catalogue.limits import Limits
-from hda_fsspec.catalogue.pieces import record_of_whole
+from hda_fsspec.catalogue.order_limits import Limits
+from hda_fsspec.catalogue.piece_records import record_of_whole
 from hda_fsspec.catalogue.terms import Terms
 from hda_fsspec.errors import (
     AuthenticationError,
@@ -33,14 +33,14 @@ from hda_fsspec.errors import (
     note_once,
 )
 from hda_fsspec.network.api import Broker
-from hda_fsspec.network.conveniences import UnavailableError
+from hda_fsspec.network.optional_requests import UnavailableError
 from hda_fsspec.network.responses import is_about_licences
 from hda_fsspec.paths.locations import Location
 from hda_fsspec.records import Product
 from hda_fsspec.schema.parameters import nearest
 from hda_fsspec.schema.queryables import Schema
 from hda_fsspec.settings import Settings
-from hda_fsspec.subsets.requests import is_subset_job
+from hda_fsspec.subsets.canonical_request import is_subset_job
 
 logger = logging.getLogger("hda_fsspec")
 
@@ -221,7 +221,7 @@ class Catalogue:
         if not product.request:
             return product
         found = list(self.search(Location.parse(product.request)).values())
-        if not is_subset_job([each.product_id for each in found]):
+        if not is_subset_job([product.product_id for product in found]):
             msg = (
                 f"Cannot order {product}: a search of {product.request} answered {len(found)} "
                 "products, and not the one that is made of this query. The data set may have "

@@ -6,12 +6,12 @@ import logging
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from hda_fsspec.catalogue.answers import Answers
+from hda_fsspec.catalogue.answer_cache import Answers
 from hda_fsspec.catalogue.codecs import DATASET, DATASETS, QUERYABLE
 from hda_fsspec.errors import BrokerError, HDAError, not_there
 from hda_fsspec.network.api import Broker
-from hda_fsspec.network.conveniences import UnavailableError
-from hda_fsspec.paths.renamed import RENAMED
+from hda_fsspec.network.optional_requests import UnavailableError
+from hda_fsspec.paths.renamed_datasets import RENAMED
 from hda_fsspec.records import Dataset
 from hda_fsspec.schema.parameters import nearest
 from hda_fsspec.schema.queryables import Schema
@@ -38,11 +38,9 @@ class Datasets:
         self._broker = broker
         self._answers = answers
 
-    def all(self, *, refresh: bool = False) -> list[Dataset]:
+    def all(self, *, refresh: bool = False, is_convenience: bool = False) -> list[Dataset]:
         """Return all data sets, sorted by id; the list is trusted for a day."""
-        return self._all(refresh=refresh)
 
-    def _all(self, *, refresh: bool = False, is_convenience: bool = False) -> list[Dataset]:
         def ask() -> list[Dataset]:
             found = self._broker.datasets(is_convenience=is_convenience)
             return sorted(found, key=lambda dataset: dataset.dataset_id)
@@ -127,7 +125,7 @@ class Datasets:
         near: tuple[str, ...] = ()
         renamed = RENAMED.get(dataset_id)
         try:
-            known = self._all(is_convenience=True)
+            known = self.all(is_convenience=True)
             near = nearest(dataset_id, ((d.dataset_id, d.title) for d in known))
         except HDAError as err:
             logger.debug("No suggestion for %s: %s", dataset_id, err)

@@ -14,7 +14,7 @@ from hda_fsspec.cache.metadata import MetadataStore
 from hda_fsspec.catalogue.datasets import Datasets
 from hda_fsspec.errors import HDAError, TermsNotAcceptedError
 from hda_fsspec.network.api import Broker
-from hda_fsspec.network.conveniences import UnavailableError
+from hda_fsspec.network.optional_requests import UnavailableError
 from hda_fsspec.network.responses import is_about_licences
 from hda_fsspec.network.retries import RETRIES_OF_CONVENIENCES
 from hda_fsspec.paths.quoting import shell_word

@@ -1,4 +1,4 @@
-"""What every command is made of: settings as options, examples in its help, its log.
+"""The frame of all commands: settings as options, examples in the help, the log.
 
 Options stand beside the function that gets them. It imports nothing that is heavy, since the help
 of all commands does so too.
@@ -63,7 +63,7 @@ class Options:
 
     @property
     def client(self) -> Client:
-        """What lists and fetches with these settings; the filesystem works with it, too."""
+        """The client of these settings, which the filesystem shares."""
         from hda_fsspec.client import get_client
 
         return get_client(self.settings)

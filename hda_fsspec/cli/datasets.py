@@ -44,14 +44,14 @@ def datasets(  # noqa: PLR0917  (click gives them by name)
     All words must be there, in any order and case; * and ? stand for letters. What fits best comes
     first. Those that do not tell their period or box may fit, and are counted at the end.
     """
-    from hda_fsspec.catalogue.finding import Wanted
+    from hda_fsspec.catalogue.dataset_search import Wanted
     from hda_fsspec.views.datasets import find_view
 
     # Not by the filesystem, the import of which takes as long as all the rest.
     wanted = Wanted.read(words, period=period, bbox=bbox, family=family)
     view = find_view(options.client.datasets(refresh=refresh), wanted)
     if is_json:
-        echo_json([dataclasses.asdict(one) for one in view])
+        echo_json([dataclasses.asdict(dataset) for dataset in view])
         return
     if not view:
         told = " ".join(words)
@@ -64,7 +64,7 @@ def datasets(  # noqa: PLR0917  (click gives them by name)
             "write its beginning and *; hda-fsspec datasets lists all."
         )
         raise not_there(msg)
-    rows = [("DATA SET", "TITLE"), *((one.dataset_id, one.title) for one in view)]
+    rows = [("DATA SET", "TITLE"), *((dataset.dataset_id, dataset.title) for dataset in view)]
     echo_table(rows, whole=[0])
     if is_terminal(sys.stdout):
         note(f"{plural(len(view), 'data set')} of {view.among}")

@@ -233,8 +233,8 @@ def _copy_one_time(data: Any, month: Any, index: int) -> None:
             else [1 if has_time else chunks[0], *chunks[1:]],
         )
         copy.setncatts(attributes)
-        for one in (variable, copy):
-            one.set_auto_maskandscale(False)
+        for path in (variable, copy):
+            path.set_auto_maskandscale(False)
         copy[...] = variable[index : index + 1] if has_time else variable[...]
 
 
@@ -248,7 +248,7 @@ def _options(emulator: Emulator, cache_dir: Path) -> dict[str, Any]:
 
 @dataclasses.dataclass(frozen=True)
 class Counters:
-    """What the service has counted so far."""
+    """The counters of the service."""
 
     orders: int
     requests: int
@@ -265,7 +265,7 @@ class Counters:
 
 @dataclasses.dataclass
 class Stage:
-    """What a step of the demo works with, and what it leaves to the next."""
+    """The state that the steps of the demo share."""
 
     out: TextIO
     emulator: Emulator

@@ -34,7 +34,7 @@ _TIMEOUT_SECONDS = 15.0
 
 @dataclasses.dataclass(frozen=True)
 class Finding:
-    """What one check found: "ok", "FAIL", or "-" for what could not be or need not be tried."""
+    """The result of one check: "ok", "FAIL", or "-" for what could not be or need not be tried."""
 
     state: str
     what: str

@@ -91,7 +91,7 @@ def _get(
     *,
     skip_existing: bool,
 ) -> None:
-    from hda_fsspec.fs.writing import explained
+    from hda_fsspec.fs.write_errors import explained
 
     if len(targets) > 1:
         fs.get(list(targets), list(targets.values()), skip_existing=skip_existing, **callback)
@@ -147,10 +147,10 @@ def _split(given: list[str]) -> tuple[list[Location], Path | str]:
 def _options_of(given: Sequence[str]) -> dict[str, Any]:
     """Return storage options by their names; a value that is no JSON is text."""
     found: dict[str, Any] = {}
-    for one in given:
-        name, equals, value = one.partition("=")
+    for path in given:
+        name, equals, value = path.partition("=")
         if not (name and equals):
-            msg = f"{one!r} is no NAME=VALUE"
+            msg = f"{path!r} is no NAME=VALUE"
             raise click.BadParameter(msg, param_hint="--target-option")
         try:
             found[name] = json.loads(value)

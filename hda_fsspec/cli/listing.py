@@ -92,7 +92,7 @@ def info(options: Options, path: str, is_json: bool) -> None:
         if key == "name":
             echo_locations(f"path: {PROTOCOL}://{value}")
         elif key == "properties":
-            echo(*(f"{name}: {one}" for name, one in value.items()))
+            echo(*(f"{name}: {item}" for name, item in value.items()))
         elif key == "cached":
             echo(f"cached: {_yes_or_no(is_so=value)}")
         else:

@@ -45,7 +45,7 @@ def parse_split(text: str) -> Split:
         return text
     found: dict[str, str | int] = {}
     for part in text.split(","):
-        name, _, value = (each.strip() for each in part.partition("="))
+        name, _, value = (text.strip() for text in part.partition("="))
         found[name] = int(value) if value.isascii() and value.isdigit() else value
     return found
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import xarray as xr
 
     from hda_fsspec.client import Client, OrderNeededError
-    from hda_fsspec.planning.pieces import Cut
+    from hda_fsspec.planning.piece_costs import PieceCosts
     from hda_fsspec.planning.plan import Plan
     from hda_fsspec.records import Product
 
@@ -86,16 +86,16 @@ def plan(  # noqa: PLR0917  (click gives them by name)
     _echo(ds.hda.plan(), is_json=is_json)
 
 
-def _wanted(client: Client, path: str, split: Split) -> tuple[Sequence[Product], Cut | None]:
+def _wanted(client: Client, path: str, split: Split) -> tuple[Sequence[Product], PieceCosts | None]:
     """Return the products of a path, or the pieces that it is cut into and what these cost."""
     import numpy as np
 
-    from hda_fsspec.fs.info import products_of, to_location
-    from hda_fsspec.lazy.sources import ProductTable
-    from hda_fsspec.planning.pieces import cut_of
+    from hda_fsspec.fs.info import products_of
+    from hda_fsspec.lazy.product_table import ProductTable
+    from hda_fsspec.planning.piece_costs import cut_of
     from hda_fsspec.stack.subset import cut, pieces_of
 
-    location = to_location(path)
+    location = Location.parse(path)
     if location.product is not None or not location.query:
         return products_of(client, path), None
     grid, _ = cut(client, location, split)
@@ -116,7 +116,7 @@ def _echo(plan: Plan, *, is_json: bool) -> None:
         *("fields", "split"),
     )
     facts = {name: getattr(plan, name) for name in names}
-    facts["splits"] = [dataclasses.asdict(each) for each in plan.splits]
+    facts["splits"] = [dataclasses.asdict(split) for split in plan.splits]
     echo_json({"products": [product.product_id for product in plan.products], **facts})
 
 

@@ -25,7 +25,7 @@ from hda_fsspec.printable import format_bytes, plural, printable
 
 if TYPE_CHECKING:
     from hda_fsspec.probing.facts import Fact
-    from hda_fsspec.probing.query import Plan
+    from hda_fsspec.probing.query import ProbePlan
 
 
 def probe(
@@ -49,7 +49,7 @@ def probe(
     target = recording or _new_file(location.dataset or "service")
     note(f"{settings.endpoint_url} is probed; requests and answers go to {target}")
 
-    def may_order(plan: Plan) -> bool:
+    def may_order(plan: ProbePlan) -> bool:
         size = "of unknown size" if plan.size is None else f"of {format_bytes(plan.size)}"
         note(f"{plan.location.path} finds {plan.product_id}, {size}")
         note("it is ordered (twice over, which is said to count once), fetched, and not kept")

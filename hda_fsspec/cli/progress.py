@@ -10,7 +10,6 @@ import re
 import threading
 import time
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, TextIO
 
 from fsspec.callbacks import Callback
@@ -22,7 +21,7 @@ from rich.table import Table
 from rich.text import Text
 
 from hda_fsspec.paths.locations import Location
-from hda_fsspec.printable import format_bytes, plural, printable
+from hda_fsspec.printable import clock_time, duration, format_bytes, plural, printable
 
 if TYPE_CHECKING:
     from typing import Self
@@ -138,7 +137,7 @@ class Bars(Callback):  # type: ignore[misc]  # fsspec is untyped
             add(_shortened(file.name, same, longest), file.value, file.size, told)
         bad = f", {failed} failed" if failed else ""
         told = f"{format_bytes(received)}, " if received else ""
-        told += _duration(now - self._began)
+        told += duration(now - self._began)
         add(f"{ended} of {plural(count, 'file')}{bad}", ended, count or None, told)
         waiting = [file for file in files if not file.value]
         return Rows(table, *self._waiting(waiting, count - ended - len(arriving), now))
@@ -152,17 +151,17 @@ class Bars(Callback):  # type: ignore[misc]  # fsspec is untyped
         if files:
             what = files[0].name
             what += f" and {left - 1} more" if left > 1 else ""
-        told = f"waiting for {what} since {_clock_time(since)} ({_duration(now - since)})"
+        told = f"waiting for {what} since {clock_time(since)} ({duration(now - since)})"
         quota = self._quota()
         if quota.closed_until is not None and quota.closed_until > now:
-            told += f"; order quota used up until {_clock_time(quota.closed_until)}"
+            told += f"; order quota used up until {clock_time(quota.closed_until)}"
         elif quota.left is not None and quota.limit is not None:
             told += f"; {quota.left} of {quota.limit} orders an hour left"
         yield Text(told)
 
 
 class _FileBar(Callback):  # type: ignore[misc]  # fsspec is untyped
-    """What is told of one file: how many bytes it has, and how many are here."""
+    """The progress of one file: its length in bytes, and how many are here."""
 
     def __init__(self, bars: Bars, name: str, began: float) -> None:
         super().__init__()
@@ -198,13 +197,3 @@ def _shortened(name: str, same: int, longest: int) -> str:
 def _common_start(one: str, other: str) -> str:
     pairs = itertools.takewhile(lambda pair: pair[0] == pair[1], zip(one, other, strict=False))
     return "".join(char for char, _ in pairs)
-
-
-def _clock_time(seconds: float) -> str:
-    return f"{datetime.fromtimestamp(seconds, UTC).astimezone():%H:%M:%S}"
-
-
-def _duration(seconds: float) -> str:
-    minutes, left = divmod(int(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{left:02}"

@@ -1,4 +1,4 @@
-"""What commands print: lines, tables and JSON, numbers for people, and questions.
+"""Output of commands: lines, tables and JSON, numbers for people, and questions.
 
 All of it goes through here, so that nothing raw reaches the terminal, and that no encoding of it
 ends a listing. JSON and paths come out so that they can be read back. What is no terminal gets
@@ -124,9 +124,9 @@ def _backslashed(char: str) -> str:
 
 def _as_json(value: Any) -> Any:
     if isinstance(value, Mapping):
-        return {str(key): _as_json(one) for key, one in value.items()}
+        return {str(key): _as_json(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_as_json(one) for one in value]
+        return [_as_json(item) for item in value]
     if hasattr(value, "tolist"):  # of numpy
         return _as_json(value.tolist())
     if isinstance(value, float) and not math.isfinite(value):

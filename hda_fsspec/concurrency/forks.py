@@ -1,4 +1,4 @@
-"""What a forked child must find anew: the one fork handler of the package, and locks that use it.
+"""The one fork handler of the package, and locks that are made anew in a forked child.
 
 What a module, or a client, must do in a child is registered here, so that the order is known:
 first all locks are free, then the functions are called in the order of their registration.
@@ -10,7 +10,6 @@ import os
 import threading
 import weakref
 from collections.abc import Callable
-from types import TracebackType
 from typing import TypeVar
 
 _Reset = TypeVar("_Reset", bound=Callable[[], None])
@@ -34,12 +33,7 @@ class ForkLock:
     def __enter__(self) -> None:
         self._lock.acquire()
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._lock.release()
 
 

@@ -15,7 +15,7 @@ class _Closable(Protocol):
 
 
 class Resources:
-    """One object of each kind; all of them end with their owner."""
+    """Objects of one owner, one of each kind, which end with it."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -39,6 +39,6 @@ class Resources:
         """Close what can be closed, and forget all; new ones are made for whoever asks."""
         with self._lock:
             made, self._made = list(self._made.values()), {}
-        for each in made:
-            if isinstance(each, _Closable):
-                each.close()
+        for resource in made:
+            if isinstance(resource, _Closable):
+                resource.close()

@@ -70,7 +70,7 @@ class Semaphore:
 
 @dataclasses.dataclass(eq=False, slots=True)
 class Task(Generic[T]):
-    """One piece of work under way, shared by all who asked for it.
+    """A piece of work under way, shared by all who asked for it.
 
     Attributes
     ----------

@@ -6,7 +6,7 @@ from typing import Any
 from urllib.parse import parse_qs
 
 from hda_fsspec.emulator.messages import Answer, Request, error_answer, invalid_answer, json_answer
-from hda_fsspec.emulator.options import Options
+from hda_fsspec.emulator.options import EmulatorOptions
 from hda_fsspec.emulator.state import IssuedTokens
 
 #: Path of each endpoint that gives tokens, by the name it has in the options.
@@ -17,7 +17,7 @@ REFRESH_PATH = "/hda-broker/refreshtoken"
 class Accounts:
     """The one account of an emulator, and its tokens."""
 
-    def __init__(self, user: str, password: str, options: Options) -> None:
+    def __init__(self, user: str, password: str, options: EmulatorOptions) -> None:
         self._user = user
         self._password = password
         self._options = options

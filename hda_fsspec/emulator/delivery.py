@@ -19,7 +19,7 @@ from hda_fsspec.emulator.faults import Fault
 from hda_fsspec.emulator.jobs.job import JobFailedError, SubsetDataset
 from hda_fsspec.emulator.messages import Answer, Request, error_answer, invalid_answer, json_answer
 from hda_fsspec.emulator.oddities import WITHOUT_LOCATORS
-from hda_fsspec.emulator.options import Options
+from hda_fsspec.emulator.options import EmulatorOptions
 from hda_fsspec.emulator.processes import ProcessLock
 from hda_fsspec.emulator.state import Order, PlacedOrders, RemainingQuota
 from hda_fsspec.emulator.transfers import Served, answer_file
@@ -36,7 +36,7 @@ Faults = Mapping[str, Fault]
 class Delivery:
     """The orders of an emulated service, and the files behind them."""
 
-    def __init__(self, catalogue: Catalogue, options: Options) -> None:
+    def __init__(self, catalogue: Catalogue, options: EmulatorOptions) -> None:
         self._catalogue = catalogue
         self._options = options
         self._lock = ProcessLock()

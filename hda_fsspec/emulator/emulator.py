@@ -13,7 +13,7 @@ from hda_fsspec.emulator.catalogue import Catalogue
 from hda_fsspec.emulator.faults import Fault, FaultScript
 from hda_fsspec.emulator.identity import name_of
 from hda_fsspec.emulator.messages import Request, RequestLog, RequestRecord, error_answer
-from hda_fsspec.emulator.options import Options
+from hda_fsspec.emulator.options import EmulatorOptions
 from hda_fsspec.emulator.processes import ProcessLock
 from hda_fsspec.emulator.random_faults import RandomFaults
 from hda_fsspec.emulator.routes import Routes
@@ -34,7 +34,7 @@ class Emulator:
     user, password : str
         The one account it has.
     **options
-        The fields of :class:`hda_fsspec.emulator.options.Options`.
+        The fields of :class:`hda_fsspec.emulator.options.EmulatorOptions`.
 
     Attributes
     ----------
@@ -60,7 +60,7 @@ class Emulator:
         self.catalogue = catalogue
         self.user = user
         self.password = password
-        self.options = Options.of(options)
+        self.options = EmulatorOptions.of(options)
         self.log = RequestLog()
         self._broker = Routes(catalogue, self.options, user, password)
         self._faults = FaultScript()

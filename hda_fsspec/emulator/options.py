@@ -23,7 +23,7 @@ _CHOICES: dict[str, tuple[object, ...]] = {
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Options:
+class EmulatorOptions:
     """The behaviour of an emulated service.
 
     Parameters
@@ -137,7 +137,7 @@ class Options:
                 raise ConfigurationError(msg)
 
     @classmethod
-    def of(cls, given: dict[str, Any]) -> Options:
+    def of(cls, given: dict[str, Any]) -> EmulatorOptions:
         """Make options of keywords; raises ConfigurationError for an unknown one."""
         known = [field.name for field in dataclasses.fields(cls)]
         unknown = sorted(set(given) - set(known))

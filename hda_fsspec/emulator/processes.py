@@ -1,10 +1,9 @@
-"""What a process that was forked from one with an emulator must not share: locks."""
+"""Locks of an emulator in forked processes: a child gets locks of its own."""
 
 from __future__ import annotations
 
 import os
 import threading
-from types import TracebackType
 
 
 class ProcessLock:
@@ -24,10 +23,5 @@ class ProcessLock:
     def __enter__(self) -> None:
         self._own().acquire()
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._own().release()

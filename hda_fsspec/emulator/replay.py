@@ -36,7 +36,7 @@ _REFRESH = "/hda-broker/refreshtoken"
 
 
 class Replay:
-    """What a service has answered, from a file.
+    """The recorded answers of a service, from a file.
 
     A request that was asked several times gets the recorded answers in order, and the last one from
     then on. Any user and password may log in, and one good token is as good as another.

@@ -26,7 +26,7 @@ from hda_fsspec.emulator.messages import (
     invalid_answer,
     json_answer,
 )
-from hda_fsspec.emulator.options import Options
+from hda_fsspec.emulator.options import EmulatorOptions
 from hda_fsspec.emulator.replay import Replay
 from hda_fsspec.emulator.schemas import find_fault
 from hda_fsspec.emulator.state import AcceptedTerms
@@ -43,7 +43,9 @@ _Handler = Callable[[Request, str, Faults], Answer]
 class Routes:
     """The state of an emulated service, and its answers."""
 
-    def __init__(self, catalogue: Catalogue, options: Options, user: str, password: str) -> None:
+    def __init__(
+        self, catalogue: Catalogue, options: EmulatorOptions, user: str, password: str
+    ) -> None:
         self.catalogue = catalogue
         self.options = options
         self.accounts = Accounts(user, password, options)

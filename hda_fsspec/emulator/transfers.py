@@ -13,7 +13,7 @@ from email.utils import formatdate
 from hda_fsspec.emulator.content import Content, variant
 from hda_fsspec.emulator.faults import Fault
 from hda_fsspec.emulator.messages import Answer, FilePlan, Request
-from hda_fsspec.emulator.options import Options
+from hda_fsspec.emulator.options import EmulatorOptions
 
 _RANGE = re.compile(r"bytes=(\d*)-(\d*)\Z")
 
@@ -46,7 +46,7 @@ def parse_range(text: str | None, total: int) -> tuple[int, int] | str | None:
 def answer_file(
     request: Request,
     served: Served,
-    options: Options,
+    options: EmulatorOptions,
     faults: Mapping[str, Fault],
     *,
     number: int,
@@ -94,7 +94,7 @@ def _spoil(content: Content, faults: Mapping[str, Fault], number: int) -> Conten
 
 
 def _headers(
-    content: Content, name: str, options: Options, faults: Mapping[str, Fault]
+    content: Content, name: str, options: EmulatorOptions, faults: Mapping[str, Fault]
 ) -> dict[str, str]:
     headers = {"Content-Type": "application/octet-stream"}
     if "name" in faults:
@@ -116,7 +116,7 @@ def _part(
     request: Request,
     content: Content,
     headers: Mapping[str, str],
-    options: Options,
+    options: EmulatorOptions,
     faults: Mapping[str, Fault],
 ) -> tuple[int, int] | str | None:
     """Return the part that is asked for, None for the whole, or "unsatisfiable"."""
@@ -133,7 +133,7 @@ def _part(
     return parse_range(request.headers.get("Range"), content.length)
 
 
-def _plan(plan: FilePlan, options: Options, faults: Mapping[str, Fault]) -> FilePlan:
+def _plan(plan: FilePlan, options: EmulatorOptions, faults: Mapping[str, Fault]) -> FilePlan:
     framing = "length" if options.content_length else "chunked"
     ending = "keep"
     cut_at = None

@@ -15,9 +15,9 @@ from hda_fsspec.records import Product
 from hda_fsspec.settings import Settings
 
 if TYPE_CHECKING:
-    from hda_fsspec.lazy.sources import ProductTable
+    from hda_fsspec.lazy.product_table import ProductTable
     from hda_fsspec.planning.graphs import Numbers
-    from hda_fsspec.planning.pieces import Cut
+    from hda_fsspec.planning.piece_costs import PieceCosts
     from hda_fsspec.planning.plan import Plan
 
 __all__ = ["HDAAccessor"]
@@ -44,7 +44,7 @@ class HDAAccessor:
         Values that are loaded have none. Nothing is ordered or read to tell.
         """
         wanted = self._wanted().values()
-        return list(dict.fromkeys(product for each, _ in wanted for product in each))
+        return list(dict.fromkeys(product for products, _ in wanted for product in products))
 
     def plan(self) -> Plan:
         """Return what computing it costs: orders, bytes, time, room. Orders nothing."""
@@ -55,7 +55,7 @@ class HDAAccessor:
             plan.plan_of(get_client(settings), wanted, cut)
             for settings, (wanted, cut) in self._wanted().items()
         ]
-        return plan.merge_plans(found) if found else plan.empty_plan()
+        return plan.merge_plans(found) if found else plan.Plan()
 
     def prefetch(self, *, progress: bool = True, allow_partial: bool = False) -> list[Product]:
         """Make its products local: order all at one time, and fetch them in parallel.
@@ -92,9 +92,9 @@ class HDAAccessor:
             client = get_client(settings)
             prepared.append(prepare(client, wanted, allow_partial=allow_partial, given=given))
         fetched: list[Product] = []
-        for one in prepared:
+        for prefetch in prepared:
             with quietly(is_so=not progress):
-                fetched += one.run()
+                fetched += prefetch.run()
         return list(dict.fromkeys(fetched))
 
     def __repr__(self) -> str:
@@ -103,11 +103,11 @@ class HDAAccessor:
     def _repr_html_(self) -> str:
         return self.plan()._repr_html_()
 
-    def _wanted(self) -> dict[Settings, tuple[Sequence[Product], Cut | None]]:
+    def _wanted(self) -> dict[Settings, tuple[Sequence[Product], PieceCosts | None]]:
         """Return the products by the settings that fetch them, and what their pieces cost."""
         from hda_fsspec.client import get_client
         from hda_fsspec.engine.openers import products_read
-        from hda_fsspec.planning.pieces import cut_of
+        from hda_fsspec.planning.piece_costs import cut_of
 
         wanted: dict[Settings, list[Product]] = {}
         tables: dict[Settings, list[tuple[ProductTable, Numbers]]] = {}
@@ -116,6 +116,9 @@ class HDAAccessor:
             wanted.setdefault(source.settings, []).extend(pieces[n] for n in numbers.tolist())
             tables.setdefault(source.settings, []).append((pieces, numbers))
         return {
-            settings: (list(dict.fromkeys(each)), cut_of(get_client(settings), tables[settings]))
-            for settings, each in wanted.items()
+            settings: (
+                list(dict.fromkeys(products)),
+                cut_of(get_client(settings), tables[settings]),
+            )
+            for settings, products in wanted.items()
         }

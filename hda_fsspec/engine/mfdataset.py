@@ -20,7 +20,7 @@ from hda_fsspec.errors import LocationError, ProductMismatchError, no_products_e
 from hda_fsspec.fs.filesystem import HDAFileSystem
 from hda_fsspec.fs.info import Paths, list_of
 from hda_fsspec.paths.locations import AnyPath, Location, is_remote_path
-from hda_fsspec.reading.meaning import different_meaning, meaning_of
+from hda_fsspec.reading.essential_attributes import different_meaning, meaning_of
 from hda_fsspec.reading.options import OpenOptions
 from hda_fsspec.reading.requirements import check_installed
 
@@ -114,7 +114,7 @@ class _Options(dict[str, Any]):
 def common_options(paths: Sequence[Any]) -> Mapping[str, Any]:
     """Return the storage options that all paths of universal_pathlib have in common."""
     options = [path.storage_options for path in paths if is_remote_path(path)]
-    if any(each != options[0] for each in options):
+    if any(kwargs != options[0] for kwargs in options):
         msg = (
             "Cannot open paths with different storage options as one data set: give "
             "storage_options, which then count for all of them."
@@ -124,7 +124,7 @@ def common_options(paths: Sequence[Any]) -> Mapping[str, Any]:
 
 
 class _Facts(NamedTuple):
-    """What decides about a product when many are combined."""
+    """The facts about a product that matter when many are combined."""
 
     variables: frozenset[str]
     first: tuple[tuple[str, Any], ...]  # of each coordinate, by which xarray orders

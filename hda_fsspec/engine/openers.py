@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import dask  # noqa: F401  (as a whole, before any of its modules)
 
-from hda_fsspec.lazy.mapped import ProductTask, name_of
+from hda_fsspec.lazy.map_task import ProductTask, name_of
 from hda_fsspec.lazy.product import (
     Nodes,
     check_can_be_read,
     open_product,
     open_product_tree,
 )
-from hda_fsspec.lazy.sources import ProductTable, Source
+from hda_fsspec.lazy.product_table import ProductTable, Source
 from hda_fsspec.planning import order_ahead
 from hda_fsspec.planning.graphs import products_read
 from hda_fsspec.stack.mosaic import open_mosaic

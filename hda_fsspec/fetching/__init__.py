@@ -1,1 +1,1 @@
-"""How products get from the service into the cache: orders, quota, waiting, transfers."""
+"""Fetching: orders, quota, waiting, transfers, from the service into the cache."""

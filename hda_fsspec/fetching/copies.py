@@ -26,7 +26,7 @@ class RemoteCopy(Protocol):
 
     @property
     def url(self) -> str:
-        """What it is noted under."""
+        """The address under which it is noted."""
 
     @property
     def name(self) -> str:
@@ -34,7 +34,7 @@ class RemoteCopy(Protocol):
 
     @property
     def stamp(self) -> list[int | str] | None:
-        """What changes when it is written anew; None where nothing tells."""
+        """A text that changes when it is written anew; None where nothing tells."""
 
     def is_complete(self, size: int | None) -> bool:
         """Whether it has a length, where that is known, and its format is whole."""
@@ -103,11 +103,13 @@ class Copies:
                     found[product] = files.pop(name)
 
         by_key = {product.key: product for product in products}
-        noted = {name: one.key for name, path in files.items() if (one := self._noted(path))}
+        noted = {name: note.key for name, path in files.items() if (note := self._noted(path))}
         take((by_key[key], name) for name, key in noted.items() if key in by_key)
         # Products of two data sets may have one id, which then tells nothing.
         ids = collections.Counter(product.product_id for product in dict.fromkeys(products))
-        by_id = {one.product_id: one for one in products if ids[one.product_id] == 1}
+        by_id = {
+            product.product_id: product for product in products if ids[product.product_id] == 1
+        }
         # The ids themselves first: p.nc is the copy of the product p.nc rather than of p.
         take((product, product_id) for product_id, product in by_id.items())
         take(_with_suffixes(by_id, files))

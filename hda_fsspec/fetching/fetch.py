@@ -1,4 +1,4 @@
-"""How one product gets from the service into the cache: order, wait, transfer, publish.
+"""The steps that bring one product into the cache: order, wait, transfer, publish.
 
 Told as a coroutine (see :mod:`hda_fsspec.concurrency.tasks`), so that whatever waits holds no
 thread, no connection, and no lock that another product needs.

@@ -24,7 +24,7 @@ logger = logging.getLogger("hda_fsspec")
 
 
 class Client(Protocol):
-    """What is needed of a :class:`hda_fsspec.client.Client`."""
+    """The part of :class:`hda_fsspec.client.Client` that fetching ahead needs."""
 
     settings: Settings
     cache: Cache
@@ -38,7 +38,7 @@ class Client(Protocol):
 
 
 class Budget:
-    """How much of a cache products may take that shall be in it at one time.
+    """The room in a cache for products that shall be in it at one time.
 
     Parameters
     ----------

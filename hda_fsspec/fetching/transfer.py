@@ -39,7 +39,7 @@ _FIRST_DELAY_SECONDS = 0.05
 
 
 class Place(Protocol):
-    """Where the bytes go: a staging of the cache."""
+    """The target of the bytes: a staging of the cache."""
 
     @property
     def product(self) -> Product: ...  # noqa: D102
@@ -62,7 +62,7 @@ class NotReadyError(Exception):
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Received:
-    """What a transfer ended with.
+    """The result of a transfer.
 
     Attributes
     ----------
@@ -80,7 +80,7 @@ class Received:
 
 
 class Action(enum.Enum):
-    """What to do with an answer."""
+    """The ways to go on after an answer."""
 
     WRITE = "write it from the first byte"
     APPEND = "compare what overlaps, then append the rest"

@@ -1,1 +1,1 @@
-"""What is in a file by its bytes, and whether it is complete."""
+"""Formats of files: recognised by their bytes, and checked for completeness."""

@@ -1,4 +1,4 @@
-"""Where files that hold other files end: ZIP, TAR, and streams of gzip.
+"""Completeness of files that hold other files: ZIP, TAR, and streams of gzip.
 
 Each check raises CorruptFileError if the end that the format prescribes is missing. It extracts
 nothing, and trusts no name, length or place that it reads.
@@ -32,7 +32,7 @@ _PAX_SIZE = re.compile(rb"size=(\d{1,20})\n")
 
 
 class _ZipDirectory(NamedTuple):
-    """What the end record says of the central directory."""
+    """The central directory as the end record describes it."""
 
     entries: int
     size: int

@@ -1,4 +1,4 @@
-"""What is in a file, and whether all of it is there.
+"""The format of a file, recognised by its first bytes, and a check that no end is missing.
 
 Formats are told by content, never by name. The module knows nothing of services, caches or
 xarray, and reads no data values.

@@ -1,4 +1,4 @@
-"""Where files of gridded data end: HDF5 (and so netCDF-4), netCDF-3 and GRIB.
+"""Completeness of gridded data: HDF5 (and so netCDF-4), netCDF-3 and GRIB.
 
 Each check reads what the format itself says of its length, and raises CorruptFileError if the file
 is shorter. It knows nothing of variables beyond their place in the file.

@@ -37,7 +37,7 @@ def _text(raw: bytes) -> str:
 
 
 class _Walk:
-    """One way through all objects of a file; each is visited once.
+    """A walk through all objects of a file; each is visited once.
 
     What links lead to from the root has to be in order. What only references lead to need not be:
     an object that was deleted, or not copied along, may still be referred to. So links are

@@ -1,4 +1,4 @@
-"""How HDF5 stores what its objects are made of: headers, heaps and trees.
+"""The storage of HDF5: object headers, heaps and trees, read from bytes.
 
 It knows where the pieces lie and how long they are; what they mean is told elsewhere. No piece is
 trusted: addresses, counts and lengths are checked, and the work for one file has a bound.

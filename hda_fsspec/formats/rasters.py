@@ -1,4 +1,4 @@
-"""Where image files end: TIFF, BigTIFF and JPEG 2000.
+"""Completeness of image files: TIFF, BigTIFF and JPEG 2000.
 
 Each check follows the places and lengths that the format stores, and raises CorruptFileError if one
 lies beyond the file. It decodes no pixel.
@@ -39,7 +39,7 @@ _JP2_MAX_TILE_PARTS = 1_000_000
 
 
 class _Layout(NamedTuple):
-    """What differs between TIFF and BigTIFF: formats of numbers, and the size of an entry."""
+    """The differences between TIFF and BigTIFF: formats of numbers, and the size of an entry."""
 
     order: str
     entry_count: str
@@ -49,7 +49,7 @@ class _Layout(NamedTuple):
 
 
 class _Entry(NamedTuple):
-    """One entry of a directory: what its values are, how many, and where they stand."""
+    """An entry of a directory: the type, count and place of its values."""
 
     type: int
     values: int
@@ -136,23 +136,35 @@ def _tiff_layout(head: bytes) -> tuple[_Layout, int]:
     return _Layout(order, "H", "I", 12, 4), 4
 
 
-def check_tiff(data: FileBytes) -> None:
-    """Walk all directories; every value, strip and tile must lie within the file."""
+def _directories(data: FileBytes) -> Iterator[tuple[_Layout, int, list[tuple[int, _Entry]]]]:
+    """Yield each directory of a TIFF file with its place and its entries, sub-directories too."""
     layout, pointer = _tiff_layout(data.read(0, 8, "its TIFF header"))
     waiting = [_read_number(data, layout, layout.pointer, pointer)]
-    if not waiting[0]:
-        msg = "its TIFF header names no directory: it was not finished"
-        raise CorruptFileError(msg)
     seen: set[int] = set()
-    pieces = 0
     while waiting:
         offset = waiting.pop()
         if not offset or offset in seen:
             continue
         seen.add(offset)
-        stored, following = _read_directory(data, layout, offset)
-        entries = _as_read(stored)
+        entries, following = _read_directory(data, layout, offset)
+        yield layout, offset, entries
         waiting.append(following)
+        children = _as_read(entries).get(_TIFF_SUB_IFDS)
+        announced = len(seen) + len(waiting) + (children.values if children else 0)
+        if announced > _TIFF_MAX_DIRECTORIES:
+            msg = "it announces more TIFF directories than any image has"
+            raise CorruptFileError(msg)
+        if children is not None:
+            for numbers in _read_numbers(data, layout, children):
+                waiting.extend(numbers)
+
+
+def check_tiff(data: FileBytes) -> None:
+    """Walk all directories; every value, strip and tile must lie within the file."""
+    pieces = 0
+    offset = 0
+    for layout, offset, stored in _directories(data):
+        entries = _as_read(stored)
         for offsets_tag, counts_tag in _TIFF_PIXEL_TAGS:
             offsets = entries.get(offsets_tag)
             if offsets is None:
@@ -163,14 +175,9 @@ def check_tiff(data: FileBytes) -> None:
                 raise CorruptFileError(msg)
             end = _pixels_end(data, layout, offsets, entries.get(counts_tag))
             data.require(end, f"the last strip or tile of the TIFF directory at byte {offset}")
-        children = entries.get(_TIFF_SUB_IFDS)
-        announced = len(seen) + len(waiting) + (children.values if children else 0)
-        if announced > _TIFF_MAX_DIRECTORIES:
-            msg = "it announces more TIFF directories than any image has"
-            raise CorruptFileError(msg)
-        if children is not None:
-            for numbers in _read_numbers(data, layout, children):
-                waiting.extend(numbers)
+    if not offset:
+        msg = "its TIFF header names no directory: it was not finished"
+        raise CorruptFileError(msg)
 
 
 def tiff_values(data: FileBytes, tag: int) -> Iterator[bytes]:
@@ -178,16 +185,7 @@ def tiff_values(data: FileBytes, tag: int) -> Iterator[bytes]:
 
     Of several in one directory a reader may take any.
     """
-    layout, pointer = _tiff_layout(data.read(0, 8, "its TIFF header"))
-    waiting = [_read_number(data, layout, layout.pointer, pointer)]
-    seen: set[int] = set()
-    while waiting:
-        offset = waiting.pop()
-        if not offset or offset in seen:
-            continue
-        seen.add(offset)
-        entries, following = _read_directory(data, layout, offset)
-        waiting.append(following)
+    for _, _, entries in _directories(data):
         for stored, entry in entries:
             if stored == tag:
                 size = entry.values * _TIFF_TYPE_BYTES.get(entry.type, 0)
@@ -195,13 +193,22 @@ def tiff_values(data: FileBytes, tag: int) -> Iterator[bytes]:
                     msg = f"the value of TIFF tag {tag} has {size} bytes, more than any product's"
                     raise CorruptFileError(msg)
                 yield data.read(entry.offset, size, f"the value of TIFF tag {tag}")
-        children = _as_read(entries).get(_TIFF_SUB_IFDS)
-        if children is not None:
-            if len(seen) + len(waiting) + children.values > _TIFF_MAX_DIRECTORIES:
-                msg = "it announces more TIFF directories than any image has"
-                raise CorruptFileError(msg)
-            for numbers in _read_numbers(data, layout, children):
-                waiting.extend(numbers)
+
+
+def _read_box(data: FileBytes, position: int, limit: int) -> tuple[bytes, int, int]:
+    """Return the type of a JP2 box, and where its content starts and ends."""
+    length, kind = struct.unpack(">I4s", data.read(position, 8, "a JP2 box"))
+    header = 8
+    if length == 1:
+        length, header = int.from_bytes(data.read(position + 8, 8, "a JP2 box"), "big"), 16
+    end = position + length if length else limit
+    if end < position + header:
+        raise _wrong_length(position, end - position)
+    return kind, position + header, end
+
+
+def _wrong_length(position: int, length: int) -> CorruptFileError:
+    return CorruptFileError(f"the JP2 box at byte {position} gives its length as {length}")
 
 
 def jp2_boxes(
@@ -218,18 +225,13 @@ def jp2_boxes(
         position, limit = waiting.pop()
         if position + 8 > limit or not any(data.peek(position, 8)):
             continue
-        length, kind = struct.unpack(">I4s", data.read(position, 8, "a JP2 box"))
-        header = 8
-        if length == 1:
-            length, header = int.from_bytes(data.read(position + 8, 8, "a JP2 box"), "big"), 16
-        end = position + length if length else limit
-        if end < position + header or end > limit:
-            msg = f"the JP2 box at byte {position} gives its length as {length}"
-            raise CorruptFileError(msg)
-        yield position, kind, position + header, end
+        kind, start, end = _read_box(data, position, limit)
+        if end > limit:
+            raise _wrong_length(position, end - position)
+        yield position, kind, start, end
         waiting.append((end, limit))
         if kind in super_boxes:
-            waiting.append((position + header, end))
+            waiting.append((start, end))
     msg = f"it holds more than {_JP2_MAX_BOXES} JP2 boxes"
     raise CorruptFileError(msg)
 
@@ -294,18 +296,11 @@ def check_jp2(data: FileBytes) -> None:
             has_codestream and not any(data.peek(position, 8))  # zeros after the last box
         ):
             break
-        length, kind = struct.unpack(">I4s", data.read(position, 8, "a JP2 box"))
-        header = 8
-        if length == 1:
-            length, header = int.from_bytes(data.read(position + 8, 8, "a JP2 box"), "big"), 16
-        end = position + length if length else data.size
-        if end < position + header:
-            msg = f"the JP2 box at byte {position} gives its length as {length}"
-            raise CorruptFileError(msg)
+        kind, start, end = _read_box(data, position, data.size)
         data.require(end, f"the JP2 box at byte {position}")
         if kind == b"jp2c":
             has_codestream = True
-            if _check_codestream(data, position + header, end) > end:
+            if _check_codestream(data, start, end) > end:
                 msg = f"its JPEG 2000 codestream is longer than the JP2 box at byte {position}"
                 raise CorruptFileError(msg)
         position = end

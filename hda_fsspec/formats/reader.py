@@ -13,7 +13,7 @@ BLOCK_BYTES = 1 << 20
 
 
 class CorruptFileError(Exception):
-    """What is wrong with the content of a file, in words.
+    """The content of a file is damaged; the message says how.
 
     :func:`hda_fsspec.formats.detect.check_complete` turns it into a ``ProductFormatError``
     that names the file; no caller of that function ever sees it.
@@ -39,7 +39,7 @@ class Reference(NamedTuple):
 
 
 class FileBytes:
-    """One open file, read in pieces of known place and length.
+    """An open file, read in pieces of known place and length.
 
     Attributes
     ----------

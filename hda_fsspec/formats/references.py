@@ -1,4 +1,4 @@
-"""What in a file leads to other files or to addresses, told by the file's bytes alone.
+"""References from a file to other files or addresses, found in its bytes alone.
 
 No library is asked, since each of them follows what it finds. A file that cannot be understood is
 not taken for harmless: CorruptFileError says what is wrong with it.
@@ -114,7 +114,7 @@ def _named_by_gdal(metadata: bytes, inside: str) -> Iterator[Reference]:
 
 
 class _MetadataReader:
-    """What domains there are in a document of GDAL's metadata, and the first value in each.
+    """A parser of GDAL's metadata: its domains, and the first value in each.
 
     GDAL finds a domain by the name of an attribute or of an element, in any case. Where its
     reader of XML and that of Python could differ, there is no telling what is in a document.

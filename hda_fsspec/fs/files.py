@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import contextlib
 import errno
 import io
@@ -17,7 +18,7 @@ from typing import Any, BinaryIO
 
 from hda_fsspec.errors import LocationError
 from hda_fsspec.filenames import MAX_NAME_BYTES, alike
-from hda_fsspec.fs.writing import explained
+from hda_fsspec.fs.write_errors import explained
 from hda_fsspec.paths.locations import Location
 from hda_fsspec.printable import printable
 from hda_fsspec.records import Product
@@ -291,3 +292,9 @@ def names_of(product: Product, name: str, *, is_own_name_free: bool) -> Iterator
     stem = stem[: max(0, _MAX_NAME_BYTES - len(name.encode()))]
     for suffix in itertools.chain([""], (f"-{number}" for number in itertools.count(2))):
         yield f"{stem.decode(errors='ignore')}{suffix}_{name}"
+
+
+def close_unwanted(opening: concurrent.futures.Future[tuple[Any, io.BufferedReader]]) -> None:
+    """Close the file that nobody waits for any more, if it was opened."""
+    if not opening.cancelled() and opening.exception() is None:
+        opening.result()[1].close()

@@ -25,24 +25,23 @@ from fsspec.callbacks import DEFAULT_CALLBACK
 from hda_fsspec.concurrency.futures import wait_for
 from hda_fsspec.errors import ConfigurationError, LocationError
 from hda_fsspec.fetching.copies import files_in
-from hda_fsspec.fs.files import Deliveries, ProductFile, Targets, copy_out
+from hda_fsspec.fs.bucket import RemoteFolder
+from hda_fsspec.fs.files import Deliveries, ProductFile, Targets, close_unwanted, copy_out
 from hda_fsspec.fs.info import (
     Paths,
-    is_one_path,
     name_of,
+    product_name,
     product_to_open,
     products_of,
-    to_location,
     to_strings,
 )
 from hda_fsspec.fs.listing import ListingFileSystem
 from hda_fsspec.fs.readonly import ReadOnly, refuse
-from hda_fsspec.fs.remote import RemoteFolder
 from hda_fsspec.fs.sync import first_error, sync_method
 from hda_fsspec.fs.targets import local_target
-from hda_fsspec.fs.writing import explained
+from hda_fsspec.fs.write_errors import explained
 from hda_fsspec.localpaths import remote_scheme, shown
-from hda_fsspec.paths.locations import AnyPath
+from hda_fsspec.paths.locations import AnyPath, Location
 from hda_fsspec.records import Product
 from hda_fsspec.settings import Settings, refuse_unknown_settings
 
@@ -167,11 +166,11 @@ class HDAFileSystem(ReadOnly, ListingFileSystem):
         # Each of them may also have a lock, a connection, and the file that it is copied to.
         return at_a_time if soft == resource.RLIM_INFINITY else min(at_a_time, max(1, soft // 8))
 
-    async def _open_local(self, path: Any, listener: Listener | None = None) -> BufferedReader:
+    async def _open_local(self, path: Any) -> BufferedReader:
         """Make a product local, without holding a thread while it is waited for, and open it."""
-        location = to_location(path)
+        location = Location.parse(path)
         product = await self._run(lambda client: product_to_open(client, location))
-        return await self._open_product(product, listener)
+        return await self._open_product(product)
 
     async def _open_product(
         self, product: Product, listener: Listener | None = None
@@ -181,7 +180,7 @@ class HDAFileSystem(ReadOnly, ListingFileSystem):
             _, handle = await asyncio.wrap_future(opening)
         except asyncio.CancelledError:
             # It may have been opened in this very moment.
-            opening.add_done_callback(_close_unwanted)
+            opening.add_done_callback(close_unwanted)
             raise
         return handle
 
@@ -220,7 +219,7 @@ class HDAFileSystem(ReadOnly, ListingFileSystem):
         self, rpath: Any, lpath: Any, callback: Any, *, skip_existing: bool
     ) -> None:
         lpath = local_target(rpath, lpath)
-        if to_location(rpath).product is None and await self._isdir(rpath):
+        if Location.parse(rpath).product is None and await self._isdir(rpath):
             with explained(lpath):
                 await self._run(lambda _: Path(lpath).mkdir(parents=True, exist_ok=True))
             return
@@ -230,7 +229,7 @@ class HDAFileSystem(ReadOnly, ListingFileSystem):
                 callback.set_size(total)
             callback.absolute_update(done)
 
-        location = to_location(rpath)
+        location = Location.parse(rpath)
         copies = self._client.copies
         is_open_file = hasattr(lpath, "write")
         if not is_open_file:
@@ -274,7 +273,7 @@ class HDAFileSystem(ReadOnly, ListingFileSystem):
     ) -> ProductFile:
         if mode != "rb":
             refuse(f"open with mode {mode!r}", path)
-        location = to_location(path)
+        location = Location.parse(path)
         products = self._client
         product = product_to_open(products, location)
         entry = products.local(product)
@@ -400,13 +399,15 @@ class HDAFileSystem(ReadOnly, ListingFileSystem):
             raise ConfigurationError(msg)
         named = os.fspath(local_target(rpath, lpath))
         target = Path(named)
-        is_one = is_one_path(rpath) and to_location(rpath).product is not None
-        is_file = is_one and not named.endswith(("/", os.sep)) and not target.is_dir()
+        name = product_name(rpath)
+        is_file = name is not None and not named.endswith(("/", os.sep)) and not target.is_dir()
         found = products_of(self._client, rpath)
         copies = self._client.copies
         deliveries = Deliveries(target.parent if is_file else target, copies.is_ours)
         if skip_existing and is_file:
-            here = {one: target for one in found if copies.is_complete_copy(one, target)}
+            here = {
+                product: target for product in found if copies.is_complete_copy(product, target)
+            }
         else:
             here = copies.find(found, files_in(target)) if skip_existing else {}
         for product, path in here.items():
@@ -422,7 +423,7 @@ class HDAFileSystem(ReadOnly, ListingFileSystem):
                 deliveries.add(product, entry.delivered_name, handle)
                 return
             # Who names the file means it, unless that is just the name of the product.
-            is_named_by_id = target.name == to_location(rpath).name
+            is_named_by_id = target.name == name
             copy_out(handle, target, copies.is_ours if is_named_by_id else None)
             deliveries.keep(product, target)
 
@@ -449,7 +450,7 @@ class HDAFileSystem(ReadOnly, ListingFileSystem):
         list of str
             The ids of the licences that were accepted now.
         """
-        location = to_location(path)
+        location = Location.parse(path)
         if location.dataset is None:
             msg = "Cannot accept the licences of all data sets at once: name one data set."
             raise LocationError(msg)
@@ -459,8 +460,3 @@ class HDAFileSystem(ReadOnly, ListingFileSystem):
 def _with_folders(targets: Sequence[Any]) -> list[str]:
     # fsspec makes the folder of each target, and a bare name has none that it could make.
     return [os.path.abspath(target) for target in targets]  # noqa: PTH100
-
-
-def _close_unwanted(opening: concurrent.futures.Future[tuple[Entry, BufferedReader]]) -> None:
-    if not opening.cancelled() and opening.exception() is None:
-        opening.result()[1].close()

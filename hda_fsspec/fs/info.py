@@ -1,4 +1,4 @@
-"""What fsspec is told of locations: names, listings, and which paths cannot be walked or opened.
+"""Translation between locations and fsspec: names, entries, and paths that cannot be opened.
 
 Pure translation between :class:`Location`, :class:`Product` and fsspec's dictionaries; what the
 service holds is asked of :class:`Client`.
@@ -43,11 +43,6 @@ _PORT_BY_CHANCE = re.compile(r"\Ahttp://127\.0\.0\.1:\d+(?=/emulator-[0-9a-f]{16
 _IDENTITY = ("dataset_id", "product_id", "catalogue_size", "startdate", "enddate", "updated")
 
 
-def to_location(path: Any) -> Location:
-    """Return the location that a path of any kind names; raises LocationError."""
-    return Location.parse(path)
-
-
 def name_of(location: Location) -> str:
     """Return a path as fsspec names it, without protocol."""
     return location.path.removeprefix(_PREFIX)
@@ -73,6 +68,12 @@ def is_one_path(paths: Any) -> bool:
     """Whether a value is one path, and not several of them."""
     is_path = isinstance(paths, (str, bytes, Location, os.PathLike, io.IOBase))
     return is_path or is_remote_path(paths) or not isinstance(paths, Iterable)
+
+
+def product_name(paths: Any) -> str | None:
+    """Return the last part of a path that names one product; None for all other paths."""
+    location = Location.parse(paths) if is_one_path(paths) else None
+    return None if location is None or location.product is None else location.name
 
 
 def list_infos(
@@ -149,7 +150,7 @@ def products_of(client: Client, paths: Paths) -> list[Product]:
         A path is that of all data sets.
     """
     expanded: list[Product] = []
-    for location in map(to_location, list_of(paths)):
+    for location in map(Location.parse, list_of(paths)):
         if location.product is not None:
             expanded.append(client.product_to_open(location))
             continue

@@ -23,7 +23,6 @@ from hda_fsspec.fs.info import (
     name_of,
     pattern_is_no_path,
     refuse_root,
-    to_location,
     to_strings,
 )
 from hda_fsspec.paths.locations import PROTOCOL, Location
@@ -49,7 +48,7 @@ class ListingFileSystem(AsyncFileSystem):  # type: ignore[misc]  # fsspec is unt
 
     @property
     def _client(self) -> Client:
-        """What the verbs work with."""
+        """The client of the settings as they are now."""
         raise NotImplementedError
 
     @property
@@ -71,16 +70,16 @@ class ListingFileSystem(AsyncFileSystem):  # type: ignore[misc]  # fsspec is unt
     @classmethod
     def _strip_protocol(cls, path: Any) -> Any:
         if not is_one_path(path):
-            return [cls._strip_protocol(one) for one in path]
-        return name_of(to_location(path))
+            return [cls._strip_protocol(item) for item in path]
+        return name_of(Location.parse(path))
 
     @classmethod
     def _parent(cls, path: Any) -> str:
-        return name_of(to_location(path).parent)
+        return name_of(Location.parse(path).parent)
 
     def unstrip_protocol(self, name: Any) -> str:
         """Return a path with ``hda://`` in front."""
-        return to_location(name).path
+        return Location.parse(name).path
 
     def get_mapper(self, root: Any = "", *args: Any, **kwargs: Any) -> FSMap:
         """Return a mapping of the names below a path to the contents of products."""
@@ -88,12 +87,12 @@ class ListingFileSystem(AsyncFileSystem):  # type: ignore[misc]  # fsspec is unt
 
     def tree(self, path: Any = "/", *args: Any, **kwargs: Any) -> str:
         """Return what is below a path, drawn as a tree."""
-        drawn: str = super().tree(to_location(path).path, *args, **kwargs)
+        drawn: str = super().tree(Location.parse(path).path, *args, **kwargs)
         return drawn
 
     def invalidate_cache(self, path: Any = None) -> None:
         """Forget the listing of a path, or all of them."""
-        self._client.catalogue.invalidate(None if path is None else to_location(path))
+        self._client.catalogue.invalidate(None if path is None else Location.parse(path))
         super().invalidate_cache(path)
 
     def datasets(
@@ -135,7 +134,7 @@ class ListingFileSystem(AsyncFileSystem):  # type: ignore[misc]  # fsspec is unt
         QueryError
             The period, box or family cannot be read, or there is no such family.
         """
-        from hda_fsspec.catalogue.finding import Wanted
+        from hda_fsspec.catalogue.dataset_search import Wanted
         from hda_fsspec.views.datasets import find_view
 
         wanted = Wanted.read(words, period=period, bbox=bbox, family=family)
@@ -165,7 +164,7 @@ class ListingFileSystem(AsyncFileSystem):  # type: ignore[misc]  # fsspec is unt
         """
         from hda_fsspec.views.queryables import view_queryables
 
-        return view_queryables(self._client, to_location(path))
+        return view_queryables(self._client, Location.parse(path))
 
     def query(self, path: Any, *, refresh: bool = False) -> QueryView:
         """Search once, and return a view of what was found; it orders nothing.
@@ -196,7 +195,7 @@ class ListingFileSystem(AsyncFileSystem):  # type: ignore[misc]  # fsspec is unt
         from hda_fsspec.views.query import view_query
 
         return view_query(
-            self._client, to_location(path), refresh=refresh or not self._use_listings_cache
+            self._client, Location.parse(path), refresh=refresh or not self._use_listings_cache
         )
 
     async def _ls(
@@ -206,7 +205,7 @@ class ListingFileSystem(AsyncFileSystem):  # type: ignore[misc]  # fsspec is unt
         refresh: bool = False,
         **kwargs: Any,  # noqa: ARG002  (fsspec's signature)
     ) -> list[Any]:
-        location = to_location(path)
+        location = Location.parse(path)
         is_anew = refresh or not self._use_listings_cache
         found = await self._run(lambda client: list_infos(client, location, refresh=is_anew))
         return found if detail else [info["name"] for info in found]
@@ -217,7 +216,7 @@ class ListingFileSystem(AsyncFileSystem):  # type: ignore[misc]  # fsspec is unt
         refresh: bool = False,
         **kwargs: Any,  # noqa: ARG002  (fsspec's signature)
     ) -> dict[str, Any]:
-        location = to_location(path)
+        location = Location.parse(path)
         if location.pattern is not None:
             raise pattern_is_no_path(location)
         if location.product is not None:
@@ -253,7 +252,7 @@ class ListingFileSystem(AsyncFileSystem):  # type: ignore[misc]  # fsspec is unt
         on_error: str | Callable[[OSError], None] = "omit",
         **kwargs: Any,
     ) -> AsyncIterator[Any]:
-        refuse_root(to_location(path), maxdepth)
+        refuse_root(Location.parse(path), maxdepth)
 
         # fsspec leaves out whatever raises an OSError: a refused login would look like "empty".
         def tell(err: OSError) -> None:
@@ -270,13 +269,13 @@ class ListingFileSystem(AsyncFileSystem):  # type: ignore[misc]  # fsspec is unt
     async def _find(
         self, path: Any, maxdepth: int | None = None, withdirs: bool = False, **kwargs: Any
     ) -> Any:
-        refuse_root(to_location(path), maxdepth)
+        refuse_root(Location.parse(path), maxdepth)
         return await super()._find(path, maxdepth=maxdepth, withdirs=withdirs, **kwargs)
 
     async def _glob(self, path: Any, maxdepth: int | None = None, **kwargs: Any) -> Any:
         _refuse_no_depth(maxdepth)
         detail, withdirs = kwargs.pop("detail", False), kwargs.pop("withdirs", True)
-        location = to_location(path)
+        location = Location.parse(path)
         if location.dataset is None and "**" in (location.pattern or ""):
             refuse_root(location, None)
         try:
@@ -302,7 +301,7 @@ class ListingFileSystem(AsyncFileSystem):  # type: ignore[misc]  # fsspec is unt
         **kwargs: Any,
     ) -> Any:
         _refuse_no_depth(maxdepth)
-        location = to_location(path)
+        location = Location.parse(path)
         refuse_root(location, None)
         found = await self._ls(path, **kwargs)
         if withdirs and location.product is None and location.pattern is None:
@@ -320,8 +319,8 @@ class ListingFileSystem(AsyncFileSystem):  # type: ignore[misc]  # fsspec is unt
     ) -> Any:
         path = to_strings(path)
         if recursive:
-            for one in [path] if isinstance(path, str) else path:
-                refuse_root(to_location(one), maxdepth)
+            for item in [path] if isinstance(path, str) else path:
+                refuse_root(Location.parse(item), maxdepth)
         return await super()._expand_path(path, recursive, maxdepth, **kwargs)
 
     def created(self, path: Any) -> datetime:

@@ -1,4 +1,4 @@
-"""What a read-only filesystem answers to fsspec's writing verbs."""
+"""The writing verbs of fsspec, all refused: the filesystem is read-only."""
 
 from __future__ import annotations
 

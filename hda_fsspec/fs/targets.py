@@ -1,4 +1,4 @@
-"""Where ``get`` writes: local files and folders; for others the line that copies there."""
+"""Targets of ``get``: local files and folders; for other addresses, the line that copies there."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ import os
 from typing import Any
 
 from hda_fsspec.errors import LocationError
-from hda_fsspec.fs.info import Paths, is_one_path, list_of, refuse_root, to_location
-from hda_fsspec.fs.writing import explained
+from hda_fsspec.fs.info import Paths, is_one_path, list_of, refuse_root
+from hda_fsspec.fs.write_errors import explained
 from hda_fsspec.localpaths import local_path, remote_scheme, shown
+from hda_fsspec.paths.locations import Location
 from hda_fsspec.printable import lines
 
 
@@ -32,7 +33,7 @@ def local_target(source: Paths, target: Any) -> Any:
         sources = source if isinstance(source, (list, tuple)) else [source] * len(target)
         # Of different lengths: what fsspec makes of that is not decided here.
         pairs = zip(sources, target, strict=False)
-        return [local_target(one, each) for one, each in pairs]
+        return [local_target(path, place) for path, place in pairs]
     if hasattr(target, "write"):
         return target
     scheme = remote_scheme(target)
@@ -62,7 +63,7 @@ def _checked(path: str) -> str:
 
 def _line(source: Paths, target: Any) -> str:
     """Return Python that copies products to another filesystem."""
-    several = [to_location(one) for one in list_of(source)]
+    several = [Location.parse(item) for item in list_of(source)]
     for location in several:
         refuse_root(location, None)
     paths = [location.path for location in several]

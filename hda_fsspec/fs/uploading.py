@@ -17,9 +17,9 @@ from fsspec.asyn import AsyncFileSystem
 from fsspec.implementations.memory import MemoryFileSystem
 
 from hda_fsspec.filenames import alike
-from hda_fsspec.fs.files import names_of
-from hda_fsspec.fs.info import Paths, is_one_path, products_of, to_location
-from hda_fsspec.fs.remote import RemoteFile, RemoteFolder, UploadCancelledError
+from hda_fsspec.fs.bucket import RemoteFile, RemoteFolder, UploadCancelledError
+from hda_fsspec.fs.files import close_unwanted, names_of
+from hda_fsspec.fs.info import Paths, product_name, products_of
 from hda_fsspec.printable import printable
 from hda_fsspec.records import Product
 
@@ -48,13 +48,13 @@ def upload(
     """
     from hda_fsspec.client import gather_products
 
-    is_one = is_one_path(source) and to_location(source).product is not None
+    name = product_name(source)
     target.check_bucket()
-    is_file = is_one and not target.is_folder
+    is_file = name is not None and not target.is_folder
     folder = target.parent() if is_file else target
     deliveries = _Deliveries(folder, client.copies, target.name if is_file else None)
     if is_file:
-        deliveries.is_named_by_id = target.name == to_location(source).name
+        deliveries.is_named_by_id = target.name == name
     found = products_of(client, source)
     if skip_existing:
         there = [folder.file(target.name)] if is_file else folder.files()
@@ -131,8 +131,7 @@ class _Uploads:
             _end(outcome)
 
         def drop(opened: concurrent.futures.Future[tuple[Entry, BufferedReader]]) -> None:
-            if not opened.cancelled() and opened.exception() is None:
-                opened.result()[1].close()
+            close_unwanted(opened)
             _end(outcome, UploadCancelledError())
 
         def hand_over(opened: concurrent.futures.Future[tuple[Entry, BufferedReader]]) -> None:
@@ -157,7 +156,7 @@ def _end(outcome: concurrent.futures.Future[None], error: BaseException | None =
 
 
 class _Deliveries:
-    """Which product is under which name in a folder elsewhere; for several threads.
+    """The names of products in a folder elsewhere, for several threads.
 
     Products that are delivered under one name get their ids in front of it, as on a disk: see
     :class:`hda_fsspec.fs.files.Deliveries`. The first of them does so at the end.

@@ -20,10 +20,9 @@ from xarray.core import indexing  # xarray documents this module for writers of 
 from hda_fsspec.lazy import openfiles
 from hda_fsspec.lazy.fingerprint import StructureFingerprint
 from hda_fsspec.lazy.pool import FileStamp
-from hda_fsspec.lazy.sources import Source
+from hda_fsspec.lazy.product_table import Source
+from hda_fsspec.reading.indexing import Key, as_axis, key_lengths
 from hda_fsspec.workers.pickling import add_worker_note, pack, unpack
-
-Key = tuple[Any, ...]
 
 _Kind = TypeVar("_Kind")
 
@@ -31,7 +30,7 @@ _TOKEN = re.compile(r"-[0-9a-f]{32}\Z")
 
 
 class Closer:
-    """What closes a data set: no file of its products stays open for it.
+    """Closes a data set: no file of its products stays open for it.
 
     Its variables are recipes, so that it can be read again; and data sets that share a file with it
     go on.
@@ -91,7 +90,9 @@ class HDABackendArray(BackendArray):
         ):
             # xarray's decomposition fails for an empty selection of a reversed axis.
             lengths = key_lengths(outer, self.shape)
-            kept = [n for n, one in zip(lengths, outer, strict=True) if np.ndim(as_axis(one))]
+            kept = [
+                n for n, indexer in zip(lengths, outer, strict=True) if np.ndim(as_axis(indexer))
+            ]
             return np.empty(kept, dtype=self.dtype)
         if isinstance(key, indexing.BasicIndexer) and all(map(is_forward, outer)):
             # What xarray would take the key apart into, at a fifth of the time of a small read.
@@ -237,29 +238,13 @@ def recipe_of(variable: xr.Variable) -> HDABackendArray | None:
     return recipe_under(variable._data)
 
 
-def as_axis(one: Any) -> Any:
-    """Return something whose ndim tells whether one part of a key keeps its axis."""
-    return [0] if isinstance(one, slice) else one
-
-
-def is_forward(one: Any) -> bool:
+def is_forward(indexer: Any) -> bool:
     """Whether one part of a key is an integer, or a slice of a positive step."""
-    if isinstance(one, slice):
-        return one.step is None or one.step > 0
-    return isinstance(one, int | np.integer)
+    if isinstance(indexer, slice):
+        return indexer.step is None or indexer.step > 0
+    return isinstance(indexer, int | np.integer)
 
 
 def is_empty(key: Key, shape: Sequence[int]) -> bool:
     """Whether a key selects nothing along some axis."""
     return any(length == 0 for length in key_lengths(key, shape))
-
-
-def key_lengths(key: Key, shape: Sequence[int]) -> list[int]:
-    """Return how many elements a key selects along each axis (1 for an integer)."""
-    lengths = []
-    for one, size in zip(key, shape, strict=True):
-        if isinstance(one, slice):
-            lengths.append(len(range(*one.indices(size))))
-        else:
-            lengths.append(int(np.size(one)))
-    return lengths

@@ -1,4 +1,4 @@
-"""What a data set was like when it was opened, to tell whether another file still fits it."""
+"""Fingerprints of opened data sets: whether another file has the same structure."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import xarray as xr
 from hda_fsspec.errors import ProductMismatchError
 from hda_fsspec.lazy.pool import FileStamp
 from hda_fsspec.printable import printable
-from hda_fsspec.reading.meaning import meaning_of
+from hda_fsspec.reading.essential_attributes import meaning_of
 
 #: Numbers of one kind are hashed as these.
 _WIDE = {"b": "<i8", "i": "<i8", "u": "<i8", "f": "<f8", "c": "<c16"}

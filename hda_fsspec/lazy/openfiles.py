@@ -26,7 +26,7 @@ import xarray as xr
 from hda_fsspec.client import Client, Entry, open_clients
 from hda_fsspec.formats.detect import Format, sniff
 from hda_fsspec.lazy.pool import FileStamp, Pool, file_mark, is_unchanged, mark_seen
-from hda_fsspec.lazy.sources import Source
+from hda_fsspec.lazy.product_table import Source
 from hda_fsspec.printable import printable
 from hda_fsspec.reading.opening import OpenOptions, open_local
 from hda_fsspec.reading.trees import open_tree
@@ -60,7 +60,7 @@ def _is_current(place: tuple[Any, ...], mark: FileStamp) -> bool:
 
 
 class OpenFiles:
-    """What one client has open of its products.
+    """The open files of the products of one client.
 
     Left to itself xarray closes a file only if no other is being read in that moment; one that was
     deleted would keep its room on the disk. So each is closed here, soon after its last reader is
@@ -360,8 +360,8 @@ def with_variables(
 
 def is_everything(key: tuple[Any, ...]) -> bool:
     """Whether a key is the one that xarray gives for all values of a variable."""
-    for one in key:  # noqa: SIM110  # a generator costs more than what it would look at
-        if not isinstance(one, slice) or one != _WHOLE:
+    for indexer in key:  # noqa: SIM110  # a generator costs more than what it would look at
+        if not isinstance(indexer, slice) or indexer != _WHOLE:
             return False
     return True
 
@@ -369,8 +369,8 @@ def is_everything(key: tuple[Any, ...]) -> bool:
 def _is_whole(key: tuple[Any, ...], shape: tuple[int, ...]) -> bool:
     """Whether a key selects everything, as it lies."""
     return all(
-        isinstance(one, slice) and one.indices(size) == (0, size, 1)
-        for one, size in zip(key, shape, strict=True)
+        isinstance(indexer, slice) and indexer.indices(size) == (0, size, 1)
+        for indexer, size in zip(key, shape, strict=True)
     )
 
 

@@ -59,7 +59,7 @@ def is_unchanged(path: str | Path, mark: FileStamp) -> bool:
 
 
 class Pool(Generic[K, T]):
-    """What was opened last; each file is opened by one thread while others wait.
+    """The files opened last; each is opened by one thread while others wait.
 
     Parameters
     ----------

@@ -9,9 +9,10 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import enum
+import functools
 import logging
-from collections.abc import Callable, Collection, Iterator, Mapping
-from typing import Any, TypeVar
+from collections.abc import Collection, Iterator, Mapping
+from typing import Any
 from urllib.parse import quote
 
 from hda_fsspec.errors import (
@@ -23,7 +24,7 @@ from hda_fsspec.errors import (
     QuotaError,
     not_there,
 )
-from hda_fsspec.network.conveniences import Conveniences
+from hda_fsspec.network.optional_requests import Conveniences
 from hda_fsspec.network.pagination import collect, page_parameters
 from hda_fsspec.network.responses import ResponseHead, delivered_name
 from hda_fsspec.network.retries import RETRIES_OF_CONVENIENCES
@@ -34,7 +35,6 @@ from hda_fsspec.records import Dataset, Product, Term, is_name
 logger = logging.getLogger("hda_fsspec")
 
 _PAGE = 200  # the viewer of WEkEO and EODAG ask for no more
-_Item = TypeVar("_Item")
 
 _DATASETS_PAGE = 1400  # EODAG asks for all data sets at once; accepted
 _LONGEST_ORDER_ID = 1000
@@ -43,7 +43,7 @@ _FAILED = frozenset({"error", "failed", "failure", "rejected", "cancelled", "can
 
 
 class OrderState(enum.Enum):
-    """How an order stands."""
+    """The state of an order."""
 
     WAITING = "waiting"
     READY = "ready"
@@ -53,7 +53,7 @@ class OrderState(enum.Enum):
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class OrderStatus:
-    """How an order stands, with what the service says of it.
+    """The state of an order, with what the service says of it.
 
     Attributes
     ----------
@@ -91,7 +91,9 @@ class Broker:
     def __init__(self, session: Session, *, max_products: int, workers: int) -> None:
         self._session = session
         self._max_products = max_products
-        self._workers = workers
+        self._collect = functools.partial(
+            collect, page_size=_PAGE, workers=workers, show=self._shown
+        )
         # Both tell how an order stands; whether either is there is found out. None: not yet.
         self._heads_work: bool | None = None
         self._lists_work: bool | None = None
@@ -348,27 +350,6 @@ class Broker:
             msg = f"{asked} answered {self._shown(answer, 80)!r} instead of an object."
             raise BrokerError(msg, status=200)
         return answer
-
-    def _collect(
-        self,
-        fetch: Callable[[int], Any],
-        what: str,
-        convert: Callable[[Mapping[str, Any]], _Item],
-        *,
-        page_size: int = _PAGE,
-        limit: int | None = None,
-        is_lenient: bool = False,
-    ) -> list[_Item]:
-        return collect(
-            fetch,
-            what,
-            convert,
-            page_size=page_size,
-            workers=self._workers,
-            limit=limit,
-            is_lenient=is_lenient,
-            show=self._session.secrets.shown,
-        )
 
     def _all_terms(
         self, path: str, what: str, *, is_lenient: bool = False

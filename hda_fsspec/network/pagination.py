@@ -151,7 +151,7 @@ def _rest(
 
 
 class _Found(Generic[_Item]):
-    """What is kept of features, in the order in which they came, each id once."""
+    """The features found so far, in the order in which they came, each id once."""
 
     def __init__(self, convert: Callable[[Mapping[str, Any]], _Item]) -> None:
         self._convert = convert

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Mapping
 
-from hda_fsspec.network.spellings import (
+from hda_fsspec.network.secret_spellings import (
     FORMS,
     Needle,
     Spot,

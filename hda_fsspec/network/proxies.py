@@ -1,4 +1,4 @@
-"""Which addresses are reached without a proxy, and what may be told of one."""
+"""Proxies: addresses that are reached without one, and messages that hide its password."""
 
 from __future__ import annotations
 

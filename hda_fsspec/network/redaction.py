@@ -1,4 +1,4 @@
-"""What an answer quotes of our own secrets: none of it stays in what is made of the answer.
+"""Removal of secrets that an answer quotes, before anything is made of the answer.
 
 Answers are read as they are. Of the records that are made of them some parts describe, and lose the
 secrets that they quote; some are sent back verbatim, and hold a place for each. Ids stay as they
@@ -15,7 +15,7 @@ from typing import Any
 from hda_fsspec.errors import BrokerError
 from hda_fsspec.network.placeholders import NoPlaceError, Places, UnknownPlaceError
 from hda_fsspec.network.responses import excerpt, quotes, redact
-from hda_fsspec.network.spellings import FORMS, encoded
+from hda_fsspec.network.secret_spellings import FORMS, encoded
 from hda_fsspec.records import Dataset, Product, Term, parse_time
 
 # A shorter password stands in a locator by chance.
@@ -125,13 +125,13 @@ class Secrets:
             if isinstance(value, str):
                 return redact(value, self.tokens if is_vocabulary else secrets)
             if isinstance(value, list):
-                return [clean(each, depth + 1, is_vocabulary=is_vocabulary) for each in value]
+                return [clean(item, depth + 1, is_vocabulary=is_vocabulary) for item in value]
             if isinstance(value, dict):
                 return {
                     self._key(key, secrets): clean(
-                        each, depth + 1, is_vocabulary=is_vocabulary or key in _VOCABULARY
+                        item, depth + 1, is_vocabulary=is_vocabulary or key in _VOCABULARY
                     )
-                    for key, each in value.items()
+                    for key, item in value.items()
                 }
             return value
 

@@ -1,4 +1,4 @@
-"""Where an answer leads: read, and followed or not. Pure functions over addresses."""
+"""Redirects: read, and followed or refused. Pure functions over addresses."""
 
 from __future__ import annotations
 

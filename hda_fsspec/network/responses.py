@@ -1,4 +1,4 @@
-"""What an answer of the service means: error bodies, quota headers, file names, ranges.
+"""Parsing of responses: error bodies, quota headers, file names, ranges.
 
 Pure functions over status, headers and bytes. Whatever the network sends, they return a value;
 they never raise (but one). Sources of the shapes: ``docs/service.md``.
@@ -18,7 +18,7 @@ from typing import Any
 from urllib.parse import unquote
 
 from hda_fsspec.errors import LICENCES, NO_DATA, HDAError
-from hda_fsspec.network.spellings import Needle, Spot, find, merged, needles_of
+from hda_fsspec.network.secret_spellings import Needle, Spot, find, merged, needles_of
 
 #: So much is read of the body of an error.
 ERROR_BODY_BYTES = 64 * 1024
@@ -86,8 +86,8 @@ def parse_problem(status: int, body: bytes, secrets: Collection[str] = ()) -> Pr
     if is_page:
         # An element or tag that never ends is taken to the end, so that the time is linear.
         text, shown = (
-            re.sub(r"(?is)<(script|style)\b.*?(?:</\1>|\Z)|<[^<>]*>?", " ", each)
-            for each in (text, shown)
+            re.sub(r"(?is)<(script|style)\b.*?(?:</\1>|\Z)|<[^<>]*>?", " ", form)
+            for form in (text, shown)
         )
     return _problem(status, text, shown, is_page=is_page)
 
@@ -152,7 +152,7 @@ def _shorten(text: str) -> str:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class QuotaState:
-    """What the quota headers of one answer tell; None where one is missing or no number.
+    """The quota headers of one answer; None where one is missing or no number.
 
     Attributes
     ----------

@@ -1,4 +1,4 @@
-"""What to do about a fault: whether asking again helps, how long to wait, which error it ends in.
+"""Rules of retries: after which fault, with which pause, and the error when they are used up.
 
 Pure decisions over statuses and counts; the session acts on them.
 """
@@ -81,7 +81,7 @@ def error_for_response(
     now : float
         Seconds since 1970.
     given_up : str
-        Why it was not tried again, as :class:`~hda_fsspec.network.tries.Patience` says it.
+        Why it was not tried again, as :class:`~hda_fsspec.network.retry_budget.Patience` says it.
     """
     said = f": {problem.text}" if problem.text else ""
     answered = f"{asked} answered {problem.status}{said}."
@@ -132,7 +132,7 @@ def no_answer(asked: str, kind: str, tries: int, said: str, *, given_up: str = "
     said : str
         What the fault says, without secrets.
     given_up : str
-        Why it was not tried again, as :class:`~hda_fsspec.network.tries.Patience` says it.
+        Why it was not tried again, as :class:`~hda_fsspec.network.retry_budget.Patience` says it.
     """
     if kind == "TLS":
         step = (

@@ -22,12 +22,19 @@ import urllib3.exceptions
 
 from hda_fsspec._version import __version__
 from hda_fsspec.errors import BrokerError, HDAError, OfflineError
-from hda_fsspec.network import faults
-from hda_fsspec.network.credentials import Bearer, no_auth, stranger
-from hda_fsspec.network.metering import MOST_BYTES, Allowance, Reply, TooLongError, allowing, meter
+from hda_fsspec.network import connection_errors
+from hda_fsspec.network.auth import Bearer, no_auth, stranger
 from hda_fsspec.network.proxies import proxies_for, secrets_of_proxy, shown_proxy
 from hda_fsspec.network.redaction import Secrets
 from hda_fsspec.network.redirects import REDIRECTS, RedirectError, next_address, shown
+from hda_fsspec.network.response_limits import (
+    MOST_BYTES,
+    Allowance,
+    Reply,
+    TooLongError,
+    allowing,
+    meter,
+)
 from hda_fsspec.network.responses import (
     ERROR_BODY_BYTES,
     Problem,
@@ -45,8 +52,8 @@ from hda_fsspec.network.retries import (
     no_broker,
     refused_by_proxy,
 )
+from hda_fsspec.network.retry_budget import Patience, Tries
 from hda_fsspec.network.tokens import Tokens
-from hda_fsspec.network.tries import Patience, Tries
 from hda_fsspec.settings import Settings
 
 logger = logging.getLogger("hda_fsspec")
@@ -147,7 +154,7 @@ class Session:
 
     @property
     def secrets(self) -> Secrets:
-        """What no error, log or record may quote."""
+        """The secrets that no error, log or record may quote."""
         return self._tokens.known()
 
     def close(self) -> None:
@@ -274,7 +281,7 @@ class Session:
                 method, address, is_elsewhere=False, stream=True, auth=auth, **options
             )
         except requests.exceptions.RequestException as err:
-            said = self.secrets.shown(faults.words_of(err))
+            said = self.secrets.shown(connection_errors.words_of(err))
             raise no_answer(f"{method} {address}", kind_of_fault(err), 1, said) from err
         try:
             yield ResponseHead(reply.status, reply.headers), self._pieces(reply, address)
@@ -302,7 +309,7 @@ class Session:
                 yield piece
         except (urllib3.exceptions.HTTPError, OSError) as err:
             address = self._settings.endpoint_url
-            said = self.secrets.shown(faults.words_of(err))
+            said = self.secrets.shown(connection_errors.words_of(err))
             raise BrokerError(f"GET {path} from {address} broke off: {said}.") from err
 
     def _send(
@@ -334,7 +341,7 @@ class Session:
                 raise cannot_send(f"{method} {address}", self.secrets.shown(err)) from err
             except (ValueError, urllib3.exceptions.HTTPError) as err:
                 # An address that requests takes, and what it is made of does not.
-                said = self.secrets.shown(faults.words_of(err))
+                said = self.secrets.shown(connection_errors.words_of(err))
                 raise no_answer(f"{method} {address}", "address", 1, said) from err
             status = reply.status
             if status == http.client.PROXY_AUTHENTICATION_REQUIRED:
@@ -366,7 +373,7 @@ class Session:
 
     def _refuse_if_offline(self, what: str) -> None:
         if self._settings.offline:
-            raise OfflineError(faults.needs_network(what))
+            raise OfflineError(connection_errors.needs_network(what))
 
     def _follow(
         self,
@@ -407,7 +414,7 @@ class Session:
         timeout = self._settings.timeout
         if self._settings.verify is False and address.startswith("https:"):
             category = urllib3.exceptions.InsecureRequestWarning
-            faults.warn_unverified(self._settings.endpoint_url, category)
+            connection_errors.warn_unverified(self._settings.endpoint_url, category)
         is_stream = bool(options.pop("stream", False))
         options |= {"verify": self._settings.verify, "proxies": proxies_for(address)}
         allowance = Allowance(timeout, clock=self._monotonic)
@@ -451,9 +458,11 @@ class Session:
                 body += piece
         except (urllib3.exceptions.HTTPError, OSError) as err:
             if not is_refusal:
-                is_late = any(isinstance(cause, TimeoutError) for cause in faults.causes_of(err))
+                is_late = any(
+                    isinstance(cause, TimeoutError) for cause in connection_errors.causes_of(err)
+                )
                 late, lost = requests.exceptions.ReadTimeout, requests.exceptions.ConnectionError
-                raise (late if is_late else lost)(faults.words_of(err)) from err
+                raise (late if is_late else lost)(connection_errors.words_of(err)) from err
             # The status alone tells enough, and it is what the caller acts on.
         finally:
             response.close()
@@ -472,7 +481,7 @@ class Session:
             # A gateway that restarts, or a worker that starts before the network is up.
             kind = "connection"
         if not tries.again(kind, type(err).__name__):
-            said = self.secrets.shown(faults.words_of(err))
+            said = self.secrets.shown(connection_errors.words_of(err))
             count, given_up = tries.count(kind), tries.given_up
             raise no_answer(asked, kind, count, said, given_up=given_up) from err
 
@@ -531,8 +540,8 @@ def kind_of_fault(err: requests.exceptions.RequestException) -> str:
     """
     if isinstance(err, requests.exceptions.SSLError):
         # The other side hung up in the middle of the handshake: nothing is wrong with it.
-        return "connection" if faults.is_handshake_cut(err) else "TLS"
-    kind = faults.kind_beneath(err)
+        return "connection" if connection_errors.is_handshake_cut(err) else "TLS"
+    kind = connection_errors.kind_beneath(err)
     if kind in {"proxy", "too long"}:
         return kind
     if isinstance(err, requests.exceptions.Timeout):

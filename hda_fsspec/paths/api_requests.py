@@ -1,4 +1,4 @@
-"""What WEkEO's web page shows under "Show API request", read as a data set and a query.
+"""WEkEO's "Show API request", read as a data set and a query.
 
 It knows the two forms of such a request and nothing of paths.
 """
@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from hda_fsspec.errors import LocationError
-from hda_fsspec.paths.renamed import RENAMED
+from hda_fsspec.paths.renamed_datasets import RENAMED
 
 logger = logging.getLogger("hda_fsspec")
 
@@ -178,7 +178,7 @@ def _add(query: dict[str, Any], name: str, value: Any) -> None:
         query[name] = value
         return
     query[name] = [
-        each
+        member
         for values in (query[name], value)
-        for each in (values if isinstance(values, list) else [values])
+        for member in (values if isinstance(values, list) else [values])
     ]

@@ -57,7 +57,7 @@ def _freeze(query: Mapping[str, Any], whole: str) -> Query:
         if value is None:
             continue
         many = value.split(",") if key == "bbox" and isinstance(value, str) else value
-        texts = tuple(text_of_value(one, key) for one in values_in(many, key))
+        texts = tuple(text_of_value(value, key) for value in values_in(many, key))
         if not key or not isinstance(key, str) or not texts:
             msg = (
                 f"Cannot use {key!r}={value!r} as part of a query: a key is text, and neither it "
@@ -70,7 +70,7 @@ def _freeze(query: Mapping[str, Any], whole: str) -> Query:
 
 @dataclasses.dataclass(frozen=True, init=False, repr=False, slots=True)
 class Location:
-    """What a path names: all data sets, one data set, a query, a product, or a pattern.
+    """A path as a value: all data sets, one data set, a query, a product, or a pattern.
 
     Locations are frozen, hashable and picklable, and equal if their canonical paths are. fsspec
     and xarray accept them where they accept a path. They are not :class:`os.PathLike`, since
@@ -277,7 +277,7 @@ class RemotePath(Protocol):
 
 
 class LocalPath(Protocol):
-    """What :class:`os.PathLike` is, of text."""
+    """:class:`os.PathLike` of text."""
 
     def __fspath__(self) -> str:
         """Return the path as text."""
@@ -358,7 +358,7 @@ def _parse(path: str) -> Location:
         if "=" in value:
             msg = f"Cannot read {path!r}: {segment!r} holds two '='; write one in a value as %3D."
             raise LocationError(msg)
-        values = tuple(unquote(one, path) for one in value.split(","))
+        values = tuple(unquote(item, path) for item in value.split(","))
         query[key] = _bbox(values, path) if key == "bbox" else values
     if product is not None and pattern is not None:
         msg = f"Cannot read {path!r}: {product!r} is a product, and nothing is below a product."

@@ -1,1 +1,1 @@
-"""What an expression reads and costs, and fetching it beforehand."""
+"""Planning: the products that an expression reads, their cost, and fetching them beforehand."""

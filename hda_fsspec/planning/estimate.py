@@ -1,4 +1,4 @@
-"""How long the files of products are, as far as that can be told before they are fetched.
+"""Estimated sizes of products that were not fetched yet.
 
 It uses no product and asks the service nothing.
 """
@@ -14,7 +14,7 @@ from hda_fsspec.records import Product
 
 @dataclasses.dataclass(frozen=True)
 class ProductSizes:
-    """What is known of some products: which are local, and how long their files are.
+    """The sizes of some products, and which of them are local.
 
     Attributes
     ----------
@@ -35,12 +35,12 @@ class ProductSizes:
 
     @property
     def total(self) -> int:
-        """What they weigh together."""
+        """The size of all together, in bytes."""
         return sum(self.known.values()) + sum(self.estimated.values())
 
     @property
     def needed(self) -> int:
-        """What those weigh that are not local."""
+        """The size of those that are not local, in bytes."""
         return self.total - sum(self.known[product] for product in self.local)
 
     def of(self, product: Product) -> int:
@@ -95,6 +95,6 @@ def estimate(
     lengths: dict[str, list[int]] = {}
     for product, length in known.items():
         lengths.setdefault(product.dataset_id, []).append(length)
-    means = {name: round(sum(each) / len(each)) for name, each in lengths.items()}
+    means = {name: round(sum(of_dataset) / len(of_dataset)) for name, of_dataset in lengths.items()}
     sizes = {p: p.size or given.get(p) or means.get(p.dataset_id) for p in products}
     return {product: size for product, size in sizes.items() if size is not None}

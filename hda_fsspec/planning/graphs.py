@@ -1,4 +1,4 @@
-"""Which products computing an expression would read: told by its variables and its Dask graph.
+"""The products that computing an expression reads, found in its variables and its Dask graph.
 
 Nothing is computed, ordered or read here. What this package knows of Dask's task classes stands in
 this module, since they change between releases. A task that holds a lazy variable in a way that is
@@ -25,26 +25,19 @@ from dask._task_spec import (
     cull,
 )
 from dask.array import chunk
-from dask.array import core as array_core
 from dask.base import is_dask_collection, optimize
 from dask.core import flatten
 
-from hda_fsspec.lazy.mapped import ProductTask
-from hda_fsspec.lazy.sources import Source
+from hda_fsspec.lazy.map_task import ProductTask
+from hda_fsspec.lazy.product_table import Source
 from hda_fsspec.planning.selections import LazySelection, arrays_of, is_lazy
 from hda_fsspec.planning.shared_chunks import shared_chunks
-from hda_fsspec.planning.whole_graphs import read_in_whole
+from hda_fsspec.planning.whole_graphs import GETTERS, read_in_whole
 
 Numbers = np.ndarray[Any, Any]
 
 # Functions that index their first argument with their second one, and read what they get.
-_GETTERS = (
-    array_core.getter,
-    array_core.getter_inline,
-    array_core.getter_nofancy,
-    chunk.getitem,
-    operator.getitem,
-)
+_GETTERS = (*GETTERS, chunk.getitem, operator.getitem)
 _PLAIN = (str, bytes, int, float, complex, slice, np.ndarray, np.generic, type(None))
 _COMPUTED = object()
 _LONGEST_CHAIN = 100  # names of names; a graph in which they go round in circles cannot be computed
@@ -67,9 +60,9 @@ def products_read(*objects: Any) -> dict[Source, Numbers]:
     """
     found = _Found()
     collections = []
-    for one in objects:
-        is_xarray = isinstance(one, xr.Dataset | xr.DataArray | xr.Variable)
-        for array in arrays_of(one) if is_xarray else [one]:
+    for item in objects:
+        is_xarray = isinstance(item, xr.Dataset | xr.DataArray | xr.Variable)
+        for array in arrays_of(item) if is_xarray else [item]:
             if is_dask_collection(array):
                 whole = read_in_whole(array)
                 if whole is None:
@@ -79,7 +72,9 @@ def products_read(*objects: Any) -> dict[Source, Numbers]:
             else:
                 found.add_all_of(array)
     if collections:
-        found.never_in_part(shared_chunks([_graph_of(one) for one in collections], _holds_lazy))
+        found.never_in_part(
+            shared_chunks([_graph_of(collection) for collection in collections], _holds_lazy)
+        )
         found.add_graph(*_optimised_graph(collections))
     return found.products()
 
@@ -108,12 +103,12 @@ def products_in_order(dsk: Mapping[Any, Any], keys: Iterable[Any]) -> list[tuple
 def _optimised_graph(collections: list[Any]) -> tuple[dict[Any, Any], list[Any]]:
     """Return one graph of all collections, and the keys of what they ask for."""
     optimised = optimize(*collections, traverse=False)  # type: ignore[no-untyped-call]
-    keys = [list(flatten(one.__dask_keys__())) for one in optimised]  # type: ignore[no-untyped-call]
+    keys = [list(flatten(collection.__dask_keys__())) for collection in optimised]  # type: ignore[no-untyped-call]
     # They share one graph, as Dask documents. It is large: it is not merged once for each.
     graph = dict(optimised[0].__dask_graph__())
-    for one, its_keys in zip(optimised[1:], keys[1:], strict=True):
+    for collection, its_keys in zip(optimised[1:], keys[1:], strict=True):
         if any(key not in graph for key in its_keys):
-            graph.update(one.__dask_graph__())
+            graph.update(collection.__dask_graph__())
     return graph, [key for its_keys in keys for key in its_keys]
 
 
@@ -137,9 +132,9 @@ class _Found:
         for source, numbers in self._reads:
             by_id.setdefault(id(source), (source, []))[1].append(numbers)
         by_source: dict[Source, list[Numbers]] = {}
-        for source, each in by_id.values():
-            by_source.setdefault(source, []).extend(each)
-        joined = {source: np.unique(np.concatenate(each)) for source, each in by_source.items()}
+        for source, chosen in by_id.values():
+            by_source.setdefault(source, []).extend(chosen)
+        joined = {source: np.unique(np.concatenate(parts)) for source, parts in by_source.items()}
         return {source: numbers for source, numbers in joined.items() if numbers.size}
 
     def in_order(self) -> list[tuple[Source, int]]:
@@ -210,11 +205,11 @@ class _Found:
         if isinstance(value, Task):
             self._add_task(value, scope)
         elif isinstance(value, list | tuple | set | frozenset):
-            for one in value:
-                self._add_argument(one, scope)
+            for item in value:
+                self._add_argument(item, scope)
         elif isinstance(value, dict):
-            for one in value.values():
-                self._add_argument(one, scope)
+            for item in value.values():
+                self._add_argument(item, scope)
         else:
             self.add_all_of(_resolved(value, scope))
 
@@ -269,15 +264,15 @@ def _arrays_in(value: Any) -> Iterator[Any]:
     """Go through the lazy arrays that a value holds, in containers and in xarray's objects."""
     left, seen = [value], set()
     while left:
-        one = left.pop()
-        if isinstance(one, _PLAIN) or id(one) in seen:
+        item = left.pop()
+        if isinstance(item, _PLAIN) or id(item) in seen:
             continue
-        seen.add(id(one))
-        if is_lazy(one):
-            yield one
-        elif isinstance(one, xr.Dataset | xr.DataArray | xr.Variable):
-            left.extend(arrays_of(one))
-        elif isinstance(one, Mapping):
-            left.extend(one.values())
-        elif isinstance(one, list | tuple | set | frozenset):
-            left.extend(one)
+        seen.add(id(item))
+        if is_lazy(item):
+            yield item
+        elif isinstance(item, xr.Dataset | xr.DataArray | xr.Variable):
+            left.extend(arrays_of(item))
+        elif isinstance(item, Mapping):
+            left.extend(item.values())
+        elif isinstance(item, list | tuple | set | frozenset):
+            left.extend(item)

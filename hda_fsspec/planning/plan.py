@@ -1,4 +1,4 @@
-"""What making products local would cost: orders, bytes, time, room. Nothing is ordered here.
+"""Plans: the orders, bytes, time and room that products would cost. Nothing is ordered here.
 
 It looks at the cache and its disk, and asks the service nothing.
 """
@@ -13,7 +13,7 @@ from pathlib import Path
 from hda_fsspec.cache import eviction
 from hda_fsspec.client import Client
 from hda_fsspec.planning.estimate import ProductSizes, estimate_sizes
-from hda_fsspec.planning.pieces import Cut
+from hda_fsspec.planning.piece_costs import PieceCosts
 from hda_fsspec.printable import format_bytes, plural, printable, python_text
 from hda_fsspec.records import Product
 from hda_fsspec.subsets.grid import Split
@@ -26,7 +26,7 @@ _SHOWN_DATASETS = 3
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Plan:
-    """What making some products local would cost.
+    """The cost of making some products local.
 
     Attributes
     ----------
@@ -65,18 +65,18 @@ class Plan:
         What all of that query would cost in other pieces, the coarsest first.
     """
 
-    products: tuple[Product, ...]
-    local: int
-    orders_needed: int
-    bytes_known: int
-    bytes_estimated: int
-    sizes_unknown: int
-    bytes_needed: int
-    cache_bound: int | None
-    disk_free: int | None
-    disk_room: int | None
-    fits_cache: bool
-    fits_disk: bool
+    products: tuple[Product, ...] = ()
+    local: int = 0
+    orders_needed: int = 0
+    bytes_known: int = 0
+    bytes_estimated: int = 0
+    sizes_unknown: int = 0
+    bytes_needed: int = 0
+    cache_bound: int | None = None
+    disk_free: int | None = None
+    disk_room: int | None = None
+    fits_cache: bool = True
+    fits_disk: bool = True
     quota_limit: int | None = None
     quota_left: int | None = None
     fields: int | None = None
@@ -152,8 +152,8 @@ class Plan:
     def _splits(self) -> str:
         """Say what the whole query costs in other pieces, and that it is the whole."""
         told = [
-            f"{_as_python(each.split)} {plural(each.pieces, 'order')}, {each.hours:.1f} h"
-            for each in self.splits
+            f"{_as_python(split.split)} {plural(split.pieces, 'order')}, {split.hours:.1f} h"
+            for split in self.splits
         ]
         return f"{_as_python(self.split)} now; all of the query with {'; '.join(told)}"
 
@@ -169,7 +169,7 @@ class Plan:
         return orders if seconds is None else f"{orders}; {_duration(seconds)} of waiting for it"
 
 
-def plan_of(client: Client, wanted: Sequence[Product], cut: Cut | None = None) -> Plan:
+def plan_of(client: Client, wanted: Sequence[Product], cut: PieceCosts | None = None) -> Plan:
     """Return what making some products local would cost, with the quota as far as it is known.
 
     Parameters
@@ -178,7 +178,7 @@ def plan_of(client: Client, wanted: Sequence[Product], cut: Cut | None = None) -
         Who would fetch them.
     wanted : sequence of Product
         Which.
-    cut : Cut, optional
+    cut : PieceCosts, optional
         What those weigh and cost that are pieces of queries.
     """
     quota = client.quota()
@@ -249,27 +249,9 @@ def merge_plans(plans: Sequence[Plan]) -> Plan:
         sizes_unknown=sum(plan.sizes_unknown for plan in plans),
         bytes_needed=sum(plan.bytes_needed for plan in plans),
         fields=sum(fields) if (fields := [p.fields for p in plans if p.fields]) else None,
-        splits=tuple(each for plan in plans for each in plan.splits),
+        splits=tuple(split for plan in plans for split in plan.splits),
         fits_cache=all(plan.fits_cache for plan in plans),
         fits_disk=all(plan.fits_disk for plan in plans),
-    )
-
-
-def empty_plan() -> Plan:
-    """Return the plan of no products."""
-    return Plan(
-        products=(),
-        local=0,
-        orders_needed=0,
-        bytes_known=0,
-        bytes_estimated=0,
-        sizes_unknown=0,
-        bytes_needed=0,
-        cache_bound=None,
-        disk_free=None,
-        disk_room=None,
-        fits_cache=True,
-        fits_disk=True,
     )
 
 

@@ -1,4 +1,4 @@
-"""What reading a lazily indexed variable would read: the recipe below xarray's adapters, and where.
+"""Lazily indexed variables: the recipe below xarray's adapters, and the part of it that is read.
 
 Nothing is read here. All that this package knows of xarray's adapter classes stands in this
 module, since they change between releases; of a class that is not known, everything is taken.
@@ -121,5 +121,5 @@ def arrays_of(variables: xr.Dataset | xr.DataArray | xr.Variable) -> list[Any]:
         return [variables._data]
     if isinstance(variables, xr.DataArray):
         coordinates = [variables.coords[name].variable for name in variables.coords]
-        return [one._data for one in (variables.variable, *coordinates)]
-    return [one._data for one in variables.variables.values()]
+        return [variable._data for variable in (variables.variable, *coordinates)]
+    return [variable._data for variable in variables.variables.values()]

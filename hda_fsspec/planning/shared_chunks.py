@@ -35,14 +35,16 @@ def shared_chunks(graphs: Iterable[Layer], is_ours: Callable[[Any], bool]) -> di
     for graph in graphs:
         for name, layer, needed in _layers(graph):
             layers[name] = layer
-            for one in needed:
-                readers[one].add(name)
+            for key in needed:
+                readers[key].add(name)
     shared: dict[Any, GraphNode] = {}
     for source in [name for name, layer in layers.items() if _begins_with(layer, is_ours)]:
         for name in (source, *readers[source]):
-            chunks, followers = layers[name], [layers[each] for each in readers[name]]
+            chunks, followers = layers[name], [layers[reader] for reader in readers[name]]
             # Slices are no blockwise work. Where a graph has no layers, its one follows itself.
-            if name in readers[name] or not all(isinstance(each, Blockwise) for each in followers):
+            if name in readers[name] or not all(
+                isinstance(follower, Blockwise) for follower in followers
+            ):
                 shared |= _needed_twice(chunks, followers, layers[source])
     return shared
 

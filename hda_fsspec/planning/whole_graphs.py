@@ -15,7 +15,7 @@ from dask.highlevelgraph import HighLevelGraph
 from dask.layers import ArraySliceDep
 
 #: Functions that take a chunk of an array by its slices.
-_GETTERS = (array_core.getter, array_core.getter_inline, array_core.getter_nofancy)
+GETTERS = (array_core.getter, array_core.getter_inline, array_core.getter_nofancy)
 
 
 def read_in_whole(collection: Any) -> list[Any] | None:
@@ -60,7 +60,7 @@ def _held_by(layer: Blockwise) -> list[Any] | None:
         return [layer.task, *args]
     # The data themselves, each chunk by its slices: together they are all of it.
     func = getattr(layer.task, "func", None)
-    is_getter = any(func is getter for getter in _GETTERS)
+    is_getter = any(func is getter for getter in GETTERS)
     if not is_getter or len(deps) != 1 or not isinstance(deps[0], ArraySliceDep):
         return None
     return args

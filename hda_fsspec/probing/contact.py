@@ -13,9 +13,9 @@ from hda_fsspec.paths.locations import Location
 from hda_fsspec.printable import printable
 from hda_fsspec.probing.conversation import Conversation
 from hda_fsspec.probing.facts import Fact, left_open
-from hda_fsspec.probing.order import Order, quota_facts
+from hda_fsspec.probing.order import OrderProbe, quota_facts
 from hda_fsspec.probing.probe import MOST_BYTES, MOST_REQUESTS, Probe
-from hda_fsspec.probing.query import Plan
+from hda_fsspec.probing.query import ProbePlan
 from hda_fsspec.probing.recording import Recording
 from hda_fsspec.settings import Settings
 
@@ -24,7 +24,7 @@ def first_contact(
     settings: Settings,
     dataset: Location,
     *,
-    may_order: Callable[[Plan], bool],
+    may_order: Callable[[ProbePlan], bool],
     recording: Path | None = None,
     sleep: Callable[[float], object] = time.sleep,
     most_requests: int = MOST_REQUESTS,
@@ -81,7 +81,7 @@ def first_contact(
             yield left_open("what an order tells", "nothing was ordered")
             return
         with tempfile.TemporaryDirectory(prefix="hda-probe-") as folder:
-            order = Order(
+            order = OrderProbe(
                 talk, plan, probe.schema, Path(folder), sleep=sleep, most_bytes=most_bytes
             )
             yield from map(shown, order.look())

@@ -1,4 +1,4 @@
-"""What a delivered file holds: its format, and of a subset where it begins and ends."""
+"""Contents of a delivered file: its format, and of a subset its first and last time."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from urllib.parse import unquote
 from hda_fsspec.errors import ConfigurationError, HDAError
 from hda_fsspec.formats.detect import check_complete
 from hda_fsspec.probing.facts import Fact, compared, left_open, settled
-from hda_fsspec.probing.query import Plan
+from hda_fsspec.probing.query import ProbePlan
 from hda_fsspec.records import format_time, parse_time
 from hda_fsspec.schema.queryables import Schema
 
@@ -19,7 +19,7 @@ _TIMES = ("time", "valid_time")
 _AXES = {"longitude": ("longitude", "lon", "x"), "latitude": ("latitude", "lat", "y")}
 
 
-def look_at_id(plan: Plan) -> Iterator[Fact]:
+def look_at_id(plan: ProbePlan) -> Iterator[Fact]:
     """Tell what an id is made of, where that can be computed."""
     if not plan.is_subset:
         yield settled("id of the product", "no hash: a file of the archive", "a hash for subsets")
@@ -39,7 +39,9 @@ def look_at_id(plan: Plan) -> Iterator[Fact]:
     )
 
 
-def look_into(path: Path, name: str, plan: Plan, schema: Schema, scratch: Path) -> Iterator[Fact]:
+def look_into(
+    path: Path, name: str, plan: ProbePlan, schema: Schema, scratch: Path
+) -> Iterator[Fact]:
     """Tell the format of a file, and its box and times; of a subset beside what was asked for."""
     request = plan.request if plan.is_subset else {}
     format_ = check_complete(path)
@@ -94,10 +96,10 @@ def _times(ds: Any, request: Mapping[str, Any], schema: Schema, xr: Any) -> Iter
     told = f"{format_time(first)} to {format_time(last)}, {values.size} in all"
     keys = schema.time_keys
     asked = [request.get(key) for key in keys] if keys is not None else []
-    if not all(isinstance(one, str) for one in asked) or len(asked) != 2:
+    if not all(isinstance(text, str) for text in asked) or len(asked) != 2:
         yield settled("times of the file", told)
         return
-    start, end = (parse_time(str(one)) for one in asked)
+    start, end = (parse_time(str(text)) for text in asked)
     is_within = start <= first and last <= end
     expected = f"{format_time(start)} to {format_time(end)}, both inclusive"
     yield compared("times of the file", expected, told, is_as_expected=is_within)

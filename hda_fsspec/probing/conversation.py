@@ -27,7 +27,7 @@ class SpentError(Exception):
 
 
 @dataclasses.dataclass(frozen=True)
-class Seen:
+class Exchange:
     """An answer, as it came.
 
     Attributes
@@ -74,7 +74,7 @@ class Seen:
 
 
 class Conversation:
-    """What is said between a probe and a service.
+    """The requests of a probe to a service, and the answers.
 
     Parameters
     ----------
@@ -89,7 +89,7 @@ class Conversation:
     ----------
     token : str or None
         The token that requests bear by default.
-    all : list of (str, Seen)
+    all : list of (str, Exchange)
         All answers so far, with what was asked.
     """
 
@@ -98,7 +98,7 @@ class Conversation:
         self.recording = recording
         self._left = most_requests
         self.token: str | None = None
-        self.all: list[tuple[str, Seen]] = []
+        self.all: list[tuple[str, Exchange]] = []
 
     def ask(
         self,
@@ -112,7 +112,7 @@ class Conversation:
         byte_range: str = "",
         to_file: Path | None = None,
         most_bytes: int = _LONGEST_ANSWER,
-    ) -> Seen:
+    ) -> Exchange:
         """Send a request once, and return what comes back, whatever it is.
 
         Parameters
@@ -193,7 +193,7 @@ class Conversation:
 
 def _read(
     head: ResponseHead, pieces: Iterator[bytes], to_file: Path | None, most_bytes: int
-) -> Seen:
+) -> Exchange:
     """Read an answer, up to a number of bytes; the body of a file goes to the disk."""
     is_file = to_file is not None and head.status in _FILES
     body = bytearray()
@@ -207,5 +207,5 @@ def _read(
             else:
                 body += piece
             if length > most_bytes:
-                return Seen(head.status, head.headers, bytes(body), length, is_whole=False)
-    return Seen(head.status, head.headers, bytes(body), length, is_whole=True)
+                return Exchange(head.status, head.headers, bytes(body), length, is_whole=False)
+    return Exchange(head.status, head.headers, bytes(body), length, is_whole=True)

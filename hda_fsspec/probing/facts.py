@@ -1,4 +1,4 @@
-"""What a probe finds out of a service: one fact a row, as a value."""
+"""Facts that a probe finds out of a service: one a row, as values."""
 
 from __future__ import annotations
 

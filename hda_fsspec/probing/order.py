@@ -14,10 +14,10 @@ from hda_fsspec.network.responses import (
     delivered_name,
 )
 from hda_fsspec.probing.contents import look_at_id, look_into
-from hda_fsspec.probing.conversation import Conversation, Seen
+from hda_fsspec.probing.conversation import Conversation, Exchange
 from hda_fsspec.probing.facts import FAILED, Fact, compared, left_open, settled
 from hda_fsspec.probing.probe import MOST_BYTES, guarded
-from hda_fsspec.probing.query import Plan
+from hda_fsspec.probing.query import ProbePlan
 from hda_fsspec.schema.queryables import Schema
 
 _MOST_POLLS = 40
@@ -28,14 +28,14 @@ _FILES = frozenset({200, 206})
 _TOLD_HEADERS = ("ETag", "Last-Modified", "Accept-Ranges", "Content-Type", "Content-Encoding")
 
 
-class Order:
-    """What is found out by ordering a product.
+class OrderProbe:
+    """The part of a probe that orders a product.
 
     Parameters
     ----------
     talk : Conversation
         With the service.
-    plan : Plan
+    plan : ProbePlan
         What to order.
     schema : Schema
         That of the data set.
@@ -50,7 +50,7 @@ class Order:
     def __init__(
         self,
         talk: Conversation,
-        plan: Plan,
+        plan: ProbePlan,
         schema: Schema,
         folder: Path,
         *,
@@ -64,7 +64,7 @@ class Order:
         self._sleep = sleep
         self._most_bytes = most_bytes
         self._id = ""
-        self._head: Seen | None = None
+        self._head: Exchange | None = None
 
     def look(self) -> Iterator[Fact]:
         """Order, wait, fetch, and look into the file."""
@@ -147,7 +147,7 @@ class Order:
         is_so = state.status in _FILES
         yield compared(what, "202, then 200", told, is_as_expected=is_so)
 
-    def _first_byte(self) -> Seen:
+    def _first_byte(self) -> Exchange:
         return self._talk.ask("GET", self._path, byte_range="bytes=0-0", most_bytes=_RANGE_BYTES)
 
     def _fetch(self) -> Iterator[Fact]:
@@ -190,7 +190,7 @@ class Order:
             lambda: look_into(target, name, self._plan, self._schema, self._folder / "scratch"),
         )
 
-    def _transfer(self, whole: Seen, length: int | None) -> Iterator[Fact]:
+    def _transfer(self, whole: Exchange, length: int | None) -> Iterator[Fact]:
         told = content_length(whole.headers)
         framing = whole.headers.get("Transfer-Encoding") or ("by length" if told else "by its end")
         yield compared(
@@ -238,7 +238,7 @@ class Order:
         )
 
 
-def _range(part: Seen) -> Fact:
+def _range(part: Exchange) -> Fact:
     total = content_range(part.headers)
     told = f"{part.says}, Content-Range {part.headers.get('Content-Range')}, {part.length} bytes"
     if part.status == 206 and total is not None and total[0] == 0 and part.length == 1:
@@ -248,7 +248,7 @@ def _range(part: Seen) -> Fact:
     return settled("Range of the first byte", f"refused: {told}", "206, or 200 for ignored")
 
 
-def _words(listed: Seen) -> str:
+def _words(listed: Exchange) -> str:
     """Return what the list of orders says of them."""
     told = listed.get("features")
     orders = [f for f in told if isinstance(f, dict)] if isinstance(told, list) else []

@@ -11,9 +11,9 @@ from typing import Any
 
 from hda_fsspec.errors import ConfigurationError, HDAError, OfflineError
 from hda_fsspec.paths.locations import Location
-from hda_fsspec.probing.conversation import Conversation, Seen, SpentError
+from hda_fsspec.probing.conversation import Conversation, Exchange, SpentError
 from hda_fsspec.probing.facts import FAILED, Fact, compared, left_open, settled
-from hda_fsspec.probing.query import Plan, small_query
+from hda_fsspec.probing.query import ProbePlan, small_query
 from hda_fsspec.schema.queryables import Schema
 
 #: Of these, polls of an order are at most `_MOST_POLLS`.
@@ -27,7 +27,7 @@ _WRONG_TOKEN = "00000000-0000-4000-8000-000000000000"  # noqa: S105 - it opens n
 
 
 class Probe:
-    """What is asked of a service before anything is ordered.
+    """The part of a probe before anything is ordered.
 
     Parameters
     ----------
@@ -40,7 +40,7 @@ class Probe:
 
     Attributes
     ----------
-    plan : Plan or None
+    plan : ProbePlan or None
         What can be ordered, after :meth:`look`.
     schema : Schema
         That of the data set.
@@ -59,7 +59,7 @@ class Probe:
         self._location = dataset
         self._dataset = dataset.dataset
         self._user, self._password = user, password
-        self.plan: Plan | None = None
+        self.plan: ProbePlan | None = None
         self.schema = Schema(self._dataset, is_open=True)
         self._document: Mapping[str, Any] = {}
         self._missing: list[str] = []
@@ -186,7 +186,7 @@ class Probe:
             return
         yield compared("search", "200", f"{first.says}: {location.path}", is_as_expected=True)
         chosen = min(features, key=_size_order)
-        self.plan = Plan(
+        self.plan = ProbePlan(
             location,
             request,
             self._dataset,
@@ -203,14 +203,14 @@ class Probe:
         yield settled("properties of a product", f"{', '.join(keys)}; dates {dates}"[:300])
 
     def _pages(
-        self, body: dict[str, Any], first: Seen, features: list[Mapping[str, Any]]
+        self, body: dict[str, Any], first: Exchange, features: list[Mapping[str, Any]]
     ) -> Iterator[Fact]:
         again = self._talk.ask("POST", "dataaccess/search", body=body)
         for what, facts in (
-            ("id", [[f.get("id") for f in one] for one in (features, _features(again))]),
+            ("id", [[f.get("id") for f in page] for page in (features, _features(again))]),
             (
                 "location",
-                [[_property(f, "location") for f in one] for one in (features, _features(again))],
+                [[_property(f, "location") for f in page] for page in (features, _features(again))],
             ),
         ):
             is_equal = facts[0] == facts[1]
@@ -263,11 +263,11 @@ def guarded(what: str, step: Callable[[], Iterator[Fact]]) -> Iterator[Fact]:
         yield Fact(what, "an answer", f"{type(err).__name__}: {err}"[:400], FAILED)
 
 
-def _is_page(seen: Seen) -> bool:
+def _is_page(seen: Exchange) -> bool:
     return seen.status == 200 and isinstance(seen.get("features"), list)
 
 
-def _features(seen: Seen) -> list[Mapping[str, Any]]:
+def _features(seen: Exchange) -> list[Mapping[str, Any]]:
     told = seen.get("features")
     return [f for f in told if isinstance(f, Mapping)] if isinstance(told, list) else []
 

@@ -1,4 +1,4 @@
-"""What a probe asks for: a query, by default a small one, and what would be ordered of it."""
+"""The query of a probe, by default a small one, and what would be ordered of it."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ _BOX = ("-20", "40", "-18.5", "41.5")
 
 
 @dataclasses.dataclass(frozen=True)
-class Plan:
-    """What the order of a probe would be.
+class ProbePlan:
+    """The order that a probe would place.
 
     Attributes
     ----------

@@ -1,4 +1,4 @@
-r"""What was said in a probe, a line of JSON for each request with its answer, without secrets.
+r"""The record of a probe: a line of JSON for each request with its answer, without secrets.
 
 The first line says what it is. Of each other one ``request`` has ``method``, ``path`` (such as
 ``/hda-broker/api/v1/terms``), and what else there was of ``query``, ``token``, ``range``, ``json``
@@ -23,7 +23,7 @@ from typing import Any
 from hda_fsspec._version import __version__
 from hda_fsspec.errors import ConfigurationError
 from hda_fsspec.network.responses import read_json
-from hda_fsspec.network.spellings import find, merged, needles_of
+from hda_fsspec.network.secret_spellings import find, merged, needles_of
 
 FORMAT = "hda_fsspec recording 1"
 #: Longer files are not kept whole.
@@ -142,9 +142,9 @@ class Recording:
         if isinstance(value, str):
             return self.redacted(value)
         if isinstance(value, Mapping):
-            return {self.redacted(str(key)): self._redacted(one) for key, one in value.items()}
+            return {self.redacted(str(key)): self._redacted(item) for key, item in value.items()}
         if isinstance(value, list):
-            return [self._redacted(one) for one in value]
+            return [self._redacted(item) for item in value]
         if isinstance(value, int | float) and not isinstance(value, bool):
             text = str(value)
             redacted = self.redacted(text)

@@ -76,11 +76,6 @@ def list_members(path: Path) -> list[Member]:
         return found
 
 
-def member_names(path: Path) -> list[str]:
-    """Return the paths of the files inside an archive; an empty list for any other file."""
-    return [member.name for member in list_members(path)]
-
-
 def shared_folder(members: Sequence[Member]) -> str:
     """Return the folder that all members lie in, with a slash at its end; "" if there is none."""
     folders = [member.name.split("/")[:-1] for member in members]

@@ -19,7 +19,14 @@ from xarray.core import indexing  # xarray documents this module for writers of 
 
 from hda_fsspec.errors import ProductFormatError
 from hda_fsspec.printable import warn
-from hda_fsspec.reading.meaning import PACKING, different_meaning
+from hda_fsspec.reading.essential_attributes import PACKING, different_meaning
+from hda_fsspec.reading.indexing import (
+    as_axis,
+    compact,
+    key_lengths,
+    missing_value,
+    with_missing,
+)
 from hda_fsspec.reading.merging import close_all, conflict, difference, merge_files
 
 _Array = np.ndarray[Any, Any]
@@ -79,7 +86,7 @@ def _groups(files: Mapping[str, xr.Dataset], dim: str) -> list[list[str]]:
         joined = [group for group in groups if group[0] & names]
         merged = (
             names.union(*(group[0] for group in joined)),
-            [one for group in joined for one in group[1]] + [file],
+            [member for group in joined for member in group[1]] + [file],
         )
         groups = [group for group in groups if group not in joined] + [merged]
     return [sorted(files_of) for _, files_of in groups]
@@ -124,7 +131,7 @@ def _check_dimensions(
 def _in_order(files: Mapping[str, xr.Dataset], dim: str, *, name: str) -> dict[str, xr.Dataset]:
     """Return the files in the order of their coordinate; raises for two that overlap."""
     values = {file: _values(ds.variables[dim]) for file, ds in files.items()}
-    kinds = {file: _kind(each) for file, each in values.items() if each.size}
+    kinds = {file: _kind(array) for file, array in values.items() if array.size}
     for file, kind in kinds.items():
         if kind != next(iter(kinds.values())):
             why = f"{dim} is told in different ways ({next(iter(kinds.values()))} and {kind})"
@@ -245,7 +252,7 @@ class _Concatenation:
         axis = dims.index(self.dim)
         dtype = self._dtype(name, [part.dtype for part in there])
         if len(there) < len(parts):
-            dtype = _with_missing(dtype)
+            dtype = with_missing(dtype)
         bare = first.shape if is_added else first.shape[:axis] + first.shape[axis + 1 :]
         shape = (*bare[:axis], sum(lengths), *bare[axis:])
         array = _Parts(parts, lengths, axis, shape, dtype, is_added=is_added)
@@ -298,14 +305,21 @@ class _Parts(BackendArray):
         )
 
     def _read(self, key: tuple[Any, ...]) -> Any:
-        one = key[self._axis]
+        indexer = key[self._axis]
         total = self.shape[self._axis]
-        is_single = not isinstance(one, slice) and np.ndim(one) == 0
-        positions = np.arange(total)[one] if isinstance(one, slice) else np.atleast_1d(one) % total
-        before = [_length(each, n) for each, n in zip(key, self.shape, strict=True)]
-        before[self._axis] = len(positions)
-        found = np.empty([n for n in before if n is not None], dtype=self.dtype)
-        place = sum(n is not None for n in before[: self._axis])
+        is_single = not isinstance(indexer, slice) and np.ndim(indexer) == 0
+        positions = (
+            np.arange(total)[indexer]
+            if isinstance(indexer, slice)
+            else np.atleast_1d(indexer) % total
+        )
+        lengths = key_lengths(key, self.shape)
+        lengths[self._axis] = len(positions)
+        is_kept = [np.ndim(as_axis(part)) > 0 for part in key]
+        is_kept[self._axis] = True
+        shape = [n for n, kept in zip(lengths, is_kept, strict=True) if kept]
+        found = np.empty(shape, dtype=self.dtype)
+        place = sum(is_kept[: self._axis])
         numbers = np.searchsorted(self._ends, positions, side="right")
         for number in np.unique(numbers).tolist():
             where = numbers == number
@@ -317,41 +331,14 @@ class _Parts(BackendArray):
     def _of_part(self, number: int, key: tuple[Any, ...], steps: _Array) -> Any:
         part = self._parts[number]
         if part is None:
-            return np.array("NaT", self.dtype) if self.dtype.kind in "mM" else np.nan
+            return missing_value(self.dtype)
         rest = list(key)
         if self._is_added:
             del rest[self._axis]
             values = np.asarray(part[tuple(rest)].values)
-            return np.expand_dims(values, sum(np.ndim(_axis_of(k)) for k in rest[: self._axis]))
-        rest[self._axis] = _compact(steps)
+            return np.expand_dims(values, sum(np.ndim(as_axis(k)) for k in rest[: self._axis]))
+        rest[self._axis] = compact(steps)
         return np.asarray(part[tuple(rest)].values)
-
-
-def _length(one: Any, size: int) -> int | None:
-    """Return how many elements a part of a key selects; None where it drops the axis."""
-    if isinstance(one, slice):
-        return len(range(*one.indices(size)))
-    return None if np.ndim(one) == 0 else len(one)
-
-
-def _axis_of(one: Any) -> Any:
-    return [0] if isinstance(one, slice) else one
-
-
-def _compact(steps: _Array) -> Any:
-    """Return positions as a slice where they are one: formats read slices faster."""
-    if (np.diff(steps) == 1).all():
-        return slice(int(steps[0]), int(steps[-1]) + 1)
-    return steps
-
-
-def _with_missing(dtype: np.dtype[Any]) -> np.dtype[Any]:
-    """Return the dtype that also holds missing values, as xarray promotes it."""
-    if dtype.kind in "fcmMO":
-        return dtype
-    if dtype.kind in "iu":
-        return np.dtype("float32" if dtype.itemsize <= 2 else "float64")
-    return np.dtype(object)
 
 
 def _common_encoding(encodings: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

@@ -103,8 +103,8 @@ def open_data_file(file: DataFile, options: OpenOptions) -> xr.Dataset:
         with _explained(file, engine, options):
             return _open_raster(file, arguments)
 
-    def open_dataset(each: str, **more: Any) -> xr.Dataset:
-        return _open_dataset(file, each, {**more, **arguments})
+    def open_dataset(engine_name: str, **more: Any) -> xr.Dataset:
+        return _open_dataset(file, engine_name, {**more, **arguments})
 
     ds = _attempt(file, options, engine, open_dataset)
     if not ds.variables and options.group in _ROOT:
@@ -129,14 +129,14 @@ def open_data_file_groups(file: DataFile, options: OpenOptions) -> dict[str, xr.
     if engine not in _NETCDF_ENGINES and not xr.backends.list_engines()[engine].supports_groups:
         return {"/": open_data_file(file, options)}
 
-    def open_groups(each: str, **more: Any) -> dict[str, xr.Dataset]:
+    def open_groups(engine_name: str, **more: Any) -> dict[str, xr.Dataset]:
         # One by one: xarray's own way shares a lock among groups that it cannot be given.
         above = f"/{(options.group or '').strip('/')}".rstrip("/")
         below = [path for path in list_groups(file.path) or () if path.startswith(f"{above}/")]
         groups: dict[str, xr.Dataset] = {}
         with contextlib.ExitStack() as opened:
             for path in (above or "/", *below):
-                ds = _open_dataset(file, each, {**more, **arguments, "group": path})
+                ds = _open_dataset(file, engine_name, {**more, **arguments, "group": path})
                 opened.callback(ds.close)
                 groups[path.removeprefix(above) or "/"] = ds
             opened.pop_all()

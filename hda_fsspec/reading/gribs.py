@@ -135,7 +135,7 @@ def _divide(
                 parts = [
                     _divide(cfgrib, index, {**filters, key: value}, options) for value in part[key]
                 ]
-                return [each for some in parts for each in some] if all(parts) else []
+                return [part for some in parts for part in some] if all(parts) else []
         return []
     return [filters]
 
@@ -153,7 +153,7 @@ def _not_one_dataset(
             f"The GRIB messages of {name} do not form one dataset ({reason}). Make it local with "
             f"fsspec.open_local and {advice}."
         )
-    shown = [f'  product_engine_kwargs={{"filter_by_keys": {each}}}' for each in parts]
+    shown = [f'  product_engine_kwargs={{"filter_by_keys": {keys}}}' for keys in parts]
     if len(shown) > _MAX_SHOWN:
         shown[_MAX_SHOWN:] = [f"  … and {len(shown) - _MAX_SHOWN} more"]
     return ProductFormatError(
@@ -172,7 +172,7 @@ def _nothing_found(path: Path, arguments: Mapping[str, Any], name: str) -> Produ
     if not wanted:
         return ProductFormatError(f"The GRIB file of {name} holds no message that cfgrib reads.")
     keys = {key: _values(path, key) for key in wanted}
-    there = "; ".join(f"{key}: {', '.join(map(repr, each))}" for key, each in keys.items())
+    there = "; ".join(f"{key}: {', '.join(map(repr, values))}" for key, values in keys.items())
     return ProductFormatError(
         f"No GRIB message of {name} fits filter_by_keys={wanted}. The file holds {there}."
     )

@@ -35,9 +35,9 @@ def list_groups(path: Path) -> dict[str, int] | None:
 
 
 def _walk(group: Any, above: str) -> Iterator[tuple[str, int]]:
-    for name, each in group.groups.items():
-        yield f"{above}/{name}", len(each.variables)
-        yield from _walk(each, f"{above}/{name}")
+    for name, child in group.groups.items():
+        yield f"{above}/{name}", len(child.variables)
+        yield from _walk(child, f"{above}/{name}")
 
 
 def only_groups(name: str, groups: Mapping[str, int]) -> ProductFormatError:
@@ -57,7 +57,7 @@ def no_such_group(name: str, group: str, groups: Mapping[str, int]) -> ProductFo
     names = {group.rpartition("/")[2].lower(): group for group in reversed(_fullest(groups))}
     spellings = {**names, **paths}
     near = difflib.get_close_matches(wanted.lower(), spellings, n=3, cutoff=0.5)
-    found = dict.fromkeys(spellings[each] for each in near)
+    found = dict.fromkeys(spellings[spelling] for spelling in near)
     hint = f" Did you mean {' or '.join(map(repr, found))}?" if found else ""
     return ProductFormatError(f"{name} has no group {wanted!r}.{hint} It has {_shown(groups)}.")
 
@@ -71,7 +71,7 @@ def _fullest(groups: Mapping[str, int]) -> list[str]:
 def _shown(groups: Mapping[str, int]) -> str:
     """Return groups as a list for a message: those with variables, and the outermost."""
     count = {group.strip("/"): groups[group] for group in groups}
-    names = [each for each in _fullest(groups) if count[each] or "/" not in each]
-    shown = [f"{printable(each)} ({count[each]} variables)" for each in names[:_MAX_SHOWN]]
+    names = [path for path in _fullest(groups) if count[path] or "/" not in path]
+    shown = [f"{printable(path)} ({count[path]} variables)" for path in names[:_MAX_SHOWN]]
     more = len(groups) - len(shown)
     return ", ".join(shown) + (f", and {more} more" if more else "")

@@ -12,7 +12,7 @@ import xarray as xr
 
 from hda_fsspec.errors import ProductFormatError
 from hda_fsspec.printable import printable
-from hda_fsspec.reading.meaning import different_meaning
+from hda_fsspec.reading.essential_attributes import different_meaning
 
 
 def merge_files(files: Mapping[str, xr.Dataset], *, name: str, hint: str = "") -> xr.Dataset:

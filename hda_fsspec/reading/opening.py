@@ -25,18 +25,17 @@ from hda_fsspec.reading.archives import (
     STREAMS,
     Member,
     list_members,
-    member_names,
     shared_folder,
     zarr_roots,
 )
-from hda_fsspec.reading.computed import join_files, laid_out
 from hda_fsspec.reading.concatenating import put_together
+from hda_fsspec.reading.data_stores import join_files, laid_out
 from hda_fsspec.reading.engines import DataFile, open_data_file
 from hda_fsspec.reading.merging import close_all, merge_files
 from hda_fsspec.reading.options import OpenOptions
-from hda_fsspec.reading.unpacking import Allowance, require_room, unpack
+from hda_fsspec.reading.unpacking import UnpackAllowance, require_room, unpack
 
-__all__ = ["Contents", "OpenOptions", "inspect_file", "member_names", "open_local"]
+__all__ = ["Contents", "OpenOptions", "inspect_file", "open_local"]
 
 #: A .zip in a .tar in a .gz is odd; deeper than this is a trap.
 _MAX_DEPTH = 4
@@ -48,7 +47,7 @@ _IN_A_ROW = 'Files of one kind at several times are put in a row by concat_dim="
 
 @dataclasses.dataclass(frozen=True)
 class Contents:
-    """What a product consists of: one data file, or those of an archive.
+    """The contents of a product: one data file, or those of an archive.
 
     Attributes
     ----------
@@ -68,7 +67,7 @@ class Contents:
         How many archives are around it.
     zarr_roots : tuple of str
         The folders in it that are Zarr stores.
-    allowance : Allowance or None
+    allowance : UnpackAllowance or None
         How much may be unpacked of the product, which its archives share.
     """
 
@@ -80,7 +79,7 @@ class Contents:
     others: tuple[Member, ...] = ()
     depth: int = 0
     zarr_roots: tuple[str, ...] = ()
-    allowance: Allowance | None = dataclasses.field(default=None, compare=False, repr=False)
+    allowance: UnpackAllowance | None = dataclasses.field(default=None, compare=False, repr=False)
 
     @property
     def is_archive(self) -> bool:
@@ -138,7 +137,7 @@ def inspect_file(
     name: str,
     scratch: Path,
     depth: int = 0,
-    allowance: Allowance | None = None,
+    allowance: UnpackAllowance | None = None,
     is_checked: bool = False,
 ) -> Contents:
     """Say what a product consists of; an archive in an archive is unpacked for that.
@@ -172,7 +171,7 @@ def inspect_file(
     data = tuple(member for member in members if is_data(member))
     others = tuple(member for member in members if not is_data(member))
     if allowance is None and format_ in ARCHIVES:
-        allowance = Allowance(path)
+        allowance = UnpackAllowance(path)
     contents = Contents(path, format_, name, scratch, data, others, depth, roots, allowance)
     if len(data) == 1 and data[0].format in ARCHIVES:
         return contents.inside(data[0])
@@ -312,7 +311,9 @@ def _is_zarr(contents: Contents) -> ProductFormatError:
 
 def _no_match(contents: Contents, pattern: str) -> ProductFormatError:
     useless = [
-        contents.short_name(each) for each in contents.others if contents.matches(each, pattern)
+        contents.short_name(member)
+        for member in contents.others
+        if contents.matches(member, pattern)
     ]
     if useless:
         msg = (

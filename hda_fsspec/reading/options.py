@@ -1,4 +1,4 @@
-"""How one product is to be opened, as a small value that is the same in every process.
+"""Options for opening one product, as a small value that is the same in every process.
 
 It knows the names of xarray's options; it opens nothing.
 """
@@ -62,11 +62,11 @@ def freeze(value: Any) -> Any:
     if isinstance(value, _PLAIN):
         return value
     if isinstance(value, Mapping):
-        pairs = [(freeze(key), freeze(each)) for key, each in value.items()]
+        pairs = [(freeze(key), freeze(item)) for key, item in value.items()]
         return _Mapping(tuple(sorted(pairs, key=repr)))
     for kind, type_ in _COLLECTIONS.items():
         if type(value) is type_:
-            items = [freeze(each) for each in value]
+            items = [freeze(item) for item in value]
             return _Collection(kind, tuple(sorted(items, key=repr) if "set" in kind else items))
     try:
         return _Pickled(pickle.dumps(value, protocol=4))
@@ -84,7 +84,7 @@ def thaw(frozen: Any) -> Any:
         case _Mapping(items):
             return {thaw(key): thaw(value) for key, value in items}
         case _Collection(kind, items):
-            return _COLLECTIONS[kind](thaw(each) for each in items)
+            return _COLLECTIONS[kind](thaw(item) for item in items)
         case _Pickled(data):
             return pickle.loads(data)  # noqa: S301 - made by freeze, from the caller's own object
     return frozen
@@ -92,7 +92,7 @@ def thaw(frozen: Any) -> Any:
 
 @dataclasses.dataclass(frozen=True)
 class OpenOptions:
-    """What the caller asked for when opening a product.
+    """The options with which a product is opened.
 
     Attributes
     ----------

@@ -1,4 +1,4 @@
-"""What a file will need to be opened, told by names and words before the file is there.
+"""Packages that a file needs to be opened, known from its name before the file is there.
 
 Names promise and prove nothing: what is not told here is found out when the file is opened.
 """

@@ -87,7 +87,7 @@ def _look_through(path: Path, name: str, stamp: _Stamp) -> None:
 
 
 def _leads_out(name: str, found: Reference) -> ProductFormatError:
-    inside, target = (each[:_MOST_SHOWN] for each in (found.inside, found.target))
+    inside, target = (text[:_MOST_SHOWN] for text in (found.inside, found.target))
     return ProductFormatError(
         f"{name} was not opened: it holds {found.kind}, {inside!r}, which leads to {target!r}. "
         "A product must hold all of its data, since what leads out of it could read any file of "

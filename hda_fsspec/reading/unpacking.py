@@ -43,8 +43,8 @@ _locks: weakref.WeakValueDictionary[Path, ForkLock] = weakref.WeakValueDictionar
 _temporary: dict[int, tuple[Path, os.stat_result]] = {}
 
 
-class Allowance:
-    """How much may still be unpacked of one product, with all archives inside of its archives.
+class UnpackAllowance:
+    """The bytes that may still be unpacked of a product, with all archives inside of its archives.
 
     Parameters
     ----------
@@ -78,7 +78,7 @@ class Allowance:
 
 
 def unpack(
-    path: Path, member: Member, scratch: Path, *, allowance: Allowance | None = None
+    path: Path, member: Member, scratch: Path, *, allowance: UnpackAllowance | None = None
 ) -> Path:
     """Return a local file with the content of a member, unpacked unless it already is.
 
@@ -115,7 +115,7 @@ def unpack(
         lock = _locks.setdefault(target, ForkLock())
     with lock:
         if not _is_unpacked(folder, target, member):
-            _unpack(path, member, folder, target, allowance or Allowance(path))
+            _unpack(path, member, folder, target, allowance or UnpackAllowance(path))
     return target
 
 
@@ -126,9 +126,9 @@ def require_room(path: Path, members: Sequence[Member], scratch: Path) -> None:
     """
     if len(members) < 2:
         return
-    missing = [each for each in members if not _is_here(scratch, content_key(path), each)]
-    folder = next(each for each in (scratch, *scratch.parents) if each.is_dir())
-    size = sum(each.size or 0 for each in missing)
+    missing = [member for member in members if not _is_here(scratch, content_key(path), member)]
+    folder = next(parent for parent in (scratch, *scratch.parents) if parent.is_dir())
+    size = sum(member.size or 0 for member in missing)
     _require_room(size, f"{len(missing)} files of {path}", folder)
 
 
@@ -200,14 +200,14 @@ def _is_unpacked(folder: SafeFolder, target: Path, member: Member) -> bool:
 
 
 def _unpack(
-    path: Path, member: Member, folder: SafeFolder, target: Path, allowance: Allowance
+    path: Path, member: Member, folder: SafeFolder, target: Path, allowance: UnpackAllowance
 ) -> None:
     if sniff(path) in STREAMS:
         # A cut stream is told as such, before anything is written.
         check_complete(path)
     _require_room(member.size or 0, f"{printable(member.name)} of {path}", target.parent)
     with folder.writing(target) as copy, opened(path) as archive:
-        allowance.count(path, sum(each.size or 0 for each in archive.members))
+        allowance.count(path, sum(member.size or 0 for member in archive.members))
         with archive.open(member.name) as source:
             written = 0
             while block := source.read(_BLOCK_BYTES):

@@ -54,7 +54,7 @@ def are_numbers(dtype: np.dtype[Any], encoding: Any) -> bool:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class StoredStructure:
-    """What a netCDF file holds, as it is stored.
+    """The variables of a netCDF file, as they are stored.
 
     Attributes
     ----------
@@ -115,7 +115,7 @@ class NetCDFVariables:
 
     @property
     def closer(self) -> Callable[[], None]:
-        """What closes the file, and does not keep this alive."""
+        """A function that closes the file, and does not keep this alive."""
         close: Callable[[], None] = self._store.close
         return close
 

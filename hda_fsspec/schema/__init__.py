@@ -1,1 +1,1 @@
-"""What a data set may be asked, by its schema: names, types, dates. No I/O."""
+"""Schemas of data sets: the names, types and dates that a query may hold. No I/O."""

@@ -9,12 +9,12 @@ from __future__ import annotations
 import calendar
 import dataclasses
 import itertools
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from datetime import date, datetime, time
 
 from hda_fsspec.errors import QueryError
 from hda_fsspec.schema.parameters import Parameter
-from hda_fsspec.schema.vocabulary import END, START
+from hda_fsspec.schema.time_and_box import END, START
 
 #: What data sets call the lists of years, months and days; days may be missing, and months too.
 _NAMES = (("year", "month", "day"), ("year", "month", "nominal_day"), ("hyear", "hmonth", "hday"))
@@ -81,7 +81,7 @@ class DayLists:
             No lists do that, or the data set offers none of the days.
         """
         first, last = start.date(), end.date()
-        self._check_whole(start, end)
+        self.check_whole(start, end)
         year_offered, month_offered, day_offered = (
             numbers.offers if numbers else _any for numbers in (self.years, self.months, self.days)
         )
@@ -114,7 +114,28 @@ class DayLists:
     def _what(self) -> str:
         return f"It is asked for by {', '.join(f'{key}=' for key in self.keys)}."
 
-    def _check_whole(self, start: datetime, end: datetime) -> None:
+    def check_range(
+        self, given: Collection[str], start: datetime | None, end: datetime | None
+    ) -> tuple[datetime, datetime]:
+        """Return both ends of a range that the lists are to be written for.
+
+        Raises
+        ------
+        QueryError
+            One of the lists is given too, or an end is missing.
+        """
+        own = [key for key in self.keys if key in given]
+        names = ", ".join(f"{key}=" for key in self.keys)
+        if own:
+            msg = f"{START} and {END} mean the same as {names} here: give the one or the other."
+            raise QueryError(msg, key=own[0])
+        if start is None or end is None:
+            msg = f"the data set is asked for by {names}, so a range needs both {START} and {END}."
+            raise QueryError(msg, key=START if end is None else END)
+        return start, end
+
+    def check_whole(self, start: datetime, end: datetime) -> None:
+        """Raise QueryError for a range that cuts a day, or a month or year without days."""
         unit = "year" if self.months is None else "month" if self.days is None else "day"
         length = calendar.monthrange(end.year, end.month)[1]
         begins = start.time() == time() and (unit == "day" or start.day == 1)

@@ -16,11 +16,11 @@ from typing import Any
 
 from hda_fsspec.errors import QueryError
 from hda_fsspec.records import Scalar, format_time
-from hda_fsspec.schema.vocabulary import (
+from hda_fsspec.schema.time_and_box import (
     BOX,
     read_box,
     read_instant,
-    read_variable_directly,
+    read_number,
     shown,
     single,
 )
@@ -49,7 +49,7 @@ class Choice:
         if isinstance(self.value, (bool, str)):
             return False
         try:
-            return read_variable_directly("", text) == self.value
+            return read_number("", text) == self.value
         except QueryError:
             return False
 
@@ -179,7 +179,7 @@ class Parameter:
         return text
 
     def _number(self, text: str, key: str) -> int | float:
-        number = read_variable_directly(key, text)
+        number = read_number(key, text)
         if "number" not in self.kinds and isinstance(number, float):
             if not number.is_integer():
                 msg = f"{key} takes a whole number, not {text}."

@@ -19,7 +19,7 @@ from hda_fsspec.printable import printable
 from hda_fsspec.records import Scalar, format_time
 from hda_fsspec.schema.date_lists import DayLists
 from hda_fsspec.schema.parameters import Parameter, hint, nearest
-from hda_fsspec.schema.vocabulary import (
+from hda_fsspec.schema.time_and_box import (
     BOX,
     END,
     START,
@@ -63,7 +63,7 @@ Query = Mapping[str, tuple[str, ...]]
 
 @dataclasses.dataclass(frozen=True)
 class Schema:
-    """What a query of one data set may hold.
+    """The schema of one data set: what a query of it may hold.
 
     Attributes
     ----------
@@ -223,7 +223,8 @@ class Schema:
         box = BOX if self.is_open else self.bbox_key
         body: dict[str, Any] = {}
         if self._day_lists is not None and any(interval):
-            expanded = self._expand(self._day_lists, query, interval)
+            lists = self._day_lists
+            expanded = lists.expand(*lists.check_range(query, *interval))
             query = {k: v for k, v in query.items() if k not in (START, END)} | expanded
         starts, ends = self._earlier
         meant = dict.fromkeys((START, *starts), start or START)
@@ -266,20 +267,6 @@ class Schema:
         if any(other != first for other in others):
             raise _both(BOX, name)
         return first
-
-    def _expand(
-        self, lists: DayLists, query: Query, interval: tuple[datetime | None, datetime | None]
-    ) -> dict[str, tuple[str, ...]]:
-        start, end = interval
-        own = [key for key in lists.keys if key in query]
-        names = ", ".join(f"{key}=" for key in lists.keys)
-        if own:
-            msg = f"{START} and {END} mean the same as {names} here: give the one or the other."
-            raise QueryError(msg, key=own[0])
-        if start is None or end is None:
-            msg = f"the data set is asked for by {names}, so a range needs both {START} and {END}."
-            raise QueryError(msg, key=START if end is None else END)
-        return lists.expand(start, end)
 
     def _check_key(self, key: str) -> None:
         if key in _RESERVED:

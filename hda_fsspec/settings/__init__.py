@@ -286,12 +286,12 @@ class Settings:
 
     @property
     def account(self) -> tuple[str, str]:
-        """What orders and quota are kept by: the broker's address and the user."""
+        """The account that orders and quota belong to: the broker's address and the user."""
         return (self.endpoint_url, self.user or "")
 
     @property
     def max_in_flight(self) -> int:
-        """How many products may be under way: those in preparation, and those that arrive."""
+        """The number of products that may be under way: in preparation, or arriving."""
         return self.max_orders + self.max_connections
 
 

@@ -10,7 +10,15 @@ from typing import Any
 
 import numpy as np
 
-from hda_fsspec.lazy.arrays import HDABackendArray, Key, as_axis, is_empty, key_lengths
+from hda_fsspec.lazy.arrays import HDABackendArray, is_empty
+from hda_fsspec.reading.indexing import (
+    Key,
+    as_axis,
+    compact,
+    key_lengths,
+    missing_value,
+    with_missing,
+)
 from hda_fsspec.stack.grid import NOTHING, GridAxis
 from hda_fsspec.stack.stack import Stack
 
@@ -66,7 +74,7 @@ class TemplateArray(HDABackendArray):
 
 @dataclasses.dataclass(frozen=True)
 class _Span:
-    """How a variable lies along one axis of the grid.
+    """The extent of a variable along one axis of the grid.
 
     Attributes
     ----------
@@ -194,7 +202,7 @@ class StackArray(HDABackendArray):
             number: cell
             for number, cell in zip(
                 numbers.ravel().tolist(),
-                itertools.product(*(range(len(each.parts)) for each in selected)),
+                itertools.product(*(range(len(along.parts)) for along in selected)),
                 strict=True,
             )
             if number != NOTHING and number not in absent
@@ -205,7 +213,7 @@ class StackArray(HDABackendArray):
         for number, fetch in self.stack.fetch_ahead(list(cells)):
             cell = cells[number]
             read = functools.partial(self.stack.read, fetch, number, self.name)
-            steps = [each.steps[at] for each, at in zip(selected, cell, strict=True)]
+            steps = [along.steps[at] for along, at in zip(selected, cell, strict=True)]
             values = self._read_part(read, steps, key, axes)
             # xarray calls lists of several lengths by the dtype of their numbers.
             is_ragged = values is not None and values.dtype == object != self.dtype
@@ -217,8 +225,8 @@ class StackArray(HDABackendArray):
             elif is_ragged:
                 out = out.astype(object, copy=False)
             target: list[Any] = [_ALL] * len(shape)
-            for span, each, at in zip(self._spans, selected, cell, strict=True):
-                target[axes.index(span.axis)] = each.where[at]
+            for span, along, at in zip(self._spans, selected, cell, strict=True):
+                target[axes.index(span.axis)] = along.where[at]
             out[together(target, shape)] = missing_value(self.dtype) if values is None else values
         if out is None:
             raise AssertionError
@@ -239,7 +247,7 @@ class StackArray(HDABackendArray):
             if span.is_added:
                 added.append((axes.index(span.axis), len(its_steps)))
         left_out = {span.axis for span in self._spans if span.is_added}
-        values = read(tuple(one for axis, one in enumerate(part) if axis not in left_out))
+        values = read(tuple(indexer for axis, indexer in enumerate(part) if axis not in left_out))
         if values is None:
             return None
         for at, count in sorted(added):
@@ -248,7 +256,7 @@ class StackArray(HDABackendArray):
 
 
 class _Selected:
-    """What a key selects along one axis of a grid, by the parts that it lies in.
+    """The selection of a key along one axis of a grid, by the parts that it lies in.
 
     Attributes
     ----------
@@ -285,27 +293,3 @@ def together(target: list[Any], shape: list[int]) -> tuple[Any, ...]:
         for part, size in zip(target, shape, strict=True)
     ]
     return np.ix_(*lists)
-
-
-def with_missing(dtype: np.dtype[Any]) -> np.dtype[Any]:
-    """Return the dtype that also holds missing values, as xarray promotes it."""
-    if dtype.kind in "fcmMO":
-        return dtype
-    if dtype.kind in "iu":
-        return np.dtype("float32" if dtype.itemsize <= 2 else "float64")
-    return np.dtype(object)
-
-
-def missing_value(dtype: np.dtype[Any]) -> Any:
-    """Return what stands for a missing value."""
-    return np.array("NaT", dtype=dtype) if dtype.kind in "mM" else np.nan
-
-
-def compact(positions: np.ndarray[Any, Any]) -> Any:
-    """Return positions as a slice where they are one: formats read slices faster."""
-    if len(positions) == 1:
-        return slice(int(positions[0]), int(positions[0]) + 1)
-    steps = np.diff(positions)
-    if (steps == steps[0]).all() and steps[0] > 0:
-        return slice(int(positions[0]), int(positions[-1]) + 1, int(steps[0]))
-    return positions

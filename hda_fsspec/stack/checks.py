@@ -1,4 +1,4 @@
-"""What a product of a stack must be like, and what to say of one that differs.
+"""Checks of the products of a stack against the template, and the errors for those that differ.
 
 Pure: it compares headers, and has never seen a file.
 """
@@ -6,6 +6,7 @@ Pure: it compares headers, and has never seen a file.
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Collection, Mapping
 from typing import Any
 
@@ -13,7 +14,7 @@ import numpy as np
 
 from hda_fsspec.errors import ProductMismatchError
 from hda_fsspec.printable import plural, printable
-from hda_fsspec.reading.meaning import GRID_MAPPING, PACKING, different_meaning
+from hda_fsspec.reading.essential_attributes import GRID_MAPPING, PACKING, different_meaning
 from hda_fsspec.stack.header import Header, VariableHeader
 from hda_fsspec.stack.layout import ConcatLayout, grid_names
 
@@ -42,7 +43,7 @@ _GRID_STEP = (
 
 @dataclasses.dataclass(frozen=True)
 class ExpectedPart:
-    """What a product of a stack holds of one dimension.
+    """The part of one dimension that a product of a stack should hold.
 
     Attributes
     ----------
@@ -61,7 +62,7 @@ class ExpectedPart:
 
 @dataclasses.dataclass(frozen=True)
 class ExpectedProduct:
-    """What one product of a stack must be like.
+    """The structure that one product of a stack must have.
 
     Attributes
     ----------
@@ -84,7 +85,7 @@ class ExpectedProduct:
     product_id: str
     template: Header
     layout: ConcatLayout
-    parts: tuple[ExpectedPart, ...]
+    parts: tuple[ExpectedPart, ...] = ()
     grid_tolerance: float | None = None
     is_scanned: bool = False
     asked: tuple[np.datetime64, np.datetime64] | None = None
@@ -94,19 +95,12 @@ class ExpectedProduct:
 
         Raises ProductMismatchError, which says what differs, unless it fits.
         """
-        checker = _Checker(
-            self.product_id,
-            self.template,
-            self.layout,
-            self.grid_tolerance,
-            is_scanned=self.is_scanned,
-        )
-        lacking = checker.check(header)
+        lacking = self._check_structure(header)
         for part in self.parts:
-            self._check_part(header, part, checker.scan_step)
+            self._check_part(header, part)
         return lacking
 
-    def _check_part(self, header: Header, part: ExpectedPart, step: str) -> None:
+    def _check_part(self, header: Header, part: ExpectedPart) -> None:
         if not part.length:
             return  # none of its steps is part of the stack
         dim = part.dim
@@ -114,7 +108,7 @@ class ExpectedProduct:
         if found != part.length:
             self._refuse_nearest(header)
             what = f"it has {found} steps along {dim!r}, not {part.length}"
-            raise _differs(self.product_id, what, step)
+            raise _differs(self.product_id, what, self._scan_step)
         values, wanted = self.layout.index_values(header, dim), part.index
         if wanted is None or values is None:
             return
@@ -122,7 +116,7 @@ class ExpectedProduct:
         if values.shape != wanted.shape or not encoding.stores(wanted, values).all():
             self._refuse_nearest(header)
             what = f"its {dim} is {_shown(values)}, where {_shown(wanted)} was predicted"
-            raise _differs(self.product_id, what, step)
+            raise _differs(self.product_id, what, self._scan_step)
 
     def _refuse_nearest(self, header: Header) -> None:
         """Raise if no time is one that was asked for: the service delivers the nearest then."""
@@ -141,84 +135,39 @@ class ExpectedProduct:
             )
             raise _differs(self.product_id, what, step)
 
+    def check_grid(self, header: Header) -> None:
+        """Raise ProductMismatchError unless a product of another kind stands on the same grid.
 
-def check_same_structure(
-    product_id: str,
-    header: Header,
-    template: Header,
-    layout: ConcatLayout,
-    *,
-    grid_tolerance: float | None = None,
-    is_scanned: bool = False,
-) -> None:
-    """Raise ProductMismatchError unless a product fits the template, on the same grid.
+        The coordinates and dimensions that both have are compared.
+        """
+        template, layout = self.template, self.layout
+        shared = [
+            name
+            for name, variable in template.variables.items()
+            if variable.is_coordinate
+            and variable.dims
+            and name in header.variables
+            and not layout.is_part(template, name)
+        ]
+        mine, theirs = (
+            dataclasses.replace(h, variables={name: h.variables[name] for name in shared})
+            for h in (template, header)
+        )
+        alone = dataclasses.replace(layout, stacked=(), split_dims=(), has_index=False)
+        expected = dataclasses.replace(self, template=mine, layout=alone)
+        dims = template.sizes.keys() & header.sizes.keys() - {*layout.dims}
+        expected._check_sizes(header.sizes, dims)
+        expected.check(theirs)
 
-    For the parameters see :class:`ExpectedProduct`.
-    """
-    _Checker(product_id, template, layout, grid_tolerance, is_scanned=is_scanned).check(header)
+    @functools.cached_property
+    def _grid(self) -> set[str]:
+        return self.layout.variables_to_match(self.template) & grid_names(self.template)
 
+    @property
+    def _scan_step(self) -> str:
+        return _ANEW_STEP if self.is_scanned else _SCAN_STEP
 
-def check_same_grid(
-    product_id: str,
-    header: Header,
-    template: Header,
-    layout: ConcatLayout,
-    *,
-    grid_tolerance: float | None = None,
-    is_scanned: bool = False,
-) -> None:
-    """Raise ProductMismatchError unless a product of another kind stands on the template's grid.
-
-    The coordinates and dimensions that both have are compared. For the parameters see
-    :class:`ExpectedProduct`.
-    """
-    shared = [
-        name
-        for name, variable in template.variables.items()
-        if variable.is_coordinate
-        and variable.dims
-        and name in header.variables
-        and not layout.is_part(template, name)
-    ]
-    mine, theirs = (
-        dataclasses.replace(h, variables={name: h.variables[name] for name in shared})
-        for h in (template, header)
-    )
-    alone = dataclasses.replace(layout, stacked=(), split_dims=(), has_index=False)
-    checker = _Checker(product_id, mine, alone, grid_tolerance, is_scanned=is_scanned)
-    checker.check_sizes(header.sizes, template.sizes.keys() & header.sizes.keys() - {*layout.dims})
-    checker.check(theirs)
-
-
-def lacks(product_id: str, name: str, *, is_scanned: bool) -> ProductMismatchError:
-    """Return the error for a variable that a product does not have."""
-    step = f"Open with drop_variables=[{name!r}] to do without it"
-    if not is_scanned:
-        step += ", or with scan=True, which shows it as missing there"
-    return _differs(product_id, f"it lacks the variable {name!r}", f"{step}.")
-
-
-class _Checker:
-    """Compares the header of one product with that of the template."""
-
-    def __init__(
-        self,
-        product_id: str,
-        template: Header,
-        layout: ConcatLayout,
-        grid_tolerance: float | None,
-        *,
-        is_scanned: bool,
-    ) -> None:
-        self.product_id = product_id
-        self.template = template
-        self.layout = layout
-        self.grid_tolerance = grid_tolerance
-        self.is_scanned = is_scanned
-        self._grid = layout.variables_to_match(template) & grid_names(template)
-        self.scan_step = _ANEW_STEP if is_scanned else _SCAN_STEP
-
-    def check(self, header: Header) -> frozenset[str]:
+    def _check_structure(self, header: Header) -> frozenset[str]:
         """Return the variables that a product lacks; raise if it differs in others."""
         template, layout = self.template, self.layout
         lacking = frozenset(template.variables.keys() - header.variables.keys())
@@ -229,7 +178,7 @@ class _Checker:
         for name in shared:
             self._check_variable(name, template.variables[name], header.variables[name])
         dims = {dim for name in shared for dim in template.variables[name].dims}
-        self.check_sizes(header.sizes, dims - {*layout.dims})
+        self._check_sizes(header.sizes, dims - {*layout.dims})
         for name in sorted(layout.variables_to_match(template) - lacking):
             mine, theirs = template.variables[name], header.variables[name]
             if mine.digest is None or theirs.digest == mine.digest:
@@ -274,9 +223,9 @@ class _Checker:
         if is_other or not np.can_cast(theirs.dtype, mine.dtype, "safe"):
             what = f"{name!r} is of dtype {theirs.dtype}, not {mine.dtype}"
             is_wider = not is_other and is_promoted(theirs.dtype, mine.dtype)
-            raise self._differs(what, self.scan_step if is_wider else _KIND_STEP)
+            raise self._differs(what, self._scan_step if is_wider else _KIND_STEP)
 
-    def check_sizes(self, sizes: Mapping[str, int], dims: Collection[str]) -> None:
+    def _check_sizes(self, sizes: Mapping[str, int], dims: Collection[str]) -> None:
         """Raise unless some dimensions have as many elements as in the template."""
         for dim in sorted(dims):
             size = self.template.sizes[dim]
@@ -325,6 +274,14 @@ class _Checker:
 
     def _differs(self, what: str, step: str = _KIND_STEP) -> ProductMismatchError:
         return _differs(self.product_id, what, step)
+
+
+def lacks(product_id: str, name: str, *, is_scanned: bool) -> ProductMismatchError:
+    """Return the error for a variable that a product does not have."""
+    step = f"Open with drop_variables=[{name!r}] to do without it"
+    if not is_scanned:
+        step += ", or with scan=True, which shows it as missing there"
+    return _differs(product_id, f"it lacks the variable {name!r}", f"{step}.")
 
 
 def _class_of(variable: VariableHeader) -> str:

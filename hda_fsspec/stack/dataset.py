@@ -59,7 +59,8 @@ def make_dataset(
         encoding = dict(mine.encoding) if mine is not None else {}
         variables[axis.dim] = xr.Variable((axis.dim,), coordinate, attrs, encoding)
         coordinates[axis.dim] = None
-    dataset = xr.Dataset(variables, attrs=_common_attrs(stack.templates[0].header, known))
+    attrs_of_all = common_attrs(stack.templates[0].header.attrs, [h.attrs for h in known])
+    dataset = xr.Dataset(variables, attrs=attrs_of_all)
     return dataset.set_coords([name for name in coordinates if name in variables])
 
 
@@ -149,10 +150,10 @@ def tell_absent(stack: Stack, path: str) -> None:
     )
 
 
-def _common_attrs(template: Header, known: Collection[Header]) -> dict[str, Any]:
-    """Return the global attributes that are not known to differ between products."""
+def common_attrs(first: Mapping[Any, Any], others: Collection[Mapping[Any, Any]]) -> dict[Any, Any]:
+    """Return the attributes that are the same in all of several datasets."""
     return {
         name: value
-        for name, value in template.attrs.items()
-        if all(name in h.attrs and np.array_equal(h.attrs[name], value) for h in known)
+        for name, value in first.items()
+        if all(name in attrs and np.array_equal(attrs[name], value) for attrs in others)
     }

@@ -1,4 +1,4 @@
-"""Whether products lie on the same ground, told from the boxes that a catalogue shows.
+"""Footprints compared: whether products lie on the same ground, by the boxes of a catalogue.
 
 It knows boxes and nothing else; that products of one box share a grid is for others to find out.
 """

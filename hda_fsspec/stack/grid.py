@@ -139,7 +139,7 @@ class GridAxis:
 
     @property
     def facts(self) -> tuple[Any, ...]:
-        """What makes it another axis, for hashes."""
+        """The values that tell it from other axes, for hashes."""
         coordinate = self.coordinate
         parts = self.parts
         return (
@@ -173,7 +173,7 @@ class Grid:
 
     @functools.cached_property
     def kind_axis(self) -> int | None:
-        """Which axis tells kinds of products apart."""
+        """The axis that tells kinds of products apart."""
         return next((n for n, axis in enumerate(self.axes) if axis.dim is None), None)
 
     def axis_of(self, dim: str) -> int | None:

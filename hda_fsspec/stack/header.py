@@ -18,7 +18,7 @@ import numpy as np
 import xarray as xr
 
 from hda_fsspec.lazy.fingerprint import digest_of
-from hda_fsspec.reading.meaning import meaning_of
+from hda_fsspec.reading.essential_attributes import meaning_of
 from hda_fsspec.timeindex.encoding import TimeEncoding
 
 _FORMAT = 4
@@ -70,7 +70,7 @@ class VariableHeader:
 
     @property
     def time_encoding(self) -> TimeEncoding:
-        """How the file stores it, if it is a time or a duration."""
+        """The encoding in the file, if it is a time or a duration."""
         scale, offset = self.packing or (1.0, 0.0)
         packed = {**self.encoding, "scale_factor": scale, "add_offset": offset}
         return TimeEncoding.of(packed, self.stored)
@@ -300,7 +300,7 @@ def _attr_to_json(value: Any) -> Any:
         except TypeError:
             return str(value)
     if isinstance(value, (list, tuple)):
-        return {"list": [_attr_to_json(one) for one in value]}
+        return {"list": [_attr_to_json(item) for item in value]}
     return value if isinstance(value, (str, int, float, bool)) or value is None else str(value)
 
 
@@ -312,7 +312,7 @@ def _attr_from_json(value: Any) -> Any:
     if type(value) is not dict:
         return value
     if "list" in value:
-        return [_attr_from_json(one) for one in value["list"]]
+        return [_attr_from_json(item) for item in value["list"]]
     array = value["array"]
     if value["scalar"] and "bytes" in array:
         return _scalar(array["bytes"], array["dtype"])

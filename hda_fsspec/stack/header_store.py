@@ -18,7 +18,7 @@ from hda_fsspec.client import Client, Entry, gather_products
 from hda_fsspec.errors import PER_PRODUCT_ERRORS
 from hda_fsspec.lazy import openfiles
 from hda_fsspec.lazy.pool import FileStamp, file_mark
-from hda_fsspec.lazy.sources import Source
+from hda_fsspec.lazy.product_table import Source
 from hda_fsspec.reading.opening import OpenOptions
 from hda_fsspec.stack import header
 from hda_fsspec.stack.header import Header, KeptHeader

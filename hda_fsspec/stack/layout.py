@@ -1,4 +1,4 @@
-"""How products are laid along one dimension: which dimension, which variables, what must agree.
+"""The layout of products along one dimension: which dimension, which variables, what must agree.
 
 Decided from the header of one product. Pure: no product is opened here.
 """
@@ -21,7 +21,7 @@ _NEW_NAMES = ("time", "start_time", "catalogue_time", "hda_time")
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class ConcatLayout:
-    """How the products of a stack lie along one dimension.
+    """The layout of the products of a stack along one dimension.
 
     Attributes
     ----------

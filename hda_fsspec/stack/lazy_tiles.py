@@ -16,13 +16,14 @@ import xarray as xr
 from hda_fsspec.client import get_client
 from hda_fsspec.errors import ProductMismatchError
 from hda_fsspec.lazy import openfiles
-from hda_fsspec.lazy.arrays import HDABackendArray, Key, recipe_of
-from hda_fsspec.lazy.sources import ProductTable, Source
+from hda_fsspec.lazy.arrays import HDABackendArray, recipe_of
+from hda_fsspec.lazy.product_table import ProductTable, Source
 from hda_fsspec.printable import printable
-from hda_fsspec.reading.meaning import GRID_MAPPING, different_meaning, meaning_of
+from hda_fsspec.reading.essential_attributes import GRID_MAPPING, different_meaning, meaning_of
+from hda_fsspec.reading.indexing import Key, with_missing
 from hda_fsspec.reading.opening import OpenOptions
 from hda_fsspec.settings import Settings
-from hda_fsspec.stack.arrays import StackArray, TemplateArray, with_missing
+from hda_fsspec.stack.arrays import StackArray, TemplateArray
 from hda_fsspec.stack.dataset import lazy_variable
 from hda_fsspec.stack.grid import NOTHING
 from hda_fsspec.stack.open import StackOptions, open_pieces
@@ -90,7 +91,7 @@ class SharedVariable:
 
 @dataclasses.dataclass(frozen=True)
 class LikeAnother:
-    """What a tile is expected to be like: as another one, but for its place.
+    """The expected structure of a tile: that of another one, but for its place.
 
     Attributes
     ----------
@@ -370,10 +371,19 @@ def shared_of(dataset: xr.Dataset, sides: Sequence[str]) -> dict[str, SharedVari
     }
 
 
+def reference_system(variable: xr.Variable) -> dict[str, Any]:
+    """Return the attributes of a grid mapping that tell its reference system, not the place."""
+    return {
+        name: value
+        for name, value in variable.attrs.items()
+        if name in GRID_MAPPING and name != PLACE
+    }
+
+
 def system_of(dataset: xr.Dataset) -> dict[str, Any]:
     """Return the attributes that tell the coordinate reference system, but not the place."""
     for variable in dataset.variables.values():
-        found = {k: v for k, v in variable.attrs.items() if k in GRID_MAPPING and k != PLACE}
+        found = reference_system(variable)
         if found and not variable.dims:
             return found
     return {}

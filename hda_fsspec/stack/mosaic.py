@@ -12,26 +12,27 @@ import xarray as xr
 from hda_fsspec.client import Client
 from hda_fsspec.errors import ProductMismatchError, no_products_error
 from hda_fsspec.lazy.arrays import Closer, recipe_of
-from hda_fsspec.lazy.sources import ProductTable, Source
+from hda_fsspec.lazy.product_table import ProductTable, Source
 from hda_fsspec.paths.locations import Location
 from hda_fsspec.printable import printable
-from hda_fsspec.reading.meaning import GRID_MAPPING, different_meaning, meaning_of
+from hda_fsspec.reading.essential_attributes import different_meaning, meaning_of
 from hda_fsspec.reading.opening import OpenOptions
 from hda_fsspec.records import Product
 from hda_fsspec.stack.arrays import StackArray, TemplateArray
 from hda_fsspec.stack.checks import is_promoted
-from hda_fsspec.stack.dataset import lazy_variable
-from hda_fsspec.stack.kinds import find_kinds
+from hda_fsspec.stack.dataset import common_attrs, lazy_variable
 from hda_fsspec.stack.lazy_tiles import (
     PLACE,
     LazyTileArray,
     SharedVariable,
     meaning_in_place,
+    reference_system,
     side_of,
 )
 from hda_fsspec.stack.mosaic_arrays import MosaicArray
 from hda_fsspec.stack.open import StackOptions
 from hda_fsspec.stack.placement import MisplacedError, MosaicAxis, Placement
+from hda_fsspec.stack.product_kinds import find_kinds
 from hda_fsspec.stack.tile_opening import TileOpener
 from hda_fsspec.stack.tiles import Tile, find_tiles, refuse_several_zones
 
@@ -88,16 +89,16 @@ class _Mosaic:
     ) -> None:
         self._path = path
         self._opened = opened
-        pieces = [_products_of(each.dataset) for each in opened]
-        table = ProductTable([product for each in pieces for product in each])
+        pieces = [_products_of(tile.dataset) for tile in opened]
+        table = ProductTable([product for per_tile in pieces for product in per_tile])
         self._source = Source(client.settings, table, options)
-        counts = [len(each) for each in pieces]
+        counts = [len(per_tile) for per_tile in pieces]
         self._begins = (np.cumsum(counts) - counts).tolist()
         #: Of each variable the first tile that has it.
         self._holders: dict[str, _Opened] = {}
-        for each in opened:
-            for name in each.dataset.variables:
-                self._holders.setdefault(str(name), each)
+        for tile in opened:
+            for name in tile.dataset.variables:
+                self._holders.setdefault(str(name), tile)
         self._mapping = self._same_grid_mapping()
         self._y, self._x = self._axis(is_x=False), self._axis(is_x=True)
         self._time, self._times, self._index = self._same_times()
@@ -112,21 +113,14 @@ class _Mosaic:
             variables[axis.dim] = xr.Variable(
                 (axis.dim,), axis.coordinate, mine.attrs, dict(mine.encoding)
             )
-        attrs = {
-            name: value
-            for name, value in first.attrs.items()
-            if all(
-                name in each.dataset.attrs and np.array_equal(each.dataset.attrs[name], value)
-                for each in self._opened
-            )
-        }
+        attrs = common_attrs(first.attrs, [tile.dataset.attrs for tile in self._opened])
         dataset = xr.Dataset(variables, attrs=attrs)
-        coords = {name for name, each in self._holders.items() if name in each.dataset.coords}
+        coords = {name for name, tile in self._holders.items() if name in tile.dataset.coords}
         dataset = dataset.set_coords(sorted(coords))
         dataset.encoding["source"] = self._path
         ids: list[str] = []
-        for each in self._opened:
-            template = each.dataset.encoding["hda_template"]
+        for tile in self._opened:
+            template = tile.dataset.encoding["hda_template"]
             ids += [template] if isinstance(template, str) else template
         dataset.encoding["hda_template"] = ids[0] if len(ids) == 1 else ids
         dataset.set_close(Closer(self._source))
@@ -136,8 +130,8 @@ class _Mosaic:
         """Refuse tiles that lack a variable, unless that is one of a kind of products."""
         for name, holder in self._holders.items():
             mine = holder.dataset.variables[name]
-            for each in self._opened:
-                theirs = each.dataset.variables.get(name)
+            for tile in self._opened:
+                theirs = tile.dataset.variables.get(name)
                 if theirs is None and self._time in mine.dims and name != self._time:
                     continue  # missing there
                 if theirs is None or theirs.dims != mine.dims:
@@ -146,17 +140,17 @@ class _Mosaic:
                         f"{name!r} lies along {mine.dims} in one, and the other {has}. Narrow the "
                         f"query to tiles of one kind, or open with drop_variables=[{name!r}]."
                     )
-                    raise self._differ(holder, each, what)
-                self._refuse_other_meaning(name, holder, each)
+                    raise self._differ(holder, tile, what)
+                self._refuse_other_meaning(name, holder, tile)
                 for dim, size in theirs.sizes.items():
                     is_free = dim in {self._time, self._x.dim, self._y.dim}
                     if not is_free and size != mine.sizes[dim]:
                         what = f"{name!r} has {mine.sizes[dim]} and {size} elements along {dim!r}."
-                        raise self._differ(holder, each, what)
+                        raise self._differ(holder, tile, what)
 
     def _refuse_other_meaning(self, name: str, one: _Opened, other: _Opened) -> None:
         """Refuse a variable that is another thing in another tile."""
-        mine, theirs = (each.dataset.variables[name] for each in (one, other))
+        mine, theirs = (tile.dataset.variables[name] for tile in (one, other))
         here, there = (_meaning_of(variable) for variable in (mine, theirs))
         attr = different_meaning(here, there)
         what = f"the {attr} of {name!r} is {here.get(attr or '')!r} and {there.get(attr or '')!r}"
@@ -169,7 +163,7 @@ class _Mosaic:
         raise self._differ(one, other, f"{printable(what)}. Narrow the query to tiles of one kind.")
 
     def _differ(self, one: _Opened, other: _Opened, what: str) -> ProductMismatchError:
-        names = [printable(each.tile.products[0].product_id) for each in (one, other)]
+        names = [printable(tile.tile.products[0].product_id) for tile in (one, other)]
         return ProductMismatchError(
             f"The tiles of {names[0]} and {names[1]} cannot be put side by side: {what}"
         )
@@ -179,16 +173,16 @@ class _Mosaic:
         found: dict[str, dict[str, Any]] = {}
         first = self._opened[0]
         for name, variable in first.dataset.variables.items():
-            mine = _reference_system(variable)
+            mine = reference_system(variable)
             if variable.dims or not mine:
                 continue
-            for each in self._opened[1:]:
-                theirs = _reference_system(each.dataset.variables.get(name, xr.Variable((), 0)))
+            for tile in self._opened[1:]:
+                theirs = reference_system(tile.dataset.variables.get(name, xr.Variable((), 0)))
                 differs = different_meaning(mine, theirs)
                 if differs is not None or mine.keys() != theirs.keys():
                     here, there = (_name_of_system(system) for system in (mine, theirs))
                     what = f"their coordinate reference systems are {here} and {there}. {_TREE}"
-                    raise self._differ(first, each, what)
+                    raise self._differ(first, tile, what)
             found[str(name)] = dict(variable.attrs)
         return found
 
@@ -202,8 +196,8 @@ class _Mosaic:
                 f"which they could be put side by side; their coordinates: {own}. {_TREE}"
             )
             raise ProductMismatchError(msg)
-        values = [each.dataset.variables[dim].values for each in self._opened]
-        steps = [self._resolution(each.dataset, 1 if is_x else 5) for each in self._opened]
+        values = [tile.dataset.variables[dim].values for tile in self._opened]
+        steps = [self._resolution(tile.dataset, 1 if is_x else 5) for tile in self._opened]
         try:
             return MosaicAxis.of_tiles(dim, values, steps)
         except MisplacedError as err:
@@ -222,30 +216,30 @@ class _Mosaic:
         first = self._opened[0].dataset
         dims = {
             recipe.stack.templates[recipe.kind].layout.dim
-            for each in self._opened
-            for variable in each.dataset.variables.values()
+            for tile in self._opened
+            for variable in tile.dataset.variables.values()
             if isinstance(recipe := recipe_of(variable), StackArray)
         }
         dim = next(iter(sorted(dims)), None)
         if dim is None:
             return None, None, None
-        lengths = [each.dataset.sizes[dim] for each in self._opened]
+        lengths = [tile.dataset.sizes[dim] for tile in self._opened]
         if dim not in first.variables:
             if len(set(lengths)) > 1:
                 raise self._other_times(dim, "have other numbers of steps, and no times")
             return dim, np.tile(np.arange(lengths[0]), (len(lengths), 1)), None
-        values = [each.dataset.variables[dim].values for each in self._opened]
-        if all(np.array_equal(each, values[0]) for each in values):
+        values = [tile.dataset.variables[dim].values for tile in self._opened]
+        if all(np.array_equal(coordinate, values[0]) for coordinate in values):
             return dim, np.tile(np.arange(lengths[0]), (len(lengths), 1)), values[0]
         try:
             every = np.unique(np.concatenate(values))
         except TypeError:
             raise self._other_times(dim, "have times of several calendars") from None
         times = np.full((len(values), len(every)), -1, np.int64)
-        for number, each in enumerate(values):
-            if len(np.unique(each)) < len(each):
+        for number, coordinate in enumerate(values):
+            if len(np.unique(coordinate)) < len(coordinate):
                 raise self._other_times(dim, "have several steps of one time")
-            times[number, np.searchsorted(every, each)] = np.arange(len(each))
+            times[number, np.searchsorted(every, coordinate)] = np.arange(len(coordinate))
         return dim, times, every
 
     def _other_times(self, dim: str, what: str) -> ProductMismatchError:
@@ -267,8 +261,8 @@ class _Mosaic:
         dims = tuple(map(str, mine.dims))
         nothing = np.empty((0,) * mine.ndim, mine.dtype)
         tiles = [
-            _data_of(each.dataset.variables[name]) if name in each.dataset.variables else nothing
-            for each in self._opened
+            _data_of(tile.dataset.variables[name]) if name in tile.dataset.variables else nothing
+            for tile in self._opened
         ]
         array = MosaicArray(
             self._source, name, dims, tiles, begins=self._begins, placement=placement
@@ -277,7 +271,7 @@ class _Mosaic:
         variable = lazy_variable(dims, array, mine.attrs, encoding)
         preferred: dict[str, Any] = {axis.dim: axis.chunks for axis in axes}
         if is_in_time and self._time is not None:
-            lengths = {each.dataset.sizes[self._time] for each in self._opened}
+            lengths = {tile.dataset.sizes[self._time] for tile in self._opened}
             is_same = lengths == {array.shape[dims.index(self._time)]}
             own = mine.encoding.get("preferred_chunks", {}).get(self._time, 1)
             preferred[self._time] = own if is_same else 1
@@ -289,8 +283,8 @@ class _Mosaic:
         if self._times is None:
             return None
         times = self._times.copy()
-        for number, each in enumerate(self._opened):
-            variable = each.dataset.variables.get(name)
+        for number, tile in enumerate(self._opened):
+            variable = tile.dataset.variables.get(name)
             if variable is None:
                 times[number] = -1
                 continue
@@ -308,15 +302,15 @@ class _Mosaic:
             found.attrs = self._placed(dict(mine.attrs), self._opened.index(self._holders[name]))
             return found
         holder = self._holders[name]
-        for each in self._opened:
-            theirs = each.dataset.variables.get(name)
-            if each is not holder and (theirs is None or not self._is_same(mine, theirs)):
+        for tile in self._opened:
+            theirs = tile.dataset.variables.get(name)
+            if tile is not holder and (theirs is None or not self._is_same(mine, theirs)):
                 what = (
                     f"{name!r}, which lies along neither {self._y.dim!r} nor {self._x.dim!r}, "
                     "is not known to be the same in both. Leave it out with "
                     f"drop_variables=[{name!r}]."
                 )
-                raise self._differ(holder, each, what)
+                raise self._differ(holder, tile, what)
         return mine
 
     def _is_same(self, mine: xr.Variable, theirs: xr.Variable) -> bool:
@@ -365,14 +359,6 @@ def _meaning_of(variable: xr.Variable) -> dict[str, Any]:
 def _data_of(variable: xr.Variable) -> Any:
     recipe = recipe_of(variable)
     return np.asarray(variable.values) if recipe is None else recipe
-
-
-def _reference_system(variable: xr.Variable) -> dict[str, Any]:
-    return {
-        name: value
-        for name, value in variable.attrs.items()
-        if name in GRID_MAPPING and name != PLACE
-    }
 
 
 def _name_of_system(attrs: Mapping[str, Any]) -> str:

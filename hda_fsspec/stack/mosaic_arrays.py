@@ -6,6 +6,7 @@ Each tile is a variable of its own, which knows nothing of the others.
 from __future__ import annotations
 
 import hashlib
+import itertools
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,11 +14,12 @@ import numpy as np
 from dask.base import tokenize
 
 from hda_fsspec.fetching.readahead import ReadAhead
-from hda_fsspec.lazy.arrays import HDABackendArray, Key, is_empty
+from hda_fsspec.lazy.arrays import HDABackendArray, is_empty
 from hda_fsspec.lazy.fingerprint import digest_of
-from hda_fsspec.lazy.sources import Source
+from hda_fsspec.lazy.product_table import Source
+from hda_fsspec.reading.indexing import Key, compact, missing_value, with_missing
 from hda_fsspec.records import Product
-from hda_fsspec.stack.arrays import compact, missing_value, together, with_missing
+from hda_fsspec.stack.arrays import together
 from hda_fsspec.stack.placement import Part, Placement
 
 _Array = np.ndarray[Any, Any]
@@ -90,7 +92,7 @@ class MosaicArray(HDABackendArray):
             else np.full(shape, missing_value(self.dtype), self.dtype)
         )
         products = [self._products(part, wanted) for part in parts]
-        with ReadAhead(self.source.client, [p for each in products for p in each]) as ahead:
+        with ReadAhead(self.source.client, list(itertools.chain(*products))) as ahead:
             ahead.advance()
             for part, its_products in zip(parts, products, strict=True):
                 target: list[Any] = [part.targets.get(dim, slice(None)) for dim in self.dims]
@@ -98,7 +100,7 @@ class MosaicArray(HDABackendArray):
                 for product in its_products:
                     ahead.mark_read(product)
         taken = tuple(
-            slice(None) if isinstance(each, slice) or np.ndim(each) else 0 for each in key
+            slice(None) if isinstance(indexer, slice) or np.ndim(indexer) else 0 for indexer in key
         )
         return out[(*taken, ...)]
 
@@ -121,7 +123,8 @@ class MosaicArray(HDABackendArray):
 
     def _key(self, part: Part, wanted: Sequence[_Array]) -> Key:
         return tuple(
-            compact(part.steps.get(dim, each)) for dim, each in zip(self.dims, wanted, strict=True)
+            compact(part.steps.get(dim, indexer))
+            for dim, indexer in zip(self.dims, wanted, strict=True)
         )
 
     def _numbers(self, part: Part, wanted: Sequence[_Array]) -> _Array:

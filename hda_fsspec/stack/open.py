@@ -8,7 +8,6 @@ the prediction needs it.
 from __future__ import annotations
 
 import dataclasses
-import functools
 from collections.abc import Sequence
 from typing import Any
 
@@ -24,25 +23,25 @@ from hda_fsspec.errors import (
 )
 from hda_fsspec.lazy.arrays import Closer
 from hda_fsspec.lazy.product import check_can_be_read
-from hda_fsspec.lazy.sources import ProductTable, Source
+from hda_fsspec.lazy.product_table import ProductTable, Source
 from hda_fsspec.paths.locations import Location
 from hda_fsspec.printable import printable
 from hda_fsspec.reading.opening import OpenOptions
 from hda_fsspec.records import Product
-from hda_fsspec.stack.checks import check_same_grid, check_same_structure
+from hda_fsspec.stack.checks import ExpectedProduct
 from hda_fsspec.stack.dataset import make_dataset, tell_absent, with_product_ids
 from hda_fsspec.stack.footprints import most_different_bbox
 from hda_fsspec.stack.grid import NOTHING, Grid, GridAxis
 from hda_fsspec.stack.header import Header
 from hda_fsspec.stack.header_store import HeaderIndex
-from hda_fsspec.stack.keys import KeySplit, key_axis, split_dimension
-from hda_fsspec.stack.kinds import find_kinds
 from hda_fsspec.stack.layout import ConcatLayout, loose_times, run_start
-from hda_fsspec.stack.naming import names_of
 from hda_fsspec.stack.pieces import Pieces
-from hda_fsspec.stack.preflight import refuse_equal_times
+from hda_fsspec.stack.positions import Steps, joined, layout_of, segments_of, steps_of
+from hda_fsspec.stack.product_kinds import find_kinds
+from hda_fsspec.stack.same_times import refuse_equal_times
+from hda_fsspec.stack.split_dims import KeySplit, key_axis, split_dimension
 from hda_fsspec.stack.stack import Stack, Template
-from hda_fsspec.stack.steps import Steps, joined, layout_of, segments_of, steps_of
+from hda_fsspec.stack.variable_names import names_of
 from hda_fsspec.timeindex.overlaps import time_order
 
 _Array = np.ndarray[Any, Any]
@@ -54,7 +53,7 @@ _SHOWN = 5
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class StackOptions:
-    """How a query is stacked; see :meth:`HDABackendEntrypoint.open_dataset` for each."""
+    """The options of a stack; see :meth:`HDABackendEntrypoint.open_dataset` for each."""
 
     concat_dim: str | None = None
     scan: bool = False
@@ -157,7 +156,7 @@ def open_pieces(
             product = int(opening.numbers[number])
             stack.check_known(number_of[product], header, opening.headers.files[number])
             known.append(header)
-    left_out = [{name for name, shown in each.items() if shown is None} for each in names]
+    left_out = [{name for name, shown in by_name.items() if shown is None} for by_name in names]
     dataset = make_dataset(stack, known, left_out)
     tell_absent(stack, path)
     if how.product_coord is not None:
@@ -214,18 +213,17 @@ def _refuse_unlike(openings: Sequence[_KindOpening], how: StackOptions) -> None:
             )
             raise ProductMismatchError(msg)
         header, _, product_id = opening.seen
-        check_same_grid(
+        ExpectedProduct(
             product_id,
-            header,
             first.template,
             first.layout,
             grid_tolerance=how.grid_tolerance,
             is_scanned=opening.headers.is_complete,
-        )
+        ).check_grid(header)
 
 
 class _KindOpening:
-    """What is found out of the products of one kind while they are opened.
+    """The state of opening the products of one kind.
 
     Attributes
     ----------
@@ -282,7 +280,7 @@ class _KindOpening:
 
     @property
     def layout(self) -> ConcatLayout:
-        """How the products are laid."""
+        """The layout of the products."""
         split_dims = tuple(split.dim for split in self.splits if split is not None)
         return dataclasses.replace(layout_of(self.headers), split_dims=split_dims)
 
@@ -311,19 +309,21 @@ class _KindOpening:
         template = headers.known[min(headers.known)]
         if headers.is_complete:
             template, _ = headers.unite()
-        check = functools.partial(
-            check_same_structure,
-            layout=self.layout,
-            grid_tolerance=how.grid_tolerance,
-            is_scanned=headers.is_complete,
-        )
         for number, header in headers.known.items():
+            expected = ExpectedProduct(
+                headers.product_id(number),
+                template,
+                self.layout,
+                grid_tolerance=how.grid_tolerance,
+                is_scanned=headers.is_complete,
+            )
             try:
-                check(headers.product_id(number), header, template)
+                expected.check(header)
             except ProductMismatchError:
                 # By how much coordinates differ is told from values that are not at hand before.
                 first = headers.with_grids(min(headers.known), template)
-                check(headers.product_id(number), headers.with_grids(number, header), first)
+                theirs = headers.with_grids(number, header)
+                dataclasses.replace(expected, template=first).check(theirs)
                 raise
         return asked
 

@@ -1,4 +1,4 @@
-"""What is opened as one data set: products on a grid, before any of them was looked at."""
+"""The pieces of a stack: products on a grid, before any of them was looked at."""
 
 from __future__ import annotations
 
@@ -39,14 +39,14 @@ class KeyAxis:
 
 
 class CutFurther(Protocol):
-    """What opens a product in pieces that the service refuses as a whole."""
+    """A function that opens a product in pieces where the service refuses it as a whole."""
 
     def __call__(self, client: Client, product: Product, options: OpenOptions) -> xr.Dataset:
         """Return it as a lazy dataset."""
 
 
 class End(Protocol):
-    """What is known of where the data of a query end by now, which moves from day to day."""
+    """The end of the data of a query, as far as it is known; it moves from day to day."""
 
     def until(self) -> np.datetime64 | None:
         """Return the last moment of which there are data, where that is known."""

@@ -1,4 +1,4 @@
-"""Where tiles lie beside each other: the grid of a mosaic, and which tile gives which part of it.
+"""The placement of tiles beside each other: the grid of a mosaic, and the part of each tile.
 
 Pure numbers: it has never heard of products or files. Where tiles overlap the first one counts.
 """
@@ -77,42 +77,44 @@ class MosaicAxis:
             Two tiles differ in their resolution, or in where their pixels lie; or it is not known
             where those of one lie.
         """
-        for number, each in enumerate(values):
-            if not np.isfinite(each).all():
+        for number, coordinate in enumerate(values):
+            if not np.isfinite(coordinate).all():
                 msg = f"the latter has missing values of {dim!r}"
                 raise MisplacedError(msg, (0, number))
-        told = [_step(each, step) for each, step in zip(values, steps, strict=True)]
+        told = [_step(coordinate, step) for coordinate, step in zip(values, steps, strict=True)]
         reference = next((n for n, step in enumerate(told) if step is not None), 0)
         step = told[reference]
         if step is None:
             step = _distance(values)
         origin = float(values[reference][0])
         firsts = []
-        for number, each in enumerate(values):
+        for number, coordinate in enumerate(values):
             own = told[number]
-            if own is not None and abs(own - step) * max(len(each), 2) > TOLERANCE * abs(step):
+            if own is not None and abs(own - step) * max(len(coordinate), 2) > TOLERANCE * abs(
+                step
+            ):
                 msg = f"the resolution along {dim!r} is {_short(abs(step))} and {_short(abs(own))}"
                 if step * own < 0:
                     msg = f"one runs from low {dim!r} to high, the other from high to low"
                 raise MisplacedError(msg, (reference, number))
-            away = (float(each[0]) - origin) / step
+            away = (float(coordinate[0]) - origin) / step
             if abs(away - round(away)) > TOLERANCE:
                 part = abs(away - round(away))
                 msg = f"their pixels are {part:.2g} of a pixel apart along {dim!r}"
                 raise MisplacedError(msg, (reference, number))
             firsts.append(round(away))
         begins = np.array(firsts, np.int64)
-        counts = np.array([len(each) for each in values], np.int64)
+        counts = np.array([len(coordinate) for coordinate in values], np.int64)
         origin += step * int(begins.min())
         begins -= begins.min()
         dtype = np.result_type(*values)
         whole = (origin + step * np.arange(int((begins + counts).max()))).astype(dtype)
-        for begin, each in zip(begins[::-1].tolist(), values[::-1], strict=True):
-            whole[begin : begin + len(each)] = each
-        for number, (begin, each) in enumerate(zip(begins.tolist(), values, strict=True)):
+        for begin, coordinate in zip(begins[::-1].tolist(), values[::-1], strict=True):
+            whole[begin : begin + len(coordinate)] = coordinate
+        for number, (begin, coordinate) in enumerate(zip(begins.tolist(), values, strict=True)):
             # Pixels of uneven steps that lie on each other need not lie in the same place.
-            shown = whole[begin : begin + len(each)].astype(np.float64)
-            apart = np.abs(shown - each)
+            shown = whole[begin : begin + len(coordinate)].astype(np.float64)
+            apart = np.abs(shown - coordinate)
             if (apart > 2 * TOLERANCE * abs(step) + 2 * np.spacing(np.abs(whole).max())).any():
                 place = begin + int(apart.argmax())
                 other = int(np.flatnonzero((begins <= place) & (place < begins + counts))[0])
@@ -150,7 +152,7 @@ def _step(values: Array, given: float | None) -> float | None:
 
 def _distance(values: Sequence[Array]) -> float:
     """Return the resolution of tiles of one element each, from where they lie."""
-    firsts = np.unique([float(each[0]) for each in values])
+    firsts = np.unique([float(coordinate[0]) for coordinate in values])
     return float(np.diff(firsts).min()) if len(firsts) > 1 else 1.0
 
 
@@ -160,7 +162,7 @@ def _short(value: float) -> str:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Part:
-    """What one tile gives to a selection.
+    """The part of a selection that one tile gives.
 
     Attributes
     ----------
@@ -179,7 +181,7 @@ class Part:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Placement:
-    """Where the tiles of a variable lie along its dimensions.
+    """The places of the tiles of a variable along its dimensions.
 
     Attributes
     ----------
@@ -265,8 +267,8 @@ class Placement:
     ) -> Part:
         targets: dict[str, Array] = {}
         steps: dict[str, Array] = {}
-        for axis, its_bands, each in zip(self.axes, chosen, bands, strict=False):
-            found = np.sort(np.concatenate([each[band] for band in its_bands]))
+        for axis, its_bands, along in zip(self.axes, chosen, bands, strict=False):
+            found = np.sort(np.concatenate([along[band] for band in its_bands]))
             targets[axis.dim] = found
             steps[axis.dim] = positions[axis.dim][found] - axis.firsts[tile]
         if self.time is not None and self.times is not None:

@@ -38,17 +38,17 @@ from hda_fsspec.concurrency.forks import ForkLock
 from hda_fsspec.errors import PER_PRODUCT_ERRORS, OrderError, ProductMismatchError
 from hda_fsspec.fetching.readahead import ReadAhead
 from hda_fsspec.lazy import openfiles
-from hda_fsspec.lazy.arrays import Key
 from hda_fsspec.lazy.fingerprint import digest_of
 from hda_fsspec.lazy.pool import FileStamp, file_mark
-from hda_fsspec.lazy.sources import Source
+from hda_fsspec.lazy.product_table import Source
 from hda_fsspec.printable import warn
+from hda_fsspec.reading.indexing import Key
 from hda_fsspec.reading.variables import NetCDFVariables, are_numbers
 from hda_fsspec.records import Product
-from hda_fsspec.stack.alike import AlikeFiles
 from hda_fsspec.stack.checks import ExpectedPart, ExpectedProduct, lacks
 from hda_fsspec.stack.grid import Grid, GridAxis
 from hda_fsspec.stack.header import Header, KeptHeader, array_from_json, array_to_json
+from hda_fsspec.stack.header_reuse import AlikeFiles
 from hda_fsspec.stack.header_store import filled_for, keep_header, kept_header, with_grids
 from hda_fsspec.stack.layout import ConcatLayout
 from hda_fsspec.stack.pieces import CutFurther
@@ -65,7 +65,7 @@ _known_lock = ForkLock()
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Template:
-    """One product that stands for all of its kind: they must agree with it.
+    """A product that stands for all of its kind: they must agree with it.
 
     Attributes
     ----------
@@ -419,8 +419,8 @@ class Stack:
         except ProductMismatchError:
             # By how much coordinates differ is told from values that are not at hand before.
             template, theirs = (
-                with_grids(self.source, self.mark, mine.layout, each, known)
-                for each, known in ((mine.number, mine.header), (number, header))
+                with_grids(self.source, self.mark, mine.layout, side, known)
+                for side, known in ((mine.number, mine.header), (number, header))
             )
             dataclasses.replace(expected, template=template).check(theirs)
             raise

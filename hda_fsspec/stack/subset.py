@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 import numpy as np
 import xarray as xr
 
-from hda_fsspec.catalogue.pieces import record_of
+from hda_fsspec.catalogue.piece_records import record_of
 from hda_fsspec.client import Client
 from hda_fsspec.errors import (
     AuthenticationError,
@@ -34,9 +34,9 @@ from hda_fsspec.records import Product, format_time, parse_time
 from hda_fsspec.schema.queryables import Schema
 from hda_fsspec.stack.open import StackOptions, open_pieces, open_query
 from hda_fsspec.stack.pieces import Pieces
+from hda_fsspec.subsets.canonical_request import is_subset_job, may_be_subset
 from hda_fsspec.subsets.grid import TIME, PieceGrid
 from hda_fsspec.subsets.recency import latest_in, provisional_from
-from hda_fsspec.subsets.requests import is_subset_job, may_be_subset
 from hda_fsspec.subsets.sizes import is_too_large
 from hda_fsspec.subsets.split import AUTO, is_auto, is_default, refuse_split, split_query
 
@@ -257,7 +257,7 @@ _END = "end {}"
 
 
 class DataEnd:
-    """Where the data of a query end today, as far as an order told it.
+    """The end of the data of a query today, as far as an order told it.
 
     An order of times that are not there yet fails, and tells which are. That is remembered for the
     day.

@@ -15,7 +15,7 @@ from hda_fsspec.client import Client
 from hda_fsspec.errors import ProductFormatError, QueryError, no_products_error
 from hda_fsspec.lazy import openfiles
 from hda_fsspec.lazy.product import ROOT, Nodes, check_can_be_read, open_query_tree
-from hda_fsspec.lazy.sources import ProductTable, Source
+from hda_fsspec.lazy.product_table import ProductTable, Source
 from hda_fsspec.paths.locations import Location
 from hda_fsspec.printable import printable
 from hda_fsspec.reading.opening import OpenOptions
@@ -31,7 +31,7 @@ from hda_fsspec.stack.lazy_tiles import (
 )
 from hda_fsspec.stack.open import MAX_TEMPLATES, StackOptions, open_pieces
 from hda_fsspec.stack.pieces import Pieces
-from hda_fsspec.stack.preflight import refuse_equal_times
+from hda_fsspec.stack.same_times import refuse_equal_times
 from hda_fsspec.stack.tile_positions import Grid, corners_of, predict_firsts, probe_of
 from hda_fsspec.stack.tiles import Tile, are_archives, find_tiles
 

@@ -1,4 +1,4 @@
-"""Where tiles lie, told by their codes: of one, and of another to compare with, all others follow.
+"""Positions of tiles, computed from their codes once two tiles are known.
 
 Pure: it knows names and numbers. What it predicts is checked when a tile is read.
 """

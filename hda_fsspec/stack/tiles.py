@@ -16,7 +16,7 @@ import numpy as np
 from hda_fsspec.errors import ProductMismatchError, note_once
 from hda_fsspec.printable import printable
 from hda_fsspec.records import Product
-from hda_fsspec.stack.kinds import find_kinds
+from hda_fsspec.stack.product_kinds import find_kinds
 
 #: Codes of tiles, as they stand between other characters than letters and digits.
 _CODES = tuple(
@@ -207,7 +207,7 @@ def _named(products: Sequence[Product], places: Sequence[int]) -> list[str] | No
     if len(intervals) == len(products) == len(set(places)):
         return None  # swaths: each has a time and a place of its own
     words = [_WORDS.split(product.product_id) for product in products]
-    if len({len(each) for each in words}) > 1:
+    if len({len(word) for word in words}) > 1:
         return None
     for column in zip(*words, strict=True):
         pairs = set(zip(column, places, strict=True))

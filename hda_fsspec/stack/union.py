@@ -1,4 +1,4 @@
-"""What products have together, where the headers of all of them are known.
+"""The union of the variables of products whose headers are all known.
 
 Pure: it compares headers, and has never seen a file.
 """

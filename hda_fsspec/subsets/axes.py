@@ -20,20 +20,19 @@ from hda_fsspec.paths.locations import Location
 from hda_fsspec.printable import printable
 from hda_fsspec.records import Scalar
 from hda_fsspec.schema.date_lists import DayLists
-from hda_fsspec.schema.parameters import Parameter
+from hda_fsspec.schema.parameters import Parameter, text_of
 from hda_fsspec.schema.queryables import Schema
-from hda_fsspec.schema.vocabulary import BOX, END, START, TIME_PAIRS, find_time_keys
-from hda_fsspec.subsets.moments import DateLists, DateRange, Numbers, Times
-from hda_fsspec.subsets.requests import (
+from hda_fsspec.schema.time_and_box import BOX, END, START, TIME_PAIRS, find_time_keys
+from hda_fsspec.subsets.canonical_request import (
     ECMWF,
     MARINE,
     canonical_body,
     complete,
     shortest,
     sort_values,
-    text_of,
     texts_of,
 )
+from hda_fsspec.subsets.query_times import DateLists, DateRange, Numbers, Times
 from hda_fsspec.subsets.steps import DAY, MINUTE, month_starts, step_of_layer, to_milliseconds
 
 #: The key of the times of day.
@@ -45,7 +44,6 @@ _NO_DATES = re.compile(
 #: The numbers of years, months and days that there are.
 _THERE = (range(1, 10_000), range(1, 13), range(1, 32))
 _CLOCK = re.compile(r"([01]?[0-9]|2[0-3])(?::?([0-5][0-9]))?(?::00)?", re.ASCII)
-_LAST_SECOND = DAY - 1000
 
 #: Spacing of the grids that the service interpolates from, by words of the data set's id.
 _GRIDS = (
@@ -85,7 +83,7 @@ class Key:
 
 @dataclasses.dataclass(frozen=True)
 class Axes:
-    """What a query asks for, apart by axes.
+    """The request of a query, taken apart by axes.
 
     Attributes
     ----------
@@ -147,15 +145,14 @@ class Axes:
         if keys is not None and (any(interval) or dataset_id.startswith(MARINE)):
             times, reason = _range(dataset_id, keys, named, body, interval)
         elif any(interval) and lists is not None and said:
-            _check_either(lists, body)
-            times = _expanded(lists, named, body, interval)
+            times = _expanded(lists, named, body, lists.check_range(body, *interval))
         elif lists is not None and lists.years.name in body:
             times = _given(lists, named, body)
         if times is None:
             # One end alone is no range that could be cut, but it is asked for all the same.
             body = canonical_body(schema, schema.request(query))
-            one = "the data set takes one end of a range" if any(interval) else ""
-            reason = reason or one or _no_times(body, schema)
+            remark = "the data set takes one end of a range" if any(interval) else ""
+            reason = reason or remark or _no_times(body, schema)
         used = set() if times is None else set(times.keys)
         # Times of day are no axis beside that of time: pieces would lie between each other.
         of_day = {_TIME} if times is not None else set()
@@ -201,14 +198,6 @@ def _range_keys(schema: Schema, query: Mapping[str, Any]) -> tuple[str, str] | N
         start, end = find_time_keys(query)
         return (start or START, end or END) if start or end else None
     return schema.time_keys
-
-
-def _check_either(lists: DayLists, body: Mapping[str, Any]) -> None:
-    own = [key for key in lists.keys if key in body]
-    if own:
-        names = ", ".join(f"{key}=" for key in lists.keys)
-        msg = f"{START} and {END} mean the same as {names} here: give the one or the other."
-        raise QueryError(msg, key=own[0])
 
 
 def _range(
@@ -282,23 +271,12 @@ def _expanded(
     lists: DayLists,
     named: Mapping[str, Parameter],
     body: Mapping[str, Any],
-    interval: tuple[datetime | None, datetime | None],
+    interval: tuple[datetime, datetime],
 ) -> DateLists:
     """Return the lists that stand for a range of days, months or years."""
-    names = ", ".join(f"{key}=" for key in lists.keys)
     start, end = interval
-    if start is None or end is None:
-        msg = f"the data set is asked for by {names}, so a range needs both {START} and {END}."
-        raise QueryError(msg, key=START if end is None else END)
+    lists.check_whole(start, end)
     first, last = to_milliseconds(start), to_milliseconds(end)
-    unit = "year" if lists.months is None else "month" if lists.days is None else "day"
-    if not _is_whole(first, last, unit):
-        example = {"day": "2024-05-01", "month": "2024-05", "year": "2024"}[unit]
-        msg = (
-            f"the data set can be asked for whole {unit}s only, and the range cuts one. Write both "
-            f"ends as a {unit}, as in {START}={example}. It is asked for by {names}."
-        )
-        raise QueryError(msg, key=START)
     years = range(start.year, end.year + 1)
     found = _made(
         lists,
@@ -309,18 +287,9 @@ def _expanded(
     )
     if not found.years.asked or not found.units.size:
         msg = f"the data set offers nothing from {start:%Y-%m-%d} to {end:%Y-%m-%d}. "
+        names = ", ".join(f"{key}=" for key in lists.keys)
         raise QueryError(f"{msg}It is asked for by {names}.", key=START)
     return found
-
-
-def _is_whole(first: int, last: int, unit: str) -> bool:
-    if first % DAY or last % DAY < _LAST_SECOND:
-        return False
-    if unit == "day":
-        return True
-    begin, after = first // DAY, last // DAY + 1
-    edges = np.array([begin, after], np.int64).astype("datetime64[D]")
-    return bool((edges == edges.astype(f"datetime64[{'M' if unit == 'month' else 'Y'}]")).all())
 
 
 def _given(

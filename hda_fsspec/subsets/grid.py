@@ -19,8 +19,8 @@ import numpy.typing as npt
 from hda_fsspec.paths.locations import Location
 from hda_fsspec.records import Scalar
 from hda_fsspec.subsets.axes import Axes, Key, box_warning
-from hda_fsspec.subsets.moments import Cached, DateRange, Pieces
-from hda_fsspec.subsets.requests import identity, texts_of
+from hda_fsspec.subsets.canonical_request import identity, texts_of
+from hda_fsspec.subsets.query_times import Cached, DateRange, Pieces
 from hda_fsspec.subsets.steps import (
     MAX_PIECES,
     DataStep,
@@ -29,6 +29,7 @@ from hda_fsspec.subsets.steps import (
     to_datetime,
     too_many,
 )
+from hda_fsspec.timeindex.calendars import ranges
 
 #: The name of the axis of time.
 TIME = "time"
@@ -37,7 +38,7 @@ Split = None | str | dict[str, str | int]
 
 
 @dataclasses.dataclass(frozen=True)
-class Axis:
+class PieceAxis:
     """One axis of a grid: its name, and how many pieces lie along it."""
 
     name: str
@@ -71,12 +72,14 @@ class PieceGrid(Cached):
         return self.wanted.dataset_id
 
     @functools.cached_property
-    def axes(self) -> tuple[Axis, ...]:
+    def axes(self) -> tuple[PieceAxis, ...]:
         """The axes in order: time where there is any, variables, other keys."""
-        keys = tuple(Axis(key.name, -(-len(key.values) // count)) for key, count in self._cut_keys)
+        keys = tuple(
+            PieceAxis(key.name, -(-len(key.values) // count)) for key, count in self._cut_keys
+        )
         if self.wanted.times is None:
             return keys
-        return (Axis(TIME, len(self.pieces[0])), *keys)
+        return (PieceAxis(TIME, len(self.pieces[0])), *keys)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -88,7 +91,7 @@ class PieceGrid(Cached):
 
     @property
     def split(self) -> Split:
-        """How the query was cut, as a value of the option ``split``."""
+        """The cut of the query, as a value of the option ``split``."""
         counts: dict[str, str | int] = dict(self.counts)
         if not counts and self.step is None:
             # One job has another name than the few that lists of dates need.
@@ -238,12 +241,11 @@ class PieceGrid(Cached):
         starts, ends = self.pieces
         low = np.searchsorted(moments, starts)
         counts = np.searchsorted(moments, ends, side="right") - low
-        first = np.repeat(low - np.concatenate([[0], np.cumsum(counts)[:-1]]), counts)
-        return as_datetime64(moments[np.arange(counts.sum()) + first]), counts
+        return as_datetime64(moments[ranges(low, counts)]), counts
 
     @functools.cached_property
     def warnings(self) -> tuple[str, ...]:
-        """What to say, once, to who opens the query: each a sentence or two."""
+        """The warnings for whoever opens the query: each a sentence or two."""
         told = [box_warning(self.dataset_id, self.wanted.box), self._left_out()]
         return tuple(text for text in told if text is not None)
 

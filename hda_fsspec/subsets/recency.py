@@ -1,4 +1,4 @@
-"""Whether a piece reaches near the present, where data are still added and corrected."""
+"""Pieces near the present, where data are still added and corrected."""
 
 from __future__ import annotations
 
@@ -34,22 +34,6 @@ def provisional_from(schema: Schema, now: datetime) -> datetime | None:
     if (latest is not None and latest > now + _YEAR) or (years and max(years) > now.year + 1):
         return None
     return now - PROVISIONAL
-
-
-def near_present(bounds: tuple[datetime, datetime] | None, schema: Schema, now: datetime) -> bool:
-    """Whether a piece may be short now, and longer or corrected tomorrow.
-
-    Parameters
-    ----------
-    bounds : tuple of datetime or None
-        Its first and last instant; without times it is taken for complete.
-    schema : Schema
-        What the data set takes.
-    now : datetime
-        The present, aware.
-    """
-    since = provisional_from(schema, now)
-    return bounds is not None and since is not None and bounds[1] >= since
 
 
 def latest_in(text: str) -> datetime | None:

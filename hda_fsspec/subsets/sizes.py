@@ -1,4 +1,4 @@
-"""How large pieces are, which split suits the service, and what a split costs.
+"""Sizes of pieces, the split that suits the service, and what a split costs.
 
 ECMWF's data stores count fields: variables times levels times times, whatever the box. Of marine
 data sets the catalogue tells the size of the whole.
@@ -16,9 +16,9 @@ import numpy as np
 
 from hda_fsspec.errors import QueryError
 from hda_fsspec.printable import printable
+from hda_fsspec.subsets.canonical_request import ECMWF, MARINE
 from hda_fsspec.subsets.grid import PieceGrid, Split
-from hda_fsspec.subsets.moments import DateLists, DateRange
-from hda_fsspec.subsets.requests import ECMWF, MARINE
+from hda_fsspec.subsets.query_times import DateLists, DateRange
 from hda_fsspec.subsets.steps import DAY, HOUR, WEEK, Step
 
 #: What one piece should not exceed.
@@ -47,7 +47,7 @@ _LIMIT = re.compile(
 
 @dataclasses.dataclass(frozen=True)
 class Limit:
-    """What a piece may not exceed.
+    """A limit of the size of a piece.
 
     Attributes
     ----------
@@ -63,7 +63,7 @@ class Limit:
 
 @dataclasses.dataclass(frozen=True)
 class Estimate:
-    """What a split costs.
+    """The cost of a split.
 
     Attributes
     ----------
@@ -360,11 +360,11 @@ def _fields(grid: PieceGrid) -> tuple[np.ndarray, int] | None:
     """Return the times of each piece along time, and the fields of one time; None if not known."""
     if not grid.dataset_id.startswith(ECMWF):
         return None
-    each = math.prod(len(key.values) for key in grid.wanted.keys) * _others(grid)
+    per_time = math.prod(len(key.values) for key in grid.wanted.keys) * _others(grid)
     if grid.wanted.times is None:
-        return np.ones(1, np.int64), each
+        return np.ones(1, np.int64), per_time
     counts = grid.wanted.times.counts(grid.pieces)
-    return None if counts is None else (counts, each)
+    return None if counts is None else (counts, per_time)
 
 
 def _largest(grid: PieceGrid, fields: tuple[np.ndarray, int]) -> int:
@@ -411,13 +411,13 @@ def _ladder(whole: PieceGrid, most: float) -> Iterator[PieceGrid]:
         is_long = isinstance(times, DateLists) and times.days is None
         steps = [step for step in units[:1] if is_long] or units
         finer = units[1:] if is_long else [Step.of_length(WEEK, text="week"), Step.of_length(DAY)]
-        finer = [each for each in finer if times.step is None or not each.is_finer_than(times.step)]
+        finer = [step for step in finer if times.step is None or not step.is_finer_than(times.step)]
         for step in steps:
             yield whole.cut(step, {})
     counts: dict[str, int] = {}
     yield from _by_keys(whole, step, counts, most)
-    for each in finer:
-        yield whole.cut(each, counts)
+    for candidate in finer:
+        yield whole.cut(candidate, counts)
 
 
 def _marine_ladder(whole: PieceGrid, most: float) -> Iterator[PieceGrid]:
@@ -427,10 +427,12 @@ def _marine_ladder(whole: PieceGrid, most: float) -> Iterator[PieceGrid]:
         steps += [Step.of_length(WEEK, text="week"), Step.of_length(DAY), Step.of_length(6 * HOUR)]
         steps += [Step.of_length(HOUR)]
         data = whole.data_step or (1, "day")
-        for each in steps:
-            if not each.is_finer_than(data) and (each.length >= DAY or most < _limit(whole)):
-                step = each
-                yield whole.cut(each, {})
+        for candidate in steps:
+            if not candidate.is_finer_than(data) and (
+                candidate.length >= DAY or most < _limit(whole)
+            ):
+                step = candidate
+                yield whole.cut(candidate, {})
     yield from _by_keys(whole, step, {}, most)
 
 

@@ -17,9 +17,9 @@ from hda_fsspec.schema.parameters import nearest
 from hda_fsspec.schema.queryables import Schema
 from hda_fsspec.subsets.axes import Axes, Key
 from hda_fsspec.subsets.grid import TIME, PieceGrid
-from hda_fsspec.subsets.moments import DateLists, DateRange
+from hda_fsspec.subsets.query_times import DateLists, DateRange
 from hda_fsspec.subsets.sizes import Limit, choose
-from hda_fsspec.subsets.steps import DAY, HOUR, MINUTE, Step, parse_step
+from hda_fsspec.subsets.steps import DAY, UNIT_LENGTHS, Step, parse_step
 
 AUTO = "auto"
 
@@ -38,7 +38,6 @@ _UNITS = {
 _LEVELS = {"level": ("pressure_level", "model_level"), "variables": ("variable",)}
 _LEVELS["variable"] = ("variables",)
 _EXAMPLE = '{"time": "month", "variable": 1}'
-_LENGTHS = {"second": 1000, "minute": MINUTE, "hour": HOUR, "day": DAY}
 
 
 def split_query(
@@ -263,7 +262,7 @@ def _count_step(whole: PieceGrid, value: object) -> Step:
         if count % per_unit == 0:
             return _checked(whole, Step.of_months(months * count // per_unit))
     else:
-        length = count * number * _LENGTHS[unit]
+        length = count * number * UNIT_LENGTHS[unit]
         if (
             not times.is_whole_days
             or length % DAY == 0

@@ -53,7 +53,7 @@ _DURATION_UNITS = {
     ("", "M"): (1, "month"),
     ("", "Y"): (1, "year"),
 }
-_UNIT_LENGTHS = {"second": 1000, "minute": MINUTE, "hour": HOUR, "day": DAY}
+UNIT_LENGTHS = {"second": 1000, "minute": MINUTE, "hour": HOUR, "day": DAY}
 
 #: How many of which unit lie between the times of a data set: ``(3, "hour")``.
 DataStep = tuple[int, str]
@@ -141,7 +141,7 @@ class Step:
             return self.months < months
         if months:
             return self.length < 31 * DAY * months - (3 * DAY if self.offset is not None else 0)
-        wanted = count * _UNIT_LENGTHS[unit]
+        wanted = count * UNIT_LENGTHS[unit]
         return (self.months * 31 * DAY or self.length) < wanted
 
     def cuts(self, first: int, last: int) -> Milliseconds:

@@ -1,1 +1,1 @@
-"""Where products stand in time, as far as the catalogue tells it. Pure."""
+"""The time index of products, as far as the catalogue tells it. Pure."""

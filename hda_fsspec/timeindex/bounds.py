@@ -1,4 +1,4 @@
-"""What the bounds of a time tell: CF's ``bounds``, the interval that a value stands for.
+"""Bounds of times: CF's ``bounds``, the interval that a value stands for.
 
 Of one monthly mean alone nobody can tell the middle of the month from the 16th. But where its
 bounds are the very interval that the catalogue shows, and its time is the middle of them, then it

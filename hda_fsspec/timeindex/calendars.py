@@ -33,7 +33,7 @@ class UnpredictableError(Exception):
         self.reason = reason
 
 
-class Axis(Protocol):
+class TimeAxis(Protocol):
     """A calendar in which times are numbers."""
 
     def ticks(self, values: Array) -> Ticks:
@@ -136,7 +136,7 @@ def rounded_ticks(values: Array) -> Ticks:
     return nearest
 
 
-def axis_of(arrays: Sequence[Array]) -> Axis | None:
+def axis_of(arrays: Sequence[Array]) -> TimeAxis | None:
     """Return the axis that some products' index values share; None where they are no times.
 
     Raises UnpredictableError if the products are of different kinds or calendars.
@@ -164,3 +164,9 @@ def _kind(values: Array) -> str | None:
     if len(calendars) == 1:
         return calendars.pop() or None
     return _MIXED
+
+
+def ranges(firsts: Ticks, counts: Ticks) -> Ticks:
+    """Return whole numbers in a row from each of some first ones, so many of each."""
+    found: Ticks = np.arange(counts.sum()) + np.repeat(firsts - np.cumsum(counts) + counts, counts)
+    return found

@@ -1,4 +1,4 @@
-"""How a file stores its times: units, calendar and dtype, and which times it can store at all.
+"""Time encodings of files: units, calendar and dtype, and which times they can store.
 
 A time that is predicted is compared with what a file stores as the file would store it: whole
 units for integers, the nearest number for floats. One unit more is another time.
@@ -20,10 +20,10 @@ from hda_fsspec.timeindex.calendars import (
     MILLISECOND,
     SECOND,
     Array,
-    Axis,
     DurationAxis,
     Flags,
     Ticks,
+    TimeAxis,
     axis_of,
 )
 
@@ -40,7 +40,7 @@ _UNIT = re.compile(r"\s*([A-Za-z]+)")
 
 @dataclasses.dataclass(frozen=True)
 class TimeEncoding:
-    """How one file stores an index: what xarray calls the encoding of a variable.
+    """The encoding of an index in one file, as xarray has it for a variable.
 
     Attributes
     ----------
@@ -100,13 +100,13 @@ class TimeEncoding:
         step = self.unit * abs(self.scale)
         return int(step) if step >= 1 and step == int(step) else None
 
-    def counts_from_nearby(self, axis: Axis, ticks: Ticks) -> bool:
+    def counts_from_nearby(self, axis: TimeAxis, ticks: Ticks) -> bool:
         """Whether the units count from a time that may be of this file alone, such as its first."""
         if self.unit is None or isinstance(axis, DurationAxis):
             return False
         return int(ticks.min()) - self._epoch(axis) < max(2 * self.unit, 2 * DAY)
 
-    def spacing(self, axis: Axis, ticks: Ticks) -> int:
+    def spacing(self, axis: TimeAxis, ticks: Ticks) -> int:
         """Return how far apart neighbouring floats lie at some times, in microseconds, rounded up.
 
         1 for files that store no floats.
@@ -117,7 +117,7 @@ class TimeEncoding:
         apart = float(np.spacing(np.asarray(numbers, self.dtype))) * (self.unit or 1)
         return max(1, int(np.ceil(apart * abs(self.scale))))
 
-    def nearest(self, axis: Axis, ticks: Ticks) -> Ticks:
+    def nearest(self, axis: TimeAxis, ticks: Ticks) -> Ticks:
         """Return the times that floats of this encoding store for some times."""
         if not self.is_float:
             return ticks
@@ -127,7 +127,7 @@ class TimeEncoding:
         found: Ticks = away + self._epoch(axis)
         return found
 
-    def parity(self, axis: Axis, tick: int) -> int:
+    def parity(self, axis: TimeAxis, tick: int) -> int:
         """Return whether the whole number that stores a time is odd (1) or even (0)."""
         return int(np.rint(self._numbers(axis, np.array([tick])))[0]) % 2
 
@@ -160,12 +160,12 @@ class TimeEncoding:
             same[both] |= np.asarray(self.written(predicted[both].astype(own.dtype)) == own[both])
         return same
 
-    def _numbers(self, axis: Axis, ticks: Ticks, rest: Array | None = None) -> Array:
+    def _numbers(self, axis: TimeAxis, ticks: Ticks, rest: Array | None = None) -> Array:
         """Return times as numbers of the units, in 64 bits, the nearest ones.
 
         Parameters
         ----------
-        axis : Axis
+        axis : TimeAxis
             What the ticks count.
         ticks : numpy.ndarray
             Times in microseconds.
@@ -179,7 +179,7 @@ class TimeEncoding:
         numbers: Array = whole + fraction / unit
         return (numbers - self.offset) / self.scale
 
-    def _epoch(self, axis: Axis) -> int:
+    def _epoch(self, axis: TimeAxis) -> int:
         """Return the moment that the units count from, in microseconds since 1970."""
         if isinstance(axis, DurationAxis):
             return 0
@@ -222,7 +222,7 @@ def _is_missing(values: Array) -> Flags:
     return np.zeros(values.shape, dtype=np.bool_)
 
 
-def _exact_ticks(axis: Axis, values: Array) -> Ticks:
+def _exact_ticks(axis: TimeAxis, values: Array) -> Ticks:
     if values.dtype.kind not in "mM":
         return axis.ticks(values)
     # Rounded down, so that what is left of nanoseconds is never below zero.

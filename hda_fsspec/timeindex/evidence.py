@@ -1,4 +1,4 @@
-"""What was seen of pieces, what a rule says of all of them, and whether that is decided.
+"""Times seen in some pieces, compared with a rule: whether it is decided for all pieces.
 
 A rule is a row of times, as files store them; each piece holds those that lie in its bounds. Which
 rules there are is for others to say: see :mod:`hda_fsspec.timeindex.regular`.
@@ -18,15 +18,15 @@ from hda_fsspec.timeindex.calendars import (
     MILLISECOND,
     SECOND,
     Array,
-    Axis,
     DurationAxis,
     Flags,
     Ticks,
+    TimeAxis,
     axis_of,
+    ranges,
 )
-from hda_fsspec.timeindex.encoding import TimeEncoding
-from hda_fsspec.timeindex.predict import Prediction, SeenProduct
-from hda_fsspec.timeindex.rules import Grid
+from hda_fsspec.timeindex.predict import Prediction, SeenProduct, stored_grid
+from hda_fsspec.timeindex.rules import TimeGrid
 
 #: Months around the pieces, of which a time may stand in the middle or at the end.
 _MARGIN = 30
@@ -35,7 +35,7 @@ _ROUND_UNITS = (DAY, 12 * HOUR, 6 * HOUR, HOUR, 30 * 60 * SECOND, 60 * SECOND, S
 
 @dataclasses.dataclass(frozen=True)
 class Undecided:
-    """What was seen does not tell the times of the other pieces.
+    """The pieces seen do not decide the times of the other pieces.
 
     Attributes
     ----------
@@ -50,7 +50,7 @@ class Undecided:
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Rule:
+class TimesRule:
     """Times in order, as files store them, and how many of them lie before and in each piece."""
 
     name: str
@@ -65,8 +65,7 @@ class Rule:
     def of_all(self, pieces: Ticks) -> Ticks:
         """Return the times of several pieces as one array."""
         low, counts = self.low[pieces], (self.high - self.low)[pieces]
-        begin = np.repeat(low - np.cumsum(counts) + counts, counts)
-        found: Ticks = self.times[np.arange(len(begin)) + begin]
+        found: Ticks = self.times[ranges(low, counts)]
         return found
 
 
@@ -74,25 +73,25 @@ class Rule:
 class Seen:
     """The pieces on the axis of the files, and what was seen of some."""
 
-    axis: Axis
+    axis: TimeAxis
     start: Ticks
     end: Ticks
     #: The first and the last moment of all, as the catalogue writes them.
     span: tuple[np.datetime64, np.datetime64]
     own: dict[int, Ticks]
-    grid: Grid
+    grid: TimeGrid
     #: Pieces whose first, or whose last times may be missing.
     short_at_start: Collection[int]
     short_at_end: Collection[int]
     #: The last moment of which there are data by now; None where that is not known.
     until: int | None = None
 
-    def rule(self, name: str, times: Ticks) -> Rule:
+    def rule(self, name: str, times: Ticks) -> TimesRule:
         """Return the rule that some times in order are those of all pieces."""
         if self.until is not None:
             times = times[: np.searchsorted(times, self.until, side="right")]
         low = np.searchsorted(times, self.start)
-        return Rule(name, times, low, np.searchsorted(times, self.end, side="right"))
+        return TimesRule(name, times, low, np.searchsorted(times, self.end, side="right"))
 
     @property
     def within(self) -> int:
@@ -117,9 +116,9 @@ def look_at(
 
     Times outside of the bounds of their piece are left out, if they are all there are.
     """
-    values = [one.values for one in known if one.values.size]
+    values = [product.values for product in known if product.values.size]
     if not values and len(known) < len(starts):
-        return nothing_seen(len(starts), [one.piece for one in known])
+        return nothing_seen(len(starts), [seen.piece for seen in known])
     axis = axis_of(values or [known[0].values])
     if axis is None or isinstance(axis, DurationAxis):
         return Undecided("its index is no time that could be decoded")
@@ -132,18 +131,20 @@ def look_at(
     last_there = (
         [] if until is None else axis.place(np.array([until], "datetime64[us]"))[0].tolist()
     )
-    for one in sorted(known, key=lambda one: one.piece):
-        ticks = axis.ticks(one.values) if one.values.size else np.empty(0, np.int64)
-        is_last = one.piece in may_be_short
-        if is_last and ticks.size and (ticks < start[one.piece]).all():
+    for product in sorted(known, key=lambda product: product.piece):
+        ticks = axis.ticks(product.values) if product.values.size else np.empty(0, np.int64)
+        is_last = product.piece in may_be_short
+        if is_last and ticks.size and (ticks < start[product.piece]).all():
             # The nearest time that there is lies before it: nothing has come since.
             last_there.append(int(ticks.max()))
-        inside = (ticks >= start[one.piece]) & (ticks <= end[one.piece])
+        inside = (ticks >= start[product.piece]) & (ticks <= end[product.piece])
         if ticks.size and inside.any() and not inside.all():
-            return Undecided(f"some times of piece {one.piece + 1} lie outside of its own bounds")
+            return Undecided(
+                f"some times of piece {product.piece + 1} lie outside of its own bounds"
+            )
         if (np.diff(ticks) <= 0).any():
-            return Undecided(f"the times of piece {one.piece + 1} are in no order")
-        own[one.piece] = ticks[inside]
+            return Undecided(f"the times of piece {product.piece + 1} are in no order")
+        own[product.piece] = ticks[inside]
     last = len(starts) - 1
     grid = grid_of(axis, known, [ticks for ticks in own.values() if ticks.size])
     span = (starts.min(), ends.max())
@@ -156,20 +157,13 @@ def look_at(
     return Seen(axis, start, end, span, own, grid, {0}, short, edge)
 
 
-def grid_of(axis: Axis, known: Sequence[SeenProduct], telling: list[Ticks]) -> Grid:
+def grid_of(axis: TimeAxis, known: Sequence[SeenProduct], telling: list[Ticks]) -> TimeGrid:
     """Return the times that files can store; all, where each file may count from its own time."""
-    encodings = {one.encoding for one in known if one.values.size}
+    encodings = {product.encoding for product in known if product.values.size}
     if len(encodings) != 1 or not telling:
-        return Grid()
-    encoding: TimeEncoding = encodings.pop()
+        return TimeGrid()
     ticks = np.concatenate(telling)
-    if len(telling) == 1 and encoding.counts_from_nearby(axis, ticks):
-        return Grid()
-    if encoding.grid is not None and encoding.grid > MILLISECOND:
-        anchor = int(ticks[0])
-        return Grid(encoding.grid, anchor, encoding.parity(axis, anchor))
-    spacing = encoding.spacing(axis, ticks)
-    return Grid(spacing=spacing, nearest=lambda values: encoding.nearest(axis, values))
+    return stored_grid(axis, encodings.pop(), ticks, is_of_one=len(telling) == 1)
 
 
 def months_around(seen: Seen) -> tuple[Ticks, Ticks]:
@@ -186,7 +180,7 @@ def place_in(begins: Ticks, ticks: Ticks) -> Ticks:
     return found
 
 
-def fitting(seen: Seen, rules: Iterator[Rule]) -> Iterator[Rule]:
+def fitting(seen: Seen, rules: Iterator[TimesRule]) -> Iterator[TimesRule]:
     """Yield rules that say what was seen.
 
     Only if there is none those that say more where pieces may be short, and then those that say
@@ -200,7 +194,7 @@ def fitting(seen: Seen, rules: Iterator[Rule]) -> Iterator[Rule]:
             return
 
 
-def _fits(seen: Seen, rule: Rule, *, most: int) -> bool:
+def _fits(seen: Seen, rule: TimesRule, *, most: int) -> bool:
     for piece, own in seen.own.items():
         said = rule.of(piece)
         if len(said) > len(own) and most:
@@ -226,17 +220,22 @@ def are_equal(seen: Seen, said: Ticks, own: Ticks) -> bool:
     return not len(own) or int(np.abs(said - own).max()) <= MILLISECOND
 
 
-def centred(seen: Seen, rules: list[Rule], known: Sequence[SeenProduct]) -> list[Rule]:
+def centred(seen: Seen, rules: list[TimesRule], known: Sequence[SeenProduct]) -> list[TimesRule]:
     """Return the rules of the middle where bounds in files say that times stand there."""
     middles = [rule for rule in rules if "middle" in rule.name]
     if not middles or len(middles) == len(rules):
         return []
     begins, _ = months_around(seen)
-    for one in known:
-        own = seen.own.get(one.piece)
-        if one.bounds is None or own is None or not own.size or one.bounds.size != 2 * own.size:
+    for product in known:
+        own = seen.own.get(product.piece)
+        if (
+            product.bounds is None
+            or own is None
+            or not own.size
+            or product.bounds.size != 2 * own.size
+        ):
             continue
-        pairs = seen.axis.ticks(one.bounds.ravel()).reshape(-1, 2)
+        pairs = seen.axis.ticks(product.bounds.ravel()).reshape(-1, 2)
         first = begins[place_in(begins, pairs.min(axis=1))]
         last = begins[place_in(begins, pairs.max(axis=1) + DAY // 2)]
         away = max(seen.within, (seen.grid.step or 0) // 2)
@@ -246,7 +245,9 @@ def centred(seen: Seen, rules: list[Rule], known: Sequence[SeenProduct]) -> list
     return []
 
 
-def decide(seen: Seen, rules: list[Rule], known: Sequence[SeenProduct]) -> Prediction | Undecided:
+def decide(
+    seen: Seen, rules: list[TimesRule], known: Sequence[SeenProduct]
+) -> Prediction | Undecided:
     """Return what all rules say alike, or the piece about which they differ most."""
     first, *others = rules
     if not others:
@@ -263,7 +264,7 @@ def decide(seen: Seen, rules: list[Rule], known: Sequence[SeenProduct]) -> Predi
     return Undecided(reason, int(np.argmax(differing)))
 
 
-def _differs(one: Rule, other: Rule) -> Flags:
+def _differs(one: TimesRule, other: TimesRule) -> Flags:
     """Return the pieces of which two rules say another number of times, or other ones."""
     counts = one.high - one.low
     found: Flags = counts != other.high - other.low
@@ -274,12 +275,14 @@ def _differs(one: Rule, other: Rule) -> Flags:
     return found
 
 
-def joined(seen: Seen, rule: Rule | None, known: Sequence[SeenProduct]) -> Prediction:
+def joined(seen: Seen, rule: TimesRule | None, known: Sequence[SeenProduct]) -> Prediction:
     """Return the times of all pieces, with the own values of those that were seen."""
     count = len(seen.start)
     lengths = np.zeros(count, np.int64) if rule is None else (rule.high - rule.low).astype(np.int64)
     own = {
-        one.piece: one.values[: len(seen.own[one.piece])] for one in known if one.piece in seen.own
+        product.piece: product.values[: len(seen.own[product.piece])]
+        for product in known
+        if product.piece in seen.own
     }
     parts: list[Array] = []
     done = 0

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from hda_fsspec.timeindex.calendars import Array, Flags, Ticks, axis_of
+from hda_fsspec.timeindex.calendars import Array, Flags, Ticks, axis_of, ranges
 
 _NEVER = np.iinfo(np.int64).max
 
@@ -41,11 +41,7 @@ class Segments:
     def steps(self, lengths: Ticks) -> Ticks:
         """Return the position of each step among those of all products of these lengths."""
         begins = (np.cumsum(lengths) - lengths)[self.products] + self.firsts
-        within = np.arange(self.counts.sum()) - np.repeat(
-            np.cumsum(self.counts) - self.counts, self.counts
-        )
-        found: Ticks = np.repeat(begins, self.counts) + within
-        return found
+        return ranges(begins, self.counts)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

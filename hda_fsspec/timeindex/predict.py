@@ -1,4 +1,4 @@
-"""Where products stand along a dimension, told from the times that a catalogue shows of them.
+"""Prediction of an index of products, from the times that a catalogue shows of them.
 
 Opening a query as one dataset needs the index of the dimension along which products are stacked,
 and reading it would order every product. A few products that were seen tell by which rule their
@@ -25,14 +25,14 @@ from hda_fsspec.timeindex.calendars import (
     MILLISECOND,
     SECOND,
     Array,
-    Axis,
     Ticks,
+    TimeAxis,
     UnpredictableError,
     axis_of,
 )
 from hda_fsspec.timeindex.duplicates import unseen_duplicate
 from hda_fsspec.timeindex.encoding import TimeEncoding
-from hda_fsspec.timeindex.rules import Grid, Interval, rules
+from hda_fsspec.timeindex.rules import Interval, TimeGrid, rules
 
 __all__ = [
     "CatalogueTimes",
@@ -57,7 +57,7 @@ _EXACT = TimeEncoding()
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class SeenProduct:
-    """What is known of one product whose header was seen.
+    """The times of one product whose header was seen.
 
     Attributes
     ----------
@@ -104,7 +104,7 @@ class Prediction:
 
 
 class Predictor(Protocol):
-    """What tells the index of all products, or pieces of a query, from the times of a few.
+    """Predicts the index of all products, or pieces of a query, from the times of a few.
 
     The rules of :func:`predict` are one. Others know more: that pieces hold all times of a regular
     step between their bounds, or which times a request itself names.
@@ -174,7 +174,10 @@ def predict(
     UnpredictableError
         No rule fits, or rules disagree and no more headers may be asked for.
     """
-    seen = {one.piece: one.values for one in sorted(known, key=lambda one: one.piece)}
+    seen = {
+        product.piece: product.values
+        for product in sorted(known, key=lambda product: product.piece)
+    }
     if not seen:
         raise ValueError("At least one product must have been seen to predict the others.")
     telling = {piece: values for piece, values in seen.items() if values.size}
@@ -193,8 +196,8 @@ def predict(
         raise UnpredictableError(f"its products hold different numbers of values ({counts})")
     if axis is None:
         return _predict_constant(starts, seen)
-    bounds = {one.piece: one.bounds for one in known if one.bounds is not None}
-    encodings = {one.encoding for one in known if one.values.size}
+    bounds = {product.piece: product.bounds for product in known if product.bounds is not None}
+    encodings = {product.encoding for product in known if product.values.size}
     # Each file may count from a time of its own, and then nothing follows from one of them.
     encoding = encodings.pop() if len(encodings) == 1 else _EXACT
     return _predict_times(axis, (starts, ends), seen, bounds, encoding=encoding, asked=asked)
@@ -250,7 +253,7 @@ def _predict_constant(starts: Array, seen: dict[int, Array]) -> Prediction:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class _Fit:
-    """What a rule says of all products: as it is, and as files store it."""
+    """The index that a rule gives: as it is, and as files store it."""
 
     name: str
     error: int
@@ -259,7 +262,7 @@ class _Fit:
 
 
 def _predict_times(
-    axis: Axis,
+    axis: TimeAxis,
     interval: tuple[Array, Array],
     seen: dict[int, Array],
     bounds: dict[int, Array],
@@ -272,12 +275,12 @@ def _predict_times(
     starts, ends, is_usable = _usable(*interval, pieces, np.array(list(seen)))
     rows, own = pieces[is_usable], ticks[is_usable]
     placed = Interval.of(axis, starts, ends)
-    grid = _grid(axis, encoding, own)
+    grid = stored_grid(axis, encoding, own.ravel(), is_of_one=len(own) == 1)
     within = MILLISECOND
     fits = _fits(placed, (rows, own), grid, within)
-    if not fits and grid != Grid():
+    if not fits and grid != TimeGrid():
         # Each file may have units of its own, such as the longest that its few times allow.
-        grid = Grid()
+        grid = TimeGrid()
         fits = _fits(placed, (rows, own), grid, within)
     if not fits:
         return _evenly_spaced(axis, placed, seen, (rows, own), asked)
@@ -312,7 +315,9 @@ def _predict_times(
     return Prediction(values, lengths, rules=names)
 
 
-def _fits(interval: Interval, evidence: tuple[Array, Ticks], grid: Grid, within: int) -> list[_Fit]:
+def _fits(
+    interval: Interval, evidence: tuple[Array, Ticks], grid: TimeGrid, within: int
+) -> list[_Fit]:
     """Return what each rule says, in each way to round it, that fits the products seen."""
     rows, own = evidence
     return [
@@ -323,7 +328,7 @@ def _fits(interval: Interval, evidence: tuple[Array, Ticks], grid: Grid, within:
 
 
 def _evenly_spaced(
-    axis: Axis,
+    axis: TimeAxis,
     interval: Interval,
     seen: dict[int, Array],
     evidence: tuple[Array, Ticks],
@@ -347,8 +352,8 @@ def _evenly_spaced(
     length = int(start[rows[last]] - start[rows[first]])
     span, away = int(own[last, 0] - own[first, 0]), start - start[rows[first]]
     # Whole numbers, so that no time is rounded: python's have no bound.
-    ticks = [int(own[first, 0]) + int(each) * span // length for each in away]
-    if any(int(each) * span % length for each in away) or any(
+    ticks = [int(own[first, 0]) + int(ahead) * span // length for ahead in away]
+    if any(int(ahead) * span % length for ahead in away) or any(
         ticks[row] != time for row, time in zip(rows, own[:, 0], strict=True)
     ):
         raise fails
@@ -356,16 +361,19 @@ def _evenly_spaced(
     return Prediction(values, lengths, rules=("evenly spaced",))
 
 
-def _grid(axis: Axis, encoding: TimeEncoding, seen: Ticks) -> Grid:
-    """Return the times that files of an encoding can store, near those that were seen."""
-    if len(seen) == 1 and encoding.counts_from_nearby(axis, seen):
-        return Grid()
+def stored_grid(
+    axis: TimeAxis, encoding: TimeEncoding, ticks: Ticks, *, is_of_one: bool
+) -> TimeGrid:
+    """Return what files of an encoding can store, told by times of one product or of several."""
+    if is_of_one and encoding.counts_from_nearby(axis, ticks):
+        # Each file may count from its own day.
+        return TimeGrid()
     step = encoding.grid
     if step is not None and step > MILLISECOND:
-        anchor = int(seen[0, 0])
-        return Grid(step, anchor, encoding.parity(axis, anchor))
-    spacing = encoding.spacing(axis, seen)
-    return Grid(spacing=spacing, nearest=lambda ticks: encoding.nearest(axis, ticks))
+        anchor = int(ticks[0])
+        return TimeGrid(step, anchor, encoding.parity(axis, anchor))
+    spacing = encoding.spacing(axis, ticks)
+    return TimeGrid(spacing=spacing, nearest=lambda values: encoding.nearest(axis, values))
 
 
 def _fits_by_bounds(

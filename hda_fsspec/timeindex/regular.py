@@ -1,4 +1,4 @@
-"""Where the times of pieces stand that a query was cut into: at regular steps, or at known ones.
+"""Prediction of times of pieces that a query was cut into: at regular steps, or at known ones.
 
 A piece of a range has as many times as lie in it, so that months have 28 to 31 days. The times of
 a few pieces that were seen tell the step, and where in it a time stands; the step then tells the
@@ -28,8 +28,8 @@ from hda_fsspec.timeindex.calendars import (
     axis_of,
 )
 from hda_fsspec.timeindex.evidence import (
-    Rule,
     Seen,
+    TimesRule,
     Undecided,
     are_equal,
     centred,
@@ -143,9 +143,11 @@ def predict_regular(
         return Undecided(err.reason)
 
 
-def _alone(starts: Array, ends: Array, one: SeenProduct, *, may_be_elsewhere: bool) -> Prediction:
+def _alone(
+    starts: Array, ends: Array, product: SeenProduct, *, may_be_elsewhere: bool
+) -> Prediction:
     """Return the times of a piece that is the whole: what it holds, unless it is the nearest."""
-    values = one.values
+    values = product.values
     axis = axis_of([values]) if values.size and not may_be_elsewhere else None
     if axis is not None and not isinstance(axis, DurationAxis):
         edges = np.array([starts[0], ends[0] + np.timedelta64(1, "ms")], "datetime64[us]")
@@ -184,7 +186,7 @@ def _predict_steps(
     return decide(seen, rules, known)
 
 
-def _is_seen(seen: Seen, rule: Rule) -> bool:
+def _is_seen(seen: Seen, rule: TimesRule) -> bool:
     before: tuple[int, int] | None = None
     for piece in sorted(seen.own):
         low, high = int(rule.low[piece]), int(rule.high[piece])
@@ -250,7 +252,7 @@ def _steps_of(seen: Seen) -> list[tuple[int, str]]:
     return list(dict.fromkeys(guesses))
 
 
-def _step_rules(seen: Seen, steps: Sequence[tuple[int, str]]) -> Iterator[Rule]:
+def _step_rules(seen: Seen, steps: Sequence[tuple[int, str]]) -> Iterator[TimesRule]:
     for count, unit in steps:
         if unit in _MONTHS:
             yield from _month_rules(seen, count * _MONTHS[unit])
@@ -258,7 +260,7 @@ def _step_rules(seen: Seen, steps: Sequence[tuple[int, str]]) -> Iterator[Rule]:
             yield from _length_rules(seen, count * _LENGTHS.get(unit, 1))
 
 
-def _length_rules(seen: Seen, length: int) -> Iterator[Rule]:
+def _length_rules(seen: Seen, length: int) -> Iterator[TimesRule]:
     """Yield the times that lie whole steps from one that was seen."""
     first = next(int(ticks[0]) for ticks in seen.own.values() if ticks.size)
     first = roundest(first, seen.grid.spacing) if seen.grid.spacing > MILLISECOND else first
@@ -272,7 +274,7 @@ def _length_rules(seen: Seen, length: int) -> Iterator[Rule]:
         yield seen.rule(name, seen.grid.nearest(seen.grid.round(times, HALF_UP)))
 
 
-def _month_rules(seen: Seen, count: int) -> Iterator[Rule]:
+def _month_rules(seen: Seen, count: int) -> Iterator[TimesRule]:
     """Yield times that stand at one place in every so many months."""
     begins, months = months_around(seen)
     ticks = np.concatenate([own for own in seen.own.values() if own.size])
@@ -339,9 +341,9 @@ def _predict_named(
     until: np.datetime64 | None,
 ) -> Prediction | Undecided:
     """Predict times that requests name, but for where in their day, month or year they stand."""
-    values = [one.values for one in known if one.values.size]
+    values = [product.values for product in known if product.values.size]
     if not values:
-        return nothing_seen(count, [one.piece for one in known])
+        return nothing_seen(count, [product.piece for product in known])
     axis = axis_of(values)
     counts = nominal[1].astype(np.int64)
     if axis is None or isinstance(axis, DurationAxis):
@@ -356,16 +358,14 @@ def _predict_named(
     pairs: list[tuple[Ticks, Ticks]] = []
     short = {count - 1, *may_be_short}
     if end is not None:
-        short |= {one.piece for one in known if named[high[one.piece] - 1] > end}
-    for one in sorted(known, key=lambda one: one.piece):
-        ticks = axis.ticks(one.values) if one.values.size else np.empty(0, np.int64)
-        said = named[low[one.piece] : high[one.piece]]
-        if len(ticks) > len(said) or (len(ticks) < len(said) and one.piece not in short):
-            reason = (
-                f"piece {one.piece + 1} holds {len(ticks)} times, and {len(said)} were asked for"
-            )
-            return Undecided(reason)
-        own[one.piece] = ticks
+        short |= {product.piece for product in known if named[high[product.piece] - 1] > end}
+    for product in sorted(known, key=lambda product: product.piece):
+        ticks = axis.ticks(product.values) if product.values.size else np.empty(0, np.int64)
+        said = named[low[product.piece] : high[product.piece]]
+        if len(ticks) > len(said) or (len(ticks) < len(said) and product.piece not in short):
+            held = f"piece {product.piece + 1} holds {len(ticks)} times"
+            return Undecided(f"{held}, and {len(said)} were asked for")
+        own[product.piece] = ticks
         pairs.append((said[: len(ticks)], ticks))
     asked, there = (np.concatenate(part) for part in zip(*pairs, strict=True))
     grid = grid_of(axis, known, [ticks for ticks in own.values() if ticks.size])
@@ -376,13 +376,15 @@ def _predict_named(
         latest = max([end, *(int(asked[-1]) for asked, _ in pairs if asked.size)])
         edge = np.searchsorted(named, latest, side="right")
         low, high = np.minimum(low, edge), np.minimum(high, edge)
-    rules: list[Rule] = []
+    rules: list[TimesRule] = []
     offset = _offset(there - asked, seen)
     months = _MONTHS.get(step[1], 0) if step else 0
     most = _LATEST_OFFSET if months else DAY
     if offset is not None and abs(offset) <= most:
         name = "as asked for" if offset == 0 else f"{_told(offset)} after what was asked for"
-        rules += [Rule(name, times, low, high) for _, times in _stored(seen, "", named + offset)]
+        rules += [
+            TimesRule(name, times, low, high) for _, times in _stored(seen, "", named + offset)
+        ]
     if months and offset != 0:
         rules += _named_months(seen, months, (named, asked, there), (low, high))
     if not rules:
@@ -393,7 +395,7 @@ def _predict_named(
 
 def _named_months(
     seen: Seen, count: int, ticks: tuple[Ticks, Ticks, Ticks], edges: tuple[Ticks, Ticks]
-) -> list[Rule]:
+) -> list[TimesRule]:
     """Return rules by which times stand in the middle or at the end of months that are named."""
     named, asked, there = ticks
     begins, _ = months_around(seen)
@@ -402,18 +404,18 @@ def _named_months(
     if len(np.unique(which)) < len(which):
         return []
     spans = (begins[at], begins[at + count]), (begins[which], begins[which + count])
-    rules: list[Rule] = []
+    rules: list[TimesRule] = []
     before = _offset(spans[0][1] - there, seen)
     if before is not None and 0 < before <= DAY:
         found = _stored(seen, "at the end", spans[1][1] - before)
-        rules += [Rule(name, times, *edges) for name, times in found]
+        rules += [TimesRule(name, times, *edges) for name, times in found]
     middles = [(low + high) // 2 for low, high in spans]
     if np.abs(middles[0] - there).max() <= max(seen.within, seen.grid.step or 0):
         ways = ROUNDINGS if seen.grid.step is not None else (HALF_UP,)
         for way in ways:
             if are_equal(seen, seen.grid.nearest(seen.grid.round(middles[0], way)), there):
                 times = seen.grid.nearest(seen.grid.round(middles[1], way))
-                rules.append(Rule(f"in the middle, {way}", times, *edges))
+                rules.append(TimesRule(f"in the middle, {way}", times, *edges))
     return rules
 
 

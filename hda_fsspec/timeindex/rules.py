@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from hda_fsspec.timeindex.calendars import DAY, HOUR, MILLISECOND, SECOND, Axis, Ticks
+from hda_fsspec.timeindex.calendars import DAY, HOUR, MILLISECOND, SECOND, Ticks, TimeAxis
 
 _UNITS = (("second", SECOND), ("minute", 60 * SECOND), ("hour", HOUR), ("day", DAY))
 #: Fractions of an interval are taken for simple up to here: quarters of an hour of a day.
@@ -42,7 +42,7 @@ DOWN, HALF_UP, HALF_DOWN, HALF_EVEN = ROUNDINGS = (
 
 
 @dataclasses.dataclass(frozen=True)
-class Grid:
+class TimeGrid:
     """The times that a file can store.
 
     Attributes
@@ -106,7 +106,7 @@ class Interval:
     last_month: tuple[Ticks, Ticks]
 
     @classmethod
-    def of(cls, axis: Axis, starts: np.ndarray, ends: np.ndarray) -> Interval:
+    def of(cls, axis: TimeAxis, starts: np.ndarray, ends: np.ndarray) -> Interval:
         """Place the catalogue's dates on an axis."""
         start, has_start = axis.place(starts)
         last, has_last = axis.place(ends)
@@ -122,7 +122,7 @@ class Interval:
         )
 
 
-def _month(axis: Axis, times: np.ndarray) -> tuple[Ticks, Ticks]:
+def _month(axis: TimeAxis, times: np.ndarray) -> tuple[Ticks, Ticks]:
     months = times.astype("datetime64[M]")
     # Few months hold many products, and dates of foreign calendars are slow to make.
     unique, which = np.unique(months, return_inverse=True)
@@ -151,7 +151,7 @@ class Rule:
         return np.array_equal(self.span, other.span)
 
     def fit(
-        self, rows: np.ndarray, seen: Ticks, *, within: int, grid: Grid
+        self, rows: np.ndarray, seen: Ticks, *, within: int, grid: TimeGrid
     ) -> Iterator[tuple[int, Ticks, Ticks]]:
         """Yield what the rule predicts if it fits the products seen, in each way to round it.
 
@@ -163,7 +163,7 @@ class Rule:
             Their times: one row for each of them, one column for each step.
         within : int
             The largest error that is none.
-        grid : Grid
+        grid : TimeGrid
             The times that the file can store.
 
         Yields
@@ -206,7 +206,7 @@ class Rule:
             yield self._at(shares)
 
     def _rounded_shares(
-        self, rows: np.ndarray, seen: Ticks, grid: Grid, rounding: str
+        self, rows: np.ndarray, seen: Ticks, grid: TimeGrid, rounding: str
     ) -> np.ndarray:
         """Return the simplest fractions that give the times seen once they are rounded; else -1."""
         if self.span is None or grid.step is None:
@@ -293,15 +293,15 @@ def _shares_that_fit(
     # A few products rule out nearly all fractions.
     may_fit = fits(found[:, None], slice(_FEW)).all(axis=1) & (found >= 0) & (found <= 1)
     shares = np.full(into.shape[1], -1.0)
-    for each in np.flatnonzero(may_fit.any(axis=1)):
-        fitting = may_fit[each] & fits(found[each], slice(None)).all(axis=0)
-        shares = np.where(fitting & (shares < 0), found[each], shares)
+    for rule in np.flatnonzero(may_fit.any(axis=1)):
+        fitting = may_fit[rule] & fits(found[rule], slice(None)).all(axis=0)
+        shares = np.where(fitting & (shares < 0), found[rule], shares)
         if (shares >= 0).all():
             break
     return shares
 
 
-def rules(interval: Interval, grid: Grid) -> list[Rule]:
+def rules(interval: Interval, grid: TimeGrid) -> list[Rule]:
     """Return the rules that say different things of these products, the plainest first.
 
     A rule that puts two products into one moment whose intervals do not overlap is left out:
@@ -314,7 +314,7 @@ def rules(interval: Interval, grid: Grid) -> list[Rule]:
     return found
 
 
-def _all_rules(interval: Interval, grid: Grid) -> Iterator[Rule]:
+def _all_rules(interval: Interval, grid: TimeGrid) -> Iterator[Rule]:
     start, last, end = interval.start, interval.last, interval.end
     if start is not None:
         yield Rule("offset from the start", start)
@@ -335,7 +335,7 @@ def _all_rules(interval: Interval, grid: Grid) -> Iterator[Rule]:
             yield rule
 
 
-def _round_rules(interval: Interval, grid: Grid) -> Iterator[Rule]:
+def _round_rules(interval: Interval, grid: TimeGrid) -> Iterator[Rule]:
     # A last moment and the first one after it round differently at .999.
     bases = (("start", interval.start), ("end", interval.last), ("end", interval.end))
     for base, moments in bases:

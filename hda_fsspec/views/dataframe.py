@@ -35,9 +35,9 @@ def dataframe_of(
         "bbox": [product.bbox for product in products],
     }
     told = [dict(product.properties) for product in products]
-    for name in dict.fromkeys(name for one in told for name in one):
+    for name in dict.fromkeys(name for facts in told for name in facts):
         column = f"properties.{name}" if name in columns or name == "geometry" else name
-        columns[column] = [one.get(name) for one in told]
+        columns[column] = [facts.get(name) for facts in told]
     if importlib.util.find_spec("geopandas") is None:
         return pd.DataFrame(columns)
     import geopandas

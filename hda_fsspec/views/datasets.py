@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import overload
 
-from hda_fsspec.catalogue.finding import Wanted, find_datasets, tells_all
+from hda_fsspec.catalogue.dataset_search import Wanted, find_datasets, tells_all
 from hda_fsspec.printable import flat, lines, plural, printable
 from hda_fsspec.records import Dataset
 from hda_fsspec.views import markup
@@ -97,7 +97,7 @@ class DatasetsView(Sequence[Dataset]):
 
     @property
     def remark(self) -> str | None:
-        """What is said of those that may fit or not; None where all do."""
+        """A remark on those that may fit or not; None where all do."""
         count = sum(not tells_all(dataset, self._wanted) for dataset in self.datasets)
         if not count:
             return None

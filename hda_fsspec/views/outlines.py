@@ -17,7 +17,7 @@ _BAND_DEGREES = 350.0
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Outline:
-    """What is drawn of one footprint.
+    """The lines and areas drawn of one footprint.
 
     Attributes
     ----------

@@ -39,7 +39,7 @@ _MOST_TRIED = 2_500
 
 @dataclasses.dataclass(frozen=True)
 class _State:
-    """How the products of a view stand now."""
+    """The state of the products of a view."""
 
     states: tuple[str, ...]
     sizes: tuple[int | None, ...]
@@ -123,7 +123,7 @@ class QueryView(Sequence[Product]):
 
     @property
     def states(self) -> list[str]:
-        """How each product stands now: "cached", "under way" (it was ordered) or "missing"."""
+        """The state of each product: "cached", "under way" (it was ordered) or "missing"."""
         return list(self._look().states)
 
     def to_dataframe(self) -> pd.DataFrame:
@@ -211,7 +211,7 @@ class QueryView(Sequence[Product]):
 
     def _pictures(self, state: _State) -> Iterator[Markup]:
         """Yield the bar of time and the map, and what is not in them."""
-        classes = [_CLASSES[one] for one in state.states]
+        classes = [_CLASSES[state_name] for state_name in state.states]
         pictures, notes = [], []
         intervals = [
             (*dates, kind)

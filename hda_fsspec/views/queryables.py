@@ -10,14 +10,14 @@ from typing import Any
 
 from hda_fsspec.client import Client
 from hda_fsspec.errors import LocationError, OfflineError
-from hda_fsspec.network.conveniences import UnavailableError
+from hda_fsspec.network.optional_requests import UnavailableError
 from hda_fsspec.paths.locations import Location
 from hda_fsspec.printable import escaped, flat, lines, printable
 from hda_fsspec.records import Dataset, format_time
+from hda_fsspec.schema.example_query import find_starting_point
 from hda_fsspec.schema.parameters import Parameter, nearest, text_of
 from hda_fsspec.schema.queryables import Schema
-from hda_fsspec.schema.starting_point import find_starting_point
-from hda_fsspec.schema.vocabulary import END, START
+from hda_fsspec.schema.time_and_box import END, START
 from hda_fsspec.views import markup
 from hda_fsspec.views.wording import day_of, period_of
 
@@ -110,7 +110,7 @@ class Queryable:
 
 
 class QueryablesView(Mapping[str, Queryable]):
-    """What a data set can be asked, by key; it shows itself as a table.
+    """The keys of a data set and what they take; it shows itself as a table.
 
     ``view["variable"].choices`` are all choices of a key; the data set's own names of time and box
     are understood, too.
@@ -158,11 +158,11 @@ class QueryablesView(Mapping[str, Queryable]):
         if self.dataset is not None:
             told |= dataclasses.asdict(self.dataset)
         told |= {"path": self.path, "needs": list(self.needs)}
-        return {**told, "keys": [dataclasses.asdict(one) for one in self.values()]}
+        return {**told, "keys": [dataclasses.asdict(queryable) for queryable in self.values()]}
 
     @property
     def facts(self) -> list[tuple[str, str]]:
-        """What is known of the data set, with the name of each fact."""
+        """The facts about the data set, with the name of each."""
         dataset = self.dataset
         if dataset is None:
             return []
@@ -178,12 +178,13 @@ class QueryablesView(Mapping[str, Queryable]):
     def rows(self) -> list[tuple[str, str, str, str]]:
         """The table: key, what it takes, default, choices or range."""
         return [
-            (_named(one), one.type, ",".join(one.default), _limits(one)) for one in self.values()
+            (_named(queryable), queryable.type, ",".join(queryable.default), _limits(queryable))
+            for queryable in self.values()
         ]
 
     @property
     def remarks(self) -> list[str]:
-        """What else is to be known."""
+        """Further remarks."""
         told = []
         if self.is_open:
             told.append(
@@ -284,14 +285,18 @@ def _queryables(schema: Schema) -> dict[str, Queryable]:
     return found
 
 
-def _named(one: Queryable) -> str:
-    return one.key if one.key == one.native else f"{one.key} ({one.native})"
+def _named(queryable: Queryable) -> str:
+    return (
+        queryable.key
+        if queryable.key == queryable.native
+        else f"{queryable.key} ({queryable.native})"
+    )
 
 
-def _limits(one: Queryable) -> str:
-    if one.choices:
-        return one.short_choices
-    return one.range or (f"matches {one.pattern}" if one.pattern else "")
+def _limits(queryable: Queryable) -> str:
+    if queryable.choices:
+        return queryable.short_choices
+    return queryable.range or (f"matches {queryable.pattern}" if queryable.pattern else "")
 
 
 def _type_of(parameter: Parameter) -> str:

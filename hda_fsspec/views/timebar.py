@@ -52,7 +52,7 @@ def draw_times(intervals: Sequence[Interval], order: Sequence[str]) -> Markup:
             steps.append(f"M{x:.1f} {_TOP + height - y:.1f}H{right:.1f}v{tall:.1f}H{x:.1f}z")
         if steps:
             bars.append(element("path", class_=f"hda-bar {state}", d=Markup("".join(steps))))
-        below = [one + more for one, more in zip(below, counts[state], strict=True)]
+        below = [height + more for height, more in zip(below, counts[state], strict=True)]
     axis = element("path", class_="hda-grid", d=f"M{_LEFT} {_TOP + height + 0.5}h{width}")
     begins, ends = (_when(moment, last - first) for moment in (first, last))
     text = [
@@ -85,7 +85,7 @@ class _Bins:
     def over(cls, first: datetime, last: datetime) -> _Bins:
         """Return bins that hold a period, which begin with a day, an hour, …."""
         span = last - first
-        length = next((one for one in _LENGTHS if one * _MOST_BINS >= span), _LENGTHS[-1])
+        length = next((length for length in _LENGTHS if length * _MOST_BINS >= span), _LENGTHS[-1])
         day = first.replace(hour=0, minute=0, second=0, microsecond=0)
         begin = day if length >= timedelta(days=1) else day + length * ((first - day) // length)
         return cls(begin, length, max(1, math.ceil((last - begin) / length)))

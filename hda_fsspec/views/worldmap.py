@@ -55,7 +55,7 @@ class _Window:
 
     @property
     def digits(self) -> int:
-        """How many digits behind the point of a unit can be seen."""
+        """The number of decimals of a unit that can be seen."""
         return 0 if self.width > 60 else 1
 
 
@@ -74,7 +74,7 @@ def draw_map(footprints: Sequence[Drawn], order: Sequence[str]) -> tuple[Markup,
     tuple
         The picture, and how many of the footprints are in it.
     """
-    window = _window([outline for one in footprints for outline in one.outlines])
+    window = _window([outline for footprint in footprints for outline in footprint.outlines])
     shown = _some(footprints, window)
     x, y = window.west * _UNITS, -window.north * _UNITS
     width, height = window.width * _UNITS, (window.north - window.south) * _UNITS
@@ -92,7 +92,7 @@ def draw_map(footprints: Sequence[Drawn], order: Sequence[str]) -> tuple[Markup,
 
 def place_of(footprints: Sequence[Drawn]) -> str:
     """Return which part of the world a map of footprints shows: ``10°W to 5°E, 40°N to 50°N``."""
-    return _place(_window([outline for one in footprints for outline in one.outlines]))
+    return _place(_window([outline for footprint in footprints for outline in footprint.outlines]))
 
 
 def _window(outlines: Sequence[Outline]) -> _Window:
@@ -142,12 +142,20 @@ def _some(footprints: Sequence[Drawn], window: _Window) -> Sequence[Drawn]:
     One that would be too large by itself, as an outline that goes around the Earth many times, is
     not among them.
     """
-    footprints = [one for one in footprints if _points(one.outlines, window) <= _MOST_POINTS]
+    footprints = [
+        footprint for footprint in footprints if _points(footprint.outlines, window) <= _MOST_POINTS
+    ]
     if not footprints:
         return []
-    unique = list({(id(one.outlines), one.state): one for one in footprints}.values())
+    unique = list(
+        {(id(footprint.outlines), footprint.state): footprint for footprint in footprints}.values()
+    )
     tried = unique[:: max(1, len(unique) // 100)]
-    size = sum(len(_path(one.outlines, window)) for one in tried) / len(tried) * len(unique)
+    size = (
+        sum(len(_path(footprint.outlines, window)) for footprint in tried)
+        / len(tried)
+        * len(unique)
+    )
     step = math.ceil(size / _MOST_CHARACTERS)
     return footprints if step <= 1 else unique[::step]
 
@@ -164,32 +172,35 @@ def _turns(outline: Outline, window: _Window) -> range:
 
 def _shapes(footprints: Sequence[Drawn], window: _Window, order: Sequence[str]) -> Iterator[Markup]:
     for state in order:
-        mine = [one for one in footprints if one.state == state]
+        mine = [footprint for footprint in footprints if footprint.state == state]
         if len(footprints) <= _TITLED:
-            for one in mine:
-                label = element("title", one.label)
+            for footprint in mine:
+                label = element("title", footprint.label)
                 yield element(
                     "path",
                     label,
-                    class_=_class(one, len(footprints)),
-                    d=Markup(_path(one.outlines, window)),
+                    class_=_class(footprint, len(footprints)),
+                    d=Markup(_path(footprint.outlines, window)),
                 )
             continue
         for is_area in (True, False):
-            unique = {id(one.outlines): one for one in mine}.values()
+            unique = {id(footprint.outlines): footprint for footprint in mine}.values()
             parts = [
-                _path([outline for outline in one.outlines if outline.is_area == is_area], window)
-                for one in unique
+                _path(
+                    [outline for outline in footprint.outlines if outline.is_area == is_area],
+                    window,
+                )
+                for footprint in unique
             ]
             if any(parts):
                 kind = "hda-shape hda-many" if is_area else "hda-shape hda-line"
                 yield element("path", class_=f"{kind} {state}", d=Markup("".join(parts)))
 
 
-def _class(one: Drawn, count: int) -> str:
-    is_area = any(outline.is_area for outline in one.outlines)
+def _class(footprint: Drawn, count: int) -> str:
+    is_area = any(outline.is_area for outline in footprint.outlines)
     kind = " hda-line" if not is_area else " hda-many" if count > _FEW else ""
-    return f"hda-shape{kind} {one.state}"
+    return f"hda-shape{kind} {footprint.state}"
 
 
 def _path(outlines: Iterable[Outline], window: _Window) -> str:

@@ -1,1 +1,1 @@
-"""What lazy data needs in the threads and processes of Dask: waiting, and pickling."""
+"""Lazy data in the threads and processes of Dask: waiting, and pickling."""

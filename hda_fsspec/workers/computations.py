@@ -1,4 +1,4 @@
-"""Which computes of Dask's local schedulers are under way, and which broke off.
+"""Computations of Dask's local schedulers: those under way, and those that broke off.
 
 A task is told by nobody that its computation was interrupted; its thread waits on. So the keys of
 computes are kept here, and a task that waits for long looks whether its own is still wanted.

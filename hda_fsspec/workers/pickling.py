@@ -1,4 +1,4 @@
-"""What lazy data needs on its way to other processes: to be understood there, and to tell of it.
+"""Pickling of lazy data for other processes, and notes on the worker where it failed.
 
 A pickle is read by the code of another process, perhaps of another version, in an environment of
 its own. It knows neither products nor xarray.

@@ -295,7 +295,7 @@ def test_garbled_listings_are_asked_again(garbage: bytes, bench: Any) -> None:
 @pytest.mark.slow
 def test_answers_in_memory_are_bounded(bench: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """With many threads and hardly any memory each still gets its own answer."""
-    monkeypatch.setattr("hda_fsspec.catalogue.answers._REMEMBERED", 1)
+    monkeypatch.setattr("hda_fsspec.catalogue.answer_cache._REMEMBERED", 1)
     emulator = bench.start(days=20)
     asked = catalogue(bench, emulator, Clock())
     wrong: list[object] = []

@@ -9,8 +9,8 @@ import pytest
 from forking import in_a_fork, status_of
 
 from hda_fsspec.concurrency.forks import ForkLock
-from hda_fsspec.lazy import sources
-from hda_fsspec.lazy.sources import ProductTable
+from hda_fsspec.lazy import product_table
+from hda_fsspec.lazy.product_table import ProductTable
 from hda_fsspec.records import Product
 from hda_fsspec.stack import stack
 
@@ -18,7 +18,7 @@ _PATIENCE_SECONDS = 20.0
 
 
 @pytest.mark.filterwarnings("ignore:This process.*is multi-threaded:DeprecationWarning")
-@pytest.mark.parametrize("lock", [sources._known_lock, stack._known_lock])
+@pytest.mark.parametrize("lock", [product_table._known_lock, stack._known_lock])
 def test_a_child_unpickles_whatever_its_parent_did(lock: ForkLock) -> None:
     """A fork in the moment in which another thread unpickles lazy data hangs nobody."""
     table = pickle.dumps(ProductTable([Product("EO:TEST:DAT", "p")]))

@@ -21,8 +21,9 @@ from hda_fsspec.cache.cache import Cache
 from hda_fsspec.client import Client, get_client
 from hda_fsspec.emulator import Fault
 from hda_fsspec.errors import OfflineError, OrderError, QuotaError
-from hda_fsspec.lazy.arrays import HDABackendArray, key_lengths
-from hda_fsspec.lazy.sources import ProductTable, Source
+from hda_fsspec.lazy.arrays import HDABackendArray
+from hda_fsspec.lazy.product_table import ProductTable, Source
+from hda_fsspec.reading.indexing import key_lengths
 from hda_fsspec.reading.options import OpenOptions
 from hda_fsspec.records import Product
 from hda_fsspec.settings import Settings

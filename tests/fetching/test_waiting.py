@@ -234,9 +234,9 @@ def test_data_sets_are_the_same_with_it_and_without(bench: Any, emulator: Any) -
 
 _PROGRAM = """
 import sys
-from hda_fsspec.fetching import reporting
-reporting.GRACE_SECONDS = 0.0
-reporting._LOOK_EVERY_SECONDS = 0.02
+from hda_fsspec.fetching import progress
+progress.GRACE_SECONDS = 0.0
+progress._LOOK_EVERY_SECONDS = 0.02
 from hda_fsspec import HDAFileSystem
 print(HDAFileSystem().prefetch(sys.argv[1]))
 """

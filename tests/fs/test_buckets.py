@@ -29,7 +29,7 @@ from hda_fsspec import Location
 from hda_fsspec.cli import main
 from hda_fsspec.emulator import Fault, ProductEntry
 from hda_fsspec.errors import ConfigurationError, HDAError, LocationError
-from hda_fsspec.fs.remote import RemoteFolder, UploadCancelledError
+from hda_fsspec.fs.bucket import RemoteFolder, UploadCancelledError
 
 #: The least that S3 takes in a part, and more than two of them make an upload of several.
 PART_BYTES = 5 << 20

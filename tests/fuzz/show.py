@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 from xml.etree import ElementTree as ET
 
-from hda_fsspec.catalogue.finding import Wanted
+from hda_fsspec.catalogue.dataset_search import Wanted
 from hda_fsspec.errors import HDAError
 from hda_fsspec.paths.locations import Location
 from hda_fsspec.printable import LONGEST_LINES

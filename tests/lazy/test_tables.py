@@ -6,7 +6,7 @@ import pickle
 
 import pytest
 
-from hda_fsspec.lazy.sources import ProductTable
+from hda_fsspec.lazy.product_table import ProductTable
 from hda_fsspec.records import Product
 
 _PRODUCTS = [

@@ -11,7 +11,7 @@ from checkout import SHARED
 
 from hda_fsspec import Location
 from hda_fsspec.errors import LocationError
-from hda_fsspec.paths.renamed import RENAMED
+from hda_fsspec.paths.renamed_datasets import RENAMED
 
 RECORDED = SHARED / "recorded" / "requests"
 NAMES = sorted(path.name for path in RECORDED.glob("*.json")) or ["absent"]

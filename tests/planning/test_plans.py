@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from hda_fsspec.planning.estimate import ProductSizes, estimate
-from hda_fsspec.planning.plan import Plan, empty_plan, merge_plans
+from hda_fsspec.planning.plan import Plan, merge_plans
 from hda_fsspec.records import Product
 
 
@@ -21,7 +21,7 @@ def make(count: int = 3, dataset: str = "EO:A", **given: Any) -> Plan:
         "bytes_known": count * 1_000_000,
         "bytes_needed": count * 1_000_000,
     }
-    return dataclasses.replace(empty_plan(), **{**facts, **given})
+    return Plan(**{**facts, **given})
 
 
 @pytest.mark.parametrize(

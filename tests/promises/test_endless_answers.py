@@ -13,8 +13,8 @@ from raw_broker import RawBroker, for_ever, head, json_answer
 
 from hda_fsspec.emulator import Emulator, Fault
 from hda_fsspec.errors import BrokerError, DownloadError, HDAError
-from hda_fsspec.network import metering
-from hda_fsspec.network.metering import Allowance, TooLongError
+from hda_fsspec.network import response_limits
+from hda_fsspec.network.response_limits import Allowance, TooLongError
 from hda_fsspec.network.session import Session
 from hda_fsspec.settings import Settings
 
@@ -138,7 +138,7 @@ def test_an_answer_has_a_time_for_all_of_it(connect: Callable[..., Session]) -> 
             session.json("GET", "datasets")
 
     # Three tries of three time-outs, and as long again for looking at the clock.
-    assert clock.now - began <= 3 * 2 * (metering.TIMEOUTS_PER_ANSWER * TIMEOUT + 8)
+    assert clock.now - began <= 3 * 2 * (response_limits.TIMEOUTS_PER_ANSWER * TIMEOUT + 8)
 
 
 def test_a_login_has_an_end_too(connect: Callable[..., Session]) -> None:
@@ -163,7 +163,7 @@ def test_what_is_quick_and_too_long_is_given_up_at_once(
 
 def test_the_longest_answer_that_is_read() -> None:
     """The list of all data sets fits twice, with abstracts of 20 kB each."""
-    assert metering.MOST_BYTES > 2 * 1_400 * 20_000
+    assert response_limits.MOST_BYTES > 2 * 1_400 * 20_000
 
 
 @pytest.mark.parametrize("encoding", ["gzip", "x-gzip", "deflate", "br", "gzip, identity", "GZIP"])
@@ -260,7 +260,7 @@ def test_a_wait_that_the_answer_has_no_more_time_for_says_so() -> None:
         clock.step = 0.625
         allowance.read(lambda: 1, lambda _: None)
         clock.step = 0.0
-    with pytest.raises(metering.LateError, match="within 3 s"):
+    with pytest.raises(response_limits.LateError, match="within 3 s"):
         allowance.read(lambda: wait(1.75), lambda _: None)
 
 

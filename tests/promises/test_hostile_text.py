@@ -29,11 +29,11 @@ import xarray as xr
 from hda_fsspec.cli import main
 from hda_fsspec.emulator import Emulator, Fault, ProductEntry
 from hda_fsspec.errors import ProductFormatError, TermsNotAcceptedError
+from hda_fsspec.fetching.progress import Wait, what_to_say
 from hda_fsspec.fetching.quota import QuotaView
-from hda_fsspec.fetching.reporting import Wait, what_to_say
 from hda_fsspec.paths.locations import Location
 from hda_fsspec.paths.quoting import shell_word
-from hda_fsspec.planning.plan import empty_plan
+from hda_fsspec.planning.plan import Plan
 from hda_fsspec.printable import LONGEST_WORD
 from hda_fsspec.reading.archives import list_members
 from hda_fsspec.reading.opening import open_local
@@ -392,7 +392,7 @@ def test_members_of_archives_are_offered_as_python(text: str, tmp_path: Path) ->
 @each_text
 def test_a_plan_in_a_notebook_is_escaped(text: str, hostile: Hostile, shown: Shown) -> None:
     """The HTML of a plan shows a data set's name, and has no markup of it."""
-    plan = dataclasses.replace(empty_plan(), products=(Product(hostile.dataset, hostile.product),))
+    plan = Plan(products=(Product(hostile.dataset, hostile.product),))
 
     shown.add("html", plan._repr_html_())
     shown.add("text", repr(plan))

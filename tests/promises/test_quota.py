@@ -16,7 +16,7 @@ import xarray as xr
 from hda_fsspec import client
 from hda_fsspec.emulator import Fault
 from hda_fsspec.errors import QuotaError
-from hda_fsspec.fetching import reporting
+from hda_fsspec.fetching import progress
 
 _WINDOW_SECONDS = 0.8
 
@@ -242,9 +242,9 @@ def test_who_waits_is_told_until_when(stacks: Any, monkeypatch: pytest.MonkeyPat
     """While orders wait for quota whoever looks is told so, and the plan what is left."""
     shown: list[str | None] = []
     screen = types.SimpleNamespace(show=shown.append)
-    monkeypatch.setattr(reporting, "GRACE_SECONDS", 0.0)
-    monkeypatch.setattr(reporting, "_LOOK_EVERY_SECONDS", 0.02)
-    watched = functools.partial(reporting.Reporter, screen=screen, looks=lambda: True)
+    monkeypatch.setattr(progress, "GRACE_SECONDS", 0.0)
+    monkeypatch.setattr(progress, "_LOOK_EVERY_SECONDS", 0.02)
+    watched = functools.partial(progress.Reporter, screen=screen, looks=lambda: True)
     monkeypatch.setattr(client, "Reporter", watched)
     made = {
         f"sst_2024010{day}.nc": xr.Dataset(

@@ -12,7 +12,7 @@ from real_schemas import BOX, DATE
 from hda_fsspec import Location
 from hda_fsspec.errors import QueryError
 from hda_fsspec.schema.queryables import Schema
-from hda_fsspec.schema.vocabulary import TIME_PAIRS
+from hda_fsspec.schema.time_and_box import TIME_PAIRS
 
 RECORDED = SHARED / "recorded" / "requests"
 NAMES = sorted(path.name for path in RECORDED.glob("*.json")) or ["absent"]

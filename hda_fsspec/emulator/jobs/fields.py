@@ -38,7 +38,7 @@ _DROPPED = frozenset(
 
 @dataclasses.dataclass(frozen=True)
 class Cut:
-    """What of a source a request is given.
+    """The part of a source that a request is given.
 
     Attributes
     ----------

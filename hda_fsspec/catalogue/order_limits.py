@@ -1,0 +1,107 @@
+"""The sizes of orders that the service refused, by data set: later pieces are smaller.
+
+Nothing tells these limits before, and they change. What was refused once is remembered, so that
+queries are cut into pieces that fit.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+
+from hda_fsspec.cache.metadata import JsonStore
+from hda_fsspec.errors import HDAError, QueryError
+from hda_fsspec.paths.locations import Location
+from hda_fsspec.printable import printable
+from hda_fsspec.schema.queryables import Schema
+from hda_fsspec.subsets.axes import Axes
+from hda_fsspec.subsets.grid import PieceGrid
+from hda_fsspec.subsets.sizes import Limit, load, refine, split_that_fits, unit_of
+
+logger = logging.getLogger("hda_fsspec")
+
+
+class Limits:
+    """The limits of the data sets of one broker.
+
+    Parameters
+    ----------
+    broker : str
+        Its canonical address.
+    store : JsonStore
+        Where they are kept.
+    schema_of : callable
+        Returns the schema of a data set.
+    """
+
+    def __init__(self, broker: str, store: JsonStore, schema_of: Callable[[str], Schema]) -> None:
+        self._broker = broker
+        self._store = store
+        self._schema_of = schema_of
+        #: The least that was refused of each data set in this process, and how.
+        self._refused: dict[str, tuple[Limit, str]] = {}
+        #: What was said of each request that was refused in this process.
+        self._said: dict[str, str] = {}
+
+    def of(self, dataset_id: str) -> tuple[Limit, ...]:
+        """Return what pieces of a data set may not exceed, as far as it is known."""
+        note = self._store.get(self._name(dataset_id))
+        found = note.items() if isinstance(note, dict) else ()
+        return tuple(
+            Limit(unit, float(most))
+            for unit, most in found
+            if isinstance(most, (int, float)) and most > 0
+        )
+
+    def refused(self, location: Location, why: str) -> str:
+        """Take note that a request was refused as too large; return what to do, as a sentence.
+
+        Parameters
+        ----------
+        location : Location
+            The request, as a path.
+        why : str
+            What the service said: a limit in it is believed.
+        """
+        dataset_id = location.dataset or ""
+        self._said[location.path] = why
+        try:
+            whole = self._grid(location)
+            asked = Limit(unit_of(whole), load(whole))
+            least, _ = self._refused.get(dataset_id, (asked, why))
+            if asked.unit == least.unit and asked.most <= least.most:
+                self._refused[dataset_id] = asked, why
+            finer, advised = refine(whole, 0, why), split_that_fits(whole, 0, why)
+        except QueryError as err:
+            return str(err)
+        except HDAError as err:
+            logger.debug("No split of %s is known that would fit: %s", location.path, err)
+            return "Ask for fewer variables, levels or times, or a smaller box."
+        unit, most = unit_of(finer), load(finer)
+        known = {limit.unit: limit.most for limit in self.of(dataset_id)}
+        # Else it was known before that as much as this is too large.
+        if most < known.get(unit, float("inf")) and not asked.most > known.get(unit, asked.most):
+            self._store.put(self._name(dataset_id), {**known, unit: most})
+        return (
+            f"It is too large for one order; split={advised!r} would fit, and so will "
+            'split="auto" when the query is opened anew.'
+        )
+
+    def refusal(self, location: Location, *, was_taken: bool = False) -> str | None:
+        """Return what the service said of a request no larger than this one, in this process.
+
+        Of what it took once, only what it said of this very request counts.
+        """
+        if was_taken or location.path in self._said:
+            return self._said.get(location.path)
+        least, why = self._refused.get(location.dataset or "", (None, None))
+        if least is None:
+            return None
+        whole = self._grid(location)
+        return why if unit_of(whole) == least.unit and load(whole) >= least.most else None
+
+    def _grid(self, location: Location) -> PieceGrid:
+        return PieceGrid(Axes.of(location.directory, self._schema_of(location.dataset or "")))
+
+    def _name(self, dataset_id: str) -> str:
+        return f"{self._broker} limit {printable(dataset_id)}"
