@@ -217,6 +217,7 @@ def clear(options: Options, is_sure: bool, older_than: float | None, is_json: bo
         old = [entry for entry in cache.entries() if time.time() - entry.used_at > older_than]
         count, size = len(old), sum(entry.size for entry in old)
         which = f" not used for {duration(older_than)}"
+        is_sure = is_sure or not old
     what = f"{plural(count, 'product')}{which}, {format_bytes(size)}, in {cache.root}"
     if not is_sure and ask(f"Remove {what}? [y/N] ").lower() not in {"y", "yes"}:
         note("nothing was removed; --yes removes without asking")

@@ -60,11 +60,11 @@ def get(
     target_options: Sequence[str],
     is_json: bool,
 ) -> None:
-    """Copy products into a folder or a bucket, and print the paths of the copies.
+    """Copy products into a folder or a bucket.
 
     The words are products, queries and patterns, then a local folder, by default this one, or the
     address of a folder elsewhere. What is not local is ordered, many at a time; a file appears when
-    it is complete. A terminal sees how far each file is.
+    it is complete. A terminal sees how far each file is. The paths of the copies are printed.
     """
     fs = options.filesystem
     locations, folder = _split(list(paths))

@@ -103,10 +103,11 @@ def ls(  # noqa: PLR0917  (click gives them by name)
 @click.argument("key", metavar="[KEY]", required=False)
 @json_option
 def info(options: Options, path: str, key: str | None, is_json: bool) -> None:
-    """Show what is known of a path; of a data set, what it can be asked.
+    """Show what a data set can be asked, or what is known of a path.
 
-    That is its keys with the values that they take, and a path to start from; with KEY all values
-    of that one. Of a query it is how many products it finds, and their size. Nothing is ordered.
+    Of a data set that is its keys with the values that they take, and a path to start from; with
+    KEY all values of that one. Of a query it is how many products it finds, and their size. Nothing
+    is ordered.
     """
     location = Location.parse(path)
     filesystem = options.filesystem

@@ -59,6 +59,7 @@ def ndvi(folder: Path) -> dict[str, Any]:
         "title": "Normalised Difference Vegetation Index, 300 m, every 10 days (invented values)",
         "abstract": f"Vegetation of a corner of Piedmont and Lombardy. {COMMENT}",
         "products": products,
+        "bbox": [8.0, 45.0, 9.0, 46.0],
     }
 
 
@@ -108,5 +109,6 @@ def tiles(folder: Path) -> dict[str, Any]:
             "tileId": {"type": "string", "pattern": "[\\w-]+"},
             "resolution": ["10"],
         },
+        "bbox": [10.3, 45.8, 13.2, 47.9],
         "ids_with_suffix": False,
     }

@@ -69,6 +69,7 @@ def olci(folder: Path, today: datetime.date) -> dict[str, Any]:
             f"Mediterranean: July 2024 and the last {_RECENT_DAYS} days. {COMMENT}"
         ),
         "products": products,
+        "bbox": [-9.0, 34.0, 40.0, 67.0],
         "period": [first.isoformat(), today.isoformat()],
         "parameters": {"sat": ["Sentinel-3A", "Sentinel-3B"], "timeliness": ["NR", "NT"]},
     }
