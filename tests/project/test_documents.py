@@ -83,6 +83,7 @@ WITH_CODE = [path for path in DOCUMENTS if _python(path)]
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:Use `@` matmul:PendingDeprecationWarning")  # rioxarray's
 @pytest.mark.parametrize("path", WITH_CODE, ids=_document_id)
 def test_python_blocks_run(path: Path, emulator: Emulator) -> None:
     """A document's Python blocks run, in order, print what is shown, and draw its pictures."""

@@ -74,7 +74,7 @@ def tiles(folder: Path) -> dict[str, Any]:
     for code, (west, north, box) in _TILES.items():
         centres = (np.arange(_PIXELS) + 0.5) * _PIXEL_METRES
         ground = waves(
-            np.array(days[:1], "datetime64[D]"), north - centres, west + centres, size=9e4
+            np.array(days[:1], "datetime64[D]"), north - centres, west + centres, size=4e4
         )
         for day, phase in zip(days, season, strict=True):
             # Valleys green first; what is highest stays bare.
