@@ -9,6 +9,7 @@ from __future__ import annotations
 import concurrent.futures
 import contextlib
 import contextvars
+import functools
 import hashlib
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from io import BufferedReader
@@ -19,7 +20,7 @@ from fsspec.callbacks import DEFAULT_CALLBACK
 from hda_fsspec.cache.cache import Cache, Entry
 from hda_fsspec.cache.locks import FileLocks
 from hda_fsspec.cache.metadata import JsonStore, MetadataStore
-from hda_fsspec.cache.orders import OrderBook
+from hda_fsspec.cache.orders import OrderBook, PlacedOrder
 from hda_fsspec.catalogue.catalogue import Catalogue
 from hda_fsspec.catalogue.offline import LOCAL
 from hda_fsspec.concurrency.daskworkers import dask_worker
@@ -30,13 +31,14 @@ from hda_fsspec.errors import OfflineError
 from hda_fsspec.fetching.copies import Copies
 from hda_fsspec.fetching.fetch import Fetcher
 from hda_fsspec.fetching.gather import gather_products
+from hda_fsspec.fetching.open_orders import OpenOrder, find_open_orders, open_order
 from hda_fsspec.fetching.orders import OrderDesk
 from hda_fsspec.fetching.progress import Reporter, quietly, waiting_for
 from hda_fsspec.fetching.quota import Quota, QuotaView
 from hda_fsspec.fetching.readahead import Budget, ReadAhead
 from hda_fsspec.fetching.throttle import RequestLimiter
 from hda_fsspec.fetching.together import cannot_hold, fetch_together
-from hda_fsspec.network.api import Broker
+from hda_fsspec.network.api import Broker, OrderStatus
 from hda_fsspec.network.session import Session
 from hda_fsspec.paths.locations import Location
 from hda_fsspec.records import Dataset, Product
@@ -60,6 +62,8 @@ T = TypeVar("T")
 
 _CALL_THREADS = 16
 _TRIES_TO_OPEN = 5
+#: Of how many orders the service is asked how they stand.
+_MOST_ASKED = 100
 
 
 #: Set while something only looks: what is not local is not fetched then.
@@ -129,6 +133,7 @@ class Client:
         self.cache = Cache(settings.cache_dir, max_bytes=settings.cache_max_bytes)
         self.catalogue = Catalogue(settings, broker, notes, account, local=self._local_products)
         self._session = session
+        self._broker = broker
         self._notes = notes
         self._lengths = notes.lengths
         self.copies = Copies(JsonStore(settings.cache_dir, "copies", is_own=True), self.size)
@@ -264,6 +269,21 @@ class Client:
         """Return those products that were ordered, here or by another process, and never came."""
         ordered = self._orders.ordered_of(products)
         return {product for product in ordered if self._lengths.length_of(product) is None}
+
+    def open_orders(self) -> list[OpenOrder]:
+        """Return the orders under way, here and of other processes, the newest first.
+
+        The service is asked how each of the first of them stands, unless offline is set.
+        """
+        found = find_open_orders(self._orders, lambda p: self._lengths.length_of(p) is not None)
+        asked = [] if self.settings.offline else found[:_MOST_ASKED]
+
+        def ask(order: PlacedOrder) -> OrderStatus:
+            return self._broker.status(order.download_id)
+
+        said = [self.run(functools.partial(ask, order)) for order in asked]
+        statuses = [status.result() for status in said] + [None] * (len(found) - len(asked))
+        return [open_order(*pair) for pair in zip(found, statuses, strict=True)]
 
     def fetch(
         self, product: Product, listener: Listener | None = None

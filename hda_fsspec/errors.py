@@ -23,6 +23,7 @@ A path that is not there is a plain :class:`FileNotFoundError`. The module does 
 from __future__ import annotations
 
 import errno
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -34,6 +35,8 @@ NO_DATA = "no data"
 
 #: More faults than these are counted, and not told.
 _SHOWN_OTHERS = 20
+#: What differs between two refusals for one reason a moment apart.
+_DURATION = re.compile(r"\b\d+(?:\.\d+)? s\b")
 
 
 def _restore(cls: type[HDAError], args: tuple[Any, ...], state: dict[str, Any]) -> HDAError:
@@ -243,17 +246,47 @@ class BrokerError(HDAError, OSError):
 PER_PRODUCT_ERRORS = (OrderError, DownloadError, ProductFormatError)
 
 
-def note_others(first: BaseException, others: Sequence[str], what: str) -> None:
-    """Name in the notes of a fault what else failed of the same work, each fault in a line.
+def note_others(
+    first: BaseException, others: Sequence[tuple[str, BaseException]], what: str
+) -> None:
+    """Name in the notes of a fault what else failed of the same work, each reason in a line.
 
     Whoever shares a fault may tell of the same others: they are noted once.
+
+    Parameters
+    ----------
+    first : BaseException
+        The fault that is raised.
+    others : sequence of (str, BaseException)
+        What else failed, and of what.
+    what : str
+        What those are, as a plural.
     """
     if not others:
         return
-    shown = "\n".join(f"  {printable(flat(other))}" for other in others[:_SHOWN_OTHERS])
-    left = len(others) - _SHOWN_OTHERS
-    more = f"\n  and {left} more" if left > 0 else ""
+    names: dict[str, list[str]] = {}
+    reasons: dict[str, str] = {}
+    for name, error in others:
+        reason = flat(error)
+        alike = _DURATION.sub("", reason)
+        names.setdefault(alike, []).append(name)
+        reasons.setdefault(alike, reason)
+    if names.keys() == {_DURATION.sub("", flat(first))}:
+        shown = _named([name for name, _ in others])
+        note_once(first, f"{len(others)} other {what} failed too, for the same reason: {shown}")
+        return
+    told = [f"{_named(named)}: {reasons[alike]}" for alike, named in names.items()]
+    shown = "\n".join(f"  {printable(line)}" for line in told[:_SHOWN_OTHERS])
+    left = sum(len(named) for named in list(names.values())[_SHOWN_OTHERS:])
+    more = f"\n  and {left} more" if left else ""
     note_once(first, f"{len(others)} other {what} failed too:\n{shown}{more}")
+
+
+def _named(names: Sequence[str]) -> str:
+    """Return some names in a line, the first of them if they are many."""
+    left = len(names) - _SHOWN_OTHERS
+    shown = ", ".join(map(flat, names[:_SHOWN_OTHERS]))
+    return f"{shown} and {left} more" if left > 0 else shown
 
 
 def not_there(message: str) -> FileNotFoundError:

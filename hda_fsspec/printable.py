@@ -105,6 +105,21 @@ def plural(count: int, noun: str) -> str:
     return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
+def duration(seconds: float) -> str:
+    """Return a time span as people say it.
+
+    >>> duration(20), duration(90), duration(3600 * 7.3), duration(86_400 * 3)
+    ('less than a minute', '2 minutes', '7 hours', '3 days')
+    """
+    if seconds < 60:
+        return "less than a minute"
+    for noun, length, most in (("minute", 60, 120), ("hour", 3600, 48), ("day", 86_400, None)):
+        count = round(seconds / length)
+        if most is None or count < most:
+            return plural(count, noun)
+    raise AssertionError
+
+
 def warn(message: str, category: type[Warning] = UserWarning, *, stacklevel: int = 1) -> None:
     """Warn as :func:`warnings.warn` does, with what may be shown of a message."""
     warnings.warn(printable(message), category, stacklevel=stacklevel + 1)
@@ -151,7 +166,7 @@ def clock_time(seconds: float) -> str:
     return f"{datetime.fromtimestamp(seconds, UTC).astimezone():%H:%M:%S}"
 
 
-def duration(seconds: float) -> str:
+def elapsed(seconds: float) -> str:
     """Return a length of time as hours, minutes and seconds."""
     minutes, left = divmod(int(seconds), 60)
     hours, minutes = divmod(minutes, 60)

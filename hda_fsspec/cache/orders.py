@@ -1,8 +1,9 @@
 """The orders of an account: one file for each, which outlives its process and counts for the quota.
 
 The file is empty while its order is on the way to the service, and holds the id that the service
-gave it afterwards. Its time of change is the moment from which the order counts, so that the quota
-needs no file's content. Files that count no more are moved aside, and found there by who resumes.
+gave it afterwards, and what was ordered. Its time of change is the moment from which the order
+counts, so that the quota needs no file's content. Files that count no more are moved aside, and
+found there by who resumes.
 
 Who wants to order writes the file first, then counts all; who counts too many takes his own back.
 So two that write at one time may both refrain, and never both go ahead: no lock is needed. The book
@@ -22,9 +23,11 @@ from typing import Any
 
 from hda_fsspec import safefiles
 from hda_fsspec.cache.folder import Folder, dump_json, read_json
-from hda_fsspec.records import Product
+from hda_fsspec.records import Product, is_name
 
 _SUFFIX = ".order"
+#: What an order's file says of its product: enough to tell it, and no locator.
+_TOLD = ("dataset_id", "product_id", "broker", "size", "startdate", "enddate", "updated")
 
 #: An order without an answer for so long has none coming: its process was killed.
 _UNANSWERED_SECONDS = 180.0
@@ -52,6 +55,25 @@ class OrderCounts:
     def since(self, moment: float) -> int:
         """Return how many were placed after a moment."""
         return sum(placed_at > moment for placed_at in self.placed)
+
+
+@dataclasses.dataclass(frozen=True)
+class PlacedOrder:
+    """An order that the service took.
+
+    Attributes
+    ----------
+    product : Product
+        What was ordered, as far as it is needed to tell it.
+    download_id : str
+        The id that the service gave the order.
+    placed_at : float
+        Since when it counts, in seconds since 1970.
+    """
+
+    product: Product
+    download_id: str
+    placed_at: float
 
 
 class OrderBook:
@@ -132,7 +154,7 @@ class OrderBook:
         counts_from : float
             From when on it counts, in seconds since 1970.
         """
-        facts = {} if download_id is None else {"download_id": download_id}
+        facts = {} if download_id is None else _facts(product, download_id)
         with self._losing():
             self._write(self._path(product), dump_json(facts), counts_from)
 
@@ -142,7 +164,7 @@ class OrderBook:
         with self._losing():
             there = self._folder.look(path)
             counts_from = self._clock() if there is None else there.st_mtime
-            self._write(path, dump_json({"download_id": download_id}), counts_from)
+            self._write(path, dump_json(_facts(product, download_id)), counts_from)
 
     def drop(self, product: Product) -> None:
         """Forget the id of an order, and remember that there was one."""
@@ -176,6 +198,24 @@ class OrderBook:
         if value is not None:
             self._quota_seen = seen
         return value
+
+    def placed(self, *, within_seconds: float) -> list[PlacedOrder]:
+        """Return the orders of the last time that the service may still know, newest first.
+
+        Whether their products have come since is not known here.
+        """
+        if not self._folder.is_present():
+            return []
+        since = self._clock() - within_seconds
+        folders = [self._recent, *(folder for folder, _ in self._folder.subfolders(self._recent))]
+        paths = [
+            (folder / name, facts.st_mtime)
+            for folder in folders
+            for name, facts in self._folder.files(folder)
+            if name.endswith(_SUFFIX) and facts.st_size and facts.st_mtime >= since
+        ]
+        found = (_placed(read_json(self._folder, path), placed_at) for path, placed_at in paths)
+        return sorted((order for order in found if order), key=lambda order: -order.placed_at)
 
     def _count(self, left_out: str | None) -> OrderCounts:
         now = self._clock()
@@ -233,6 +273,21 @@ class OrderBook:
         return self._folder.losing(
             "Orders, which other processes and later runs would take up,", None
         )
+
+
+def _facts(product: Product, download_id: str | None) -> dict[str, Any]:
+    return {"download_id": download_id, **{name: getattr(product, name) for name in _TOLD}}
+
+
+def _placed(facts: Any, placed_at: float) -> PlacedOrder | None:
+    """Return the order that a file tells of; None where it tells of none, or not of what."""
+    if not isinstance(facts, dict) or not is_name(facts.get("download_id")):
+        return None
+    try:
+        product = Product.from_json({name: facts[name] for name in _TOLD})
+    except (KeyError, TypeError, ValueError):
+        return None
+    return PlacedOrder(product, facts["download_id"], placed_at)
 
 
 def _file_name(product: Product) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -18,7 +19,7 @@ from hda_fsspec.cli.terminal import (
     note,
 )
 from hda_fsspec.paths.locations import Location
-from hda_fsspec.printable import format_bytes, plural
+from hda_fsspec.printable import duration, format_bytes, plural
 
 if TYPE_CHECKING:
     from hda_fsspec.cache.cache import Cache
@@ -42,7 +43,7 @@ def _age(
     return float(match.group(1)) * _SECONDS[match.group(2)]
 
 
-@command_group("hda-fsspec cache du", "hda-fsspec cache prune --older-than 30d")
+@command_group("hda-fsspec cache du", "hda-fsspec cache clear --older-than 30d")
 def cache() -> None:
     """Look after the cache folder."""
 
@@ -187,24 +188,45 @@ def verify(options: Options, remove: bool, is_json: bool) -> int:
     return 1 if damaged else 0
 
 
-@command("hda-fsspec cache clear --yes", group=cache)
+@command(
+    "hda-fsspec cache clear --yes",
+    "hda-fsspec cache clear --older-than 30d",
+    group=cache,
+)
 @click.option("--yes", "is_sure", is_flag=True, help="do not ask")
+@click.option(
+    "--older-than",
+    metavar="AGE",
+    callback=_age,
+    help="only products that were not used for 30d, 12h, 2w, ...",
+)
 @json_option
-def clear(options: Options, is_sure: bool, is_json: bool) -> int:
+def clear(options: Options, is_sure: bool, older_than: float | None, is_json: bool) -> int:
     """Remove all products, headers and listings, after asking.
 
-    Orders under way, the quota and accepted licences stay. The exit code is 1 if the answer is no.
+    With --older-than only the products that were not used for so long. Orders under way, the quota
+    and accepted licences stay. The exit code is 1 if the answer is no.
     """
     from hda_fsspec.cache.metadata import MetadataStore
 
     cache = _cache(options.settings)
-    usage = cache.usage()
-    what = f"{plural(usage.files, 'product')}, {format_bytes(usage.total_bytes)}, in {cache.root}"
+    if older_than is None:
+        usage = cache.usage()
+        count, size, which = usage.files, usage.total_bytes, ""
+    else:
+        old = [entry for entry in cache.entries() if time.time() - entry.used_at > older_than]
+        count, size = len(old), sum(entry.size for entry in old)
+        which = f" not used for {duration(older_than)}"
+        is_sure = is_sure or not old
+    what = f"{plural(count, 'product')}{which}, {format_bytes(size)}, in {cache.root}"
     if not is_sure and ask(f"Remove {what}? [y/N] ").lower() not in {"y", "yes"}:
         note("nothing was removed; --yes removes without asking")
         return 1
-    freed = cache.clear()
-    MetadataStore(cache.root).forget()
+    if older_than is None:
+        freed = cache.clear()
+        MetadataStore(cache.root).forget()
+    else:
+        freed = cache.prune(older_than_seconds=older_than)
     if is_json:
         echo_json({"folder": str(cache.root), "removed_bytes": freed})
     else:

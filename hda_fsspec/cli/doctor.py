@@ -6,6 +6,7 @@ import dataclasses
 import platform
 import shutil
 import stat
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -25,6 +26,7 @@ from hda_fsspec.errors import (
 from hda_fsspec.printable import format_bytes, plural
 
 if TYPE_CHECKING:
+    from hda_fsspec.fetching.quota import QuotaView
     from hda_fsspec.settings import Settings
 
 _LIBRARIES = ("fsspec", "xarray", "netCDF4", "dask")
@@ -71,7 +73,7 @@ def doctor(
     recording: Path | None,
     is_json: bool,
 ) -> int:
-    """Check settings, cache, login and installation.
+    """Check settings, cache, login, quota and installation.
 
     One line for each, and the next step where something is wrong; the exit code is then 1. Nothing
     is ordered. With --probe a table of facts in its place: what was expected of the service, and
@@ -199,6 +201,19 @@ def _check_cache(settings: Settings) -> Iterator[Finding]:
         lock.release()
 
 
+def _show_quota(quota: QuotaView) -> Finding:
+    from hda_fsspec.cli.orders import describe_quota
+
+    now = time.time()
+    is_closed = quota.closed_until is not None and quota.closed_until > now
+    step = "what is ordered now waits until then by itself; hda-fsspec orders shows what waits"
+    return Finding(
+        "-" if is_closed or quota.left is None else "ok",
+        f"order quota: {describe_quota(quota, now)}",
+        step if is_closed else "",
+    )
+
+
 def _check_service(settings: Settings) -> Iterator[Finding]:
     from hda_fsspec.client import Client
 
@@ -226,5 +241,6 @@ def _check_service(settings: Settings) -> Iterator[Finding]:
         accepted = sum(states.values())
         step = "" if accepted == len(states) else "hda-fsspec terms list shows which"
         yield Finding("ok", f"licences: {accepted} of {len(states)} accepted", step)
+        yield _show_quota(products.quota())
     finally:
         products.close()

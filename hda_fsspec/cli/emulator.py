@@ -43,7 +43,11 @@ def _names(
     type=click.Path(path_type=Path),
     help="answer from a recording that 'doctor --probe' has made, in the place of files",
 )
-@click.option("--samples", is_flag=True, help="serve small data sets of invented values")
+@click.option(
+    "--samples",
+    is_flag=True,
+    help="serve small data sets of invented values under the ids of real ones",
+)
 @click.option("--port", type=int, metavar="PORT", help="by default a free one")
 @click.option(
     "--profile", metavar="NAME", help="catalogue times: day (the default), month, exact, ..."
@@ -80,7 +84,7 @@ def emulator(
     """Serve files as the service would, until interrupted.
 
     The files are those of a folder, with one sub-folder for each data set, those that a JSON file
-    lists, or samples in the manner of three data sets, written into the cache folder. First prints
+    lists, or samples in the manner of eight data sets, written into the cache folder. First prints
     four lines for a shell, which say how to reach it: HDA_URL, HDA_USER, HDA_PASSWORD and
     HDA_CACHE_DIR; with --json one object that has them. No account is needed, and nothing leaves
     this machine.

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from hda_fsspec.cli.commands import Options, command, json_option
+from hda_fsspec.cli.slices import slice_options, take
 from hda_fsspec.cli.terminal import echo_json, echo_paths, is_terminal
 from hda_fsspec.errors import LocationError, no_products_error
 from hda_fsspec.paths.locations import PROTOCOL, Location
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 @command(
     "hda-fsspec get hda://DATASET/startdate=2024-05-01/enddate=2024-05-31 data/",
+    "hda-fsspec get --last 10 hda://DATASET/startdate=2024-05-01 data/",
     "hda-fsspec get hda://DATASET/startdate=2024-05-01/PRODUCT",
     "hda-fsspec get --delivered-names 'hda://DATASET/startdate=2024-05-01/*_NT_*' data/",
     "hda-fsspec get --skip-existing hda://DATASET/startdate=2024-05-01 s3://bucket/prefix/",
@@ -45,24 +47,30 @@ if TYPE_CHECKING:
     multiple=True,
     help="of the filesystem of a URL, such as profile=mine; a VALUE may be JSON; repeatable",
 )
+@slice_options
 @json_option
 def get(
     options: Options,
     paths: Sequence[str],
     *,
+    first: int | None,
+    last: int | None,
     is_delivered: bool,
     is_skipping: bool,
     target_options: Sequence[str],
     is_json: bool,
 ) -> None:
-    """Copy products into a folder or a bucket, and print the paths of the copies.
+    """Copy products into a folder or a bucket.
 
     The words are products, queries and patterns, then a local folder, by default this one, or the
     address of a folder elsewhere. What is not local is ordered, many at a time; a file appears when
-    it is complete. A terminal sees how far each file is.
+    it is complete. A terminal sees how far each file is. The paths of the copies are printed.
     """
     fs = options.filesystem
     locations, folder = _split(list(paths))
+    if first is not None or last is not None:
+        found = [info for location in locations for info in _listed(fs, location)]
+        locations = [Location.parse(info["name"]) for info in take(found, first, last)]
     if is_delivered or target_options or not isinstance(folder, Path):
         with _progress(options) as callback:
             done: list[str] = fs.download(
@@ -180,10 +188,14 @@ def _targets(fs: HDAFileSystem, locations: list[Location], folder: Path) -> dict
 def _products_of(fs: HDAFileSystem, location: Location) -> list[Location]:
     if location.product is not None:
         return [location]
+    return [Location.parse(info["name"]) for info in _listed(fs, location)]
+
+
+def _listed(fs: HDAFileSystem, location: Location) -> list[dict[str, Any]]:
     if location.dataset is None:
         msg = f"Cannot copy {location.path}: it names data sets. Name a query of one of them."
         raise LocationError(msg)
     found: list[dict[str, Any]] = fs.ls(location)
     if not found:
         raise no_products_error("copy", location.path)
-    return [Location.parse(info["name"]) for info in found]
+    return found

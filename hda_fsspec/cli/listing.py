@@ -5,6 +5,9 @@ Nothing here orders.
 
 from __future__ import annotations
 
+import dataclasses
+import itertools
+import re
 import shlex
 import sys
 from collections.abc import Callable, Sequence
@@ -13,8 +16,17 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from hda_fsspec.cli.commands import Options, command, json_option
-from hda_fsspec.cli.terminal import echo, echo_json, echo_locations, echo_table, is_terminal, note
-from hda_fsspec.errors import not_there
+from hda_fsspec.cli.slices import slice_options, take
+from hda_fsspec.cli.terminal import (
+    echo,
+    echo_block,
+    echo_json,
+    echo_locations,
+    echo_table,
+    is_terminal,
+    note,
+)
+from hda_fsspec.errors import QueryError, not_there
 from hda_fsspec.paths.locations import PROTOCOL, Location
 from hda_fsspec.printable import format_bytes, plural
 from hda_fsspec.records import Product
@@ -22,6 +34,7 @@ from hda_fsspec.records import Product
 if TYPE_CHECKING:
     from hda_fsspec.fs.filesystem import HDAFileSystem
 
+_KEY = re.compile(r"[A-Za-z]\w*")
 _MINUTES = len("2024-05-01T00:00")
 #: What ``ls --json`` tells of a product, beside whether it is in the cache.
 _FACTS = ("name", "product_id", "size", "catalogue_size", "startdate", "enddate")
@@ -29,6 +42,7 @@ _FACTS = ("name", "product_id", "size", "catalogue_size", "startdate", "enddate"
 
 @command(
     "hda-fsspec ls hda://DATASET/startdate=2024-05-01/enddate=2024-05-31",
+    "hda-fsspec ls --last 10 hda://DATASET/startdate=2024-05-01/bbox=9,53,30,66",
     "hda-fsspec ls -l 'hda://DATASET/startdate=2024-05-01/*_NT_*'",
     "hda-fsspec ls --json hda://DATASET/startdate=2024-05-01 | jq '.[].size'",
 )
@@ -37,15 +51,27 @@ _FACTS = ("name", "product_id", "size", "catalogue_size", "startdate", "enddate"
     "-l", "is_long", is_flag=True, help="a table with size, start, and whether it is cached"
 )
 @click.option("-1", "--paths", "is_bare", is_flag=True, help="paths alone, one a line")
+@slice_options
 @json_option
-def ls(options: Options, path: str, is_long: bool, is_bare: bool, is_json: bool) -> None:
+def ls(  # noqa: PLR0917  (click gives them by name)
+    options: Options,
+    path: str,
+    is_long: bool,
+    is_bare: bool,
+    first: int | None,
+    last: int | None,
+    is_json: bool,
+) -> None:
     """List the data sets, or the products of a query or pattern.
+
+    A query is made of a data set and what "hda-fsspec info hda://DATASET" shows: dates (both days
+    included), a box bbox=W,S,E,N in degrees, and others.
 
     A terminal gets a table, all else gets paths, one a line. A size with a tilde is the
     catalogue's, which may be wrong. Nothing is ordered.
     """
     location = Location.parse(path)
-    found: list[dict[str, Any]] = options.filesystem.ls(location)
+    found: list[dict[str, Any]] = take(options.filesystem.ls(location), first, last)
     if not found and location.pattern is not None:
         wider = shlex.quote(location.directory.path)
         msg = f"Nothing matches {location.path}. hda-fsspec ls {wider} lists what there is."
@@ -68,35 +94,58 @@ def ls(options: Options, path: str, is_long: bool, is_bare: bool, is_json: bool)
 
 @command(
     "hda-fsspec info hda://DATASET",
+    "hda-fsspec info hda://DATASET pressure_level",
+    "hda-fsspec info hda://DATASET/startdate=2024-05-01/enddate=2024-05-31",
     "hda-fsspec info hda://DATASET/startdate=2024-05-01/PRODUCT",
     "hda-fsspec info --json hda://DATASET/startdate=2024-05-01/PRODUCT",
 )
 @click.argument("path", metavar="PATH")
+@click.argument("key", metavar="[KEY]", required=False)
 @json_option
-def info(options: Options, path: str, is_json: bool) -> None:
-    """Show what is known of a path; of a data set, what it can be asked.
+def info(options: Options, path: str, key: str | None, is_json: bool) -> None:
+    """Show what a data set can be asked, or what is known of a path.
 
-    That is its keys with the values that they take, and a path to start from. Nothing is ordered.
+    Of a data set that is its keys with the values that they take, and a path to start from; with
+    KEY all values of that one. Of a query it is how many products it finds, and their size. Nothing
+    is ordered.
     """
     location = Location.parse(path)
-    if location == Location(location.dataset) and location.dataset is not None:
-        _tell_queryables(options.filesystem, location, is_json=is_json)
+    filesystem = options.filesystem
+    if key is not None:
+        _tell_key(filesystem, location, key, is_json=is_json)
         return
-    facts: dict[str, Any] = options.filesystem.info(location)
+    if location == Location(location.dataset) and location.dataset is not None:
+        _tell_queryables(filesystem, location, is_json=is_json)
+        return
+    if not location.query and _is_key(filesystem, location):
+        _tell_key(filesystem, location, str(location.product), is_json=is_json)
+        return
+    facts: dict[str, Any] = filesystem.info(location)
     if facts["type"] == "file":
         facts = {**facts, "cached": _cached(options)(facts)}
+    elif location.query:
+        found = filesystem.query(location)
+        if not is_json:
+            echo_block(repr(found))
+            return
+        sizes = [product.size for product in found]
+        facts |= {
+            "products": len(found),
+            "catalogue_size": sum(filter(None, sizes)),
+            "sizes_unknown": sizes.count(None),
+        }
     if is_json:
         echo_json(facts)
         return
-    for key, value in facts.items():
-        if key == "name":
+    for fact, value in facts.items():
+        if fact == "name":
             echo_locations(f"path: {PROTOCOL}://{value}")
-        elif key == "properties":
+        elif fact == "properties":
             echo(*(f"{name}: {item}" for name, item in value.items()))
-        elif key == "cached":
+        elif fact == "cached":
             echo(f"cached: {_yes_or_no(is_so=value)}")
         else:
-            echo(f"{key}: {'unknown' if value is None else value}")
+            echo(f"{fact}: {'unknown' if value is None else value}")
 
 
 def _tell_queryables(filesystem: HDAFileSystem, location: Location, *, is_json: bool) -> None:
@@ -110,9 +159,48 @@ def _tell_queryables(filesystem: HDAFileSystem, location: Location, *, is_json: 
     echo(f"dataset_id: {view.dataset_id}", *(f"{name}: {text}" for name, text in view.facts))
     echo("")
     echo_table([("KEY", "TAKES", "DEFAULT", "CHOICES OR RANGE"), *view.rows])
+    shortened = [one.key for one in view.values() if one.is_shortened]
+    if shortened:
+        word = shlex.quote(f"{PROTOCOL}://{view.dataset_id}")
+        echo("", f"All choices of a key: hda-fsspec info {word} {shortened[0]}")
     echo("", "Start from:")
     echo_locations(view.path)
     echo(*view.remarks)
+
+
+def _is_key(filesystem: HDAFileSystem, location: Location) -> bool:
+    """Whether what stands in the place of a product is a key of the data set."""
+    name = location.product
+    if name is None or _KEY.fullmatch(name) is None:
+        return False
+    return name in filesystem.queryables(location)
+
+
+def _tell_key(filesystem: HDAFileSystem, location: Location, key: str, *, is_json: bool) -> None:
+    """Show all that is known of one key."""
+    view = filesystem.queryables(location)
+    try:
+        one = view[key]
+    except KeyError as err:
+        msg = f"{err.args[0]} It has: {', '.join(view)}."
+        raise QueryError(msg, key=key) from err
+    if is_json:
+        echo_json(dataclasses.asdict(one))
+        return
+    of_its_own = "" if one.key == one.native else f" ({one.native})"
+    echo(f"key: {one.key}{of_its_own}", f"takes: {one.type}")
+    if one.is_list:
+        echo("several values: with commas between")
+    if one.default:
+        echo(f"default: {','.join(one.default)}")
+    if one.range:
+        echo(f"range: {one.range}")
+    if one.pattern:
+        echo(f"matches: {one.pattern}")
+    if one.choices:
+        echo("choices:")
+        for choice, title in itertools.zip_longest(one.choices, one.titles, fillvalue=""):
+            echo(f"  {choice}" + (f"  ({title})" if title not in {"", choice} else ""))
 
 
 def _cached(options: Options) -> Callable[[dict[str, Any]], bool]:

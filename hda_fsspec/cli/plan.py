@@ -62,10 +62,10 @@ def plan(  # noqa: PLR0917  (click gives them by name)
     split: Split,
     is_json: bool,
 ) -> None:
-    """Show what fetching a query, or a selection of it, would cost.
+    """Show how large a query is, and what fetching it would cost.
 
-    That is orders, bytes, time by the quota, and whether there is room. Nothing is ordered, unless
-    --order-template allows it.
+    Or a selection of it: orders, bytes, time by the quota, and whether there is room. Nothing is
+    ordered, unless --order-template allows it.
     """
     from hda_fsspec.client import OrderNeededError, without_orders
     from hda_fsspec.planning.plan import plan_of
@@ -162,8 +162,10 @@ def _select(ds: xr.Dataset, match: re.Match[str]) -> xr.Dataset:
             first, last = last, first
         return ds.sel({dim: slice(first, last)})
     except (KeyError, ValueError, TypeError) as err:
-        ends = f"{index[0]} to {index[-1]}" if len(index) else "nothing to nothing"
-        msg = f"Cannot take {text!r} of {dim!r}, which goes from {ends}: {err}."
+        ends = f"goes from {index[0]} to {index[-1]}" if len(index) else "is empty"
+        kind = "number" if is_number else "date or time, such as 2006-04"
+        why = "nothing lies there" if isinstance(err, KeyError) else f"write a {kind}"
+        msg = f"Cannot take {text!r} of {dim!r}, which {ends}: {why}."
         raise QueryError(msg, key="sel") from err
 
 

@@ -91,5 +91,5 @@ def _first(faults: dict[Product, BaseException], order: Sequence[Product]) -> Ba
     error = faults[first]
     if printable(first.product_id) not in str(error):
         note_once(error, f"This was while {first} was fetched.")
-    note_others(error, [f"{other.product_id}: {faults[other]}" for other in others], "products")
+    note_others(error, [(other.product_id, faults[other]) for other in others], "products")
     return error

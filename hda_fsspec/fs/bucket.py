@@ -176,6 +176,12 @@ class RemoteFolder:
                 "such as s3://bucket/prefix/."
             )
             raise LocationError(msg)
+        if {".", ".."} & {*rest.split("/")}:
+            msg = (
+                f"Cannot copy to {shown(self.url)}: what '.' and '..' mean there depends on the "
+                "filesystem. Give the address without them."
+            )
+            raise LocationError(msg)
         given = {**getattr(target, "storage_options", {}), **(options or {})}
         with explained_elsewhere(self.url, "reach"):
             try:

@@ -9,6 +9,7 @@ import io
 import itertools
 import logging
 import os
+import re
 import shutil
 import stat
 import uuid
@@ -32,6 +33,9 @@ _MAX_NAME_BYTES = 240
 _NO_HARD_LINKS = frozenset(
     {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EMLINK, errno.ENOSYS, errno.EXDEV}
 )
+
+#: What names of files on some systems cannot have, or what leads elsewhere.
+_UNSAFE = re.compile(r"[^\w.-]+", re.ASCII)
 
 MayReplace = Callable[[Path], bool]
 
@@ -288,7 +292,11 @@ def names_of(product: Product, name: str, *, is_own_name_free: bool) -> Iterator
     if is_own_name_free:
         yield name
     # As it is written in paths, an id holds nothing that could lead elsewhere.
-    stem = Location(product.dataset_id, product=product.product_id).name.encode()
+    written = Location(product.dataset_id, product=product.product_id).name
+    if alike(name).startswith(alike(written)):
+        # The id is there already; two data sets may have products of one id.
+        written = _UNSAFE.sub("_", product.dataset_id)
+    stem = written.encode()
     stem = stem[: max(0, _MAX_NAME_BYTES - len(name.encode()))]
     for suffix in itertools.chain([""], (f"-{number}" for number in itertools.count(2))):
         yield f"{stem.decode(errors='ignore')}{suffix}_{name}"

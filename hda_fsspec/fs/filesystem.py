@@ -53,7 +53,7 @@ _targets_of_get: contextvars.ContextVar[Targets | None] = contextvars.ContextVar
     "targets of get", default=None
 )
 #: The faults of that `get`; None where a copy is all that was asked for.
-_faults_of_get: contextvars.ContextVar[list[Exception] | None] = contextvars.ContextVar(
+_faults_of_get: contextvars.ContextVar[list[tuple[str, Exception]] | None] = contextvars.ContextVar(
     "faults of get", default=None
 )
 
@@ -137,7 +137,7 @@ class HDAFileSystem(ReadOnly, ListingFileSystem):
         lpath = local_target(rpath, lpath)
         if isinstance(lpath, list):
             lpath = _with_folders(lpath)
-        faults: list[Exception] = []
+        faults: list[tuple[str, Exception]] = []
         _faults_of_get.set(faults)
         _targets_of_get.set(Targets())
         try:
@@ -213,7 +213,7 @@ class HDAFileSystem(ReadOnly, ListingFileSystem):
             if faults is None:
                 raise
             # One of many: the others go on, and `get` tells when they have ended.
-            faults.append(err)
+            faults.append((Location.parse(rpath).name, err))
 
     async def _copy_out(
         self, rpath: Any, lpath: Any, callback: Any, *, skip_existing: bool

@@ -38,8 +38,8 @@ def sync_method(coroutine: Callable[..., Any]) -> Callable[..., Any]:
     return method
 
 
-def first_error(faults: Sequence[Exception]) -> Exception:
-    """Return the first of several faults, with the others in its notes."""
-    first, *others = faults
-    note_others(first, [f"{type(other).__name__}: {other}" for other in others], "copies")
+def first_error(faults: Sequence[tuple[str, Exception]]) -> Exception:
+    """Return the first of several faults of named products, with the others in its notes."""
+    (_, first), *others = faults
+    note_others(first, others, "copies")
     return first

@@ -14,7 +14,7 @@ from hda_fsspec.cache import eviction
 from hda_fsspec.client import Client
 from hda_fsspec.planning.estimate import ProductSizes, estimate_sizes
 from hda_fsspec.planning.piece_costs import PieceCosts
-from hda_fsspec.printable import format_bytes, plural, printable, python_text
+from hda_fsspec.printable import duration, format_bytes, plural, printable, python_text
 from hda_fsspec.records import Product
 from hda_fsspec.subsets.grid import Split
 from hda_fsspec.subsets.sizes import ORDERS_AN_HOUR, Estimate
@@ -138,35 +138,41 @@ class Plan:
         bound = "no bound" if self.cache_bound is None else format_bytes(self.cache_bound)
         free = "not known" if self.disk_free is None else f"{format_bytes(self.disk_free)} free"
         fields = [] if self.fields is None else [("fields", f"{self.fields:,}")]
-        splits = [("splits", self._splits())] if self.splits else []
+        splits = self._splits() if self.splits else []
         return [
             ("orders", f"{self.orders_needed} needed, {self.local} local already"),
             *fields,
-            ("bytes", f"{', '.join(sizes)}; {format_bytes(self.bytes_needed)} to download"),
+            ("bytes", f"{', '.join(sizes)}; {self._download()}"),
             ("quota", self._quota()),
             ("cache", f"{bound}: {_fits(is_so=self.fits_cache)}"),
             ("disk", f"{free}: {_fits(is_so=self.fits_disk)}"),
             *splits,
         ]
 
-    def _splits(self) -> str:
+    def _download(self) -> str:
+        """Say how much is to be downloaded, as far as that is known."""
+        if self.bytes_needed or not self.sizes_unknown:
+            return f"{format_bytes(self.bytes_needed)} to download"
+        return "how much to download is known when one of them is here"
+
+    def _splits(self) -> list[tuple[str, str]]:
         """Say what the whole query costs in other pieces, and that it is the whole."""
-        told = [
-            f"{_as_python(split.split)} {plural(split.pieces, 'order')}, {split.hours:.1f} h"
-            for split in self.splits
-        ]
-        return f"{_as_python(self.split)} now; all of the query with {'; '.join(told)}"
+        others = [("", f"  {_as_python(other.split):<9}{_cost_of(other)}") for other in self.splits]
+        return [("split", f"{_as_python(self.split)} now; the whole query with"), *others]
 
     def _quota(self) -> str:
         seconds = self.seconds_at_quota
         if self.quota_limit is None:
             is_cut = bool(self.splits)
-            hours = f"; at {ORDERS_AN_HOUR} orders an hour {self.hours_of_quota:.1f} h"
+            needed = duration(3600 * self.hours_of_quota) if self.orders_needed else "no time"
+            hours = f"; at {ORDERS_AN_HOUR} orders an hour {needed}"
             return f"not known{hours if is_cut else ''}"
         orders = f"{self.quota_limit} orders an hour"
         if self.quota_left is not None:
             orders = f"{self.quota_left} of {orders} left"
-        return orders if seconds is None else f"{orders}; {_duration(seconds)} of waiting for it"
+        if seconds is None:
+            return orders
+        return f"{orders}; {f'{_duration(seconds)} of' if seconds else 'no'} waiting for it"
 
 
 def plan_of(client: Client, wanted: Sequence[Product], cut: PieceCosts | None = None) -> Plan:
@@ -257,6 +263,10 @@ def merge_plans(plans: Sequence[Plan]) -> Plan:
 
 def _as_python(split: Split) -> str:
     return python_text(split) if isinstance(split, str) else repr(split)
+
+
+def _cost_of(estimate: Estimate) -> str:
+    return f"{plural(estimate.pieces, 'order')}, {duration(3600 * estimate.hours)}"
 
 
 def _headroom(plan: Plan) -> float:

@@ -14,6 +14,7 @@ from hda_fsspec.paths.locations import Location
 from hda_fsspec.probing.conversation import Conversation, Exchange, SpentError
 from hda_fsspec.probing.facts import FAILED, Fact, compared, left_open, settled
 from hda_fsspec.probing.query import ProbePlan, small_query
+from hda_fsspec.records import Dataset
 from hda_fsspec.schema.queryables import Schema
 
 #: Of these, polls of an order are at most `_MOST_POLLS`.
@@ -63,6 +64,7 @@ class Probe:
         self.schema = Schema(self._dataset, is_open=True)
         self._document: Mapping[str, Any] = {}
         self._missing: list[str] = []
+        self._covered: str | None = None
         self._refresh_token: object = None
 
     def look(self) -> Iterator[Fact]:
@@ -140,6 +142,8 @@ class Probe:
         yield compared("accepted licences", "200", seen.says, is_as_expected=_is_page(seen))
         states = {f.get("term_id"): f.get("accepted") for f in _features(seen)}
         seen = self._talk.ask("GET", f"datasets/{self._dataset}")
+        entry = seen.json if isinstance(seen.json, Mapping) else {}
+        self._covered = Dataset.from_json({**entry, "dataset_id": self._dataset}).bbox
         told = seen.get("terms")
         terms = [str(term) for term in told] if isinstance(told, list) else []
         self._missing = [term for term in terms if states.get(term) is False]
@@ -169,11 +173,20 @@ class Probe:
     def _search(self) -> Iterator[Fact]:
         location = self._location
         if not location.query:
-            location = small_query(self.schema, self._document)
-        request = self.schema.request(location.query)
-        body = {"dataset_id": self._dataset, **request, "itemsPerPage": _PAGE, "startIndex": 0}
-        first = self._talk.ask("POST", "dataaccess/search", body=body)
+            location = small_query(self.schema, self._document, self._covered)
+        request, body, first = self._ask_for(location)
         features = _features(first)
+        if (
+            first.status < 400
+            and not features
+            and "bbox" in location.query
+            and not self._location.query
+        ):
+            # It may cover a box only here and there.
+            query = {key: values for key, values in location.query.items() if key != "bbox"}
+            location = Location(self._dataset, query=query)
+            request, body, first = self._ask_for(location)
+            features = _features(first)
         if first.status >= 400 and self._missing:
             is_so = first.status == 404
             yield compared("search without the licence", "404", first.says, is_as_expected=is_so)
@@ -201,6 +214,12 @@ class Probe:
         keys = sorted({key for f in features for key in _properties(f)})
         dates = f"{_property(chosen, 'startdate')} to {_property(chosen, 'enddate')}"
         yield settled("properties of a product", f"{', '.join(keys)}; dates {dates}"[:300])
+
+    def _ask_for(self, location: Location) -> tuple[Mapping[str, Any], dict[str, Any], Exchange]:
+        """Search, and return what was asked for, all that was sent, and the answer."""
+        request = self.schema.request(location.query)
+        body = {"dataset_id": self._dataset, **request, "itemsPerPage": _PAGE, "startIndex": 0}
+        return request, body, self._talk.ask("POST", "dataaccess/search", body=body)
 
     def _pages(
         self, body: dict[str, Any], first: Exchange, features: list[Mapping[str, Any]]

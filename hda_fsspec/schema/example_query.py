@@ -126,8 +126,9 @@ def _dates(
     """Yield ranges of dates to propose, the best first; the last one is none at all."""
     if START in schema.keys and END in schema.keys:
         first, last = _period(schema, dataset)
-        is_past = last is not None and last <= now
-        end = last if last is not None and is_past else now - _LAG
+        # A day that has begun may be the end of what is there, of data that come every day.
+        is_told = last is not None and last.date() <= now.date()
+        end = min(last, now) if last is not None and is_told else now - _LAG
         end = end if first is None else max(end, first)
         depth = len(schema.date_lists)
         if depth:

@@ -25,25 +25,38 @@ def dataframe_of(
     import pandas as pd
 
     columns: dict[str, Any] = {
-        "product_id": [product.product_id for product in products],
+        "product_id": _texts([product.product_id for product in products]),
         "startdate": _times([product.startdate for product in products]),
         "enddate": _times([product.enddate for product in products]),
         "size": _sizes(sizes),
         "catalogue_size": _sizes([product.size for product in products]),
         "state": list(states),
-        "path": list(paths),
-        "bbox": [product.bbox for product in products],
+        "path": _texts(paths),
+        "bbox": _texts([product.bbox for product in products]),
     }
     told = [dict(product.properties) for product in products]
     for name in dict.fromkeys(name for facts in told for name in facts):
         column = f"properties.{name}" if name in columns or name == "geometry" else name
-        columns[column] = [facts.get(name) for facts in told]
+        columns[column] = _texts([facts.get(name) for facts in told])
     if importlib.util.find_spec("geopandas") is None:
         return pd.DataFrame(columns)
     import geopandas
 
     geometry = [_geometry(outlines_of(p.footprint, p.bbox)) for p in products]
     return geopandas.GeoDataFrame(columns, geometry=geometry, crs=_LONGITUDES_AND_LATITUDES)
+
+
+def _texts(values: Sequence[Any]) -> Any:
+    """Return the values of a column, which is one of objects if not all texts can be encoded."""
+    import pandas as pd
+
+    try:
+        for value in values:
+            if isinstance(value, str):
+                value.encode()
+    except UnicodeEncodeError:
+        return pd.Series(list(values), dtype=object)
+    return list(values)
 
 
 def _sizes(sizes: Sequence[int | None]) -> Any:

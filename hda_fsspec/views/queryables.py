@@ -99,14 +99,23 @@ class Queryable:
     @property
     def short_choices(self) -> str:
         """Its choices, or as many as are read with ease, and how many more there are."""
+        shown = self._shown()
+        left = len(self.choices) - len(shown)
+        return ", ".join(shown) + (f", … {left:,} more" if left else "")
+
+    @property
+    def is_shortened(self) -> bool:
+        """Whether :attr:`short_choices` are not all of them."""
+        return len(self._shown()) < len(self.choices)
+
+    def _shown(self) -> list[str]:
         shown: list[str] = []
         for choice in self.choices:
             too_long = sum(map(len, shown)) + len(choice) > _SHOWN_CHARACTERS
             if len(shown) == _SHOWN_CHOICES or (too_long and shown):
                 break
             shown.append(printable(flat(choice)))
-        left = len(self.choices) - len(shown)
-        return ", ".join(shown) + (f", … {left:,} more" if left else "")
+        return shown
 
 
 class QueryablesView(Mapping[str, Queryable]):

@@ -157,6 +157,25 @@ def test_prune_by_age_and_by_bound(bench: Any, run: Run, monkeypatch: pytest.Mon
     assert len(_files(bench)) == 2
 
 
+def test_clear_by_age(bench: Any, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After a yes to how many those are, what was not used for so long is gone, and no more."""
+    old = time.time() - 31 * 86_400
+    for path in _files(bench)[:2]:
+        os.utime(path.parent / "record.json", (old, old))
+    monkeypatch.setattr("sys.stdin", io.StringIO("y\n"))
+    notes, product = MetadataStore(bench.cache_dir), Product("EO:TEST:DAT:A", "a.nc")
+    notes.put_header(product, b"{}")
+
+    code, lines, err = run("clear", "--older-than", "30d")
+    young, _, _ = run("clear", "--older-than", "1d", "--yes")
+
+    assert (code, young) == (0, 0)
+    assert "Remove 2 products not used for 30 days, 4.1 kB" in err
+    assert lines[0].startswith("Removed ")
+    assert len(_files(bench)) == 3
+    assert notes.header(product) == b"{}"
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("age", ["30", "d", "-3d", "30 days"])
 def test_an_age_needs_number_and_unit(age: str, run: Run) -> None:

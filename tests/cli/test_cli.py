@@ -154,6 +154,43 @@ def test_get_copies_queries_and_products_once(bench: Any, emulator: Emulator, ru
     assert emulator.orders == 5
 
 
+def test_info_of_a_query_is_how_many_and_how_large(
+    bench: Any, emulator: Emulator, run: Run
+) -> None:
+    """It tells the number of products, their size, and how many orders they need."""
+    lines = run("info", bench.query).lines
+    facts = json.loads(run("info", "--json", bench.query).out)
+
+    assert lines[0] == bench.query
+    assert "  products: 5" in lines
+    assert "  orders: 5 needed" in "".join(lines)
+    assert (facts["type"], facts["products"]) == ("directory", 5)
+    assert facts["catalogue_size"] == 5 * len(bench.body(1))
+    assert facts["sizes_unknown"] == 0
+    assert emulator.orders == 0
+
+
+def test_the_last_ones_by_time(bench: Any, emulator: Emulator, run: Run) -> None:
+    """``--last`` and ``--first`` take of all that is named the latest, or the earliest."""
+    folder = bench.folder / "out"
+    listed = run("ls", "--first", 2, bench.query).lines
+    got = run("get", "--last", 2, f"{bench.query}/*[14].nc", bench.path(3), folder).lines
+
+    assert listed == [bench.path(1), bench.path(2)]
+    assert got == [str(folder / bench.product_id(day)) for day in (3, 4)]
+    assert emulator.orders == 2
+
+
+@pytest.mark.parametrize("words", [["--first", "1", "--last", "1"], ["--last", "0"]])
+def test_first_and_last_are_checked(words: list[str], bench: Any, run: Run) -> None:
+    """Both at one time, and none of them, are misuse."""
+    bench.start(1)
+    with pytest.raises(SystemExit) as ended:
+        run("--offline", "--cache-dir", bench.cache_dir, "get", *words, bench.path(1))
+
+    assert ended.value.code == 2
+
+
 def test_get_without_a_folder_copies_here(
     bench: Any, emulator: Emulator, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:

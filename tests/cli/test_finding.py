@@ -121,6 +121,7 @@ def test_info_of_a_data_set_is_what_it_can_be_asked(
     [row] = [line for line in lines if line.startswith("type ")]
     assert "one of 40" in row
     assert "32 more" in row
+    assert f"All choices of a key: hda-fsspec info hda://{bench.dataset} type" in lines
     path = lines[lines.index("Start from:") + 1]
 
     assert main(["ls", path]) == 0
@@ -131,6 +132,49 @@ def test_info_of_a_data_set_is_what_it_can_be_asked(
     assert told["keys"][-1]["choices"] == choices
     assert told["type"] == "directory"
     assert emulator.orders == 0
+
+
+@pytest.mark.parametrize("words", [["hda://{}", "type"], ["hda://{}/type"], ["{}", "type"]])
+def test_all_choices_of_one_key(
+    words: list[str],
+    bench: Any,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """``info DATASET KEY``, or the key in the place of a product, lists all that it takes."""
+    choices = [f"choice_{n}" for n in range(40)]
+    emulator = bench.start(1, entry={"parameters": {"type": choices}})
+    for name, value in emulator.environment.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("HDA_CACHE_DIR", str(bench.cache_dir))
+    given = [word.format(bench.dataset) for word in words]
+
+    assert main(["info", *given]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert main(["info", "--json", *given]) == 0
+    told = json.loads(capsys.readouterr().out)
+
+    assert lines[0] == "key: type"
+    assert lines[1].startswith("takes: ")
+    assert [line.strip() for line in lines[lines.index("choices:") + 1 :]] == choices
+    assert (told["key"], told["choices"]) == ("type", choices)
+    assert emulator.orders == 0
+
+
+def test_a_key_that_is_none(
+    bench: Any, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is an error that names the nearest key and all of them."""
+    emulator = bench.start(1, entry={"parameters": {"type": ["a", "b"]}})
+    for name, value in emulator.environment.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("HDA_CACHE_DIR", str(bench.cache_dir))
+
+    assert main(["info", f"hda://{bench.dataset}", "typ"]) == 1
+    err = capsys.readouterr().err
+    assert "'typ' is no key of" in err
+    assert "Did you mean 'type'?" in err
+    assert "It has: startdate, enddate, bbox, type." in err
 
 
 def test_a_path_of_a_request(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -37,7 +37,7 @@ def test_all_commands_are_there() -> None:
     """No command is lost, and none is there that the help of all does not name."""
     assert {words[0] for words in COMMANDS} == {
         *("ls", "info", "get", "open", "plan", "cache", "datasets", "path", "terms", "login"),
-        *("doctor", "emulator", "demo"),
+        *("orders", "doctor", "emulator", "demo"),
     }
     assert {words[1] for words in COMMANDS if words[0] == "cache" and len(words) > 1} == {
         *("ls", "du", "prune", "verify", "clear"),

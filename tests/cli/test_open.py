@@ -176,8 +176,9 @@ def test_plan_of_what_needs_a_second_product_orders_nothing(
         ("time", "write DIM=VALUE or DIM=FIRST:LAST"),
         ("time=1:2:3", "write DIM=VALUE or DIM=FIRST:LAST"),
         ("lon=3", "no such index. It has: lat, time"),
-        ("lat=north", "could not convert string to float"),
+        ("lat=north", ": write a number."),
         ("time=yesterday", "goes from 2024-05-01 12:00:00 to 2024-05-06 12:00:00"),
+        ("time=abc:2", "2024-05-06 12:00:00: write a date or time, such as 2006-04."),
         ("time=2031-01-01", "goes from 2024-05-01 12:00:00 to 2024-05-06 12:00:00"),
     ],
 )

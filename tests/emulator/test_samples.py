@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import datetime
 import json
+import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,15 +14,18 @@ import numpy as np
 import pytest
 import xarray as xr
 
+from hda_fsspec import HDAFileSystem
 from hda_fsspec.emulator import Catalogue, Emulator, samples, write_samples
 
 pytestmark = pytest.mark.slow
+
+TODAY = datetime.date(2026, 3, 10)
 
 
 @pytest.fixture(scope="module")
 def catalogue(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return the catalogue of samples."""
-    return write_samples(tmp_path_factory.mktemp("samples") / "made")
+    return write_samples(tmp_path_factory.mktemp("samples") / "made", today=TODAY)
 
 
 @pytest.fixture
@@ -88,27 +93,131 @@ def test_vegetation_opens_as_files(options: dict[str, Any], catalogue: Path) -> 
             np.testing.assert_array_equal(found, source["NDVI"][0])
 
 
+def test_levels_and_composition_open_by_time(options: dict[str, Any], catalogue: Path) -> None:
+    """Pressure levels and a year of CAMS open with values of their files, at the levels asked."""
+    noon, box = "time=12:00", "bbox=6,44,8,46"
+    day = "startdate=2024-05-01/enddate=2024-05-02"
+    levels = f"hda://{samples.ERA5_LEVELS}/variable=temperature/pressure_level=850,500/{day}"
+    year = "startdate=2024-01-01/enddate=2024-12-31/time=00:00,12:00/bbox=-9,40.5,15,60"
+    cams = f"hda://{samples.CAMS}/variable=total_column_ozone/{year}"
+
+    with (
+        _open(options, f"{levels}/{noon}/{box}") as ds,
+        xr.open_dataset(catalogue.parent / "era5_levels.nc") as source,
+    ):
+        wanted = source["t"].sel(
+            valid_time=slice("2024-05-01", "2024-05-02"),
+            latitude=slice(46, 44),
+            longitude=slice(6, 8),
+            pressure_level=[850, 500],
+        )
+        np.testing.assert_array_equal(ds["t"].sel(pressure_level=[850, 500]), wanted)
+    with (
+        _open(options, cams, split="month") as ds,
+        xr.open_dataset(catalogue.parent / "cams.nc") as source,
+    ):
+        assert ds.sizes["valid_time"] == 2 * 366
+        np.testing.assert_array_equal(
+            ds["gtco3"].sel(valid_time="2024-03-05"),
+            source["gtco3"].sel(valid_time="2024-03-05"),
+        )
+
+
+def test_ice_is_there_in_winter_and_in_the_sea_only(options: dict[str, Any]) -> None:
+    """A share between 0 and 100 % where the sea is, more of it in March than in July."""
+    query = f"hda://{samples.SEA_ICE}/startdate=2024-03-01/enddate=2024-07-31/bbox=10,54,30,66"
+
+    with _open(options, query) as ds:
+        ice = ds["ice_concentration"].load()
+
+    assert float(ice.min()) == 0
+    assert float(ice.max()) == 100
+    assert 0.5 < float(ice[0].isnull().mean()) < 0.95
+    assert float(ice.sel(time="2024-03-10").mean()) > 20
+    assert float(ice.sel(time="2024-07-10").mean()) == 0
+
+
+def test_swaths_of_last_week_are_found_by_place(options: dict[str, Any]) -> None:
+    """There is one a day over the Baltic Sea, up to today, in an archive with footprint."""
+    emulator = options["emulator"]
+    fs = HDAFileSystem(cache_dir=options["cache_dir"], **emulator.storage_options)
+    week = f"hda://{samples.OLCI}/startdate=2026-03-04/enddate=2026-03-10"
+
+    all_of_it = fs.query(week)
+    baltic = fs.query(f"{week}/bbox=9,53,30,66")
+    first = baltic.products[0]
+    with _open(options, baltic.paths[0], member="*.nc") as ds:
+        water = ds["CHL_NN"].where(ds["WQSF"] & 2 == 2).load()
+
+    assert len(baltic) == 7
+    assert len(baltic) < len(all_of_it)
+    assert first.footprint is not None
+    assert water.dims == ("rows", "columns")
+    assert 0.02 < float(water.notnull().mean()) < 0.5
+    assert first.bbox is not None
+    assert float(ds["latitude"].min()) >= float(first.bbox.split(",")[1]) - 0.01
+
+
+def test_days_since_are_added(catalogue: Path, tmp_path: Path) -> None:
+    """A folder that was written before gets the swaths of the days since, and nothing else."""
+    copied = shutil.copytree(catalogue.parent, tmp_path / "made", copy_function=os.link)
+    catalogue = copied / catalogue.name
+    before = {path: path.stat().st_mtime_ns for path in catalogue.parent.rglob("*.nc")}
+
+    write_samples(tmp_path / "made", today=TODAY + datetime.timedelta(2))
+
+    described = {
+        entry["dataset_id"]: entry for entry in json.loads(catalogue.read_text())["datasets"]
+    }
+    ends = [product["enddate"][:10] for product in described[samples.OLCI]["products"]]
+    assert max(ends) == "2026-03-12"
+    assert {path: path.stat().st_mtime_ns for path in catalogue.parent.rglob("*.nc")} == before
+    assert len(Catalogue.from_json(catalogue)) == 8
+
+
+@pytest.mark.filterwarnings("ignore:Use `@` matmul:PendingDeprecationWarning")
+def test_tiles_are_a_tree_and_a_mosaic(options: dict[str, Any]) -> None:
+    """Four tiles of one zone, two kinds each; where two meet the pixels are those of both files."""
+    emulator = options["emulator"]
+    storage = {"cache_dir": options["cache_dir"], **emulator.storage_options}
+    query = f"hda://{samples.TILES}/startdate=2024-05-01/enddate=2024-05-31"
+
+    with xr.open_datatree(query, engine="hda", chunks={}, storage_options=storage) as tree:
+        assert sorted(tree.children) == ["T32TPS", "T32TPT", "T32TQS", "T32TQT"]
+        assert {*tree["T32TPS"].data_vars} == {"PPI", "QFLAG"}
+        west = tree["T32TPS"]["PPI"].sel(time="2024-05-11").squeeze().load()
+        east = tree["T32TQS"]["PPI"].sel(time="2024-05-11").squeeze().load()
+    both = np.intersect1d(west.x, east.x)
+    with _open(options, f"{query}/productType=PPI", mosaic=True) as ds:
+        assert ds.rio.crs.to_epsg() == 32632
+        assert ds.sizes["x"] == ds.sizes["y"] == 1049
+
+    assert len(both) == 49
+    np.testing.assert_array_equal(west.sel(x=both), east.sel(x=both))
+    assert 0 <= float(west.min()) <= float(west.max()) <= 3
+
+
 def test_samples_are_written_once(catalogue: Path) -> None:
     """What is there is left as it is, and a folder with something else keeps that."""
     before = {path: path.stat().st_mtime_ns for path in catalogue.parent.rglob("*")}
 
-    assert write_samples(catalogue.parent) == catalogue
+    assert write_samples(catalogue.parent, today=TODAY) == catalogue
     assert {path: path.stat().st_mtime_ns for path in catalogue.parent.rglob("*")} == before
     assert [path.name for path in catalogue.parent.parent.iterdir()] == [catalogue.parent.name]
 
 
 def test_a_folder_that_is_used_keeps_what_it_holds(tmp_path: Path) -> None:
-    """Samples come beside files that are there already."""
+    """Samples come beside files that are there already, but those of an earlier version go."""
     (tmp_path / "mine.txt").write_text("kept")
+    (tmp_path / "catalogue.json").write_text('{"datasets": []}')
 
     catalogue = write_samples(tmp_path)
 
     assert (tmp_path / "mine.txt").read_text() == "kept"
     described = json.loads(catalogue.read_text())["datasets"]
     assert [entry["dataset_id"] for entry in described] == [
-        samples.ERA5,
-        samples.SEA_LEVEL,
-        samples.NDVI,
+        *(samples.ERA5, samples.ERA5_LEVELS, samples.CAMS, samples.SEA_LEVEL, samples.SEA_ICE),
+        *(samples.NDVI, samples.TILES, samples.OLCI),
     ]
     assert "Invented values" in described[0]["abstract"]
 

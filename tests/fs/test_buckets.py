@@ -354,7 +354,10 @@ def test_what_cannot_work_orders_nothing(bench: Any, bucket: Any, s3: dict[str, 
 
     with pytest.raises(FileNotFoundError, match=r"no absent.*Make the bucket") as missing:
         fs.download(bench.query, "s3://absent/x/", target_options=s3)
-    for url in ("simplecache::s3://bucket/x", "hda://EO:X/startdate=2024", "nosuch://bucket/x"):
+    for url in (
+        *("simplecache::s3://bucket/x", "hda://EO:X/startdate=2024", "nosuch://bucket/x"),
+        *("memory://bucket/..", "memory://bucket/../x/", "s3://bucket/./x/"),
+    ):
         with pytest.raises(LocationError, match="Cannot copy to"):
             fs.download(bench.query, url)
     with pytest.raises(ConfigurationError, match="is local"):

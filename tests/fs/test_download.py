@@ -96,6 +96,19 @@ def test_a_name_that_looks_like_a_made_one_is_not_overwritten(tmp_path: Path) ->
     assert found == {product_id: product_id for product_id, _ in given}
 
 
+def test_a_name_that_is_the_id_gets_the_data_set_in_front(tmp_path: Path) -> None:
+    """Where two data sets have a product of one id, and it is the name, the id is not doubled."""
+    deliveries = Deliveries(tmp_path)
+    source = tmp_path / "source"
+    for dataset in ("EO:A", "EO:B/../C"):
+        source.write_text(dataset)
+        deliveries.add(Product(dataset, "p.nc"), "p.nc", source.open("rb"))
+
+    names = [path.name for path in deliveries.paths.values()]
+    assert names == ["EO_A_p.nc", "EO_B_.._C_p.nc"]
+    assert all((tmp_path / name).is_file() for name in names)
+
+
 def test_two_data_sets_may_share_ids_and_names(tmp_path: Path) -> None:
     """Equal ids under equal names are numbered."""
     deliveries = Deliveries(tmp_path)

@@ -12,11 +12,13 @@ from typing import Any
 import numpy as np
 import pytest
 import xarray as xr
+from conftest import Bench
 from subset_sources import ERA5, MARINE, write_era5, write_marine
 
 from hda_fsspec import HDAFileSystem, Location
 from hda_fsspec.emulator import (
     Catalogue,
+    DatasetEntry,
     Emulator,
     Fault,
     dated_product,
@@ -26,6 +28,8 @@ from hda_fsspec.emulator import (
 from hda_fsspec.errors import ConfigurationError, OfflineError
 from hda_fsspec.probing.contact import first_contact
 from hda_fsspec.probing.facts import Fact
+from hda_fsspec.probing.query import small_query
+from hda_fsspec.schema.queryables import Schema
 from hda_fsspec.settings import Settings
 
 Contact = Callable[..., dict[str, Fact]]
@@ -367,6 +371,37 @@ def test_a_marine_subset(tmp_path: Path, contact: Contact) -> None:
     assert "another hash" in whole["id of the product"].seen
     assert between["nearest step"].state == "as expected"
     assert between["times of the file"].state == "otherwise"
+
+
+@pytest.mark.parametrize(
+    ("covered", "box"),
+    [
+        (None, "-20,40,-18.5,41.5"),
+        ((-180.0, -90.0, 180.0, 90.0), "-20,40,-18.5,41.5"),
+        ((6.0, 44.0, 10.0, 48.0), "7.25,45.25,8.75,46.75"),
+        ((8.0, 45.0, 9.0, 46.0), "8,45,9,46"),
+    ],
+)
+def test_the_small_query_lies_in_the_data_set(
+    covered: tuple[float, float, float, float] | None, box: str
+) -> None:
+    """Its box is one of the Atlantic, or of what the entry tells that the data set covers."""
+    document = DatasetEntry("EO:X", []).schema
+    schema = Schema.from_queryable("EO:X", document)
+
+    told = None if covered is None else ",".join(map(str, covered))
+    assert ",".join(small_query(schema, document, told).query["bbox"]) == box
+
+
+def test_a_box_that_finds_nothing_is_left_out(bench: Bench, contact: Contact) -> None:
+    """A data set may cover its box only here and there: then it is searched without."""
+    products = [dated_product(bench.product_id(1), bench.body(1), bbox=(20.0, 60.0, 21.0, 61.0))]
+    emulator = bench.start(products=products, entry={"bbox": (0.0, 40.0, 30.0, 70.0)})
+
+    facts = contact(emulator, f"hda://{bench.dataset}")
+
+    assert facts["search"].state == "as expected"
+    assert "bbox" not in facts["search"].seen
 
 
 def test_a_computed_id_and_a_query_of_its_own(tmp_path: Path, contact: Contact) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -115,7 +115,13 @@ def test_the_entry_tells_where_a_data_set_ends() -> None:
 
     assert _start(told, ended) == {"startdate": "2023-05-02", "enddate": "2023-05-03"}
     assert _start(told, one_day) == {"startdate": "2023-05-03", "enddate": "2023-05-03"}
+    today = Dataset("EO:X", enddate=f"{NOW:%Y-%m-%d}T23:59:59.999Z")
+
     assert _start(told, future) == {"startdate": "2026-08-18", "enddate": "2026-08-19"}
+    assert _start(told, today) == {
+        "startdate": f"{NOW - timedelta(days=1):%Y-%m-%d}",
+        "enddate": f"{NOW:%Y-%m-%d}",
+    }
 
 
 def test_values_that_go_together() -> None:

@@ -101,10 +101,28 @@ def test_errors_and_notes_are_printable() -> None:
     error = HDAError("a\x1bb\u202e\ud800")
     note_once(error, "c\x9b")
     note_once(error, "c\x9b")
-    note_others(error, ["d: e\nFORGED", "f\r"], "products")
+    note_others(error, [("d", OSError("e\nFORGED")), ("f\r", OSError("g"))], "products")
 
     assert str(error) == "a\\x1bb\\u202e\\ud800"
-    assert error.__notes__ == ["c\\x9b", "2 other products failed too:\n  d: e FORGED\n  f"]
+    assert error.__notes__ == ["c\\x9b", "2 other products failed too:\n  d: e FORGED\n  f: g"]
+
+
+def test_one_reason_of_many_faults_is_told_once() -> None:
+    """Seconds that differ make no other reason; that of the error itself is not told again."""
+    refused = [OSError(f"The quota is used up for another {3600 - n} s.") for n in range(30)]
+    named = [(f"{n}.nc", error) for n, error in enumerate(refused)]
+    same, other = OSError("The quota is used up for another 2 s."), OSError("Gone.")
+
+    note_others(same, named[:3], "products")
+    note_others(other, named, "products")
+
+    assert same.__notes__ == [
+        "3 other products failed too, for the same reason: 0.nc, 1.nc, 2.nc",
+    ]
+    first, line = other.__notes__[0].split("\n")
+    assert first == "30 other products failed too:"
+    assert line.startswith("  0.nc, 1.nc, ")
+    assert line.endswith("19.nc and 10 more: The quota is used up for another 3600 s.")
 
 
 def test_warnings_are_printable_and_told_where_they_are_raised() -> None:

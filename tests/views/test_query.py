@@ -18,6 +18,7 @@ from hda_fsspec.errors import LocationError
 from hda_fsspec.paths.locations import Location
 from hda_fsspec.records import Product
 from hda_fsspec.settings import Settings
+from hda_fsspec.views.dataframe import dataframe_of
 from hda_fsspec.views.query import QueryView
 
 HOSTILE = "</td><script>alert(1)</script>\x1b[2J\u202e&\"'"
@@ -263,3 +264,18 @@ def test_a_size_beyond_all_files_is_missing_in_the_table(bench: Bench) -> None:
     products = [Product("EO:A", "a", size=2**70), Product("EO:A", "b", size=3)]
     table = QueryView(fs.settings, Location("EO:A"), products).to_dataframe()
     assert table["catalogue_size"].fillna(-1).tolist() == [-1, 3]
+
+
+def test_a_table_of_texts_that_no_encoding_has() -> None:
+    """Halves of surrogate pairs make a table like others, with the ids as they are."""
+    products = [
+        Product("EO:A", "a\ud800.nc", properties=(("note", "\udfff"),)),
+        Product("EO:A", "b"),
+    ]
+
+    table = dataframe_of(products, ["hda://EO:A/a", "hda://EO:A/b"], ["missing"] * 2, [None, 3])
+
+    assert table["product_id"].tolist() == ["a\ud800.nc", "b"]
+    assert table["note"].tolist() == ["\udfff", None]
+    assert table["path"].tolist() == ["hda://EO:A/a", "hda://EO:A/b"]
+    assert table["size"].isna().tolist() == [True, False]
