@@ -409,32 +409,37 @@ def test_files_beside_a_series(zips: Archives) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("months", "options"),
-    [
-        ((7, 8), {}),
-        ((7, 8), {"chunks": {"time": 31}}),
-        ((5, 6, 7), {"scan": True, "chunks": {}}),
-    ],
-    ids=str,
-)
-def test_several_archives_are_one(
-    zips: Archives, months: tuple[int, ...], options: dict[str, Any]
-) -> None:
+def test_several_archives_are_one(zips: Archives) -> None:
     """A query of monthly archives is the whole series, each month with as many days as it has."""
-    ids = {f"m_2024{month:02}01.zip": month for month in months}
+    ids = {"m_20240601.zip": 6, "m_20240701.zip": 7}
     for product_id, month in ids.items():
         days = range(1, 31 if month == 6 else 32)
         zips.write(product_id, {f"sm_{n:02}.nc": day(n, month=month) for n in days})
     zips.serve(profile="month")
 
-    ds = zips.open(**options)
+    ds = zips.open(scan=True, chunks={})
 
     want = xr.concat([zips.nested(product_id) for product_id in ids], "time", data_vars="minimal")
-    assert ds.sizes["time"] == sum(30 if month == 6 else 31 for month in months)
+    assert ds.sizes["time"] == 30 + 31
     assert ds["time"].to_numpy().tolist() == want["time"].to_numpy().tolist()
-    assert len(zips.stacks.ordered) == (len(months) if "scan" in options else 1)
+    assert len(zips.stacks.ordered) == 2
     xr.testing.assert_equal(ds.load(), want.load())
+
+
+@pytest.mark.slow
+def test_the_first_of_several_archives_tells_of_all(zips: Archives) -> None:
+    """Of months of equal length one is ordered at opening, and the values are those of all."""
+    ids = {"m_20240701.zip": 7, "m_20240801.zip": 8}
+    for product_id, month in ids.items():
+        zips.write(product_id, {f"sm_{n:02}.nc": day(n, month=month) for n in range(1, 32)})
+    zips.serve(profile="month")
+
+    ds = zips.open()
+
+    want = xr.concat([zips.nested(product_id) for product_id in ids], "time", data_vars="minimal")
+    assert len(zips.stacks.ordered) == 1
+    xr.testing.assert_equal(ds.load(), want.load())
+    xr.testing.assert_equal(zips.open(chunks={"time": 31}).load(), want)
 
 
 def test_recipes_of_a_series(zips: Archives, monkeypatch: pytest.MonkeyPatch) -> None:
