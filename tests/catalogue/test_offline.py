@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import xarray as xr
+from rows import for_each
 
 from hda_fsspec import HDAFileSystem, Location
 from hda_fsspec.catalogue import offline
@@ -317,7 +318,7 @@ def test_keys_that_the_records_tell_of() -> None:
     assert found({**COMMON, "tile": "T33"}, COMMON, here, record("u")) is None
 
 
-@pytest.mark.parametrize("suffix", ["", ".nc", ".grib"])
+@for_each("suffix", ["", ".nc", ".grib"])
 def test_what_was_made_for_one_request_is_no_part(suffix: str) -> None:
     """A job that was made for a month is not what would be made for a day."""
     job = record(f"adaptor-{'0123456789abcdef' * 2}{suffix}")

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import xarray as xr
 from checkout import SHARED
+from rows import for_each
 from subset_sources import ERA5, File, served, write_era5
 
 from hda_fsspec.emulator import ecmwf_subset
@@ -284,8 +285,8 @@ def test_corners_are_those_of_a_delivered_file() -> None:
     np.testing.assert_allclose(columns.values[[0, -1]], [-13.046, 47.455], atol=1e-9)
 
 
-@pytest.mark.parametrize("first", [-180, 0])
-@pytest.mark.parametrize(
+@for_each("first", [-180, 0])
+@for_each(
     ("west", "east", "count"),
     [(-180, 180, 36), (-15, 25, 5), (170, -150, 5), (0, 350, 36), (-200, -150, 6), (355, 365, 2)],
 )
@@ -340,7 +341,7 @@ def test_what_is_not_available_yet_is_left_out(instant: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
+@for_each(
     ("west", "east", "expected"),
     [
         (350, 10, [0, 10, 350]),

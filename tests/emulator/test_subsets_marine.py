@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import xarray as xr
+from rows import for_each
 from subset_sources import MARINE, served, write_marine
 
 from hda_fsspec.emulator import marine_subset
@@ -95,7 +96,7 @@ def test_both_ends_belong_to_the_range(source: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
+@for_each(
     ("start", "end", "nearest"),
     [
         ("2024-03-20T00:00:00.000Z", "2024-03-20T23:59:59.999Z", "2024-04-01"),
@@ -186,8 +187,8 @@ def test_variables_may_be_a_text_but_not_null(source: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("first", [-180.0, 0.0])
-@pytest.mark.parametrize(
+@for_each("first", [-180.0, 0.0])
+@for_each(
     ("west", "east", "expected"),
     [
         (170, -170, [170, 180, 190]),

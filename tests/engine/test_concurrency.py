@@ -116,7 +116,7 @@ def _wait_until(condition: Any) -> None:
 def test_threads_that_open_and_read_at_once(
     bench: Any, bodies: list[bytes], tmp_path: Path
 ) -> None:
-    """Eight threads open and read a dozen files, with handles dropped meanwhile: nothing crashes."""
+    """Eight threads open and read twelve files, whose handles are dropped: nothing crashes."""
     products = []
     for number in range(12):
         source = bodies[number % DAYS]

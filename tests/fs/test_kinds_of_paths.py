@@ -13,6 +13,7 @@ import pandas as pd
 import pytest
 import xarray as xr
 from fsspec.implementations.local import LocalFileSystem
+from rows import for_each
 from upath import UPath
 
 import hda_fsspec
@@ -167,7 +168,7 @@ def test_a_mapper_takes_every_kind_of_path(bench: Any, kind: str) -> None:
     assert mapper[bench.product_id(2)] == bench.body(2)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@for_each("kind", KINDS)
 def test_every_kind_parses(kind: str) -> None:
     """Location.parse gives one location for all of them."""
     text = "hda://EO:X/startdate=2024-05-01/p.nc"
@@ -175,7 +176,7 @@ def test_every_kind_parses(kind: str) -> None:
     assert Location.parse(KINDS[kind](text)) == Location.parse(text)
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("given", "told"),
     [
         (UPath("memory://bucket/p.nc"), "it is not an hda:// path"),
@@ -280,7 +281,7 @@ def test_upaths_with_different_options_are_not_mixed(served: Any) -> None:
     assert ds.sizes["time"] == 2
 
 
-@pytest.mark.parametrize(
+@for_each(
     "given",
     [
         "SST/startdate=2024-05-01/p.nc",

@@ -16,6 +16,7 @@ from costs import cpu_seconds
 from dask import _task_spec, config
 from dask.callbacks import Callback
 from dask.delayed import Delayed
+from rows import for_each
 from xarray.core import indexing
 
 from hda_fsspec.lazy.arrays import HDABackendArray, key_lengths
@@ -81,7 +82,7 @@ def from_array(chunks: Any = (1, 4), **options: Any) -> Any:
 ALL = [0, 1, 2, 3, 4, 5]
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("key", "expected"),
     [
         ((slice(1, 3), slice(None)), [1, 2]),
@@ -103,7 +104,7 @@ ALL = [0, 1, 2, 3, 4, 5]
         (object(), ALL),
     ],
 )
-@pytest.mark.parametrize("getter", [da.core.getter, da.core.getter_nofancy, operator.getitem])
+@for_each("getter", [da.core.getter, da.core.getter_nofancy, operator.getitem])
 def test_keys_of_getters(getter: Any, key: Any, expected: list[int]) -> None:
     """Every kind of key is understood; what is no key counts as everything."""
     graph = {"array": adapted(untouchable()), "block": (getter, "array", key)}
@@ -132,7 +133,7 @@ def test_data_alone_read_nothing() -> None:
     assert numbers_of_graph({}) == []
 
 
-@pytest.mark.parametrize(
+@for_each(
     "hold",
     [
         lambda lazy: (len, lazy),
@@ -179,9 +180,7 @@ def test_references_to_what_is_not_there() -> None:
     assert numbers_of_graph(tasks) == []
 
 
-@pytest.mark.parametrize(
-    "options", [{}, {"inline_array": True}, {"lock": True}, {"asarray": False}]
-)
+@for_each("options", [{}, {"inline_array": True}, {"lock": True}, {"asarray": False}])
 def test_dask_arrays_of_all_kinds(options: dict[str, Any]) -> None:
     """The ways in which Dask puts an array into a graph are understood."""
     array = from_array(**options)

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from checkout import ROOT, nodes_of, parse
 from conftest import line_of_skips
+from rows import for_each
 
 PACKAGE = ROOT / "hda_fsspec"
 #: Lines of code: blank lines, comments and docstrings do not count.
@@ -150,7 +151,7 @@ def test_files_stay_short() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
+@for_each(
     ("before", "module"),
     [
         ("os", "hda_fsspec"),

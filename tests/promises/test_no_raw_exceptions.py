@@ -20,6 +20,7 @@ from typing import Any
 
 import pytest
 from checkout import ROOT
+from rows import for_each
 
 from hda_fsspec import Location, Settings
 from hda_fsspec.cli import main
@@ -181,7 +182,7 @@ def test_bytes_of_the_environment_that_are_no_text(
     assert name.encode() in done.stderr
 
 
-@pytest.mark.parametrize("kind", ["bytes", "folder", "unreadable", "long", "of nobody", "nul"])
+@for_each("kind", ["bytes", "folder", "unreadable", "long", "of nobody", "nul"])
 def test_an_rc_file_that_cannot_be_read(
     kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -207,7 +208,7 @@ def test_an_rc_file_that_cannot_be_read(
         assert "xxxx" in str(caught.value) or str(path) in str(caught.value)
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("name", "value"),
     [
         ("verify", "/nope.pem"),
@@ -280,7 +281,7 @@ def test_a_ca_bundle_that_is_none(content: str, tmp_path: Path) -> None:
     assert "HDA_VERIFY" in str(caught.value)
 
 
-@pytest.mark.parametrize("host", ["a" * 70, "a..b", "\u202e", "[::", "xn--" + "a" * 60])
+@for_each("host", ["a" * 70, "a..b", "\u202e", "[::", "xn--" + "a" * 60])
 def test_hosts_that_cannot_be(host: str) -> None:
     """A host that no resolver takes is a typed error, whoever finds out."""
     with pytest.raises((BrokerError, ConfigurationError)) as caught:
@@ -325,7 +326,7 @@ def test_targets_that_no_path_can_be(verb: str, bad: str, bench: Any, tmp_path: 
     assert emulator.orders == 0
 
 
-@pytest.mark.parametrize("text", ["x" * 5000, "~nobody-of-that-name/x.json", "a\0b", "\ud800"])
+@for_each("text", ["x" * 5000, "~nobody-of-that-name/x.json", "a\0b", "\ud800"])
 def test_requests_that_are_neither_text_nor_a_path(text: str) -> None:
     """What is neither JSON nor a file is told in one way."""
     with pytest.raises((LocationError, FileNotFoundError)) as caught:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from rows import for_each
 
 from hda_fsspec.client import close_clients
 from hda_fsspec.emulator import Emulator, Fault, dated_product
@@ -236,7 +237,7 @@ def test_the_subject_of_a_refusal_survives() -> None:
     assert QueryError("x").subject is None
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("text", "secret", "shown"),
     [
         ("the password p is wrong", "p", "the password *** is wrong"),
@@ -361,7 +362,7 @@ def test_what_describes_a_product_loses_what_it_quotes() -> None:
     assert Secrets("password", (TOKEN,)).product(Product("EO:X", "a")) == Product("EO:X", "a")
 
 
-@pytest.mark.parametrize(
+@for_each(
     "make",
     [
         lambda secrets: secrets.product(Product("EO:X", f"a{TOKEN}")),

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import xarray as xr
 from checkout import SHARED
+from rows import for_each
 
 from hda_fsspec.errors import ConfigurationError, ProductFormatError
 from hda_fsspec.formats.detect import Format, sniff
@@ -121,7 +122,7 @@ def test_a_real_file_opens_as_xarray_opens_it(path: str, tmp_path: Path) -> None
         )
 
 
-@pytest.mark.parametrize("path", DAMAGED)
+@for_each("path", DAMAGED)
 def test_a_damaged_file_is_refused(path: str, tmp_path: Path) -> None:
     """A file that is cut short is an error of ours, also where xarray would read zeros."""
     with pytest.raises(ProductFormatError, match=r"the product cannot be opened.*not complete"):

@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 import xarray as xr
+from rows import for_each
 
 from hda_fsspec.errors import ProductFormatError
 from hda_fsspec.reading.gribs import grib_parts, open_grib
@@ -44,7 +45,7 @@ def _open(path: Path, scratch: Path, **options: Any) -> xr.Dataset:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("file", "parts"), SPLIT.items())
+@for_each(("file", "parts"), SPLIT.items())
 def test_the_filters_of_the_error_work(
     file: str, parts: int, shared_data: Path, tmp_path: Path
 ) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import xarray as xr
+from rows import for_each
 
 from hda_fsspec.errors import ProductFormatError
 from hda_fsspec.reading.archives import Member
@@ -28,7 +29,7 @@ def _close(tree: dict[str, xr.Dataset]) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
+@for_each(
     "file",
     [
         "sentinel-6/ref04_standard_measurement_S6.nc",
@@ -164,7 +165,7 @@ def test_a_raster_is_a_tree_of_one(shared_data: Path, tmp_path: Path) -> None:
     _close(tree)
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("files", "nodes"),
     [
         (["P/a.nc", "P/b.nc"], ["a", "b"]),

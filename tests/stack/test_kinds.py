@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import xarray as xr
+from rows import for_each
 
 import hda_fsspec.engine.accessor  # noqa: F401  (registers ds.hda)
 from hda_fsspec.errors import ProductMismatchError, QueryError
@@ -253,7 +254,7 @@ def test_editions_of_kinds(stacks: Any) -> None:
     assert (dataset.lai.values.tolist(), dataset.fapar.values.tolist()) == ([[2, 2]], [[2, 2]])
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("ids", "kinds"),
     [
         (["ST_{d}T1_T32TPS_V101_PPI", "ST_{d}T1_T32TPS_V101_QFLAG"], ["PPI", "QFLAG"]),

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from rows import for_each
 
 from hda_fsspec.stack.placement import MisplacedError, MosaicAxis, Placement
 
@@ -73,7 +74,7 @@ def test_coordinates_are_those_of_tiles() -> None:
     assert found.firsts.tolist() == [0, 3, 3]
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("other", "message"),
     [
         ([0.0, 0.2], "resolution along 'x' is 0.1 and 0.2"),

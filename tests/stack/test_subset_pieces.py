@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import xarray as xr
 from cubes import cubes_of, plain
+from rows import for_each
 from subset_sources import ERA5, MARINE, write_era5, write_marine
 
 from hda_fsspec.emulator import Fault, ecmwf_subset, marine_subset
@@ -37,10 +38,9 @@ def test_a_range_without_a_step_is_empty(tmp_path: Path) -> None:
             xr.testing.assert_identical(again, plain(whole))
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("split", "versions"),
     [("month", "file"), ("month", "zip"), ({"time": "month", "variable": 1}, "file")],
-    ids=str,
 )
 def test_containers_differ_from_piece_to_piece(tmp_path: Path, split: Any, versions: str) -> None:
     """A ZIP of variables of two kinds of steps, or of preliminary data, is one piece."""
@@ -123,9 +123,7 @@ def test_a_range_without_any_step(tmp_path: Path, split: str) -> None:
         assert ds.load().time.dt.month.values.tolist() == [4, 5, 6]
 
 
-@pytest.mark.parametrize(
-    ("split", "more"), [(None, {}), ("month", {}), ("month", {"scan": True})], ids=str
-)
+@for_each(("split", "more"), [(None, {}), ("month", {}), ("month", {"scan": True})])
 def test_fields_of_eight_days(tmp_path: Path, split: Any, more: dict[str, Any]) -> None:
     """Not all days that a request names are there: those that are there tell which."""
     days = np.arange("2024-01-01", "2024-12-31", 8, dtype="datetime64[D]")

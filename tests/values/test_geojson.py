@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-import pytest
+from rows import for_each
 
 from hda_fsspec.geojson import MOST_POINTS, footprint_of, parts_of
 from hda_fsspec.records import Product
@@ -13,7 +13,7 @@ from hda_fsspec.records import Product
 RING = [[0, 0], [10, 0], [10.123456, 10], [0, 12], [0, 0]]
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("kind", "coordinates", "parts"),
     [
         ("Point", [1, 2, 30], ("Point", [[[[1.0, 2.0]]]])),
@@ -38,7 +38,7 @@ def test_geometries_come_through(kind: str, coordinates: Any, parts: tuple[str, 
     assert len(found[1]) == (2 if kind.startswith("Multi") else 1)
 
 
-@pytest.mark.parametrize(
+@for_each(
     "geometry",
     [
         None,
@@ -59,7 +59,6 @@ def test_geometries_come_through(kind: str, coordinates: Any, parts: tuple[str, 
         {"type": "MultiPolygon", "coordinates": [[RING * 10] * 32] * 32},
         {"type": "GeometryCollection", "geometries": []},
     ],
-    ids=range(17),
 )
 def test_what_is_no_footprint_is_none(geometry: object) -> None:
     """Malformed, not on the Earth, or of too many parts: nothing, and no error."""
