@@ -214,6 +214,7 @@ def test_another_broker_is_not_asked(bench: Any, emulator: Emulator) -> None:
         fs.ls(f"{DATASET}/startdate=2024-05-02/enddate=2024-05-03")
 
 
+@pytest.mark.slow
 def test_a_part_opens_as_one_data_set(stacks: Any) -> None:
     """A part of a kept query, and the bare data set, open lazily from what is local."""
     made = {

@@ -300,6 +300,7 @@ def test_requests_under_way_are_counted_and_idle_sockets_apart() -> None:
             client.session.close()
 
 
+@pytest.mark.slow
 def test_a_fork_stops_nothing_and_waits_for_nothing(bench: Any) -> None:
     """In a child the emulator of its parent cannot be stopped, and asking it works."""
     emulator = bench.start(days=1)

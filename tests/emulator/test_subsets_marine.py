@@ -118,6 +118,7 @@ def test_a_range_without_a_step_gets_the_nearest_one(
     assert found.time.values.astype("datetime64[D]").astype(str).tolist() == [nearest]
 
 
+@pytest.mark.slow
 def test_points_and_depths_get_the_nearest_ones(tmp_path: Path) -> None:
     """A box or depths between the points get the nearest ones, and the rest of the axes is cut."""
     path = write_marine(tmp_path / "source.nc", depths=[0.5, 10, 50], latitudes=[43.0, 42.0, 41.0])

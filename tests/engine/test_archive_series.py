@@ -94,6 +94,7 @@ def zips(stacks: Any) -> Archives:
     return Archives(stacks)
 
 
+@pytest.mark.slow
 def test_a_file_a_day(zips: Archives) -> None:
     """The members are one data set, identical with that of the unpacked files."""
     ds = zips.one({f"sm_2024050{n}.nc": day(n) for n in (1, 2, 3)})
@@ -146,6 +147,7 @@ def test_nothing_is_read_by_opening(zips: Archives, monkeypatch: pytest.MonkeyPa
     assert float(values[0, 0]) == 5300.0
 
 
+@pytest.mark.slow
 def test_members_stand_at_their_own_times(zips: Archives) -> None:
     """Whatever they are called, they are in the order of time."""
     names = {"c.nc": 1, "a.nc": 3, "b.nc": 2}
@@ -195,6 +197,7 @@ def test_values_are_those_of_nested_files(zips: Archives, kind: str) -> None:
         assert ds[name].dims == want[name].dims
 
 
+@pytest.mark.slow
 def test_encodings_that_hold_for_all(zips: Archives) -> None:
     """Packing and units of time are kept where all files agree, and dropped where they do not."""
     same = [day(n) for n in (1, 2)]
@@ -380,6 +383,7 @@ def test_without_the_option_the_error_names_it(zips: Archives) -> None:
             zips.open("a_20240501.zip", **options)
 
 
+@pytest.mark.slow
 def test_files_of_two_kinds(zips: Archives) -> None:
     """Each kind is a series, and the two are side by side, as with what MARS delivers in parts."""
     members = {}
@@ -442,6 +446,7 @@ def test_the_first_of_several_archives_tells_of_all(zips: Archives) -> None:
     xr.testing.assert_equal(zips.open(chunks={"time": 31}).load(), want)
 
 
+@pytest.mark.slow
 def test_recipes_of_a_series(zips: Archives, monkeypatch: pytest.MonkeyPatch) -> None:
     """It pickles, outlives eviction, and is read again without being unpacked by hand."""
     ds = zips.one({f"{n}.nc": day(n) for n in (1, 2, 3)}, chunks={})

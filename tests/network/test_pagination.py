@@ -301,6 +301,7 @@ def test_a_fault_of_one_page_stops_the_others() -> None:
     assert len(pages.starts) < 30
 
 
+@pytest.mark.slow
 @settings(deadline=None, derandomize=True, max_examples=60)
 @given(
     count=st.integers(0, 300),

@@ -57,6 +57,7 @@ parts = st.lists(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
 @given(secrets_of_any_kind, secrets_of_any_kind, tokens, parts)
 def test_what_is_kept_is_sent_back_as_it_came(

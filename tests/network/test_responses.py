@@ -183,6 +183,7 @@ bodies = (
 )
 
 
+@pytest.mark.slow
 @laws
 @given(status=st.integers(100, 999), sent=bodies)
 def test_any_body_is_a_problem(status: int, sent: bytes) -> None:

@@ -92,6 +92,7 @@ def test_members_that_only_resemble(make: Callable[[Sequence[str]], bytes], tmp_
     assert [member.name for member in list_members(path)] == names
 
 
+@pytest.mark.slow
 @for_each("make", MAKERS)
 @for_each(
     "name",

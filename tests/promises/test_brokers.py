@@ -167,6 +167,7 @@ def test_a_port_that_is_used_again_is_another_broker(
     assert way(brokers.options(first, offline=True)) == 2 * ONE
 
 
+@pytest.mark.slow
 def test_an_emulator_that_is_started_again_finds_its_cache(brokers: Brokers) -> None:
     """Over the same files and at the same port it has the same address: nothing is ordered."""
     first = brokers.start(ONE)
@@ -287,6 +288,7 @@ def test_other_ports_paths_and_schemes_are_other_brokers() -> None:
     ]
 
 
+@pytest.mark.slow
 def test_spellings_share_what_is_kept(brokers: Brokers) -> None:
     """What was fetched under one spelling is local under every other."""
     emulator = brokers.start(ONE)
@@ -304,6 +306,7 @@ def test_spellings_share_what_is_kept(brokers: Brokers) -> None:
     assert emulator.orders == orders
 
 
+@pytest.mark.slow
 def test_nothing_else_is_shared(brokers: Brokers) -> None:
     """Sizes, orders, quota, licences, listings and headers are a broker's own."""
     one, other = brokers.start(ONE), brokers.start(OTHER)

@@ -35,6 +35,7 @@ def slow_and_quick(bench: Any) -> Any:
     return emulator
 
 
+@pytest.mark.slow
 def test_a_ready_product_opens_while_others_are_prepared(slow_and_quick: Any, bench: Any) -> None:
     """While orders are waited for, a ready product opens at once, on the same and another fs."""
     fs = bench.filesystem(slow_and_quick)
@@ -69,6 +70,7 @@ def test_looking_goes_on_while_orders_are_waited_for(slow_and_quick: Any, bench:
         job.cancel()
 
 
+@pytest.mark.slow
 def test_a_waiting_order_holds_no_connection(slow_and_quick: Any, bench: Any) -> None:
     """With one connection to use, twenty orders wait and a ready product still comes."""
     fs = bench.filesystem(slow_and_quick, max_connections=1)

@@ -53,6 +53,7 @@ def test_groups_are_those_of_xarray(file: str, shared_data: Path, tmp_path: Path
     _close(plain)
 
 
+@pytest.mark.slow
 def test_a_group_is_the_root_of_its_tree(shared_data: Path, tmp_path: Path) -> None:
     """With ``group`` the paths begin below it."""
     tree = _tree(
@@ -63,6 +64,7 @@ def test_a_group_is_the_root_of_its_tree(shared_data: Path, tmp_path: Path) -> N
     _close(tree)
 
 
+@pytest.mark.slow
 def test_a_wrong_group_is_told(shared_data: Path, tmp_path: Path) -> None:
     """As when a single dataset is opened."""
     path = shared_data / "sentinel-6/ref04_standard_measurement_S6.nc"

@@ -189,6 +189,7 @@ texts = st.text(max_size=12) | st.sampled_from(
 )
 
 
+@pytest.mark.slow
 @settings(deadline=None, derandomize=True)
 @given(key=st.sampled_from(TYPED.keys), values=st.lists(texts, max_size=4).map(tuple))
 def test_law_any_text_is_finite_json_or_a_query_error(key: str, values: tuple[str, ...]) -> None:

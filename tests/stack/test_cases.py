@@ -272,6 +272,7 @@ def test_the_coordinate_of_products_takes_no_other_name(stacks: Any, name: str) 
         stacks.open(product_coord=name)
 
 
+@pytest.mark.slow
 def test_attributes_known_to_differ_are_dropped(stacks: Any) -> None:
     """An attribute of one product does not pass for one of all."""
     stacks.serve(
@@ -282,6 +283,7 @@ def test_attributes_known_to_differ_are_dropped(stacks: Any) -> None:
     assert stacks.open(scan=True).attrs == {"title": "a day"}
 
 
+@pytest.mark.slow
 def test_different_lengths_ask_for_a_scan(stacks: Any) -> None:
     """A second product of another length, once seen, is no longer guessed at."""
     stacks.serve({f"p_202405{day:02}.nc": one_step(day, steps=day) for day in (1, 2, 3)})

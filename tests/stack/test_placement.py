@@ -22,6 +22,7 @@ def axis(dim: str, spans: list[tuple[int, int]]) -> MosaicAxis:
 SPANS = st.lists(st.tuples(st.integers(-3, 9), st.integers(1, 6)), min_size=3, max_size=3)
 
 
+@pytest.mark.slow
 @given(rows=SPANS, columns=SPANS, data=st.data())
 def test_each_element_is_given_by_the_first_tile_that_has_it(
     rows: list[tuple[int, int]], columns: list[tuple[int, int]], data: Any

@@ -95,6 +95,7 @@ def test_formats_are_asked_for_where_the_query_says_none() -> None:
     assert "data_format" not in request(s.LAND, **query)
 
 
+@pytest.mark.slow
 @given(st.text(max_size=300), st.lists(st.text(max_size=80), max_size=4))
 def test_an_identity_is_safe_wherever_it_is_written(dataset: str, values: list[str]) -> None:
     """It is a plain name of a file, a segment of a path as it stands, and ends in a hash."""

@@ -129,6 +129,7 @@ def test_a_year_of_monthly_means_opens_with_one_order(stacks: Any, given: dict[s
     xr.testing.assert_identical(found.load(), wanted)
 
 
+@pytest.mark.slow
 def test_a_month_that_keeps_to_another_rule_is_an_error_and_never_shifted(stacks: Any) -> None:
     """The 16th is the middle of April alone: reading May says so, and a scan puts all right."""
     truth = STARTS + 15 * DAY

@@ -184,7 +184,7 @@ def test_times_are_true_or_refused(name: str, profile: str, shared_data: Path) -
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("profile", PROFILES)
+@for_each("profile", PROFILES)
 @pytest.mark.parametrize("name", SERIES)
 def test_any_template_and_encoding_is_safe(name: str, profile: str, shared_data: Path) -> None:
     """Whichever product is seen first, its encoding known or not, none is shifted."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import pytest
 from rows import for_each
 
 from hda_fsspec.geojson import MOST_POINTS, footprint_of, parts_of
@@ -38,6 +39,7 @@ def test_geometries_come_through(kind: str, coordinates: Any, parts: tuple[str, 
     assert len(found[1]) == (2 if kind.startswith("Multi") else 1)
 
 
+@pytest.mark.slow
 @for_each(
     "geometry",
     [
@@ -85,6 +87,7 @@ def test_a_box_is_told_once() -> None:
     assert Product.from_feature("EO:A", other).footprint is not None
 
 
+@pytest.mark.slow
 def test_outlines_of_very_many_points_are_thinned() -> None:
     """Both ends stay; what is kept of thousands of products stays small."""
     ring = [[n / 1000, (n % 7) / 10] for n in range(50_000)]

@@ -192,6 +192,7 @@ def test_everything_can_be_printed_in_every_encoding(text: str, encoding: str) -
     assert len(written.split("\n")) == 2 + 2 + 1 + 1 + text.count("\n") + 1
 
 
+@pytest.mark.slow
 @hypothesis.given(st.text(st.characters(exclude_categories=["Cs"]), min_size=1), ENCODINGS)
 @hypothesis.example("¥100", "shift_jis")  # which writes a backslash for it
 def test_printed_locations_open(product: str, encoding: str) -> None:

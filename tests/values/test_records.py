@@ -344,6 +344,7 @@ def test_a_product_without_dates_is_in_every_range() -> None:
 scalars = st.text(max_size=5) | st.integers() | st.floats(allow_nan=False) | st.booleans()
 
 
+@pytest.mark.slow
 @settings(deadline=None, derandomize=True)
 @given(
     record=st.builds(

@@ -7,6 +7,7 @@ import re
 from datetime import UTC, datetime, timedelta
 from xml.etree import ElementTree as ET
 
+import pytest
 from rows import for_each
 
 from hda_fsspec.views.outlines import outlines_of
@@ -89,6 +90,7 @@ def test_what_crosses_an_edge_of_the_map_is_drawn_at_both() -> None:
     assert [int(x) for x in re.findall(r"M(-?\d+)", crossing)] == [-1850, 1750]
 
 
+@pytest.mark.slow
 def test_many_footprints_are_drawn_in_part() -> None:
     """Evenly chosen, and it is told how many; equal ones are drawn once."""
     many = _drawn(

@@ -69,6 +69,7 @@ def test_a_slice_is_a_view(bench: Bench) -> None:
     assert view != last
 
 
+@pytest.mark.slow
 def test_what_is_cached_under_way_and_missing(bench: Bench) -> None:
     """An order that never came is under way; one that was evicted is missing."""
     emulator = bench.start(4, quota=100)
