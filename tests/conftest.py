@@ -36,6 +36,8 @@ _REAL_GETADDRINFO = socket.getaddrinfo
 _LOOPBACK = ("127.", "localhost", "::1")
 _FETCHING = Path(__file__).with_name("fetching_processes.py")
 _PATIENCE_SECONDS = 30.0
+#: Folders with files of tests that take a quarter of a minute together.
+_LONG = ("workers", "project")
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -45,6 +47,11 @@ def pytest_xdist_auto_num_workers() -> int | None:
         return None
     affinity = getattr(os, "sched_getaffinity", None)  # not on every system
     return (len(affinity(0)) if affinity else os.cpu_count() or 1) + 1
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the files that take long, so that no process is left alone with one at the end."""
+    items.sort(key=lambda item: item.path.parent.name not in _LONG)
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:

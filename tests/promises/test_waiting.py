@@ -142,9 +142,9 @@ def test_never_more_than_max_orders_over_processes(bench: Any, tmp_path: Path) -
 
 @pytest.mark.slow
 def test_threads_and_connections_stay_bounded(bench: Any) -> None:
-    """150 products that are waited for need no more threads and sockets than a few."""
-    emulator = bench.start_many(150, preparation_seconds=0.02)
-    fs = bench.filesystem(emulator, max_orders=100, max_connections=8)
+    """A hundred products that are waited for need no more threads and sockets than a few."""
+    emulator = bench.start_many(100, preparation_seconds=0.02)
+    fs = bench.filesystem(emulator, max_orders=80, max_connections=8)
     fs.ls(bench.query)
     before = set(threading.enumerate())  # tests that just ended leave threads for some seconds
     most = 0
@@ -156,7 +156,7 @@ def test_threads_and_connections_stay_bounded(bench: Any) -> None:
         most = max(most, len(set(ours) - before))
         job.join(0.005)
 
-    assert emulator.downloads == 150
+    assert emulator.downloads == 100
     assert most <= 8 + 16
     assert emulator.max_connections <= 8
 
