@@ -26,8 +26,9 @@ from hda_fsspec.emulator import Catalogue, DatasetEntry, Emulator, ProductEntry,
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # How long an example takes says more of the machine than of the code.
-hypothesis.settings.register_profile("untimed", deadline=None)
-hypothesis.settings.load_profile("untimed")
+hypothesis.settings.register_profile("quick", deadline=None, max_examples=30)
+hypothesis.settings.register_profile("thorough", deadline=None, max_examples=1000)
+hypothesis.settings.load_profile("quick")
 
 _REAL_CONNECT = socket.socket.connect
 _REAL_CONNECT_EX = socket.socket.connect_ex
@@ -35,6 +36,8 @@ _REAL_GETADDRINFO = socket.getaddrinfo
 _LOOPBACK = ("127.", "localhost", "::1")
 _FETCHING = Path(__file__).with_name("fetching_processes.py")
 _PATIENCE_SECONDS = 30.0
+#: Folders with files of tests that take a quarter of a minute together.
+_LONG = ("workers", "project")
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -44,6 +47,11 @@ def pytest_xdist_auto_num_workers() -> int | None:
         return None
     affinity = getattr(os, "sched_getaffinity", None)  # not on every system
     return (len(affinity(0)) if affinity else os.cpu_count() or 1) + 1
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the files that take long, so that no process is left alone with one at the end."""
+    items.sort(key=lambda item: item.path.parent.name not in _LONG)
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 from checkout import ROOT
+from rows import for_each
 
 from hda_fsspec.cache.folder import Folder
 from hda_fsspec.cache.locks import FileLocks, Lock
@@ -227,7 +228,7 @@ def test_a_disk_that_cannot_lock_has_slots_for_each_process(
     assert len(caplog.records) == 1
 
 
-@pytest.mark.parametrize("number", [errno.EMFILE, errno.EBADF, errno.ENOMEM])
+@for_each("number", [errno.EMFILE, errno.EBADF, errno.ENOMEM])
 def test_a_lock_that_cannot_be_taken_is_told(
     number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

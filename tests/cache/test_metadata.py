@@ -111,6 +111,7 @@ def test_torn_write_keeps_the_old_note(root: Path, monkeypatch: pytest.MonkeyPat
     assert JsonStore(root, "listings").get("query") == "old"
 
 
+@pytest.mark.slow
 def test_readers_see_whole_notes(root: Path) -> None:
     """While one thread rewrites a note, others see one of its states, never a part."""
     shelf = JsonStore(root, "listings")
@@ -184,6 +185,7 @@ def test_note_after_the_folder_was_deleted(root: Path) -> None:
     assert shelf.get("query") == 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count", [10, 25_000])
 def test_which_of_many_products_have_headers(root: Path, count: int) -> None:
     """None that has one is left out; of very many those are told that need not be looked for."""

@@ -8,6 +8,7 @@ import pytest
 from cached_products import product, put
 from hypothesis import given
 from hypothesis import strategies as st
+from rows import for_each
 
 from hda_fsspec.cache.cache import Cache
 from hda_fsspec.cache.entries import RECORD_NAME, safe_name
@@ -19,7 +20,7 @@ def cache(tmp_path: Path) -> Cache:
     return Cache(tmp_path / "cache", max_bytes=None)
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("name", "expected"),
     [
         ("S3A.SEN3.zip", "S3A.SEN3.zip"),

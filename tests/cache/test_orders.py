@@ -168,6 +168,7 @@ def test_counting_costs_as_much_as_an_hour_has_orders(make: Make, root: Path, cl
     assert book.get(Product("EO:TEST:DAT", "old7")) == "abc"
 
 
+@pytest.mark.slow
 def test_an_order_is_found_while_it_is_moved_aside(make: Make, clock: Clock) -> None:
     """Whoever asks at the moment when an order ceases to count finds it before or after that."""
     products = [Product("EO:TEST:DAT", f"p{number}") for number in range(300)]

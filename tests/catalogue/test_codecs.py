@@ -10,6 +10,7 @@ import pytest
 from checkout import ROOT
 from hypothesis import given
 from hypothesis import strategies as st
+from rows import for_each
 
 from hda_fsspec.cache.metadata import JsonStore
 from hda_fsspec.catalogue.codecs import pack_products, unpack_products
@@ -94,7 +95,7 @@ def test_packing_is_undone_by_unpacking(products: list[Product]) -> None:
     assert unpack_products(pack_products(products)) == products
 
 
-@pytest.mark.parametrize("value", [None, 3, [], {}, {"dataset_id": ["a"]}, "text"])
+@for_each("value", [None, 3, [], {}, {"dataset_id": ["a"]}, "text"])
 def test_anything_else_is_no_listing(value: object) -> None:
     """A value of another shape, or with columns of unequal length, is not known."""
     assert unpack_products(value) is None

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from rows import for_each
 
 from hda_fsspec.catalogue.dataset_search import Wanted, find_datasets, tells_all
 from hda_fsspec.errors import QueryError
@@ -33,7 +34,7 @@ def _find(*words: str) -> list[str]:
     return _named(find_datasets(every, Wanted.read(words)))
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("words", "found"),
     [
         ([], ["SST_GLO", "CHL_MED", "OL_2_WFR___", "SL_2_WST___", "SEAICE", "UNTITLED"]),
@@ -76,7 +77,7 @@ DATED = [
 ]
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("period", "found"),
     [
         ("1995", ["OLD", "UNTOLD"]),
@@ -89,7 +90,6 @@ DATED = [
         (np.array(["2020-05", "2020-06"], "M8[M]"), ["NEW", "OPEN", "UNTOLD"]),
         (np.datetime64("2021-06-30"), ["NEW", "OPEN", "UNTOLD"]),
     ],
-    ids=range(9),
 )
 def test_a_period_is_overlapped(period: Any, found: list[str]) -> None:
     """A data set fits that covers some of it; what does not tell may fit, and stands behind."""
@@ -101,7 +101,7 @@ def test_a_period_is_overlapped(period: Any, found: list[str]) -> None:
     assert datasets[: len(told)] == told
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("box", "fits"),
     [
         ("175,-10,-175,10", ["FIJI", "WORLD"]),  # over the date line, both
@@ -113,7 +113,6 @@ def test_a_period_is_overlapped(period: Any, found: list[str]) -> None:
         ((-180, -90, 180, 90), ["BISCAY", "FIJI", "WORLD"]),
         ("0,-80,10,-70", ["WORLD"]),
     ],
-    ids=range(8),
 )
 def test_a_box_is_overlapped(box: Any, fits: list[str]) -> None:
     """Boxes over the date line and either way to count longitudes are understood."""
@@ -127,7 +126,7 @@ def test_a_box_is_overlapped(box: Any, fits: list[str]) -> None:
     assert _named(find_datasets(every, Wanted.read(bbox=box))) == [*fits, "ODD"]
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("family", "found"),
     [
         ("MO", ["SST_GLO", "CHL_MED", "SEAICE"]),
@@ -143,7 +142,7 @@ def test_a_family_is_the_beginning_of_ids(family: str, found: list[str]) -> None
     assert _named(find_datasets(every, Wanted.read(family=family))) == found
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("given", "says"),
     [
         ({"family": "EUMETSAT"}, "The families are 'EO:EUM', 'EO:MO', 'EO:X'"),
@@ -157,7 +156,6 @@ def test_a_family_is_the_beginning_of_ids(family: str, found: list[str]) -> None
         ({"bbox": 5}, "four numbers, not 1"),
         ({"bbox": [float("nan"), 1, 2, 3]}, "Cannot use nan"),
     ],
-    ids=range(10),
 )
 def test_what_cannot_be_meant_is_said(given: dict[str, Any], says: str) -> None:
     """An unknown family, and what is no period or box, are errors and not an empty answer."""

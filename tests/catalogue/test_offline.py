@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import xarray as xr
+from rows import for_each
 
 from hda_fsspec import HDAFileSystem, Location
 from hda_fsspec.catalogue import offline
@@ -213,6 +214,7 @@ def test_another_broker_is_not_asked(bench: Any, emulator: Emulator) -> None:
         fs.ls(f"{DATASET}/startdate=2024-05-02/enddate=2024-05-03")
 
 
+@pytest.mark.slow
 def test_a_part_opens_as_one_data_set(stacks: Any) -> None:
     """A part of a kept query, and the bare data set, open lazily from what is local."""
     made = {
@@ -317,7 +319,7 @@ def test_keys_that_the_records_tell_of() -> None:
     assert found({**COMMON, "tile": "T33"}, COMMON, here, record("u")) is None
 
 
-@pytest.mark.parametrize("suffix", ["", ".nc", ".grib"])
+@for_each("suffix", ["", ".nc", ".grib"])
 def test_what_was_made_for_one_request_is_no_part(suffix: str) -> None:
     """A job that was made for a month is not what would be made for a day."""
     job = record(f"adaptor-{'0123456789abcdef' * 2}{suffix}")

@@ -12,6 +12,7 @@ from typing import Any
 import click
 import pytest
 from checkout import ROOT
+from rows import for_each
 
 from hda_fsspec import cli
 from hda_fsspec.cli import main
@@ -63,9 +64,7 @@ def test_help_of_a_command(
     assert out.isascii()
 
 
-@pytest.mark.parametrize(
-    "words", [w for w, command in COMMANDS.items() if not isinstance(command, click.Group)]
-)
+@for_each("words", [w for w, command in COMMANDS.items() if not isinstance(command, click.Group)])
 def test_each_example_is_a_command(words: tuple[str, ...]) -> None:
     """The words of an example are taken by the command that they are an example of."""
     command = COMMANDS[words]

@@ -173,6 +173,7 @@ def test_cache(bench: Any, emulator: Emulator, run: Run) -> None:
     assert run("cache", "ls") == []
 
 
+@pytest.mark.slow
 def test_account(bench: Any, run: Run, monkeypatch: pytest.MonkeyPatch, emulator: Emulator) -> None:
     """Licences, login and the doctor; no password is in any of it."""
     monkeypatch.setattr("sys.stdin", io.StringIO("ann\n"))

@@ -192,6 +192,7 @@ def test_what_is_copied_is_never_folded(terminal: Terminal) -> None:
     assert terminal.lines == [LONG, "  1 B", "hda://EO:X/z", "  2 B"]
 
 
+@pytest.mark.slow
 def test_ten_thousand_rows_in_one_go(terminal: Terminal) -> None:
     """A long list is written as a table, each row once."""
     terminal.table(("N", "ID"), *((str(n), f"{n:0100}") for n in range(10_000)))

@@ -13,6 +13,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 import pytest
+from rows import for_each
 
 from hda_fsspec.concurrency.tasks import Semaphore, SharedTasks, Task, sleep
 
@@ -94,7 +95,7 @@ def test_a_fault_is_told_to_all_and_ends_nothing_else() -> None:
     assert tasks.submit("a", constant(5)).result(_PATIENCE_SECONDS) == 5
 
 
-@pytest.mark.parametrize("kind", [SystemExit, KeyboardInterrupt, GeneratorExit, MemoryError])
+@for_each("kind", [SystemExit, KeyboardInterrupt, GeneratorExit, MemoryError])
 def test_no_exception_kills_a_thread(kind: type[BaseException]) -> None:
     """Whatever work raise, it is their future's, and the one thread goes on."""
     tasks: SharedTasks[int] = SharedTasks(1)

@@ -9,6 +9,7 @@ from datetime import datetime
 from pathlib import Path
 
 import pytest
+from rows import for_each
 
 from hda_fsspec.emulator import PROFILES, Catalogue, interval, nominal_times
 from hda_fsspec.errors import ConfigurationError
@@ -16,7 +17,7 @@ from hda_fsspec.errors import ConfigurationError
 BODY = bytes(range(256)) * 8
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("name", "first", "last"),
     [
         ("S3A_X_20211021T073827_20211021T074112_20211021T091357_0164.SEN3", "073827", "074112"),
@@ -39,7 +40,7 @@ def test_names_tell_times(name: str, first: str, last: str) -> None:
     assert last in f"{end:%Y-%m-%d %H%M%S}"
 
 
-@pytest.mark.parametrize("profile", PROFILES)
+@for_each("profile", PROFILES)
 def test_profiles_are_as_at_the_service(profile: str) -> None:
     """Each profile turns a nominal time into the interval that such catalogues show."""
     noon = datetime.fromisoformat("2024-02-10T12:00:00+00:00")

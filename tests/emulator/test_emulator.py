@@ -19,6 +19,7 @@ import pytest
 import requests
 from checkout import ROOT
 from forking import in_a_fork, status_of
+from rows import for_each
 
 from hda_fsspec.emulator import (
     Catalogue,
@@ -189,7 +190,7 @@ def test_both_paging_styles() -> None:
         assert "nextIndex" not in api.search(startIndex=3).json()["properties"]
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("sizes", "shown"), [("exact", 2048), ("ND", "ND"), ("estimate", 5529), ("missing", None)]
 )
 def test_sizes(sizes: str, shown: object) -> None:
@@ -299,6 +300,7 @@ def test_requests_under_way_are_counted_and_idle_sockets_apart() -> None:
             client.session.close()
 
 
+@pytest.mark.slow
 def test_a_fork_stops_nothing_and_waits_for_nothing(bench: Any) -> None:
     """In a child the emulator of its parent cannot be stopped, and asking it works."""
     emulator = bench.start(days=1)

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import xarray as xr
 from checkout import SHARED
+from rows import for_each
 from subset_sources import ERA5, File, served, write_era5
 
 from hda_fsspec.emulator import ecmwf_subset
@@ -125,6 +126,7 @@ def test_lists_are_multiplied(instant: Path) -> None:
     assert empty[1] == "MARS returned no data, please check your selection."
 
 
+@pytest.mark.slow
 def test_both_days_of_a_range_are_delivered(instant: Path) -> None:
     """Times of day are dropped from the two ends of a range; ``time`` chooses among its days."""
     entry = ecmwf_subset(CAMS, instant, date_keys=("startdate", "enddate"))
@@ -193,6 +195,7 @@ def test_times_that_are_no_dates(
     assert len(found.valid_time) == expected
 
 
+@pytest.mark.slow
 def test_variables_and_levels(tmp_path: Path) -> None:
     """Variables have the names of requests, and levels are chosen by theirs."""
     hours = np.arange("2024-02-01", "2024-02-02", 12, dtype="datetime64[h]")
@@ -284,8 +287,8 @@ def test_corners_are_those_of_a_delivered_file() -> None:
     np.testing.assert_allclose(columns.values[[0, -1]], [-13.046, 47.455], atol=1e-9)
 
 
-@pytest.mark.parametrize("first", [-180, 0])
-@pytest.mark.parametrize(
+@for_each("first", [-180, 0])
+@for_each(
     ("west", "east", "count"),
     [(-180, 180, 36), (-15, 25, 5), (170, -150, 5), (0, 350, 36), (-200, -150, 6), (355, 365, 2)],
 )
@@ -315,6 +318,7 @@ def test_data_sets_of_files_keep_their_layout(instant: Path) -> None:
         xr.testing.assert_identical(found, wanted.isel(valid_time=[0]).load())
 
 
+@pytest.mark.slow
 def test_what_is_not_available_yet_is_left_out(instant: Path) -> None:
     """Steps after the latest hour are left out; an error tells it where none is left."""
     now = [datetime(2024, 2, 10, 13, tzinfo=UTC)]
@@ -340,7 +344,7 @@ def test_what_is_not_available_yet_is_left_out(instant: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
+@for_each(
     ("west", "east", "expected"),
     [
         (350, 10, [0, 10, 350]),

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import xarray as xr
+from rows import for_each
 from subset_sources import MARINE, served, write_marine
 
 from hda_fsspec.emulator import marine_subset
@@ -95,7 +96,7 @@ def test_both_ends_belong_to_the_range(source: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
+@for_each(
     ("start", "end", "nearest"),
     [
         ("2024-03-20T00:00:00.000Z", "2024-03-20T23:59:59.999Z", "2024-04-01"),
@@ -117,6 +118,7 @@ def test_a_range_without_a_step_gets_the_nearest_one(
     assert found.time.values.astype("datetime64[D]").astype(str).tolist() == [nearest]
 
 
+@pytest.mark.slow
 def test_points_and_depths_get_the_nearest_ones(tmp_path: Path) -> None:
     """A box or depths between the points get the nearest ones, and the rest of the axes is cut."""
     path = write_marine(tmp_path / "source.nc", depths=[0.5, 10, 50], latitudes=[43.0, 42.0, 41.0])
@@ -186,8 +188,8 @@ def test_variables_may_be_a_text_but_not_null(source: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("first", [-180.0, 0.0])
-@pytest.mark.parametrize(
+@for_each("first", [-180.0, 0.0])
+@for_each(
     ("west", "east", "expected"),
     [
         (170, -170, [170, 180, 190]),

@@ -130,6 +130,7 @@ def test_parts_join_to_the_source(real: Real, shared_data: Path) -> None:
             assert found[field].attrs == wanted[field].attrs
 
 
+@pytest.mark.slow
 def test_a_box_of_a_real_file(shared_data: Path) -> None:
     """Boxes on the grid give the points of the file, boxes off it others, both of equal shape."""
     real = REAL[1]

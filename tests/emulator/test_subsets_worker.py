@@ -56,6 +56,7 @@ def test_sources_are_found_from_anywhere(tmp_path: Path, monkeypatch: pytest.Mon
     assert "startdate" in entry.schema["properties"]
 
 
+@pytest.mark.slow
 def test_threads_share_a_process() -> None:
     """Threads get the answers to their own calls."""
     process = Worker()
@@ -91,6 +92,7 @@ def test_it_ends_with_the_process_that_started_it() -> None:
         os.kill(int(done.stdout), 0)
 
 
+@pytest.mark.slow
 def test_a_fork_does_not_keep_the_process_alive() -> None:
     """It ends when this process is done with it, although a child holds its pipes open."""
     process = Worker()
@@ -107,6 +109,7 @@ def test_a_fork_does_not_keep_the_process_alive() -> None:
     os.close(write)
 
 
+@pytest.mark.slow
 def test_a_fork_in_the_middle_of_a_call() -> None:
     """The child calls a process of its own, whoever holds the lock of its parent's."""
     process = Worker()
@@ -124,6 +127,7 @@ def _ends() -> bool:
     return True
 
 
+@pytest.mark.slow
 def test_an_error_that_cannot_be_sent_arrives_as_text() -> None:
     """What a library raises may be made of what no other process can have."""
     process = Worker()

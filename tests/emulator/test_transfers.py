@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 import requests
+from rows import for_each
 
 from hda_fsspec.emulator import Catalogue, DatasetEntry, Emulator, Fault, dated_product
 from hda_fsspec.errors import ConfigurationError
@@ -125,7 +126,7 @@ def test_other_refusals_of_quota() -> None:
         assert "X-Quota-Limit" not in refused.headers
 
 
-@pytest.mark.parametrize("validator", ["etag", "last-modified", None])
+@for_each("validator", ["etag", "last-modified", None])
 def test_ranges(validator: str | None) -> None:
     """Parts are answered with 206 and the total; If-Range protects from another version."""
     with ordered(validators=validator) as client:
@@ -217,8 +218,8 @@ def test_a_stopped_emulator_comes_back() -> None:
 CUT = requests.exceptions.ChunkedEncodingError
 
 
-@pytest.mark.parametrize("large", [False, True])
-@pytest.mark.parametrize("kind", ["cut", "reset"])
+@for_each("large", [False, True])
+@for_each("kind", ["cut", "reset"])
 def test_connections_end_in_the_body(kind: str, large: bool, tmp_path: Path) -> None:
     """A cut is a clean end, a reset is not; both leave exactly what was sent before."""
     path = tmp_path / "f.nc"

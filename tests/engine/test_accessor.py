@@ -260,6 +260,7 @@ def test_a_full_disk(bench: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     assert ids(fetched) == [bench.product_id(day) for day in (1, 2, 3)]
 
 
+@pytest.mark.slow
 def test_what_was_fetched_is_protected_until_read(bench: Any) -> None:
     """Prefetched products survive the arrival of others, until each was read once."""
     emulator = bench.start(days=6)
@@ -327,6 +328,7 @@ def test_quota(bench: Any) -> None:
     assert days.hda.plan().local == 1
 
 
+@pytest.mark.slow
 def test_two_services(bench: Any, tmp_path: Path) -> None:
     """An expression over two services is planned and fetched in both of their caches."""
     one, other = bench.start(days=2), bench.start(days=3)

@@ -94,6 +94,7 @@ def zips(stacks: Any) -> Archives:
     return Archives(stacks)
 
 
+@pytest.mark.slow
 def test_a_file_a_day(zips: Archives) -> None:
     """The members are one data set, identical with that of the unpacked files."""
     ds = zips.one({f"sm_2024050{n}.nc": day(n) for n in (1, 2, 3)})
@@ -146,6 +147,7 @@ def test_nothing_is_read_by_opening(zips: Archives, monkeypatch: pytest.MonkeyPa
     assert float(values[0, 0]) == 5300.0
 
 
+@pytest.mark.slow
 def test_members_stand_at_their_own_times(zips: Archives) -> None:
     """Whatever they are called, they are in the order of time."""
     names = {"c.nc": 1, "a.nc": 3, "b.nc": 2}
@@ -195,6 +197,7 @@ def test_values_are_those_of_nested_files(zips: Archives, kind: str) -> None:
         assert ds[name].dims == want[name].dims
 
 
+@pytest.mark.slow
 def test_encodings_that_hold_for_all(zips: Archives) -> None:
     """Packing and units of time are kept where all files agree, and dropped where they do not."""
     same = [day(n) for n in (1, 2)]
@@ -380,6 +383,7 @@ def test_without_the_option_the_error_names_it(zips: Archives) -> None:
             zips.open("a_20240501.zip", **options)
 
 
+@pytest.mark.slow
 def test_files_of_two_kinds(zips: Archives) -> None:
     """Each kind is a series, and the two are side by side, as with what MARS delivers in parts."""
     members = {}
@@ -409,34 +413,40 @@ def test_files_beside_a_series(zips: Archives) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("months", "options"),
-    [
-        ((7, 8), {}),
-        ((7, 8), {"chunks": {"time": 31}}),
-        ((5, 6, 7), {"scan": True, "chunks": {}}),
-    ],
-    ids=str,
-)
-def test_several_archives_are_one(
-    zips: Archives, months: tuple[int, ...], options: dict[str, Any]
-) -> None:
+def test_several_archives_are_one(zips: Archives) -> None:
     """A query of monthly archives is the whole series, each month with as many days as it has."""
-    ids = {f"m_2024{month:02}01.zip": month for month in months}
+    ids = {"m_20240601.zip": 6, "m_20240701.zip": 7}
     for product_id, month in ids.items():
         days = range(1, 31 if month == 6 else 32)
         zips.write(product_id, {f"sm_{n:02}.nc": day(n, month=month) for n in days})
     zips.serve(profile="month")
 
-    ds = zips.open(**options)
+    ds = zips.open(scan=True, chunks={})
 
     want = xr.concat([zips.nested(product_id) for product_id in ids], "time", data_vars="minimal")
-    assert ds.sizes["time"] == sum(30 if month == 6 else 31 for month in months)
+    assert ds.sizes["time"] == 30 + 31
     assert ds["time"].to_numpy().tolist() == want["time"].to_numpy().tolist()
-    assert len(zips.stacks.ordered) == (len(months) if "scan" in options else 1)
+    assert len(zips.stacks.ordered) == 2
     xr.testing.assert_equal(ds.load(), want.load())
 
 
+@pytest.mark.slow
+def test_the_first_of_several_archives_tells_of_all(zips: Archives) -> None:
+    """Of months of equal length one is ordered at opening, and the values are those of all."""
+    ids = {"m_20240701.zip": 7, "m_20240801.zip": 8}
+    for product_id, month in ids.items():
+        zips.write(product_id, {f"sm_{n:02}.nc": day(n, month=month) for n in range(1, 32)})
+    zips.serve(profile="month")
+
+    ds = zips.open()
+
+    want = xr.concat([zips.nested(product_id) for product_id in ids], "time", data_vars="minimal")
+    assert len(zips.stacks.ordered) == 1
+    xr.testing.assert_equal(ds.load(), want.load())
+    xr.testing.assert_equal(zips.open(chunks={"time": 31}).load(), want)
+
+
+@pytest.mark.slow
 def test_recipes_of_a_series(zips: Archives, monkeypatch: pytest.MonkeyPatch) -> None:
     """It pickles, outlives eviction, and is read again without being unpacked by hand."""
     ds = zips.one({f"{n}.nc": day(n) for n in (1, 2, 3)}, chunks={})

@@ -156,6 +156,7 @@ def test_one_product_closes(served: Any) -> None:
     assert files_open_below(served.bench.cache_dir) == []
 
 
+@pytest.mark.slow
 def test_trees_and_groups_close(served: Any) -> None:
     """A tree closes with all of its nodes; so does each data set of a dict of groups."""
     for what, count in ((path(served, 1), 1), (served.query, 3)):
@@ -208,6 +209,7 @@ def test_only_its_own_files_are_closed(served: Any) -> None:
     assert [Path(each).name for each in files_open_below(served.bench.cache_dir)] == [name(2)]
 
 
+@pytest.mark.slow
 def test_closing_while_others_read(served: Any) -> None:
     """Whoever reads in the very moment goes on with right values."""
     ds = by_query(served)
@@ -263,6 +265,7 @@ def test_a_variable_that_was_taken_out_survives(served: Any) -> None:
     assert part.to_numpy().tolist() == [3.0] * 3
 
 
+@pytest.mark.slow
 def test_files_of_other_kinds_close(stacks: Any) -> None:
     """netCDF-3, a member of an archive, merged members, and groups of an archive."""
     folder = stacks.folder

@@ -116,9 +116,9 @@ def _wait_until(condition: Any) -> None:
 def test_threads_that_open_and_read_at_once(
     bench: Any, bodies: list[bytes], tmp_path: Path
 ) -> None:
-    """Eight threads open and read thirty files, with handles dropped meanwhile: nothing crashes."""
+    """Eight threads open and read twelve files, whose handles are dropped: nothing crashes."""
     products = []
-    for number in range(30):
+    for number in range(12):
         source = bodies[number % DAYS]
         products.append(dated_product(f"P{number:02}_20240501.nc", source))
     emulator = bench.start(products=products)
@@ -128,9 +128,9 @@ def test_threads_that_open_and_read_at_once(
         "import concurrent.futures, json, random, sys, xarray as xr\n"
         "from hda_fsspec.client import close_clients\n"
         "query, options = json.loads(sys.argv[1])\n"
-        "paths = [f'{query}/P{n:02}_20240501.nc' for n in range(30)]\n"
+        "paths = [f'{query}/P{n:02}_20240501.nc' for n in range(12)]\n"
         "def work(seed):\n"
-        "    order = random.Random(seed).sample(range(30), 30)\n"
+        "    order = random.Random(seed).sample(range(12), 12)\n"
         "    total = 0.0\n"
         "    for turn, n in enumerate(order):\n"
         "        ds = xr.open_dataset(paths[n], engine='hda', storage_options=options)\n"
@@ -140,7 +140,7 @@ def test_threads_that_open_and_read_at_once(
         "        total += float(ds['sst'].mean())\n"
         "    return total\n"
         "with concurrent.futures.ThreadPoolExecutor(8) as pool:\n"
-        "    assert list(pool.map(work, range(8))) == [210.0] * 8\n"
+        "    assert list(pool.map(work, range(8))) == [84.0] * 8\n"
     )
 
     done = subprocess.run(
@@ -152,7 +152,7 @@ def test_threads_that_open_and_read_at_once(
     )
 
     assert done.returncode == 0, done.stderr[-3000:]
-    assert emulator.order_posts == 30
+    assert emulator.order_posts == 12
 
 
 @pytest.mark.slow

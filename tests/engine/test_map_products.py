@@ -72,6 +72,7 @@ def fail_on_the_third(opened: xr.Dataset) -> float:
 TOTALS = [day * (3 + day) * 4 * 2.0 for day in range(1, 7)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scheduler", ["threads", "processes"])
 def test_nothing_is_ordered_before_a_compute_and_then_ahead(scheduler: str, stacks: Any) -> None:
     """One task a product, in order; with one worker all orders are in preparation together."""
@@ -93,6 +94,7 @@ def test_nothing_is_ordered_before_a_compute_and_then_ahead(scheduler: str, stac
     assert tasks.plan().orders_needed == 0
 
 
+@pytest.mark.slow
 def test_tasks_are_of_dask(stacks: Any) -> None:
     """They can be computed each, together as a list, in part, within others, and persisted."""
     serve(stacks)
@@ -121,6 +123,7 @@ def test_a_service_that_is_away_is_not_asked(stacks: Any) -> None:
     assert (len(pickle.dumps(tasks)) < 20_000, tasks.plan().orders_needed) == (True, 6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scheduler", ["threads", "processes"])
 def test_a_cache_of_few_products(
     scheduler: str, stacks: Any, monkeypatch: pytest.MonkeyPatch
@@ -139,6 +142,7 @@ def test_a_cache_of_few_products(
     assert stacks.client.cache.usage().bytes <= bound
 
 
+@pytest.mark.slow
 def test_a_product_is_kept_while_its_function_is_at_work(stacks: Any) -> None:
     """Other products that come meanwhile do not drive it out; when it has ended they do."""
     serve(stacks, 5)
@@ -229,6 +233,7 @@ def test_results_that_cannot_be_put_together(stacks: Any, function: Any, message
     assert refused.value.key == "concat_dim"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scheduler", ["threads", "processes"])
 def test_a_function_that_fails(scheduler: str, stacks: Any) -> None:
     """The error is of this package, and names function, product and fault."""

@@ -144,6 +144,7 @@ def test_bands_are_refused(rasters: Rasters, way: dict[str, Any], more: dict[str
     assert "two versions" not in str(caught.value)
 
 
+@pytest.mark.slow
 def test_bands_that_are_told_apart(rasters: Rasters) -> None:
     """Variables with names of their own are kept, each at its time."""
     rasters.serve({f"S_B0{band}_2024050{day}.tif": {"value": band + 10 * day}
@@ -188,6 +189,7 @@ def test_a_time_of_the_caller_counts(rasters: Rasters) -> None:
     assert times.astype("M8[h]").astype(str).tolist() == [f"2020-01-01T0{n}" for n in range(3)]
 
 
+@pytest.mark.slow
 def test_other_dimensions_get_no_time(rasters: Rasters) -> None:
     """Who asks for a dimension of his own gets that one alone."""
     rasters.serve(DATES)
@@ -219,6 +221,7 @@ def noon(day: int) -> np.datetime64:
     return np.datetime64(f"2024-05-{day:02}T12:00", "ns")
 
 
+@pytest.mark.slow
 def test_a_scalar_time_is_a_step(stacks: Any) -> None:
     """Files of one scalar time lie along it, at the time that they store."""
     stacks.serve({f"n_2024050{day}.nc": grid(day, day, time=noon) for day in (1, 2, 3)})

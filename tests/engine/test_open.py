@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import xarray as xr
+from rows import for_each
 from xarray.backends import plugins
 
 from hda_fsspec import Location
@@ -196,7 +197,7 @@ def test_an_address_without_engine_goes_to_netcdf4() -> None:
     assert plugins.guess_engine("hda://EO:X/startdate=2024-05-01/p.nc") == "netcdf4"
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("given", "answer"),
     [
         ("hda://EO:X/p.nc", True),
@@ -221,7 +222,7 @@ def test_guessing_costs_nothing(given: Any, answer: bool, monkeypatch: pytest.Mo
     assert HDABackendEntrypoint().guess_can_open(given) is answer
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("given", "says"),
     [
         ("/data/p.nc", "Open other files without engine="),

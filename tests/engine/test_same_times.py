@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import xarray as xr
+from rows import for_each
 
 import hda_fsspec
 from hda_fsspec.emulator import Emulator, dated_product
@@ -166,7 +167,7 @@ def test_a_missing_extra(
         ways[way]()
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("query", "says"),
     [
         ({"data_format": ("grib",)}, "cfgrib"),

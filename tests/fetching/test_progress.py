@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from looking import UNKNOWN, Looking
+from rows import for_each
 
 from hda_fsspec.fetching import progress
 from hda_fsspec.fetching.progress import Line, Wait, somebody_looks, what_to_say
@@ -39,7 +40,7 @@ def test_nothing_is_said_too_early() -> None:
     assert said.endswith(" (0:00:02); 2 of 2 left")
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("quota", "says"),
     [
         (UNKNOWN, None),

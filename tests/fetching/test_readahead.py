@@ -8,6 +8,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from rows import for_each
 
 from hda_fsspec.errors import AuthenticationError, DownloadError, OrderError, QuotaError
 from hda_fsspec.fetching.readahead import Budget, ReadAhead
@@ -134,7 +135,7 @@ def test_one_product_that_cannot_be_had_stops_nothing(error: Exception) -> None:
     assert service.asked == wanted[:4]
 
 
-@pytest.mark.parametrize("error", [AuthenticationError("x"), QuotaError("x"), OSError(28, "full")])
+@for_each("error", [AuthenticationError("x"), QuotaError("x"), OSError(28, "full")])
 def test_what_meets_all_stops_all(error: Exception) -> None:
     """After a refused login nothing more is tried ahead of those who will be told."""
     service = Service()

@@ -206,6 +206,7 @@ def test_progress_can_be_turned_off(
     assert looking.shown == []
 
 
+@pytest.mark.slow
 def test_the_environment_turns_it_off(
     monkeypatch: pytest.MonkeyPatch,
     bench: Any,

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from checkout import TESTS
+from rows import for_each
 
 from hda_fsspec.errors import ProductFormatError
 from hda_fsspec.formats.detect import Format, check_complete
@@ -48,7 +49,7 @@ def test_netcdf3_stream_of_unknown_length_ends_with_a_record(check: Callable[...
             check(bytes(content[:-missing]))
 
 
-@pytest.mark.parametrize(
+@for_each(
     "header",
     [
         b"CDF\x01" + b"\0" * 4 + b"\0\0\0\x0a\x7f\xff\xff\xff",  # dimensions

@@ -11,6 +11,7 @@ from typing import Any
 import h5py
 import numpy as np
 import pytest
+from rows import for_each
 
 from hda_fsspec.formats import hdf5storage
 from hda_fsspec.formats.reader import CorruptFileError, FileBytes, Reference
@@ -69,9 +70,9 @@ def spoil_fill_value(path: Path, address: int) -> None:
     path.write_bytes(body)
 
 
-@pytest.mark.parametrize("libver", ["earliest", "latest"])
-@pytest.mark.parametrize("how", ["one", "list"])
-@pytest.mark.parametrize("where", ["/", "/a/b"])
+@for_each("libver", ["earliest", "latest"])
+@for_each("how", ["one", "list"])
+@for_each("where", ["/", "/a/b"])
 def test_a_reference_forgives_nothing_that_a_link_leads_to(
     libver: str, how: str, where: str, tmp_path: Path
 ) -> None:
@@ -91,8 +92,8 @@ def test_a_reference_forgives_nothing_that_a_link_leads_to(
             look(path)
 
 
-@pytest.mark.parametrize("how", ["one", "list"])
-@pytest.mark.parametrize("is_group", [False, True])
+@for_each("how", ["one", "list"])
+@for_each("is_group", [False, True])
 def test_what_only_a_reference_leads_to_may_be_damaged(
     how: str, is_group: bool, tmp_path: Path
 ) -> None:
@@ -152,8 +153,8 @@ def sized(path: Path, width: int, lengths: int, fill: Callable[[Any], object]) -
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("width", "lengths"), [*itertools.product((4, 8), (4, 8)), (2, 4), (2, 8)])
-@pytest.mark.parametrize("where", ["/", "/a/b"])
+@for_each(("width", "lengths"), [*itertools.product((4, 8), (4, 8)), (2, 4), (2, 8)])
+@for_each("where", ["/", "/a/b"])
 def test_addresses_and_lengths_of_any_width(
     width: int, lengths: int, where: str, tmp_path: Path
 ) -> None:
@@ -190,7 +191,7 @@ def test_addresses_and_lengths_of_any_width(
         assert found.target.startswith(VICTIM)
 
 
-@pytest.mark.parametrize("lengths", [2, 4, 8])
+@for_each("lengths", [2, 4, 8])
 def test_objects_of_a_global_heap_of_any_width(lengths: int, tmp_path: Path) -> None:
     """Lists of references are found whatever stands before them, free space included."""
 
@@ -326,8 +327,8 @@ def synthetic(messages: bytes, rest: bytes) -> bytes:
     return (head + header).ljust(512, b"\0") + rest
 
 
-@pytest.mark.parametrize("order", [1, -1])
-@pytest.mark.parametrize("is_hostile", [False, True])
+@for_each("order", [1, -1])
+@for_each("is_hostile", [False, True])
 def test_a_header_that_goes_on_twice_in_one_place(
     order: int, is_hostile: bool, tmp_path: Path
 ) -> None:

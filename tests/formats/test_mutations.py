@@ -55,7 +55,7 @@ def test_mutated_file_passes_or_is_refused(
     @settings(
         derandomize=True,
         database=None,
-        max_examples=60,
+        max_examples=25,
         deadline=1000,
         suppress_health_check=[HealthCheck.too_slow],
     )

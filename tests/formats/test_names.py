@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
+from rows import for_each
 
 from hda_fsspec.errors import ProductFormatError
 from hda_fsspec.formats.detect import Format, extension
@@ -48,7 +49,7 @@ def test_text_is_accepted(check: Callable[..., Format], body: bytes) -> None:
     assert check(body) is Format.OTHER
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("format_", "name", "expected"),
     [
         (Format.HDF5, "S6A_P4_2__LR", ".nc"),

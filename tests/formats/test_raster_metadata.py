@@ -7,6 +7,7 @@ import struct
 from pathlib import Path
 
 import pytest
+from rows import for_each
 
 from hda_fsspec.errors import ProductFormatError
 from hda_fsspec.formats.detect import check_complete
@@ -68,7 +69,7 @@ def look(path: Path, body: bytes) -> Reference | None:
         return find_reference(FileBytes(stream))
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("domain", "key"),
     [
         ("SUBDATASETS", "SUBDATASET_1_NAME"),
@@ -104,7 +105,7 @@ def test_domains_that_may_name_other_data(domain: str, key: str, tmp_path: Path)
         assert domain in found.kind or "sub-datasets" in found.kind
 
 
-@pytest.mark.parametrize(
+@for_each(
     "text",
     [
         "<Item name='FILENAME' domain='OVERVIEWS'>{}</Item>",
@@ -125,7 +126,7 @@ def test_a_domain_however_it_is_written(text: str, tmp_path: Path) -> None:
     assert "overviews" in found.kind.casefold()
 
 
-@pytest.mark.parametrize(
+@for_each(
     "text",
     [
         "<GDALMetadata><Item name=x domain=OVERVIEWS>{}</Item></GDALMetadata>",

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import xarray as xr
+from rows import for_each
 
 from hda_fsspec.errors import ProductFormatError
 from hda_fsspec.formats.reader import FileBytes, Reference
@@ -35,7 +36,7 @@ KERCHUNK = {
 }
 
 
-@pytest.mark.parametrize(
+@for_each(
     "document",
     [
         {"version": 1, "refs": KERCHUNK},
@@ -45,9 +46,7 @@ KERCHUNK = {
         {"version": 1, "templates": {"u": "/x.nc"}, "refs": {"v/0": ["{{u}}", 0, 1]}},
     ],
 )
-@pytest.mark.parametrize(
-    "engine", [None, "netcdf4", "h5netcdf", "scipy", "rasterio", "zarr", "kerchunk"]
-)
+@for_each("engine", [None, "netcdf4", "h5netcdf", "scipy", "rasterio", "zarr", "kerchunk"])
 def test_lists_of_references(document: Any, engine: str | None, tmp_path: Path) -> None:
     """JSON as kerchunk writes it is refused whatever engine is named, be it installed or not."""
     path = tmp_path / "p"
@@ -64,8 +63,8 @@ VRT = "<VRTDataset><SourceFilename>/etc/passwd</SourceFilename></VRTDataset>"
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("encoding", [*ENCODINGS, "utf-32-le", "utf-16 of a big end"])
-@pytest.mark.parametrize("before", ["", "\r\n\t ", " " * 5_000, "\n" * 70_000, " " * 300_000])
+@for_each("encoding", [*ENCODINGS, "utf-32-le", "utf-16 of a big end"])
+@for_each("before", ["", "\r\n\t ", " " * 5_000, "\n" * 70_000, " " * 300_000])
 def test_documents_in_any_encoding_that_their_readers_take(
     encoding: str, before: str, tmp_path: Path
 ) -> None:
@@ -87,7 +86,7 @@ def test_documents_in_any_encoding_that_their_readers_take(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
+@for_each(
     "before",
     [
         "<!--" + " <a> " * 20_000 + "-->",
@@ -95,9 +94,8 @@ def test_documents_in_any_encoding_that_their_readers_take(
         "<!DOCTYPE VRTDataset [" + "<!ENTITY a 'b'>" * 9_000 + "]>\n<!-- -->",
         "<?a " + "b" * 70_000 + "?>" + "\n" * 70_000,
     ],
-    ids=["comment", "comments", "doctype", "instruction"],
 )
-@pytest.mark.parametrize("root", [VRT, "<gdal_wms><ServerUrl>/etc/passwd</ServerUrl></gdal_wms>"])
+@for_each("root", [VRT, "<gdal_wms><ServerUrl>/etc/passwd</ServerUrl></gdal_wms>"])
 def test_documents_behind_a_long_prolog(before: str, root: str, tmp_path: Path) -> None:
     """The first element tells what XML is, wherever it stands; another one is not refused."""
     path = tmp_path / "p"
@@ -111,7 +109,7 @@ def test_documents_behind_a_long_prolog(before: str, root: str, tmp_path: Path) 
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("sign", [b" ", b"\n", b"<!-- -->", b"\0 ", b" \0\0\0"])
+@for_each("sign", [b" ", b"\n", b"<!-- -->", b"\0 ", b" \0\0\0"])
 def test_a_document_that_does_not_begin_is_refused(sign: bytes, tmp_path: Path) -> None:
     """What begins behind more than 16 MiB of nothing is read by nobody here."""
     path = tmp_path / "p"

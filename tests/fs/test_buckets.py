@@ -125,6 +125,7 @@ def content(url: str, options: dict[str, Any]) -> dict[str, bytes]:
     return {name.rpartition("/")[2]: fs.cat_file(name) for name in found}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["s3", "memory", "shelf"])
 def test_copies_go_there_and_are_found_again(
     kind: str, bench: Any, bucket: Any, targets: Any, tmp_path: Path
@@ -162,6 +163,7 @@ def test_copies_go_there_and_are_found_again(
         assert content(url, options) == {f"{name}.nc": whole.read_bytes() for name in ids}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["s3", "memory", "shelf"])
 def test_equal_names_and_foreign_files(
     kind: str, bench: Any, bucket: Any, targets: Any, caplog: pytest.LogCaptureFixture
@@ -197,6 +199,7 @@ def test_equal_names_and_foreign_files(
     assert len(content(url, options)) == 6
 
 
+@pytest.mark.slow
 def test_one_product_may_be_named(bench: Any, bucket: Any, s3: dict[str, Any]) -> None:
     """One product and a target that is no folder is that object; a bucket and a slash are folders.
 
@@ -218,6 +221,7 @@ def test_one_product_may_be_named(bench: Any, bucket: Any, s3: dict[str, Any]) -
     assert len(bucket.find("bucket")) == 7
 
 
+@pytest.mark.slow
 def test_a_large_object_goes_in_parts(bench: Any, bucket: Any, s3: dict[str, Any]) -> None:
     """An upload that is cut between its parts leaves neither an object nor a part behind."""
     body = bench.body(1, 6 * PART_BYTES)
@@ -287,6 +291,7 @@ def put_and_die(arguments: str) -> None:
         folder.put(source, "large.nc", threading.Event())
 
 
+@pytest.mark.slow
 def test_a_killed_process_leaves_no_object(bench: Any, bucket: Any, s3: dict[str, Any]) -> None:
     """What a process was putting when it was killed is not there; the next run puts it."""
     path = bench.folder / "large"
@@ -305,6 +310,7 @@ def test_a_killed_process_leaves_no_object(bench: Any, bucket: Any, s3: dict[str
     assert file.size == path.stat().st_size
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["s3", "shelf"])
 def test_an_interrupt_leaves_whole_files(kind: str, bench: Any, bucket: Any, targets: Any) -> None:
     """It ends what is under way; nothing hidden stays, and the next run copies the rest."""
@@ -370,6 +376,7 @@ def test_what_cannot_work_orders_nothing(bench: Any, bucket: Any, s3: dict[str, 
     assert emulator.log.where(lambda record: record.method == "POST") == []
 
 
+@pytest.mark.slow
 def test_a_refusal_for_all_ends_the_orders(bench: Any, s3: dict[str, Any], bucket: Any) -> None:
     """Who may look but not write gets a PermissionError, and what had not begun is not ordered."""
     emulator = bench.start(31)
@@ -405,6 +412,7 @@ def test_a_failure_leaves_the_others(bench: Any, targets: Any) -> None:
     assert sorted(content(url, options)) == ["A.csv", "C.csv"]
 
 
+@pytest.mark.slow
 def test_the_command_copies_there(
     bench: Any,
     bucket: Any,

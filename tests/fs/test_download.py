@@ -68,6 +68,7 @@ def test_products_of_one_name_each_get_their_id(bench: Any, tmp_path: Path, last
     assert not (tmp_path / "same.csv").exists()
 
 
+@pytest.mark.slow
 def test_hostile_names_stay_in_the_folder(bench: Any, tmp_path: Path) -> None:
     """Whatever Content-Disposition or the id says, each file lies in the folder that was given."""
     names: dict[str, str | None] = {f"p{i}": name for i, name in enumerate(HOSTILE)}

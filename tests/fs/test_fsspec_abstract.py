@@ -110,6 +110,7 @@ class HDAFixtures(AbstractFixtures):  # type: ignore[misc]  # fsspec is untyped
         return join(ROOT, "source")
 
 
+@pytest.mark.slow
 class TestGet(HDAFixtures, AbstractGetTests):  # type: ignore[misc]  # fsspec is untyped
     """``get``, as fsspec wants it."""
 

@@ -13,6 +13,7 @@ import pandas as pd
 import pytest
 import xarray as xr
 from fsspec.implementations.local import LocalFileSystem
+from rows import for_each
 from upath import UPath
 
 import hda_fsspec
@@ -102,40 +103,38 @@ def served(stacks: Any) -> Any:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("verb", VERBS)
-def test_verbs_take_every_kind_of_path(bench: Any, verb: str, kind: str) -> None:
+def test_verbs_take_every_kind_of_path(bench: Any, kind: str) -> None:
     """A query and a product give what they give as text, however they are written."""
     fs = bench.filesystem(bench.start(days=2))
 
-    for text in (bench.query, bench.path(2)):
-        assert VERBS[verb](fs, KINDS[kind](text)) == VERBS[verb](fs, text)
+    for verb, call in VERBS.items():
+        for text in (bench.query, bench.path(2)):
+            assert call(fs, KINDS[kind](text)) == call(fs, text), verb
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("verb", READING)
-def test_reading_takes_every_kind_of_path(bench: Any, verb: str, kind: str) -> None:
+def test_reading_takes_every_kind_of_path(bench: Any, kind: str) -> None:
     """A product is read by each of its paths."""
     fs = bench.filesystem(bench.start(days=2))
     fs.prefetch(bench.path(2))
 
-    assert READING[verb](fs, KINDS[kind](bench.path(2))) == READING[verb](fs, bench.path(2))
+    for verb, call in READING.items():
+        assert call(fs, KINDS[kind](bench.path(2))) == call(fs, bench.path(2)), verb
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("several", SEVERAL)
 @pytest.mark.parametrize("kind", ["text", "Location", "UPath"])
 @pytest.mark.parametrize("verb", MANY)
-def test_verbs_take_several_paths(bench: Any, verb: str, kind: str, several: str) -> None:
+def test_verbs_take_several_paths(bench: Any, verb: str, kind: str) -> None:
     """Lists, arrays and iterators of paths are what lists of text are."""
     fs = bench.filesystem(bench.start(days=3))
     texts = [bench.path(3), bench.path(1)]
     expected = MANY[verb](fs, texts)
-    given = SEVERAL[several]([KINDS[kind](text) for text in texts])
 
-    found = MANY[verb](fs, list(given) if verb == "sizes" else given)
-
-    assert found == expected
+    for several, gather in SEVERAL.items():
+        given = gather([KINDS[kind](text) for text in texts])
+        assert MANY[verb](fs, list(given) if verb == "sizes" else given) == expected, several
 
 
 @pytest.mark.slow
@@ -167,7 +166,7 @@ def test_a_mapper_takes_every_kind_of_path(bench: Any, kind: str) -> None:
     assert mapper[bench.product_id(2)] == bench.body(2)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@for_each("kind", KINDS)
 def test_every_kind_parses(kind: str) -> None:
     """Location.parse gives one location for all of them."""
     text = "hda://EO:X/startdate=2024-05-01/p.nc"
@@ -175,7 +174,7 @@ def test_every_kind_parses(kind: str) -> None:
     assert Location.parse(KINDS[kind](text)) == Location.parse(text)
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("given", "told"),
     [
         (UPath("memory://bucket/p.nc"), "it is not an hda:// path"),
@@ -217,21 +216,16 @@ def test_a_upath_opens_with_its_own_options(served: Any, opener: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("opener", OPENERS)
-@pytest.mark.parametrize("verb", ["ls", "glob", "find"])
-def test_what_a_verb_returned_opens(served: Any, verb: str, opener: str) -> None:
+def test_what_a_verb_returned_opens(served: Any) -> None:
     """A path without hda:// opens in the engine, since it begins with the id of a data set."""
     fs = fsspec.filesystem("hda", **served.options)
-    found = {
-        "ls": lambda: fs.ls(f"hda://{served.dataset}", detail=False),
-        "glob": lambda: fs.glob(f"hda://{served.dataset}/*"),
-        "find": lambda: fs.find(f"hda://{served.dataset}"),
-    }[verb]()
-
-    ds = OPENERS[opener](found[1], storage_options=served.options)
-
+    found = fs.ls(f"hda://{served.dataset}", detail=False)
+    assert found == fs.glob(f"hda://{served.dataset}/*") == fs.find(f"hda://{served.dataset}")
     assert not found[1].startswith("hda://")
-    assert ds.sst.values.tolist() == [[2.0, 2.5]]
+
+    for name, opener in OPENERS.items():
+        ds = opener(found[1], storage_options=served.options)
+        assert ds.sst.values.tolist() == [[2.0, 2.5]], name
 
 
 @pytest.mark.slow
@@ -280,7 +274,7 @@ def test_upaths_with_different_options_are_not_mixed(served: Any) -> None:
     assert ds.sizes["time"] == 2
 
 
-@pytest.mark.parametrize(
+@for_each(
     "given",
     [
         "SST/startdate=2024-05-01/p.nc",

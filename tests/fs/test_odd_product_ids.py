@@ -133,7 +133,7 @@ def test_an_odd_id_opens_by_its_url(odd: Any, product_id: str, tmp_path: Path) -
 
 @pytest.mark.slow
 @given(ids=st.lists(TEXT, min_size=1, max_size=6, unique=True))
-@settings(derandomize=True, deadline=None, max_examples=25)
+@settings(derandomize=True, deadline=None, max_examples=12)
 def test_any_ids_go_all_the_way(ids: list[str]) -> None:
     """Whatever the catalogue calls its products, listing, reading and copying agree."""
     with tempfile.TemporaryDirectory() as name, start(ids) as emulator:

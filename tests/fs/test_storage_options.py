@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from fsspec.implementations.cached import CachingFileSystem, SimpleCacheFileSystem
+from rows import for_each
 
 from hda_fsspec.emulator import ProductEntry
 from hda_fsspec.errors import ConfigurationError
@@ -23,7 +24,7 @@ from hda_fsspec.settings import SETTING_NAMES, Settings
 _PASSED_ON = {inspect.Parameter.VAR_KEYWORD, inspect.Parameter.VAR_POSITIONAL}
 
 
-@pytest.mark.parametrize("module", [fsspec.core, fsspec.mapping, fsspec.generic])
+@for_each("module", [fsspec.core, fsspec.mapping, fsspec.generic])
 def test_no_setting_has_the_name_of_a_parameter_of_fsspec(module: Any) -> None:
     """Whatever function of fsspec takes storage options, it takes all of ours."""
     taken = {
@@ -37,7 +38,7 @@ def test_no_setting_has_the_name_of_a_parameter_of_fsspec(module: Any) -> None:
     assert taken == set()
 
 
-@pytest.mark.parametrize(
+@for_each(
     "kind",
     [
         fsspec.spec.AbstractFileSystem,

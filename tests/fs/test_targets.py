@@ -11,6 +11,7 @@ from typing import Any
 import fsspec
 import pytest
 from fsspec.implementations.memory import MemoryFileSystem
+from rows import for_each
 from upath import UPath
 
 from hda_fsspec import Location
@@ -72,7 +73,7 @@ def emulator(bench: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Emu
     return running
 
 
-@pytest.mark.parametrize("target", REMOTE.values(), ids=REMOTE)
+@for_each("target", REMOTE.values())
 def test_what_is_elsewhere(target: Any) -> None:
     """Whatever leads to another filesystem is told, and has no local path."""
     assert remote_scheme(target) is not None
@@ -80,7 +81,7 @@ def test_what_is_elsewhere(target: Any) -> None:
         local_path(target)
 
 
-@pytest.mark.parametrize(("target", "path"), LOCAL.items())
+@for_each(("target", "path"), LOCAL.items())
 def test_what_is_local(target: str, path: str) -> None:
     """Local targets are those of fsspec's own local filesystem, as text, bytes and paths."""
     expected = path.format(home=os.environ["HOME"])

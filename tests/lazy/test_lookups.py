@@ -101,6 +101,7 @@ def test_a_read_of_a_stack_looks_each_product_up_once(days: Any, looked_up: list
     assert looked_up == [NAME, "sst_20240503.nc"]
 
 
+@pytest.mark.slow
 def test_opening_a_listed_and_cached_product_looks_it_up_once(
     days: Any, looked_up: list[str]
 ) -> None:

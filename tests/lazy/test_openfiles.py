@@ -192,6 +192,7 @@ def test_a_file_that_was_evicted_is_closed_whoever_has_it_open(
     assert _files_open(days) == [_name(2)]
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:This process.*is multi-threaded:DeprecationWarning")
 def test_a_child_begins_with_nothing_open(days: Any) -> None:
     """A handle of a format library is not used, or closed, on both sides of a fork."""

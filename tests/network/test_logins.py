@@ -206,6 +206,7 @@ def test_headers_of_every_request(bench: Any, connect: Any) -> None:
     assert bare == ["identity/gettoken"]
 
 
+@pytest.mark.slow
 def test_secrets_are_in_no_error_and_no_log(
     bench: Any, connect: Any, caplog: pytest.LogCaptureFixture
 ) -> None:

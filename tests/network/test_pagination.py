@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from rows import for_each
 
 from hda_fsspec.errors import BrokerError, TooManyProductsError
 from hda_fsspec.network.pagination import collect
@@ -62,9 +63,9 @@ def ids(count: int) -> list[str]:
     return [f"p{number}" for number in range(count)]
 
 
-@pytest.mark.parametrize("style", ["total", "next"])
-@pytest.mark.parametrize("count", [0, 1, 199, 200, 201, 400, 1001])
-@pytest.mark.parametrize("cap", [200, 70, 500])
+@for_each("style", ["total", "next"])
+@for_each("count", [0, 1, 199, 200, 201, 400, 1001])
+@for_each("cap", [200, 70, 500])
 def test_all_items_in_order(style: str, count: int, cap: int) -> None:
     """Every item comes once and in order, whatever the service makes of the page size."""
     pages = Pages(count, cap=cap, style=style)
@@ -91,7 +92,7 @@ def test_pages_that_name_the_next_are_fetched_in_order() -> None:
     assert pages.starts == list(range(0, 1000, 200))
 
 
-@pytest.mark.parametrize("short_at", [0, 200, 400])
+@for_each("short_at", [0, 200, 400])
 def test_a_short_page_costs_a_few_requests(short_at: int) -> None:
     """One page that is oddly short neither loses items nor cuts the rest into pieces."""
     pages = Pages(1000)
@@ -153,7 +154,7 @@ def test_items_without_an_id_are_all_kept() -> None:
     assert len(found) == 5  # a data set and a licence never stand in one listing
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("told", "style"),
     [
         ({"totalResults": None}, "next"),
@@ -169,7 +170,7 @@ def test_odd_totals(told: dict[str, Any], style: str) -> None:
     assert Pages(500, style=style, **told).collect() == ids(500)
 
 
-@pytest.mark.parametrize("following", [0, None, -5, 100, "x", 1.5, True, []])
+@for_each("following", [0, None, -5, 100, "x", 1.5, True, []])
 def test_a_next_index_that_leads_nowhere_ends_the_listing(following: Any) -> None:
     """A ``nextIndex`` that is no number, or not larger than the last one, is the end."""
     pages = Pages(1000, style="next")
@@ -194,8 +195,8 @@ def test_a_next_index_without_end_is_left() -> None:
     assert starts == [0, 1]
 
 
-@pytest.mark.parametrize("style", ["total", "next", "neither", "growing"])
-@pytest.mark.parametrize("new", [1, 3])
+@for_each("style", ["total", "next", "neither", "growing"])
+@for_each("new", [1, 3])
 def test_a_listing_that_grows_without_end_is_left(style: str, new: int) -> None:
     """Pages that bring a few new items each are followed for long, and not for ever."""
     starts: list[int] = []
@@ -266,7 +267,7 @@ def test_more_than_the_total_says_is_not_let_through() -> None:
         Pages(150, totalResults=100).collect(limit=100)
 
 
-@pytest.mark.parametrize(
+@for_each(
     "page",
     [None, [], "x", {}, {"features": None}, {"features": {}}, {"features": [1]}, {"detail": "no"}],
 )
@@ -300,6 +301,7 @@ def test_a_fault_of_one_page_stops_the_others() -> None:
     assert len(pages.starts) < 30
 
 
+@pytest.mark.slow
 @settings(deadline=None, derandomize=True, max_examples=60)
 @given(
     count=st.integers(0, 300),

@@ -11,6 +11,7 @@ from urllib.parse import quote, quote_plus, unquote
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from rows import for_each
 
 from hda_fsspec.errors import BrokerError
 from hda_fsspec.network.placeholders import NoPlaceError, Places
@@ -56,6 +57,7 @@ parts = st.lists(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
 @given(secrets_of_any_kind, secrets_of_any_kind, tokens, parts)
 def test_what_is_kept_is_sent_back_as_it_came(
@@ -84,8 +86,8 @@ def test_what_is_kept_is_sent_back_as_it_came(
     assert places.filled(again) == kept
 
 
-@pytest.mark.parametrize("way", WRITTEN)
-@pytest.mark.parametrize("password", ["password", "hda_fsspec", "a+b c&d%20e", "pä$$w/ö\"'<x>"])
+@for_each("way", WRITTEN)
+@for_each("password", ["password", "hda_fsspec", "a+b c&d%20e", "pä$$w/ö\"'<x>"])
 def test_a_place_is_for_the_secret_of_today(password: str, way: str) -> None:
     """A locator that quoted the password is sent with the one that is valid now, written alike."""
     write = WRITTEN[way]

@@ -14,6 +14,7 @@ from checkout import SHARED
 from costs import cpu_seconds
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from rows import for_each
 
 from hda_fsspec.network.responses import (
     MASK,
@@ -43,7 +44,7 @@ def body(value: object) -> bytes:
     return json.dumps(value).encode()
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("status", "sent", "problem"),
     [
         (
@@ -127,7 +128,7 @@ def test_deep_nesting_is_cut_off() -> None:
     assert 400 <= parse_problem(500, nested.encode()).status <= 599
 
 
-@pytest.mark.parametrize(
+@for_each(
     "sent",
     [
         b"[" * 60_000,
@@ -141,7 +142,6 @@ def test_deep_nesting_is_cut_off() -> None:
         b'{"detail": "' + b"x" * 60_000 + b'"}',
         b'{"status_code": ' + b"9" * 5_000 + b"}",
     ],
-    ids=lambda sent: f"{sent[:14]!r}",
 )
 def test_hostile_bodies_are_told_in_no_time(sent: bytes) -> None:
     """Neither nesting nor length nor markup without end costs more than a moment."""
@@ -183,6 +183,7 @@ bodies = (
 )
 
 
+@pytest.mark.slow
 @laws
 @given(status=st.integers(100, 999), sent=bodies)
 def test_any_body_is_a_problem(status: int, sent: bytes) -> None:
@@ -194,7 +195,7 @@ def test_any_body_is_a_problem(status: int, sent: bytes) -> None:
     assert problem.status == status or 400 <= problem.status <= 599
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("headers", "state"),
     [
         ({}, QuotaState()),
@@ -233,7 +234,7 @@ def test_retry_after() -> None:
         assert retry_after({"Retry-After": garbage}, now) is None
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("headers", "length"),
     [
         ({"Content-Length": "10"}, 10),
@@ -252,7 +253,7 @@ def test_content_length(headers: dict[str, str], length: int | None) -> None:
     assert content_length(headers) == length
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("value", "meant"),
     [
         ("bytes 5-9/10", (5, 10)),
@@ -270,7 +271,7 @@ def test_content_range(value: str, meant: tuple[int, int | None] | None) -> None
     assert content_range({"Content-Range": value}) == meant
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("value", "name"),
     [
         ("attachment; filename=S3A.SEN3.zip", "S3A.SEN3.zip"),
@@ -319,7 +320,7 @@ def test_any_header_is_read_or_not_known(value: str) -> None:
     assert delivered_name(headers) != ""
 
 
-@pytest.mark.parametrize("secret", ["pä$$ w/ö", 'with "quotes" and \\', "a'b", "plain"])
+@for_each("secret", ["pä$$ w/ö", 'with "quotes" and \\', "a'b", "plain"])
 def test_secrets_are_replaced_however_they_are_written(secret: str) -> None:
     """As they are, as JSON or Python write them, or percent-encoded: none is left in a text."""
     echo = (
@@ -344,8 +345,8 @@ def test_json_is_read_as_it_is() -> None:
             read_json(broken)
 
 
-@pytest.mark.parametrize("name", ["données_é.nc", "日本 語.nc", "plain.nc"])
-@pytest.mark.parametrize("quote", ['"', ""])
+@for_each("name", ["données_é.nc", "日本 語.nc", "plain.nc"])
+@for_each("quote", ['"', ""])
 def test_a_file_name_in_bare_utf_8(name: str, quote: str) -> None:
     """Headers come as Latin-1; a name that was sent as UTF-8 is read as it was meant."""
     value = f"attachment; filename={quote}{name}{quote}".encode().decode("latin-1")
@@ -358,7 +359,7 @@ def test_a_file_name_in_latin_1() -> None:
     assert delivered_name({"Content-Disposition": 'filename="donn\xe9es.nc"'}) == "données.nc"
 
 
-@pytest.mark.parametrize(
+@for_each(
     "written",
     [
         *("p%C3%A4%20s%2F%27x", "p%c3%a4%20s%2f%27x", "p%C3%A4+s%2F%27x", "p%c3%a4+s%2f%27x"),
@@ -374,8 +375,8 @@ def test_other_ways_to_write_a_secret(written: str) -> None:
     assert redact(f"user=x&password={written}&a=1", ["pä s/'x"]) == f"user=x&password={MASK}&a=1"
 
 
-@pytest.mark.parametrize("encode", [base64.b64encode, base64.urlsafe_b64encode])
-@pytest.mark.parametrize("user", ["u", "me", "someone@example.eu", ""])
+@for_each("encode", [base64.b64encode, base64.urlsafe_b64encode])
+@for_each("user", ["u", "me", "someone@example.eu", ""])
 def test_user_and_password_as_a_header_writes_them(
     user: str, encode: Callable[[bytes], bytes]
 ) -> None:

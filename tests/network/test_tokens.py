@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
+from rows import for_each
 
 from hda_fsspec.errors import (
     AuthenticationError,
@@ -96,7 +97,7 @@ def test_one_login_serves_until_shortly_before_its_end() -> None:
     ]
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("expires_in", "usable"), [(10, 9), (None, 3540), ("5", 3540), (-1, 3540), (float("nan"), 3540)]
 )
 def test_odd_lives(expires_in: Any, usable: float) -> None:
@@ -112,7 +113,7 @@ def test_odd_lives(expires_in: Any, usable: float) -> None:
     assert len(service.calls) == 2
 
 
-@pytest.mark.parametrize("status", [301, 302, 307, 404, 405, 410, 501])
+@for_each("status", [301, 302, 307, 404, 405, 410, 501])
 def test_the_older_endpoint_is_found_once(status: int) -> None:
     """Where identity is not there the older place is asked, and remembered for the next login."""
     service = Service(lambda url, sent: (status, {}) if url == IDENTITY else None)
@@ -129,8 +130,8 @@ def test_the_older_endpoint_is_found_once(status: int) -> None:
     ]
 
 
-@pytest.mark.parametrize("refusal", [(401, {"detail": "no"}), (200, {"error": "invalid_grant"})])
-@pytest.mark.parametrize("origin", ["eumetsat", "cmems"])
+@for_each("refusal", [(401, {"detail": "no"}), (200, {"error": "invalid_grant"})])
+@for_each("origin", ["eumetsat", "cmems"])
 def test_federated_accounts(origin: str, refusal: Reply) -> None:
     """An account of a partner is tried without an origin first, and its origin is remembered."""
     service = Service(lambda url, sent: None if sent.get("origin") == origin else refusal)
@@ -180,7 +181,7 @@ def test_an_address_without_a_login() -> None:
     assert service.places == ["identity/gettoken", "hda-broker/gettoken"]
 
 
-@pytest.mark.parametrize(("user", "password"), [(None, None), ("me", None), (None, "x"), ("", "x")])
+@for_each(("user", "password"), [(None, None), ("me", None), (None, "x"), ("", "x")])
 def test_missing_credentials(user: str | None, password: str | None) -> None:
     """Without credentials nothing is sent, and the error says where to write them."""
     service = Service()
@@ -190,7 +191,7 @@ def test_missing_credentials(user: str | None, password: str | None) -> None:
     assert service.calls == []
 
 
-@pytest.mark.parametrize("access", [None, "", 5, ["a"], "a b", "a\nb", "tökén", "a" * 9000])
+@for_each("access", [None, "", 5, ["a"], "a b", "a\nb", "tökén", "a" * 9000])
 def test_what_is_no_token(access: Any) -> None:
     """An answer without a token that can stand in a header is a refusal."""
     service = Service(lambda url, sent: (200, Service.pair(1, access_token=access)))
@@ -199,7 +200,7 @@ def test_what_is_no_token(access: Any) -> None:
         service.tokens().current()
 
 
-@pytest.mark.parametrize(
+@for_each(
     "reply",
     [
         (400, {}),
@@ -288,7 +289,7 @@ class CountingLock:
         self._lock.release()
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("reply", "kind", "calls"),
     [
         ((401, {"detail": "no"}), AuthenticationError, 4),

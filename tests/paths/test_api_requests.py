@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from checkout import SHARED
+from rows import for_each
 
 from hda_fsspec import Location
 from hda_fsspec.errors import LocationError
@@ -68,7 +69,7 @@ def test_the_old_form() -> None:
     )
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("more", "named"),
     [
         ({"rangeValues": [{"name": "cloud", "value": 5}]}, "rangeValues"),
@@ -79,7 +80,6 @@ def test_the_old_form() -> None:
         ({"stringChoiceValues": [{"name": "a", "value": "b", "not": True}]}, "not of stringCh"),
         ({"boundingBoxValues": [{"bbox": [0, 1, 2, 3], "crs": "EPSG:3035"}]}, "crs of boundingB"),
     ],
-    ids=range(7),
 )
 def test_the_old_form_with_more(more: dict[str, Any], named: str) -> None:
     """What a path has no place for is named, and no path is made that finds more."""
@@ -140,7 +140,7 @@ def test_a_file_may_begin_with_a_byte_order_mark(tmp_path: Path) -> None:
     assert Location.from_request(path) == Location.from_request(text) == Location(DATASET)
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("request_", "told"),
     [
         ("{", "not JSON"),
@@ -186,7 +186,7 @@ def test_a_file_that_is_no_request(tmp_path: Path) -> None:
         Location.from_request(tmp_path / "binary.json")
 
 
-@pytest.mark.parametrize(("old", "new"), sorted(RENAMED.items()))
+@for_each(("old", "new"), sorted(RENAMED.items()))
 def test_renamed_data_sets(old: str, new: str) -> None:
     """A v1 request for a data set that was renamed asks for the same data under its new id."""
     location = Location.from_request({**V1, "datasetId": old})

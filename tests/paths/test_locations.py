@@ -9,6 +9,7 @@ from fractions import Fraction
 from typing import Any
 
 import pytest
+from rows import for_each
 
 from hda_fsspec import HDAFileSystem, Location
 from hda_fsspec.errors import LocationError
@@ -16,7 +17,7 @@ from hda_fsspec.errors import LocationError
 DATASET = "EO:EUM:DAT:SENTINEL-3:OL_2_WFR___"
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("path", "canonical"),
     [
         ("hda://", "hda://"),
@@ -61,7 +62,7 @@ def test_parts_of_a_path() -> None:
     assert Location.parse("hda://").name == ""
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("path", "advice"),
     [
         ("https://example.com/a", "not an hda:// path"),
@@ -101,7 +102,7 @@ def test_malformed_paths_are_refused_with_advice(path: str, advice: str) -> None
     assert advice in str(caught.value)
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("value", "texts"),
     [
         ("a,b", ("a,b",)),
@@ -140,7 +141,7 @@ def test_numbers_of_numpy_are_numbers() -> None:
     assert Location(DATASET, {"bbox": box}).path.endswith("/bbox=-6,43,-1,46")
 
 
-@pytest.mark.parametrize(
+@for_each(
     "arguments",
     [
         {"query": {"a": "1"}},
@@ -219,7 +220,7 @@ def test_locations_are_values() -> None:
     assert one.query["a"] == ("x", "y")
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("pattern", "matching", "others"),
     [
         ("*_NT_*", ["S3A_NT_1.SEN3", "_NT_"], ["S3A_NR_1.SEN3", "S3A_nt_1"]),

@@ -42,6 +42,7 @@ patterns = st.lists(pieces | escapes, min_size=1, max_size=9).map("".join)
 laws = settings(deadline=None, derandomize=True)
 
 
+@pytest.mark.slow
 @laws
 @given(location=products)
 def test_parse_and_str_are_inverse(location: Location) -> None:
@@ -57,6 +58,7 @@ def test_parse_and_str_are_inverse(location: Location) -> None:
     )
 
 
+@pytest.mark.slow
 @laws
 @given(location=products)
 def test_canonical_paths_are_safe(location: Location) -> None:
@@ -105,6 +107,7 @@ def test_locations_are_equal_if_their_paths_are(location: Location, other: Locat
     assert pickle.loads(pickle.dumps(location)) == location
 
 
+@pytest.mark.slow
 @laws
 @given(text=st.text(max_size=40) | st.lists(pieces | escapes | st.sampled_from("/=,")).map("".join))
 @example("hda://EO:X/bbox=1e999,0,0,0")
@@ -156,6 +159,7 @@ def _is_raw(pattern: str) -> bool:
     return "%" not in pattern and ("*" in pattern or "?" in pattern or "[" in pattern)
 
 
+@pytest.mark.slow
 @laws
 @given(
     pattern=st.lists(pieces, min_size=1, max_size=9).map("".join).filter(_is_raw),
@@ -170,6 +174,7 @@ def test_patterns_without_escapes_are_fnmatch(pattern: str, ids: list[str]) -> N
     ]
 
 
+@pytest.mark.slow
 @laws
 @given(name=names, others=st.lists(names, max_size=5))
 def test_an_escaped_name_matches_itself_alone(name: str, others: list[str]) -> None:
@@ -182,6 +187,7 @@ def test_an_escaped_name_matches_itself_alone(name: str, others: list[str]) -> N
         assert location.matches(other) == other.startswith(name)
 
 
+@pytest.mark.slow
 @laws
 @given(pattern=patterns)
 def test_canonical_patterns_mean_the_same(pattern: str) -> None:

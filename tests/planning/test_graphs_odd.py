@@ -16,6 +16,7 @@ from costs import cpu_seconds
 from dask import _task_spec, config
 from dask.callbacks import Callback
 from dask.delayed import Delayed
+from rows import for_each
 from xarray.core import indexing
 
 from hda_fsspec.lazy.arrays import HDABackendArray
@@ -82,7 +83,7 @@ def from_array(chunks: Any = (1, 4), **options: Any) -> Any:
 ALL = [0, 1, 2, 3, 4, 5]
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("key", "expected"),
     [
         ((slice(1, 3), slice(None)), [1, 2]),
@@ -104,7 +105,7 @@ ALL = [0, 1, 2, 3, 4, 5]
         (object(), ALL),
     ],
 )
-@pytest.mark.parametrize("getter", [da.core.getter, da.core.getter_nofancy, operator.getitem])
+@for_each("getter", [da.core.getter, da.core.getter_nofancy, operator.getitem])
 def test_keys_of_getters(getter: Any, key: Any, expected: list[int]) -> None:
     """Every kind of key is understood; what is no key counts as everything."""
     graph = {"array": adapted(untouchable()), "block": (getter, "array", key)}
@@ -133,7 +134,7 @@ def test_data_alone_read_nothing() -> None:
     assert numbers_of_graph({}) == []
 
 
-@pytest.mark.parametrize(
+@for_each(
     "hold",
     [
         lambda lazy: (len, lazy),
@@ -180,9 +181,7 @@ def test_references_to_what_is_not_there() -> None:
     assert numbers_of_graph(tasks) == []
 
 
-@pytest.mark.parametrize(
-    "options", [{}, {"inline_array": True}, {"lock": True}, {"asarray": False}]
-)
+@for_each("options", [{}, {"inline_array": True}, {"lock": True}, {"asarray": False}])
 def test_dask_arrays_of_all_kinds(options: dict[str, Any]) -> None:
     """The ways in which Dask puts an array into a graph are understood."""
     array = from_array(**options)
@@ -277,16 +276,16 @@ def test_from_a_scheduler(scheduler: str) -> None:
 
 
 @pytest.mark.slow
-def test_ten_thousand_products() -> None:
-    """A graph over ten thousand products costs twenty times what one over 500 does."""
+def test_thousands_of_products() -> None:
+    """A graph over four thousand products costs twenty times what one over 200 does."""
 
     def mean(steps: int) -> xr.DataArray:
         recipe = untouchable(steps=steps)
         variable = xr.Variable(("t", "x"), indexing.LazilyIndexedArray(recipe))
         return (xr.DataArray(variable.chunk(t=1)) - 1.0).mean("t")
 
-    few, many = mean(500), mean(10_000)
-    assert len(numbers(products_read(many))) == 10_000
+    few, many = mean(200), mean(4_000)
+    assert len(numbers(products_read(many))) == 4_000
 
     yardstick = cpu_seconds(lambda: products_read(few), tries=3)
     assert cpu_seconds(lambda: products_read(many), tries=2) < 3 * 20 * yardstick

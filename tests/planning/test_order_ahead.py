@@ -64,6 +64,7 @@ def test_processes_are_ahead_too(stacks: Any) -> None:
     assert stacks.emulator.order_posts == stacks.emulator.downloads == 9
 
 
+@pytest.mark.slow
 def test_only_what_is_computed_is_ordered(stacks: Any) -> None:
     """A selection orders its own products, in the order of its tasks."""
     stacks.serve(days(12))
@@ -89,6 +90,7 @@ def test_two_of_a_kind_under_one_compute(stacks: Any) -> None:
     assert stacks.emulator.max_in_preparation == 5
 
 
+@pytest.mark.slow
 def test_looking_at_a_graph_orders_nothing(stacks: Any) -> None:
     """Optimising, pickling and drawing a graph order nothing, nor do other computes."""
     stacks.serve(days(5))
@@ -102,6 +104,7 @@ def test_looking_at_a_graph_orders_nothing(stacks: Any) -> None:
     assert stacks.emulator.order_posts == before == 1
 
 
+@pytest.mark.slow
 def test_a_graph_that_cannot_be_read_costs_only_speed(
     stacks: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -130,6 +133,7 @@ def test_a_fault_is_told_by_the_task_that_reads(stacks: Any) -> None:
     assert dataset["sst"].isel(time=[1, 2, 4]).compute().shape[0] == 3
 
 
+@pytest.mark.slow
 def test_offline_nothing_is_asked_for(stacks: Any) -> None:
     """With all products local and the service gone a compute works, and asks nobody."""
     stacks.serve(days(4))

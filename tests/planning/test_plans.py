@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-import pytest
+from rows import for_each
 
 from hda_fsspec.planning.estimate import ProductSizes, estimate
 from hda_fsspec.planning.plan import Plan, merge_plans
@@ -24,7 +24,7 @@ def make(count: int = 3, dataset: str = "EO:A", **given: Any) -> Plan:
     return Plan(**{**facts, **given})
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("orders", "limit", "left", "seconds"),
     [
         (0, None, None, 0),

@@ -42,6 +42,7 @@ def cubes(sources: dict[str, Path], tmp_path: Path) -> Iterator[Cubes]:
         yield cubes
 
 
+@pytest.mark.slow
 def test_a_plan_of_a_selection(cubes: Cubes) -> None:
     """It counts the pieces of the selection, and compares cuts of the whole; it orders nothing."""
     ds = cubes.open(YEARS, split="month", chunks={})
@@ -67,6 +68,7 @@ def test_a_plan_of_a_selection(cubes: Cubes) -> None:
     assert max(map(len, repr(plan).splitlines())) <= 100
 
 
+@pytest.mark.slow
 def test_prefetch_makes_pieces_local(cubes: Cubes) -> None:
     """Those of the selection, and no other; then its plan needs no order."""
     ds = cubes.open(SPRING, split="month")
@@ -79,6 +81,7 @@ def test_prefetch_makes_pieces_local(cubes: Cubes) -> None:
     assert part.hda.plan().orders_needed == 0
 
 
+@pytest.mark.slow
 def test_a_compute_orders_ahead(cubes: Cubes) -> None:
     """All pieces that it reads go out before the first of them is read."""
     ds = cubes.open(SPRING, split={"time": "month", "variables": 1}, chunks={})

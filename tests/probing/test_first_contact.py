@@ -170,6 +170,7 @@ READINGS: dict[str, tuple[dict[str, Any], dict[str, tuple[str, str]]]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("options", "expected"), READINGS.values(), ids=READINGS)
 def test_each_reading_is_told_and_replayed(
     options: dict[str, Any],
@@ -203,6 +204,7 @@ def test_each_reading_is_told_and_replayed(
     assert again == facts
 
 
+@pytest.mark.slow
 def test_a_recording_serves_the_package(
     serve: Callable[..., Emulator], contact: Contact, bench: Any, tmp_path: Path
 ) -> None:
@@ -236,6 +238,7 @@ def test_consent_is_asked(serve: Callable[..., Emulator], contact: Contact, benc
     assert facts["search"].state == "as expected"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("page", [200, 500, 1000])
 def test_the_largest_page(page: int, bench: Any, contact: Contact) -> None:
     """Where a query finds more than is on a page, the largest page is seen."""
@@ -273,6 +276,7 @@ def test_a_large_file_is_not_fetched(
     assert "delivered format" not in facts
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("fault", "name"),
     [
@@ -352,6 +356,7 @@ def test_what_cannot_be_probed(bench: Any, tmp_path: Path) -> None:
         list(first_contact(settings, Location(bench.dataset), may_order=lambda _: True))
 
 
+@pytest.mark.slow
 def test_a_marine_subset(tmp_path: Path, contact: Contact) -> None:
     """Box and ends of a subset are told; a range between two steps shows the nearest one."""
     source = write_marine(tmp_path / "m.nc")
@@ -404,6 +409,7 @@ def test_a_box_that_finds_nothing_is_left_out(bench: Bench, contact: Contact) ->
     assert "bbox" not in facts["search"].seen
 
 
+@pytest.mark.slow
 def test_a_computed_id_and_a_query_of_its_own(tmp_path: Path, contact: Contact) -> None:
     """Without a query one is made of the schema, which the service takes; the id is computed."""
     source = write_era5(tmp_path / "e.nc")
@@ -435,6 +441,7 @@ def test_a_licence_that_is_missing(status: int, bench: Any, contact: Contact) ->
     assert emulator.count("PUT", "termsaccepted") == emulator.order_posts == 0
 
 
+@pytest.mark.slow
 def test_a_recording_that_is_none(tmp_path: Path) -> None:
     """Damaged and foreign files are refused with what is wrong."""
     path = tmp_path / "r.jsonl"

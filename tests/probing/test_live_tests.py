@@ -8,9 +8,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pytest
 from checkout import ROOT
 
 
+@pytest.mark.slow
 def test_they_pass_where_all_is_as_expected(bench: Any, tmp_path: Path) -> None:
     """With an address, an account and a query they run, and fail for what is otherwise."""
     emulator = bench.start(2, quota=99)

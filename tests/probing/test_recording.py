@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from rows import for_each
 
 from hda_fsspec.emulator.replay import Replay
 from hda_fsspec.errors import ConfigurationError
@@ -89,8 +90,8 @@ def test_texts_as_deep_as_can_be_read_are_recorded(tmp_path: Path) -> None:
     assert _TOKEN not in json.dumps(answer)
 
 
-@pytest.mark.parametrize("token", ["a", '"', "\\", "status"])
-@pytest.mark.parametrize("user", ["json", "12"])
+@for_each("token", ["a", '"', "\\", "status"])
+@for_each("user", ["json", "12"])
 def test_secrets_that_look_like_the_format_leave_it_alone(
     tmp_path: Path, token: str, user: str
 ) -> None:
@@ -100,7 +101,7 @@ def test_secrets_that_look_like_the_format_leave_it_alone(
     assert answer["json"] == {"access_token": "TOKEN-1", "USER": "USER"}
 
 
-@pytest.mark.parametrize(
+@for_each(
     "line",
     [
         {"request": "x", "response": {"status": 200}},
@@ -108,7 +109,6 @@ def test_secrets_that_look_like_the_format_leave_it_alone(
         {"request": {"method": "GET", "path": "/"}, "response": {"status": 200, "headers": [1]}},
         {"request": {"method": "GET", "path": "/"}, "response": {"status": float("inf")}},
     ],
-    ids=["request", "query", "headers", "status"],
 )
 def test_what_is_no_recording_is_told_so(tmp_path: Path, line: object) -> None:
     """A file that was written by hand may hold anything."""

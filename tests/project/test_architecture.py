@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from checkout import ROOT
+from checkout import ROOT, parse
 from private_names import PRIVATE_ALLOWED
 
 if TYPE_CHECKING:
@@ -50,11 +50,8 @@ class Source:
         return self.dotted.split(".")[0]
 
 
-def _read(path: Path) -> Source:
-    return Source(path, ast.parse(path.read_text(encoding="utf-8"), filename=str(path)))
-
-
-SOURCES = [_read(path) for path in sorted(PACKAGE.rglob("*.py"))]
+def _sources() -> list[Source]:
+    return [Source(path, parse(path)) for path in sorted(PACKAGE.rglob("*.py"))]
 
 
 def _is_type_checking(test: ast.expr) -> bool:
@@ -90,7 +87,7 @@ def _is_of(name: str, packages: tuple[str, ...]) -> bool:
 
 def _violations(check: Callable[[Source], Iterator[str]]) -> list[str]:
     return [
-        f"{source.path.relative_to(ROOT)}:{what}" for source in SOURCES for what in check(source)
+        f"{source.path.relative_to(ROOT)}:{what}" for source in _sources() for what in check(source)
     ]
 
 

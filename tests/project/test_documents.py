@@ -14,6 +14,7 @@ from unittest import mock
 import fsspec
 import pytest
 from checkout import ROOT
+from rows import for_each
 
 from hda_fsspec import errors
 from hda_fsspec.emulator import Catalogue, Emulator, Fault, write_samples
@@ -127,7 +128,7 @@ def test_pictures_are_there_and_small() -> None:
     assert bare == []
 
 
-@pytest.mark.parametrize("path", WITH_CODE, ids=_document_id)
+@for_each("path", WITH_CODE)
 def test_a_block_that_is_not_run_says_why(path: Path) -> None:
     """A block can be left unrun only with a reason that is worth reading."""
     reasons = {block.line: block.not_run for block in _python(path) if block.not_run is not None}

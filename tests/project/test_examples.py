@@ -15,6 +15,7 @@ from pathlib import Path
 import netCDF4
 import pytest
 from checkout import ROOT
+from rows import for_each
 
 from hda_fsspec.emulator import Catalogue, DatasetEntry, Emulator, dated_product
 
@@ -44,7 +45,7 @@ def _run(
     )
 
 
-@pytest.mark.parametrize("script", EXAMPLES, ids=lambda path: path.name)
+@for_each("script", EXAMPLES)
 def test_header_names_what_the_script_needs(script: Path) -> None:
     """Each example has inline metadata that names this package and the Python it needs."""
     block = re.search(

@@ -16,15 +16,15 @@ from fuzz.engine import fuzz, probe
 from fuzz.mutate import mutate
 from fuzz.seeds import seeds_of
 from fuzz.targets import CORPUS, TARGETS, Target
+from rows import for_each
 
-_RUNS = 60
+_RUNS = 30
 
 each_target = pytest.mark.parametrize("target", TARGETS.values(), ids=TARGETS.keys())
 
 
-@pytest.mark.parametrize(
-    "path", sorted(CORPUS.glob("*/*")), ids=lambda path: f"{path.parent.name}-{path.name}"
-)
+@pytest.mark.slow
+@for_each("path", sorted(CORPUS.glob("*/*")))
 def test_what_was_found_once_stays_mended(path: Path) -> None:
     """Each input of the corpus, past findings among them, is read or refused as promised."""
     finding = probe(TARGETS[path.parent.name].run, path.read_bytes())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import json
 import subprocess
 import sys
@@ -10,8 +11,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from checkout import ROOT
+from checkout import ROOT, nodes_of, parse
 from conftest import line_of_skips
+from rows import for_each
 
 PACKAGE = ROOT / "hda_fsspec"
 #: Lines of code: blank lines, comments and docstrings do not count.
@@ -27,7 +29,7 @@ def test_libraries_do_not_print() -> None:
         f"{path.relative_to(ROOT)}:{node.lineno}"
         for path in sorted(PACKAGE.rglob("*.py"))
         if path.relative_to(PACKAGE).parts[0].removesuffix(".py") not in TERMINAL
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        for node in nodes_of(path)
         if isinstance(node, ast.Call)
         and isinstance(node.func, ast.Name)
         and node.func.id in {"print", "pprint"}
@@ -36,13 +38,16 @@ def test_libraries_do_not_print() -> None:
     assert printing == []
 
 
-def _calls() -> Iterator[tuple[str, ast.Call]]:
-    """Yield all calls of the package, the emulator's left out, with their modules."""
-    for path in sorted(PACKAGE.rglob("*.py")):
-        module = path.relative_to(PACKAGE).as_posix()
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.Call) and not module.startswith("emulator/"):
-                yield module, node
+@functools.cache
+def _calls() -> tuple[tuple[str, str, ast.Call], ...]:
+    """Return all calls of the package, the emulator's left out: module, what is called, call."""
+    return tuple(
+        (module, ast.unparse(node.func), node)
+        for path in sorted(PACKAGE.rglob("*.py"))
+        if not (module := path.relative_to(PACKAGE).as_posix()).startswith("emulator/")
+        for node in nodes_of(path)
+        if isinstance(node, ast.Call)
+    )
 
 
 @pytest.mark.slow
@@ -81,9 +86,9 @@ def test_what_lies_in_the_cache_is_reached_in_one_way() -> None:
     }
     found = {
         f"{module}: {name}"
-        for module, call in _calls()
+        for module, name, _ in _calls()
         if module.startswith("cache/") or module in {"reading/unpacking.py", "reading/gribs.py"}
-        if (name := ast.unparse(call.func)).rpartition(".")[2] in by_path
+        if name.rpartition(".")[2] in by_path
         if name.rpartition(".")[0] not in safe
     }
 
@@ -104,13 +109,11 @@ def test_what_is_shown_goes_through_the_one_sanitiser() -> None:
     }
     beside = [
         f"{module}: {name}"
-        for module, call in _calls()
-        if (name := ast.unparse(call.func)) in doors and module not in doors[name]
+        for module, name, _ in _calls()
+        if name in doors and module not in doors[name]
     ]
     loggers = {
-        ast.unparse(call.args[0])
-        for _, call in _calls()
-        if ast.unparse(call.func) == "logging.getLogger"
+        ast.unparse(call.args[0]) for _, name, call in _calls() if name == "logging.getLogger"
     }
 
     assert beside == []
@@ -118,12 +121,14 @@ def test_what_is_shown_goes_through_the_one_sanitiser() -> None:
 
 
 def _lines_of_code(path: Path) -> int:
-    """Return how many lines of a file hold code."""
+    """Return how many lines of a file hold code, or of a short file how many it has."""
     text = path.read_text(encoding="utf-8")
+    if len(text.splitlines()) <= MAX_LINES:
+        return len(text.splitlines())
     documented = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
     docstrings = {
         line
-        for node in ast.walk(ast.parse(text))
+        for node in nodes_of(path)
         if isinstance(node, documented) and ast.get_docstring(node, clean=False) is not None
         for line in range(node.body[0].lineno, (node.body[0].end_lineno or 0) + 1)
     }
@@ -146,7 +151,7 @@ def test_files_stay_short() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
+@for_each(
     ("before", "module"),
     [
         ("os", "hda_fsspec"),
@@ -234,7 +239,7 @@ def _names_of_modules() -> Iterator[tuple[str, str, ast.expr]]:
         module = path.relative_to(PACKAGE).as_posix()
         if module.startswith(("emulator/", "cli/")):
             continue
-        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+        for node in parse(path).body:
             if not isinstance(node, ast.Assign | ast.AnnAssign) or node.value is None:
                 continue
             for target in node.targets if isinstance(node, ast.Assign) else [node.target]:
@@ -257,7 +262,7 @@ def test_state_hangs_on_a_client() -> None:
     rebound = {
         f"{path.relative_to(PACKAGE).as_posix()}:{name}"
         for path in sorted(PACKAGE.rglob("*.py"))
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        for node in nodes_of(path)
         if isinstance(node, ast.Global)
         for name in node.names
     }
@@ -268,6 +273,6 @@ def test_state_hangs_on_a_client() -> None:
 @pytest.mark.slow
 def test_one_handler_begins_anew_after_a_fork() -> None:
     """So that the order is known; but HDF5's lock is taken before the fork, too."""
-    handlers = [module for module, call in _calls() if ast.unparse(call.func).endswith("at_fork")]
+    handlers = [module for module, name, _ in _calls() if name.endswith("at_fork")]
 
     assert handlers == ["concurrency/forks.py", "reading/library_locks.py"]

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import xarray as xr
+from rows import for_each
 
 from hda_fsspec.errors import ProductFormatError
 from hda_fsspec.filenames import is_plain
@@ -48,8 +49,8 @@ def _tar(names: Sequence[str], body: bytes = NETCDF) -> bytes:
 MAKERS = [_zip, _tar]
 
 
-@pytest.mark.parametrize("make", MAKERS)
-@pytest.mark.parametrize(
+@for_each("make", MAKERS)
+@for_each(
     ("names", "told"),
     [
         (["a.nc", "a.nc/b.nc"], "a.nc/b.nc"),
@@ -91,8 +92,9 @@ def test_members_that_only_resemble(make: Callable[[Sequence[str]], bytes], tmp_
     assert [member.name for member in list_members(path)] == names
 
 
-@pytest.mark.parametrize("make", MAKERS)
-@pytest.mark.parametrize(
+@pytest.mark.slow
+@for_each("make", MAKERS)
+@for_each(
     "name",
     [
         *("CON", "P/nul.nc", "aux/x.nc", ".bashrc", "-rf", "P/a.", "P. /x.nc", 'a<b>:"|?*.nc'),

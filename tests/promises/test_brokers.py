@@ -16,6 +16,7 @@ import pytest
 import requests
 import xarray as xr
 from dask.base import tokenize
+from rows import for_each
 
 import hda_fsspec
 from hda_fsspec import HDAFileSystem
@@ -166,6 +167,7 @@ def test_a_port_that_is_used_again_is_another_broker(
     assert way(brokers.options(first, offline=True)) == 2 * ONE
 
 
+@pytest.mark.slow
 def test_an_emulator_that_is_started_again_finds_its_cache(brokers: Brokers) -> None:
     """Over the same files and at the same port it has the same address: nothing is ordered."""
     first = brokers.start(ONE)
@@ -182,8 +184,8 @@ def test_an_emulator_that_is_started_again_finds_its_cache(brokers: Brokers) -> 
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("change", ["bytes of equal length", "times kept", "more files", "none"])
-@pytest.mark.parametrize("large", [False, True])
+@for_each("change", ["bytes of equal length", "times kept", "more files", "none"])
+@for_each("large", [False, True])
 def test_a_folder_that_changed_is_another_broker(
     tmp_path: Path, change: str, large: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -240,7 +242,7 @@ def test_an_address_of_an_earlier_emulator_is_refused(brokers: Brokers) -> None:
     assert second.orders == 0
 
 
-@pytest.mark.parametrize(
+@for_each(
     "spelling",
     [
         "{scheme}://{place}/hda-broker",
@@ -252,7 +254,7 @@ def test_an_address_of_an_earlier_emulator_is_refused(brokers: Brokers) -> None:
         "{scheme}://{place}.:{port}/hda-broker",
     ],
 )
-@pytest.mark.parametrize("scheme", ["http", "https"])
+@for_each("scheme", ["http", "https"])
 def test_all_spellings_of_an_address_are_one_broker(spelling: str, scheme: str) -> None:
     """With or without ``api/v1``, slashes, the scheme's own port, and in capitals."""
     names = {"scheme": scheme, "place": "h.int", "port": {"http": 80, "https": 443}[scheme]}
@@ -286,6 +288,7 @@ def test_other_ports_paths_and_schemes_are_other_brokers() -> None:
     ]
 
 
+@pytest.mark.slow
 def test_spellings_share_what_is_kept(brokers: Brokers) -> None:
     """What was fetched under one spelling is local under every other."""
     emulator = brokers.start(ONE)
@@ -303,6 +306,7 @@ def test_spellings_share_what_is_kept(brokers: Brokers) -> None:
     assert emulator.orders == orders
 
 
+@pytest.mark.slow
 def test_nothing_else_is_shared(brokers: Brokers) -> None:
     """Sizes, orders, quota, licences, listings and headers are a broker's own."""
     one, other = brokers.start(ONE), brokers.start(OTHER)

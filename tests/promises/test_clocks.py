@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 from clocks import Clock
+from rows import for_each
 
 from hda_fsspec.cache.cache import Cache, Entry
 from hda_fsspec.cache.orders import OrderBook
@@ -102,7 +103,7 @@ def test_a_job_goes_on_while_the_clock_jumps(bench: Any) -> None:
     assert emulator.downloads == len(jumps)
 
 
-@pytest.mark.parametrize("skew", [-10 * YEARS, -3600.0, 3600.0, 10 * YEARS])
+@for_each("skew", [-10 * YEARS, -3600.0, 3600.0, 10 * YEARS])
 def test_the_reset_is_told_by_the_clock_that_will_be_asked(skew: float) -> None:
     """Where a machine's clock is off, the service's own time tells how far ahead a reset is."""
     theirs = 1_700_000_000.0

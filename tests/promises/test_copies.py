@@ -243,6 +243,7 @@ def test_an_id_that_is_too_long_is_refused_before_it_is_ordered(bench: Any, tmp_
     assert {Path(path).read_bytes().decode() for path in paths} == {long, "short"}
 
 
+@pytest.mark.slow
 @given(st.text(min_size=1))
 def test_names_of_any_ids_are_harmless(text: str) -> None:
     """The name of a product in a path, and a name made of what a service delivers."""

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from raw_broker import RawBroker, for_ever, head, json_answer
+from rows import for_each
 
 from hda_fsspec.emulator import Emulator, Fault
 from hda_fsspec.errors import BrokerError, DownloadError, HDAError
@@ -103,7 +104,7 @@ CALLS: dict[str, Callable[[Session], Any]] = {
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
+@for_each(
     ("part", "call"),
     # Whether chunks of one byte are too slow for a file is told by how many come at one time.
     [(part, call) for part in ENDLESS for call in CALLS if (part, call) != ("chunks", "file")],
@@ -127,6 +128,7 @@ def test_an_answer_that_goes_on_is_given_up(
     assert len(broker.asked) <= 1 + 10 + 2
 
 
+@pytest.mark.slow
 def test_an_answer_has_a_time_for_all_of_it(connect: Callable[..., Session]) -> None:
     """A byte now and then keeps nobody waiting: three time-outs are enough for a whole answer."""
     clock = Clock(4.0)
@@ -141,6 +143,7 @@ def test_an_answer_has_a_time_for_all_of_it(connect: Callable[..., Session]) -> 
     assert clock.now - began <= 3 * 2 * (response_limits.TIMEOUTS_PER_ANSWER * TIMEOUT + 8)
 
 
+@pytest.mark.slow
 def test_a_login_has_an_end_too(connect: Callable[..., Session]) -> None:
     """The same holds before there is a token."""
     deaf = RawBroker(lambda *_: _drip_in_chunks(), logs_in=False)
@@ -166,6 +169,7 @@ def test_the_longest_answer_that_is_read() -> None:
     assert response_limits.MOST_BYTES > 2 * 1_400 * 20_000
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("encoding", ["gzip", "x-gzip", "deflate", "br", "gzip, identity", "GZIP"])
 @pytest.mark.parametrize("call", ["json", "order", "put", "file"])
 def test_an_encoding_that_was_not_asked_for(
@@ -301,6 +305,7 @@ def _held_bytes(bench: Any) -> int:
     return sum(path.stat().st_size for path in Path(bench.cache_dir).rglob("*") if path.is_file())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("framing", ["close", "chunked"])
 def test_a_file_without_end_stops_at_the_bound(bench: Any, elsewhere: Any, framing: str) -> None:
     """A body whose end nobody knows is given up at ``cache_max_bytes``, and nothing stays."""

@@ -42,6 +42,7 @@ def test_get_into_bare_names(bench: Any, tmp_path: Path, monkeypatch: pytest.Mon
     assert [Path(name).read_bytes() for name in ("a.nc", "b.nc")] == [bench.body(1), bench.body(2)]
 
 
+@pytest.mark.slow
 def test_get_copies_what_can_be_had(bench: Any, tmp_path: Path) -> None:
     """Where one product fails the others are copied, and the error is that of the one."""
     emulator = bench.start(days=4)

@@ -233,6 +233,7 @@ def test_a_hard_link_is_never_written_to(team: Team) -> None:
     team.victim.check()
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:du of")
 def test_lengths_are_not_appended_to_a_hard_link(team: Team) -> None:
     """A file of lengths that has another name is not written to; the job goes on."""
@@ -399,6 +400,7 @@ def test_an_order_is_not_wasted(bench: Any, tmp_path: Path) -> None:
     assert emulator.order_posts == 0
 
 
+@pytest.mark.slow
 def test_locks_that_are_none_are_told(team: Team, caplog: pytest.LogCaptureFixture) -> None:
     """What lies in place of a lock is left alone: work may be done twice, which is told."""
     for lock in (team.root / "v1" / "locks").iterdir():

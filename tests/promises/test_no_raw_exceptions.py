@@ -7,6 +7,7 @@ are no UTF-8, files that are missing, disks that are full, pipes that are closed
 from __future__ import annotations
 
 import errno
+import json
 import os
 import resource
 import signal
@@ -20,6 +21,7 @@ from typing import Any
 
 import pytest
 from checkout import ROOT
+from rows import for_each
 
 from hda_fsspec import Location, Settings
 from hda_fsspec.cli import main
@@ -58,6 +60,27 @@ def _command(
         call = ["sh", "-c", shell, "sh", *call]
     streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **more}
     return subprocess.run(call, env=env, check=False, timeout=60, **streams)
+
+
+_SEVERAL = """
+import json, sys
+from hda_fsspec.cli import main
+for words in json.loads(sys.argv[1]):
+    code = main(words)
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+        stream.buffer.write(b"\\0%d\\0" % code)
+"""
+
+
+def _commands(*lines: list[str], env: dict[str, str]) -> list[tuple[int, bytes, bytes]]:
+    """Run several command lines in one process; return codes, output and errors of each."""
+    call = [sys.executable, "-c", _SEVERAL, json.dumps(lines)]
+    done = subprocess.run(call, env=env, check=True, timeout=60, capture_output=True)
+    out, err = (stream.split(b"\0") for stream in (done.stdout, done.stderr))
+    codes = [int(code) for code in out[1::2]]
+    assert len(codes) == len(lines)
+    return list(zip(codes, out[::2], err[::2], strict=False))
 
 
 @pytest.mark.parametrize("verb", ["ls", "find", "glob"])
@@ -132,18 +155,26 @@ def test_every_listing_fits_every_encoding(encoding: str, bench: Any) -> None:
     emulator = _serve(bench, ["good.nc", *FOREIGN], entry={"title": "海\x1b"})
     env = _environment(bench, emulator, PYTHONIOENCODING=encoding)
 
-    listed = _command("ls", bench.query, env=env)
-    table = _command("ls", "-l", bench.query, env=env)
-    info = _command("info", "--json", f"{bench.query}/{FOREIGN[1]}", env=env)
-    missing = _command("info", f"{bench.query}/{FOREIGN[1]}2", env=env)
+    listed, table, info, missing = _commands(
+        ["ls", bench.query],
+        ["ls", "-l", bench.query],
+        ["info", "--json", f"{bench.query}/{FOREIGN[1]}"],
+        ["info", f"{bench.query}/{FOREIGN[1]}2"],
+        env=env,
+    )
 
-    assert (listed.returncode, listed.stderr) == (0, b"")
-    paths = listed.stdout.decode(encoding).splitlines()
+    code, out, err = listed
+    assert (code, err) == (0, b"")
+    paths = out.decode(encoding).splitlines()
     assert {Location.parse(path).product for path in paths} == {"good.nc", *FOREIGN}
-    assert (table.returncode, len(table.stdout.splitlines())) == (0, 6)
-    assert (info.returncode, info.stdout.isascii()) == (0, True)
-    assert missing.returncode == 1
-    assert b"Traceback" not in missing.stderr
+    code, out, _ = table
+    assert (code, len(out.splitlines())) == (0, 6)
+    code, out, _ = info
+    assert (code, out.isascii()) == (0, True)
+    code, _, err = missing
+    assert code == 1
+    assert err
+    assert b"Traceback" not in err
 
 
 @pytest.mark.slow
@@ -181,7 +212,7 @@ def test_bytes_of_the_environment_that_are_no_text(
     assert name.encode() in done.stderr
 
 
-@pytest.mark.parametrize("kind", ["bytes", "folder", "unreadable", "long", "of nobody", "nul"])
+@for_each("kind", ["bytes", "folder", "unreadable", "long", "of nobody", "nul"])
 def test_an_rc_file_that_cannot_be_read(
     kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -207,7 +238,7 @@ def test_an_rc_file_that_cannot_be_read(
         assert "xxxx" in str(caught.value) or str(path) in str(caught.value)
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("name", "value"),
     [
         ("verify", "/nope.pem"),
@@ -280,7 +311,7 @@ def test_a_ca_bundle_that_is_none(content: str, tmp_path: Path) -> None:
     assert "HDA_VERIFY" in str(caught.value)
 
 
-@pytest.mark.parametrize("host", ["a" * 70, "a..b", "\u202e", "[::", "xn--" + "a" * 60])
+@for_each("host", ["a" * 70, "a..b", "\u202e", "[::", "xn--" + "a" * 60])
 def test_hosts_that_cannot_be(host: str) -> None:
     """A host that no resolver takes is a typed error, whoever finds out."""
     with pytest.raises((BrokerError, ConfigurationError)) as caught:
@@ -325,7 +356,7 @@ def test_targets_that_no_path_can_be(verb: str, bad: str, bench: Any, tmp_path: 
     assert emulator.orders == 0
 
 
-@pytest.mark.parametrize("text", ["x" * 5000, "~nobody-of-that-name/x.json", "a\0b", "\ud800"])
+@for_each("text", ["x" * 5000, "~nobody-of-that-name/x.json", "a\0b", "\ud800"])
 def test_requests_that_are_neither_text_nor_a_path(text: str) -> None:
     """What is neither JSON nor a file is told in one way."""
     with pytest.raises((LocationError, FileNotFoundError)) as caught:

@@ -213,6 +213,7 @@ def test_more_products_than_the_quota(bench: Any) -> None:
     assert emulator.order_posts <= 70 + 10
 
 
+@pytest.mark.slow
 def test_a_quota_that_is_used_elsewhere(bench: Any) -> None:
     """What others order under the same account is seen in the headers of any answer."""
     emulator = bench.start(days=5, quota=4, quota_window_seconds=60)

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import xarray as xr
+from rows import for_each
 
 from hda_fsspec.errors import ProductFormatError
 from hda_fsspec.reading.opening import OpenOptions, open_local
@@ -64,7 +65,7 @@ def test_rasters_that_name_others_as_their_parts(tmp_path: Path) -> None:
         open_it(jp2, tmp_path)
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("box", "what"),
     [
         (b"dtbl" + b"\0\1" + struct.pack(">I", 30) + b"url " + bytes(4) + b"file:///x\0", "table"),
@@ -89,8 +90,8 @@ VRT = (
 )
 
 
-@pytest.mark.parametrize("before", ["", "\ufeff  \n", "<?xml version='1.0'?>\n<!-- a -->"])
-@pytest.mark.parametrize("name", ["p", "p.vrt", "p.tif", "p.nc"])
+@for_each("before", ["", "\ufeff  \n", "<?xml version='1.0'?>\n<!-- a -->"])
+@for_each("name", ["p", "p.vrt", "p.tif", "p.nc"])
 def test_a_virtual_raster_by_its_content(before: str, name: str, tmp_path: Path) -> None:
     """Whatever its name says, and whether the address is local or not."""
     other = raster(tmp_path / "victim.tif", value=99)
@@ -106,7 +107,7 @@ def test_a_virtual_raster_by_its_content(before: str, name: str, tmp_path: Path)
             open_it(path, tmp_path)
 
 
-@pytest.mark.parametrize(
+@for_each(
     "text",
     [
         "<GDAL_WMS><Service name='TMS'><ServerUrl>http://127.0.0.1:1/</ServerUrl></Service>",
@@ -154,7 +155,7 @@ def surround(path: Path, other: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
+@for_each(
     ("driver", "suffix", "engine"),
     [
         ("GTiff", ".tif", None),

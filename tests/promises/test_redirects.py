@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from raw_broker import TOKEN, RawBroker, head, json_answer
+from rows import for_each
 
 from hda_fsspec.emulator import Fault
 from hda_fsspec.errors import AuthenticationError, BrokerError, HDAError
@@ -26,7 +27,7 @@ from hda_fsspec.settings import Settings
 HERE = "https://broker.example/api/v1/dataaccess/download/5"
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("location", "target"),
     [
         ("/x", "https://broker.example/x"),
@@ -45,7 +46,7 @@ def test_what_a_location_means(location: str, target: str) -> None:
     assert target_of(HERE, location).replace("HTTPS", "https") == target
 
 
-@pytest.mark.parametrize(
+@for_each(
     "location",
     [
         "",

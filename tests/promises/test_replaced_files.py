@@ -145,6 +145,7 @@ def test_a_file_that_is_replaced_while_it_is_opened(
         days.open()["sst"].isel(time=1).load()
 
 
+@pytest.mark.slow
 def test_a_file_that_does_not_fit_any_more(days: Any) -> None:
     """Another process replaced it with one of the same length: it is checked anew when read."""
     found = days.open()
@@ -330,6 +331,7 @@ def test_headers_of_another_xarray_are_not_taken_up(
     assert len(list(days.client.cache.entries())) == 3
 
 
+@pytest.mark.slow
 def test_a_lookup_sees_that_a_file_was_replaced(days: Any) -> None:
     """An entry is remembered with its file: one of the same length has a record of its own."""
     days.open().load()

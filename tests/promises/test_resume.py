@@ -10,6 +10,7 @@ from email.utils import formatdate
 from typing import Any
 
 import pytest
+from rows import for_each
 
 from hda_fsspec.cache.cache import Cache
 from hda_fsspec.emulator import Emulator, Fault, RequestRecord, dated_product
@@ -221,7 +222,7 @@ _PART = {"Content-Range": "bytes 400-999/1000", "ETag": '"a"'}
 _WRITE, _APPEND, _RESTART = Action.WRITE, Action.APPEND, Action.RESTART
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("status", "headers", "first_byte", "facts", "expected"),
     [
         (202, {}, 0, {}, (Action.WAIT, None)),
@@ -262,7 +263,7 @@ def test_the_plan(
     assert plan(answer, held=400, first_byte=first_byte, facts=facts) == expected
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("held", "facts", "expected"),
     [
         (0, {}, 0),

@@ -228,6 +228,7 @@ def test_copies_are_believed_of_oneself_alone(root: Path) -> None:
         assert shelf.get("/home/bob/x.nc") == 2
 
 
+@pytest.mark.slow
 def test_locks_exclude_across_accounts(root: Path) -> None:
     """A lock or a slot that Ann took Bob does not get, and the file stays as she made it."""
     with account(ANN):

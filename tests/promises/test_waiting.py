@@ -35,6 +35,7 @@ def slow_and_quick(bench: Any) -> Any:
     return emulator
 
 
+@pytest.mark.slow
 def test_a_ready_product_opens_while_others_are_prepared(slow_and_quick: Any, bench: Any) -> None:
     """While orders are waited for, a ready product opens at once, on the same and another fs."""
     fs = bench.filesystem(slow_and_quick)
@@ -69,6 +70,7 @@ def test_looking_goes_on_while_orders_are_waited_for(slow_and_quick: Any, bench:
         job.cancel()
 
 
+@pytest.mark.slow
 def test_a_waiting_order_holds_no_connection(slow_and_quick: Any, bench: Any) -> None:
     """With one connection to use, twenty orders wait and a ready product still comes."""
     fs = bench.filesystem(slow_and_quick, max_connections=1)
@@ -140,9 +142,9 @@ def test_never_more_than_max_orders_over_processes(bench: Any, tmp_path: Path) -
 
 @pytest.mark.slow
 def test_threads_and_connections_stay_bounded(bench: Any) -> None:
-    """150 products that are waited for need no more threads and sockets than a few."""
-    emulator = bench.start_many(150, preparation_seconds=0.02)
-    fs = bench.filesystem(emulator, max_orders=100, max_connections=8)
+    """A hundred products that are waited for need no more threads and sockets than a few."""
+    emulator = bench.start_many(100, preparation_seconds=0.02)
+    fs = bench.filesystem(emulator, max_orders=80, max_connections=8)
     fs.ls(bench.query)
     before = set(threading.enumerate())  # tests that just ended leave threads for some seconds
     most = 0
@@ -154,7 +156,7 @@ def test_threads_and_connections_stay_bounded(bench: Any) -> None:
         most = max(most, len(set(ours) - before))
         job.join(0.005)
 
-    assert emulator.downloads == 150
+    assert emulator.downloads == 100
     assert most <= 8 + 16
     assert emulator.max_connections <= 8
 

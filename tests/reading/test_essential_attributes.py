@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from rows import for_each
 
 from hda_fsspec.reading.essential_attributes import different_meaning, meaning_of
 
@@ -59,7 +60,7 @@ SAME: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
 }
 
 
-@pytest.mark.parametrize("name", DIFFERENT)
+@for_each("name", DIFFERENT)
 def test_what_differs_is_named(name: str) -> None:
     """Whichever of the two is looked at first, the attribute that differs is told."""
     one, other = DIFFERENT[name]
@@ -69,7 +70,7 @@ def test_what_differs_is_named(name: str) -> None:
     assert different_meaning(one, dict(one)) is None
 
 
-@pytest.mark.parametrize("case", SAME)
+@for_each("case", SAME)
 def test_what_is_said_in_other_ways_is_the_same(case: str) -> None:
     """No product is refused for the way in which it says the same."""
     one, other = SAME[case]

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import xarray as xr
+from rows import for_each
 
 from hda_fsspec.errors import ConfigurationError, HDAError, ProductFormatError
 from hda_fsspec.formats.detect import Format
@@ -86,7 +87,7 @@ def test_a_format_without_groups_says_so(shared_data: Path, tmp_path: Path) -> N
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
+@for_each(
     ("body", "looks"),
     [
         (b"<!DOCTYPE html><html><body>Sorry</body></html>", "page instead of the product"),

@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 import xarray as xr
+from rows import for_each
 
 from hda_fsspec.errors import ProductFormatError
 from hda_fsspec.reading.gribs import grib_parts, open_grib
@@ -44,7 +45,7 @@ def _open(path: Path, scratch: Path, **options: Any) -> xr.Dataset:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("file", "parts"), SPLIT.items())
+@for_each(("file", "parts"), SPLIT.items())
 def test_the_filters_of_the_error_work(
     file: str, parts: int, shared_data: Path, tmp_path: Path
 ) -> None:
@@ -77,6 +78,7 @@ def test_dropping_is_possible_when_asked_for(shared_data: Path, tmp_path: Path) 
         assert list(ds.data_vars) == ["t2m"]
 
 
+@pytest.mark.slow
 def test_a_filter_that_fits_nothing_is_told(product: Path, tmp_path: Path) -> None:
     """Cfgrib makes an empty dataset of it; here it is an error with the values there are."""
     options = {"filter_by_keys": {"typeOfLevel": "surface"}}
@@ -105,6 +107,7 @@ def test_the_index_is_kept_and_used(
     assert not [each for each in caplog.records if each.name.startswith("cfgrib")]
 
 
+@pytest.mark.slow
 def test_another_product_of_the_same_length_has_its_own_index(
     shared_data: Path, tmp_path: Path
 ) -> None:
@@ -207,6 +210,7 @@ def test_a_link_in_place_of_the_folder_of_indexes(product: Path, tmp_path: Path)
     assert [path.name for path in elsewhere.iterdir()] == [index.name]
 
 
+@pytest.mark.slow
 def test_no_index_where_nothing_can_be_written(product: Path, tmp_path: Path) -> None:
     """A read-only cache opens without an index and without a word."""
     file = tmp_path / "file"
@@ -262,7 +266,7 @@ def test_python_ends_well_after_a_grib_and_a_raster(shared_data: Path, tmp_path:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("first", ["", "eccodes", "pyproj", "rioxarray"])
+@pytest.mark.parametrize("first", ["", "eccodes", "rioxarray"])
 def test_python_ends_well_whatever_is_loaded_first(stacks: Any, first: str) -> None:
     """A script that opens anything ends with 0, in whatever order the libraries were loaded."""
     if not all(map(importlib.util.find_spec, ("cfgrib", "eckitlib", "pyproj", "rioxarray"))):

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 import xarray as xr
+from rows import for_each
 
 from hda_fsspec.errors import ProductFormatError
 from hda_fsspec.reading.opening import OpenOptions, open_local
@@ -155,7 +156,7 @@ def test_members_of_different_grids_are_told(sen3: Path, tmp_path: Path) -> None
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
+@for_each(
     ("other", "why"),
     [
         (_dataset("a", 2), "a differs in its values"),
@@ -166,7 +167,6 @@ def test_members_of_different_grids_are_told(sen3: Path, tmp_path: Path) -> None
         ),
         (xr.Dataset({"a": ("z", [1.0, 1.0, 1.0])}), "a differs in its dimensions"),
     ],
-    ids=["variable", "coordinate", "projection", "dimensions"],
 )
 def test_members_that_disagree_are_told(other: xr.Dataset, why: str, tmp_path: Path) -> None:
     """Nothing is filled or overridden: what both files hold must be equal."""

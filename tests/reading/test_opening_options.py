@@ -10,6 +10,7 @@ import sys
 
 import pytest
 import xarray as xr
+from rows import for_each
 
 from hda_fsspec.errors import ConfigurationError
 from hda_fsspec.reading.options import OpenOptions, freeze, thaw
@@ -28,7 +29,7 @@ VALUES = [
 ]
 
 
-@pytest.mark.parametrize("value", VALUES, ids=range(len(VALUES)))
+@for_each("value", VALUES)
 def test_frozen_values_come_back(value: object) -> None:
     """Whatever was given is hashable while it is kept, and given to the engine as it was."""
     frozen = freeze(value)

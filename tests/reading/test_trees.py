@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import xarray as xr
+from rows import for_each
 
 from hda_fsspec.errors import ProductFormatError
 from hda_fsspec.reading.archives import Member
@@ -28,7 +29,7 @@ def _close(tree: dict[str, xr.Dataset]) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
+@for_each(
     "file",
     [
         "sentinel-6/ref04_standard_measurement_S6.nc",
@@ -52,6 +53,7 @@ def test_groups_are_those_of_xarray(file: str, shared_data: Path, tmp_path: Path
     _close(plain)
 
 
+@pytest.mark.slow
 def test_a_group_is_the_root_of_its_tree(shared_data: Path, tmp_path: Path) -> None:
     """With ``group`` the paths begin below it."""
     tree = _tree(
@@ -62,6 +64,7 @@ def test_a_group_is_the_root_of_its_tree(shared_data: Path, tmp_path: Path) -> N
     _close(tree)
 
 
+@pytest.mark.slow
 def test_a_wrong_group_is_told(shared_data: Path, tmp_path: Path) -> None:
     """As when a single dataset is opened."""
     path = shared_data / "sentinel-6/ref04_standard_measurement_S6.nc"
@@ -164,7 +167,7 @@ def test_a_raster_is_a_tree_of_one(shared_data: Path, tmp_path: Path) -> None:
     _close(tree)
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("files", "nodes"),
     [
         (["P/a.nc", "P/b.nc"], ["a", "b"]),

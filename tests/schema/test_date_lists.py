@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from real_schemas import BOX, Query, many_of, one_of, refused, schema
+from rows import for_each
 
 from hda_fsspec.errors import QueryError
 
@@ -56,13 +57,11 @@ def days_asked(body: dict[str, Any]) -> set[date]:
     }
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("year", "month", "day"),
     [("year", "month", "day"), ("hyear", "hmonth", "hday"), ("year", "month", "nominal_day")],
 )
-@pytest.mark.parametrize(
-    "months", [MONTHS, [str(n) for n in range(1, 13)], list(calendar.month_name)[1:]]
-)
+@for_each("months", [MONTHS, [str(n) for n in range(1, 13)], list(calendar.month_name)[1:]])
 def test_the_common_dates_work_for_lists_of_days(
     year: str, month: str, day: str, months: list[str]
 ) -> None:
@@ -84,7 +83,7 @@ def test_a_reference_year_is_asked_for_by_the_common_dates() -> None:
     assert "one year" in str(refused(grassland, {"startdate": ("2017",), "enddate": ("2018",)}))
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("start", "end", "years", "months", "days"),
     [
         ("2024-05-30", "2024-05-31", [2024], [5], [30, 31]),
@@ -110,7 +109,7 @@ def test_a_range_becomes_lists_that_mean_just_its_days(
     }
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("start", "end", "problem"),
     [
         ("2024-05-20", "2024-06-10", r"2024-05-20 to 2024-05-31, then 2024-06-01 to 2024-06-10"),

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from checkout import SHARED
 from real_schemas import BOX, DATE
+from rows import for_each
 
 from hda_fsspec import Location
 from hda_fsspec.errors import QueryError
@@ -61,8 +62,8 @@ def test_every_recorded_request_works_today(name: str) -> None:
     assert todays_schema(body).request(Location.from_request(document).query) == expected
 
 
-@pytest.mark.parametrize("earlier", EARLIER)
-@pytest.mark.parametrize("now", [("startdate", "enddate"), ("start", "end"), ("dtstart", "dtend")])
+@for_each("earlier", EARLIER)
+@for_each("now", [("startdate", "enddate"), ("start", "end"), ("dtstart", "dtend")])
 def test_earlier_names_mean_the_names_of_now(
     earlier: tuple[str, str], now: tuple[str, str]
 ) -> None:
@@ -124,7 +125,7 @@ def test_a_name_that_means_something_else_here_is_left_alone() -> None:
     )
 
 
-@pytest.mark.parametrize(("start", "end"), EARLIER)
+@for_each(("start", "end"), EARLIER)
 def test_without_a_time_range_earlier_names_are_unknown(start: str, end: str) -> None:
     """A data set without a range has none under any name, and says so."""
     lists = {

@@ -5,9 +5,9 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import pytest
 import subset_schemas as subsets
 from real_schemas import BOX, DATE, TEXT, many_of, one_of, schema
+from rows import for_each
 
 from hda_fsspec.records import Dataset
 from hda_fsspec.schema.example_query import find_starting_point
@@ -22,7 +22,7 @@ def _start(told: Schema, dataset: Dataset | None = None) -> dict[str, str]:
     return {key: ",".join(values) for key, values in point.query.items()}
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("told", "expected"),
     [
         (
@@ -80,7 +80,6 @@ def _start(told: Schema, dataset: Dataset | None = None) -> dict[str, str]:
         ),
         (subsets.marine(), {"startdate": "2024-10-11", "enddate": "2024-10-12"}),
     ],
-    ids=range(7),
 )
 def test_each_kind_of_data_set_has_one(told: Schema, expected: dict[str, str]) -> None:
     """What must be chosen is chosen, the last days that there are are asked for, in their lists."""
@@ -168,7 +167,7 @@ def test_required_keys_are_filled_as_far_as_that_can_be_done() -> None:
     assert point.needs == ("orbit",)
 
 
-@pytest.mark.parametrize(
+@for_each(
     "odd",
     [
         {"a": {"type": "string", "default": {"x": 1}}},

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from real_schemas import BOX, DATE, TEXT, Query, many_of, one_of, refused, schema
+from rows import for_each
 
 from hda_fsspec.errors import QueryError
 from hda_fsspec.records import format_time
@@ -65,7 +66,7 @@ TYPED = schema(
 )
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("key", "values", "wanted"),
     [
         ("number", ("15",), 15),
@@ -104,7 +105,7 @@ def test_values_are_typed_by_the_schema(key: str, values: tuple[str, ...], wante
     assert json.dumps(body) == json.dumps({key: wanted})
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("key", "values", "problem", "suggestions"),
     [
         ("number", ("many",), "not a finite number", ()),
@@ -188,6 +189,7 @@ texts = st.text(max_size=12) | st.sampled_from(
 )
 
 
+@pytest.mark.slow
 @settings(deadline=None, derandomize=True)
 @given(key=st.sampled_from(TYPED.keys), values=st.lists(texts, max_size=4).map(tuple))
 def test_law_any_text_is_finite_json_or_a_query_error(key: str, values: tuple[str, ...]) -> None:
@@ -201,7 +203,7 @@ def test_law_any_text_is_finite_json_or_a_query_error(key: str, values: tuple[st
     assert None not in body.values()
 
 
-@pytest.mark.parametrize(
+@for_each(
     "told",
     [
         {"type": "x-choice"},
@@ -231,7 +233,7 @@ def test_nesting_without_end_leaves_a_parameter_free() -> None:
     assert Parameter.from_json("p", told).convert(["a"], key="p") == "a"
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("told", "expected"),
     [
         ("2024-10-12", "2024-10-12T23:59:59.999Z"),

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import xarray as xr
+from rows import for_each
 
 from hda_fsspec import Location
 from hda_fsspec.errors import LocationError
@@ -66,7 +67,7 @@ VALUES: list[tuple[Any, str]] = [
 ]
 
 
-@pytest.mark.parametrize(("value", "text"), VALUES, ids=[repr(v)[:40] for v, _ in VALUES])
+@for_each(("value", "text"), VALUES)
 def test_a_value_is_written_as_its_text(value: Any, text: str) -> None:
     """Whatever a value is an instance of, the path has the plain text of it."""
     found = Location("EO:X", {"key": value})
@@ -79,7 +80,7 @@ def test_a_value_is_written_as_its_text(value: Any, text: str) -> None:
 BOX = "hda://EO:X/bbox=-6.1,43,-1.5,46"
 
 
-@pytest.mark.parametrize(
+@for_each(
     "box",
     [
         np.array([-6.1, 43, -1.5, 46]),
@@ -96,7 +97,7 @@ def test_a_box_of_numbers(box: Any) -> None:
     assert Location("EO:X", {"bbox": box}).path == BOX
 
 
-@pytest.mark.parametrize(
+@for_each(
     "value",
     [
         np.nan,
@@ -119,7 +120,6 @@ def test_a_box_of_numbers(box: Any) -> None:
         {"a": 1},
         object(),
     ],
-    ids=lambda value: repr(value).partition(" at ")[0],
 )
 def test_what_is_no_value_is_refused(value: Any) -> None:
     """NaN, NaT, spans, bytes, and lists in lists would ask for something else in silence."""

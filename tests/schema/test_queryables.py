@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from real_schemas import BOX, DATE, TEXT, Query, many_of, one_of, refused, schema
+from rows import for_each
 
 from hda_fsspec.errors import BrokerError, QueryError
 from hda_fsspec.records import Product
@@ -51,7 +52,7 @@ ERA5 = schema(
 )
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("key", "suggestion"),
     [
         ("variabel", "variable"),
@@ -80,7 +81,7 @@ def test_an_unknown_key_without_a_near_one_lists_the_keys() -> None:
     assert "It takes none." in str(refused(schema({}), {"wavelength": ("500",)}))
 
 
-@pytest.mark.parametrize("key", sorted(PAGING))
+@for_each("key", sorted(PAGING))
 def test_paging_and_data_set_are_no_part_of_a_query(key: str) -> None:
     """Reserved keys are refused, also by an open schema, and never suggested."""
     for data_set in (OLCI, Schema.from_queryable("EO:X", {})):
@@ -108,7 +109,7 @@ def test_empty_values_are_never_sent() -> None:
     assert refused(OLCI, {"unknown": ()}).key == "unknown"
 
 
-@pytest.mark.parametrize(
+@for_each(
     "document",
     [
         {},
@@ -147,7 +148,7 @@ def test_a_schema_of_paging_alone_takes_nothing() -> None:
     assert schema({}).keys == ()
 
 
-@pytest.mark.parametrize(
+@for_each(
     "document",
     [
         None,
@@ -177,7 +178,7 @@ def test_name_keys() -> None:
     )
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("first", "last", "inside"),
     [
         ("2024-05-01T10:00:00Z", "2024-05-01T11:00:00Z", True),

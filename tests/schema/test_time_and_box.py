@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from real_schemas import BOX, DATE, Query, many_of, one_of, refused, schema
+from rows import for_each
 
 from hda_fsspec.errors import QueryError
 
@@ -48,7 +49,7 @@ SPELLED = [
 ]
 
 
-@pytest.mark.parametrize(("start", "end"), PAIRS + SPELLED)
+@for_each(("start", "end"), PAIRS + SPELLED)
 def test_the_common_dates_work_whatever_the_data_set_calls_them(start: str, end: str) -> None:
     """`startdate` and `enddate` are sent, and typed, under the data set's own names."""
     data_set = schema({"publication": DATE, start: DATE, end: DATE})
@@ -64,7 +65,7 @@ def test_the_common_dates_work_whatever_the_data_set_calls_them(start: str, end:
     )
 
 
-@pytest.mark.parametrize(("start", "end"), PAIRS)
+@for_each(("start", "end"), PAIRS)
 def test_a_pair_of_known_names_needs_no_format(start: str, end: str) -> None:
     """The known names are dates even where the schema calls them plain strings."""
     data_set = schema({start: {"type": "string"}, end: {}})
@@ -122,7 +123,7 @@ def test_both_names_of_one_thing_must_agree() -> None:
     assert "differ" in str(refused(data_set, {**boxes, "area": ("0", "2", "3", "4")}))
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("text", "start", "end"),
     [
         ("2024-05-01", "2024-05-01T00:00:00.000Z", "2024-05-01T23:59:59.999Z"),
@@ -139,7 +140,7 @@ def test_dates(text: str, start: str, end: str) -> None:
     assert OLCI.request({"enddate": (text,)}) == {"enddate": end}
 
 
-@pytest.mark.parametrize(
+@for_each(
     "text",
     [
         "yesterday",
@@ -156,7 +157,7 @@ def test_dates(text: str, start: str, end: str) -> None:
         "2024-05-01/2024-06",
     ],
 )
-@pytest.mark.parametrize("key", ["startdate", "enddate", "publication"])
+@for_each("key", ["startdate", "enddate", "publication"])
 def test_malformed_dates_are_refused(key: str, text: str) -> None:
     """The error names the key, and shows how a date is written."""
     error = refused(OLCI, {key: (text,)})
@@ -181,7 +182,7 @@ def test_other_dates_are_written_as_the_service_does() -> None:
     }
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("values", "problem"),
     [
         (("1", "2", "3"), "four numbers"),
@@ -204,7 +205,7 @@ def test_malformed_boxes_are_refused(values: tuple[str, ...], problem: str) -> N
     assert "W,S,E,N" in str(error)
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("name", "told"),
     [
         ("bbox", BOX),

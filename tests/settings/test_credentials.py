@@ -13,6 +13,7 @@ from pathlib import Path
 import cloudpickle
 import plants
 import pytest
+from rows import for_each
 
 from hda_fsspec.errors import ConfigurationError
 from hda_fsspec.settings import Settings, rcfile
@@ -28,7 +29,7 @@ def rc(text: str, path: str = "~/.hdarc") -> Path:
     return file
 
 
-@pytest.mark.parametrize(
+@for_each(
     "text",
     [
         f"user:me\npassword:{SECRET}\n",
@@ -129,7 +130,7 @@ def test_a_private_file_or_one_without_a_password_is_not_told(
     assert caplog.records == []
 
 
-@pytest.mark.parametrize("plant", ["FIFO", "socket", "device", "folder", "link to itself"])
+@for_each("plant", ["FIFO", "socket", "device", "folder", "link to itself"])
 def test_what_is_no_file_is_told_and_not_waited_for(plant: str, tmp_path: Path) -> None:
     """A FIFO under the name of the rc file holds nothing up."""
     plants.put(plant, Path("~/.hdarc").expanduser(), plants.Victim(tmp_path / "victim"))

@@ -9,6 +9,7 @@ from typing import Any
 
 import fsspec
 import pytest
+from rows import for_each
 
 from hda_fsspec.errors import ConfigurationError
 from hda_fsspec.settings import DEFAULT_URL, SETTING_NAMES, Settings
@@ -97,7 +98,7 @@ def test_defaults() -> None:
     assert settings.verify is True
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("given", "meant"),
     [
         (None, None),
@@ -134,7 +135,7 @@ def test_no_bound_as_an_argument_beats_the_environment(monkeypatch: pytest.Monke
     assert Settings.resolve().cache_max_bytes == 10**9
 
 
-@pytest.mark.parametrize(
+@for_each(
     "address",
     [
         "https://h.int/hda-broker",
@@ -149,7 +150,7 @@ def test_forms_of_the_address(address: str) -> None:
     assert Settings.resolve(endpoint_url=address).endpoint_url == "https://h.int/hda-broker/"
 
 
-@pytest.mark.parametrize("word", ["1", "true", "True", "YES", "on"])
+@for_each("word", ["1", "true", "True", "YES", "on"])
 def test_words_for_true(word: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Switches of the environment are words."""
     monkeypatch.setenv("HDA_OFFLINE", word)
@@ -176,7 +177,7 @@ def test_the_cache_folder_is_absolute(tmp_path: Path, monkeypatch: pytest.Monkey
     assert Settings.resolve(cache_dir="~/c").cache_dir == tmp_path / "home" / "c"
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("name", "value"),
     [
         ("endpoint_url", "h.int/hda-broker"),

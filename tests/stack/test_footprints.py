@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-import pytest
+from rows import for_each
 
 from hda_fsspec.records import Product
 from hda_fsspec.stack.footprints import most_different_bbox
@@ -12,7 +12,7 @@ from hda_fsspec.stack.footprints import most_different_bbox
 RING = [[[-6, 43], [-1, 43], [-1.5, 46.25], [-6, 46], [-6, 43]]]
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("feature", "expected"),
     [
         ({"bbox": [-6, 43, -1, 46.25]}, "-6,43,-1,46.25"),
@@ -43,7 +43,7 @@ def test_the_box_of_a_feature(feature: dict[str, Any], expected: str | None) -> 
     assert Product.from_json(product.to_json()) == product
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("boxes", "known", "expected"),
     [
         (["0,0,10,10"] * 3, {0}, None),

@@ -168,7 +168,7 @@ def keys(draw: Any, shape: tuple[int, ...]) -> tuple[Any, ...]:
 
 
 @pytest.mark.slow
-@settings(deadline=None, max_examples=400)
+@settings(deadline=None, max_examples=150)
 @given(st.data())
 def test_any_key_of_any_grid_is_what_numpy_gives(data: Any) -> None:
     """Values come from where they would in one array, and no product is read for nothing."""

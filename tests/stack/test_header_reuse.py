@@ -7,8 +7,8 @@ from typing import Any
 
 import netCDF4
 import numpy as np
-import pytest
 import xarray as xr
+from rows import for_each
 
 from hda_fsspec.reading.variables import NetCDFVariables
 from hda_fsspec.stack.header import Header
@@ -51,7 +51,7 @@ def _alike(path: Path) -> AlikeFiles | None:
     return AlikeFiles.of(NetCDFVariables(path, None), _header(path))
 
 
-@pytest.mark.parametrize(
+@for_each(
     "change",
     [
         {},
@@ -73,7 +73,7 @@ def test_what_is_told_is_what_the_data_set_tells(tmp_path: Path, change: dict[st
     assert told.to_json() == _header(other).to_json()
 
 
-@pytest.mark.parametrize(
+@for_each(
     "change",
     [
         {"units": "hours since 2024-01-02"},

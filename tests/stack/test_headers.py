@@ -10,6 +10,7 @@ import cftime
 import numpy as np
 import pytest
 import xarray as xr
+from rows import for_each
 
 from hda_fsspec.lazy.fingerprint import digest_of
 from hda_fsspec.stack.header import (
@@ -70,7 +71,7 @@ def test_a_header_survives_the_disk(dataset: xr.Dataset) -> None:
             assert other.values.dtype == variable.values.dtype
 
 
-@pytest.mark.parametrize(
+@for_each(
     "values",
     [
         np.array(["2024-05-01", "NaT"], dtype="datetime64[ns]"),
@@ -84,7 +85,6 @@ def test_a_header_survives_the_disk(dataset: xr.Dataset) -> None:
         np.zeros((0, 3)),
         np.array([True, False]),
     ],
-    ids=lambda values: str(values.dtype),
 )
 def test_arrays_of_every_kind_survive_json(values: np.ndarray[Any, Any]) -> None:
     """An array is read back with its dtype, shape and values."""
@@ -96,9 +96,7 @@ def test_arrays_of_every_kind_survive_json(values: np.ndarray[Any, Any]) -> None
     assert digest_of(again) == digest_of(values)
 
 
-@pytest.mark.parametrize(
-    "data", [b"", b"{}", b"[]", b"\xff", b'{"mark":"m","header":{"format":1}}']
-)
+@for_each("data", [b"", b"{}", b"[]", b"\xff", b'{"mark":"m","header":{"format":1}}'])
 def test_a_damaged_note_is_no_header(data: bytes) -> None:
     """What cannot be read is not known, and nothing is raised."""
     assert load(data, "m") is None
@@ -117,7 +115,7 @@ def test_equal_values_of_another_kind_or_shape_differ() -> None:
     assert len(digests) == 3
 
 
-@pytest.mark.parametrize("kinds", [("i1", "u2", ">i4", "<i8"), ("<f4", ">f4", "f8"), ("U3", "O")])
+@for_each("kinds", [("i1", "u2", ">i4", "<i8"), ("<f4", ">f4", "f8"), ("U3", "O")])
 def test_equal_values_of_another_width_or_byte_order_are_equal(kinds: tuple[str, ...]) -> None:
     """One grid is one grid, whether a product stores it in 4 or 8 bytes, this or that end first."""
     values = np.array([1, 2, 5])

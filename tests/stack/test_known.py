@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import xarray as xr
+from rows import for_each
 
 from hda_fsspec.errors import ProductMismatchError
 from hda_fsspec.reading.options import OpenOptions
@@ -47,7 +48,7 @@ def _assert_read_singly(path: Path, group: str | None = None) -> int:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("pattern", PRODUCTS)
+@for_each("pattern", PRODUCTS)
 def test_a_variable_by_itself_is_that_of_the_dataset(shared_data: Path, pattern: str) -> None:
     """Real products: the rest of the file does not change the values of a variable of numbers."""
     paths = sorted(shared_data.glob(pattern))[:4]
@@ -79,7 +80,7 @@ def test_variables_of_every_packing_by_themselves(tmp_path: Path) -> None:
     assert _assert_read_singly(path, "inner") >= 3
 
 
-@pytest.mark.parametrize(
+@for_each(
     "options",
     [
         {"decode_times": False},
@@ -88,7 +89,6 @@ def test_variables_of_every_packing_by_themselves(tmp_path: Path) -> None:
         {"product_engine_kwargs": {"autoclose": True}},
         {"member": "*"},
     ],
-    ids=lambda options: next(iter(options)),
 )
 def test_other_options_leave_reading_to_the_dataset(
     tmp_path: Path, options: dict[str, Any]

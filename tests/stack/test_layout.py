@@ -9,6 +9,7 @@ import cftime
 import numpy as np
 import pytest
 import xarray as xr
+from rows import for_each
 
 from hda_fsspec.errors import QueryError
 from hda_fsspec.stack.header import Header
@@ -132,7 +133,7 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize("name", CASES)
+@for_each("name", CASES)
 def test_layout(name: str) -> None:
     """Each kind of product is laid as xarray would join it."""
     case = CASES[name]

@@ -236,6 +236,7 @@ def test_other_products_have_other_names(stacks: Any) -> None:
     assert both.isel(x=0).compute().to_numpy().tolist() == [1.5, 3.0, 3.0, 4.5, 6.0]
 
 
+@pytest.mark.slow
 def test_names_depend_on_options(stacks: Any) -> None:
     """Raw values are other values, and so are those that may be missing."""
     serve(stacks)

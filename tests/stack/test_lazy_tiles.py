@@ -44,6 +44,7 @@ def serve_degrees(stacks: Any, shared_data: Path, shift: Mapping[int, float] | N
     return values
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("chunks", [None, {}])
 def test_tiles_whose_codes_tell_their_places(
     stacks: Any, shared_data: Path, chunks: Any, monkeypatch: pytest.MonkeyPatch
@@ -68,6 +69,7 @@ def test_tiles_whose_codes_tell_their_places(
     assert stacks.emulator.order_posts == stacks.emulator.downloads == 4
 
 
+@pytest.mark.slow
 def test_a_tile_that_is_not_where_its_code_says(stacks: Any, shared_data: Path) -> None:
     """It is an error that names it when it is read; the others are read as ever."""
     values = serve_degrees(stacks, shared_data, shift={8: 0.5})
@@ -82,6 +84,7 @@ def test_a_tile_that_is_not_where_its_code_says(stacks: Any, shared_data: Path) 
     np.testing.assert_array_equal(found.band_data[0, 0, :, 150:210], values + 2000)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("is_far", [False, True])
 def test_tiles_whose_values_mean_other_things(stacks: Any, is_far: bool) -> None:
     """Another unit or packing is an error: of tiles that are looked at when they are read, then."""

@@ -120,6 +120,7 @@ def test_the_first_product_may_be_missing(stacks: Any) -> None:
         assert np.isnan(found["count"].load()).to_numpy().tolist() == [True] + [False] * 4
 
 
+@pytest.mark.slow
 def test_a_service_that_delivers_nothing_is_an_error(stacks: Any) -> None:
     """Where none can be had there is no template, and a few failed orders are enough to say so."""
     serve(stacks)
@@ -216,6 +217,7 @@ def swaths(stacks: Any, *days: int, steps: int = 1) -> None:
     )
 
 
+@pytest.mark.slow
 def test_swaths_are_told_at_opening(stacks: Any) -> None:
     """Footprints that differ cost a second order, and then the error tells what to do instead."""
     swaths(stacks, 1, 2, 3)

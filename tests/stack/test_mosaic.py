@@ -100,6 +100,7 @@ def tree_of(stacks: Any, **options: Any) -> xr.DataTree:
     return xr.open_datatree(stacks.query, engine="hda", storage_options=stacks.options, **options)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("chunks", [None, {}])
 def test_tiles_lie_side_by_side(stacks: Any, chunks: Any) -> None:
     """The whole is what they were cut from, in its place; one product of each was looked at."""
@@ -122,6 +123,7 @@ def test_tiles_lie_side_by_side(stacks: Any, chunks: Any) -> None:
     assert stacks.emulator.order_posts == stacks.emulator.downloads == 8
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("chunks", [None, {}])
 def test_a_selection_reads_the_tiles_that_it_touches(stacks: Any, chunks: Any) -> None:
     """Inside one tile it orders one product, and plan() knows; so it is where tiles overlap."""
@@ -140,6 +142,7 @@ def test_a_selection_reads_the_tiles_that_it_touches(stacks: Any, chunks: Any) -
         assert planned == stacks.ordered[before:] == [vpp(tile, 11)]
 
 
+@pytest.mark.slow
 def test_keys_of_every_kind(stacks: Any) -> None:
     """Single positions, lists, steps and reversed axes read what an array in memory would give."""
     serve(stacks)
@@ -161,6 +164,7 @@ def test_keys_of_every_kind(stacks: Any) -> None:
         np.testing.assert_array_equal(lazy.isel(key), plain.isel(key))
 
 
+@pytest.mark.slow
 def test_the_first_tile_counts_where_tiles_overlap(stacks: Any) -> None:
     """Of values that differ those of the first tile by id are taken, where it has a product."""
     with made(stacks.folder / "source.tif") as source:
@@ -183,6 +187,7 @@ def test_the_first_tile_counts_where_tiles_overlap(stacks: Any) -> None:
     assert data[1, :18].hda.products == []
 
 
+@pytest.mark.slow
 def test_gaps_are_missing(stacks: Any) -> None:
     """Where no tile is, values are missing, and nothing is read."""
     windows = {name: WINDOWS[name] for name in ("T32TPT", "T32TQS")}
@@ -196,6 +201,7 @@ def test_gaps_are_missing(stacks: Any) -> None:
     assert data[20:, :10].hda.products == []
 
 
+@pytest.mark.slow
 def test_kinds_of_tiles_are_variables(stacks: Any) -> None:
     """In a tree and side by side; a kind that a tile lacks is missing there."""
     serve(stacks, kinds=("PPI", "QFLAG"), days=(1,), without=vpp("T32TQT", kind="QFLAG"))
@@ -211,6 +217,7 @@ def test_kinds_of_tiles_are_variables(stacks: Any) -> None:
     np.testing.assert_array_equal(side_by_side.QFLAG[0, 0], flags)
 
 
+@pytest.mark.slow
 def test_a_node_for_each_tile(stacks: Any) -> None:
     """Each is a lazy stack, named as ids name it; one product of each was ordered."""
     serve(stacks)
@@ -226,6 +233,7 @@ def test_a_node_for_each_tile(stacks: Any) -> None:
     assert node.band_data.rio.crs.to_epsg() == 32632
 
 
+@pytest.mark.slow
 def test_archives_of_many_files(stacks: Any) -> None:
     """Without ``member`` each product is a node, its files below; with it, each tile."""
     files = {}
@@ -249,6 +257,7 @@ def test_archives_of_many_files(stacks: Any) -> None:
     np.testing.assert_array_equal(mosaic, whole(0)[15:])
 
 
+@pytest.mark.slow
 def test_tiles_open_again_without_an_order(stacks: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Headers are kept, and tasks travel: a mosaic pickles small and reads elsewhere."""
     serve(stacks, days=(1,))
@@ -268,6 +277,7 @@ def test_tiles_open_again_without_an_order(stacks: Any, monkeypatch: pytest.Monk
     assert again.band_data.chunks == ((1,), (1,), (15, 4, 11), (18, 4, 18))
 
 
+@pytest.mark.slow
 def test_orders_of_several_tiles_go_out_together(stacks: Any) -> None:
     """Templates at opening, and what a read without Dask touches."""
     serve(stacks, days=(1, 11, 21))
@@ -325,6 +335,7 @@ def test_tiles_of_two_zones_cost_no_order(stacks: Any, cases: Path) -> None:
     assert sorted(tree_of(stacks).children) == ["T31TCJ", "T32TLP"]
 
 
+@pytest.mark.slow
 def test_too_many_tiles(stacks: Any) -> None:
     """More than twenty are refused before an order, unless all headers are read anyway."""
     windows = {f"T32TP{letter}": (0, n, 40, 1) for n, letter in enumerate("ABCDEFGHJKLMNPQRSTUV")}
@@ -372,6 +383,7 @@ def _box_of(name: str) -> tuple[float, float, float, float]:
     return (9.0 + column, 47.0 + row, 10.1 + column, 48.1 + row)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("path", "name", "size"),
     [
@@ -430,6 +442,7 @@ def test_tiles_of_the_european_grid(stacks: Any) -> None:
     np.testing.assert_array_equal(dataset.band_data[0, 0], expected)
 
 
+@pytest.mark.slow
 def test_netcdf_tiles(stacks: Any) -> None:
     """Tiles of latitude and longitude, with times of their own and a coordinate of both."""
 
@@ -465,6 +478,7 @@ def test_netcdf_tiles(stacks: Any) -> None:
     assert dataset.lai.hda.products == dataset.hda.products
 
 
+@pytest.mark.slow
 def test_expressions_of_dask(stacks: Any) -> None:
     """Expressions of Dask read each product of what they touch once."""
     serve(stacks)

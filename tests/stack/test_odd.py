@@ -53,6 +53,7 @@ def test_another_grid_is_no_noise(stacks: Any, tolerance: float | None) -> None:
         stacks.open(grid_tolerance=tolerance).load()
 
 
+@pytest.mark.slow
 def test_two_dimensional_coordinates(stacks: Any) -> None:
     """Coordinates of curved grids are compared with a tolerance, too."""
     lat = np.linspace(0.0, 1.0, 12).reshape(3, 4)

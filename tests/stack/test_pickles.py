@@ -113,9 +113,10 @@ def test_a_variable_of_one_product_is_small(stacks: Any, locator: Any, chunks: A
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("steps", [1, 24])
-@pytest.mark.parametrize("chunks", [None, {}], ids=["in memory", "chunked"])
-@pytest.mark.parametrize("locator", [of_odata, of_ecmwf])
+@pytest.mark.parametrize(
+    ("locator", "chunks", "steps"),
+    [(of_odata, None, 1), (of_odata, {}, 24), (of_ecmwf, {}, 1), (of_ecmwf, None, 24)],
+)
 def test_a_stack_grows_slowly(stacks: Any, locator: Any, chunks: Any, steps: int) -> None:
     """Each further product takes less than 150 bytes, its times and its tasks included."""
     few = stacked(stacks, FEW, locator, steps, chunks=chunks)
@@ -125,6 +126,7 @@ def test_a_stack_grows_slowly(stacks: Any, locator: Any, chunks: Any, steps: int
         assert weight(many[name]) - weight(few[name]) < 150 * (MANY - FEW)
 
 
+@pytest.mark.slow
 def test_all_variables_share_one_table(stacks: Any) -> None:
     """Ten variables of a stack weigh little more than one."""
     found = stacked(stacks, MANY, of_odata, 1)
@@ -134,6 +136,7 @@ def test_all_variables_share_one_table(stacks: Any) -> None:
     assert three < one + 4_000
 
 
+@pytest.mark.slow
 def test_a_pickle_restores_what_it_was_made_of(stacks: Any) -> None:
     """Times, lengths and products come back as they were, in one table for all variables."""
     found = stacked(stacks, 50, of_ecmwf, 24)

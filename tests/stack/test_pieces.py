@@ -160,6 +160,7 @@ def test_a_piece_that_no_time_lies_in_is_empty(stacks: Any) -> None:
     xr.testing.assert_identical(dataset.load().drop_encoding(), whole.drop_encoding())
 
 
+@pytest.mark.slow
 def test_a_piece_of_other_times_is_refused(stacks: Any) -> None:
     """A piece that lacks a step in its middle is told when it is read, and others are read."""
     whole = atmosphere("2024-01-01", "2024-04-01", 24)

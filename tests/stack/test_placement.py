@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from rows import for_each
 
 from hda_fsspec.stack.placement import MisplacedError, MosaicAxis, Placement
 
@@ -21,6 +22,7 @@ def axis(dim: str, spans: list[tuple[int, int]]) -> MosaicAxis:
 SPANS = st.lists(st.tuples(st.integers(-3, 9), st.integers(1, 6)), min_size=3, max_size=3)
 
 
+@pytest.mark.slow
 @given(rows=SPANS, columns=SPANS, data=st.data())
 def test_each_element_is_given_by_the_first_tile_that_has_it(
     rows: list[tuple[int, int]], columns: list[tuple[int, int]], data: Any
@@ -73,7 +75,7 @@ def test_coordinates_are_those_of_tiles() -> None:
     assert found.firsts.tolist() == [0, 3, 3]
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("other", "message"),
     [
         ([0.0, 0.2], "resolution along 'x' is 0.1 and 0.2"),

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import xarray as xr
+from rows import for_each
 
 import hda_fsspec.engine.accessor  # noqa: F401  (registers ds.hda)
 from hda_fsspec.errors import ProductMismatchError, QueryError
@@ -70,6 +71,7 @@ def test_rasters_of_two_kinds_are_variables(stacks: Any) -> None:
     assert dataset.rio.crs.to_epsg() == 32632
 
 
+@pytest.mark.slow
 def test_reading_one_kind_orders_no_other(stacks: Any) -> None:
     """Neither plan() nor reading knows of products of the other kind."""
     serve_rasters(stacks, {"PPI": every_day(100), "QFLAG": every_day(0)})
@@ -82,6 +84,7 @@ def test_reading_one_kind_orders_no_other(stacks: Any) -> None:
     assert set(stacks.ordered) == {*planned, vpp(1, "QFLAG")}
 
 
+@pytest.mark.slow
 def test_a_kind_that_has_a_gap(stacks: Any) -> None:
     """Where a kind has no product its values are missing, and those of the others are there."""
     serve_rasters(stacks, {"PPI": every_day(100), "QFLAG": {1: 1, 21: 3}}, QFLAG={"dtype": "u1"})
@@ -105,6 +108,7 @@ def test_one_kind_by_itself_is_as_ever(stacks: Any) -> None:
     assert len(stacks.ordered) == 1
 
 
+@pytest.mark.slow
 def test_ids_of_products(stacks: Any) -> None:
     """A coordinate for each kind names the products of the times."""
     serve_rasters(stacks, {"PPI": every_day(100), "QFLAG": {1: 1, 21: 3}})
@@ -115,6 +119,7 @@ def test_ids_of_products(stacks: Any) -> None:
     assert dataset.product_QFLAG.values.tolist() == [vpp(1, "QFLAG"), "", vpp(21, "QFLAG")]
 
 
+@pytest.mark.slow
 def test_kinds_of_another_grid(stacks: Any) -> None:
     """Kinds that share no grid are refused when they are opened."""
     serve_rasters(stacks, {"PPI": every_day(100), "QFLAG": every_day(0)}, QFLAG={"size": 5})
@@ -167,6 +172,7 @@ def serve_gridded(
     )
 
 
+@pytest.mark.slow
 def test_variables_keep_their_names(stacks: Any) -> None:
     """Variables of their own keep their names; one that kinds have each for itself gets another."""
     serve_gridded(stacks, {"LAI": ["lai", "quality"], "FAPAR": ["fapar", "quality"]})
@@ -180,6 +186,7 @@ def test_variables_keep_their_names(stacks: Any) -> None:
     np.testing.assert_array_equal(dataset.fapar[:, 0], DAYS)
 
 
+@pytest.mark.slow
 def test_products_of_the_same_variables_are_no_kinds(stacks: Any) -> None:
     """They are editions of one product, which the error says."""
     serve_gridded(stacks, {"ALPHA": ["sst"], "BETA": ["sst"]})
@@ -219,6 +226,7 @@ def test_too_many_kinds(stacks: Any) -> None:
     assert len(stacks.open(scan=True).data_vars) == 22
 
 
+@pytest.mark.slow
 def test_variables_of_some_kinds_to_stack(stacks: Any) -> None:
     """concat_variables may name what one kind alone has, and nothing that none has."""
     files = {
@@ -234,6 +242,7 @@ def test_variables_of_some_kinds_to_stack(stacks: Any) -> None:
         stacks.open(concat_variables=["nothing"])
 
 
+@pytest.mark.slow
 def test_editions_of_kinds(stacks: Any) -> None:
     """Editions of each kind are refused as those of one kind are, or the latest is taken."""
     published = {"V1": "2024-06-01", "V2": "2024-07-01"}
@@ -253,7 +262,7 @@ def test_editions_of_kinds(stacks: Any) -> None:
     assert (dataset.lai.values.tolist(), dataset.fapar.values.tolist()) == ([[2, 2]], [[2, 2]])
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("ids", "kinds"),
     [
         (["ST_{d}T1_T32TPS_V101_PPI", "ST_{d}T1_T32TPS_V101_QFLAG"], ["PPI", "QFLAG"]),

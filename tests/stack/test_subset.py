@@ -55,6 +55,7 @@ def source(sources: dict[str, Path], name: str, **selection: Any) -> xr.Dataset:
         return plain(ds.sel(**selection).load())
 
 
+@pytest.mark.slow
 def test_months_of_a_marine_data_set(cubes: Cubes, sources: dict[str, Path]) -> None:
     """One order opens it; a day in another month costs a second, and all of it is the source."""
     ds = cubes.open(SPRING, split="month", chunks={})
@@ -69,6 +70,7 @@ def test_months_of_a_marine_data_set(cubes: Cubes, sources: dict[str, Path]) -> 
     assert len(cubes.ordered) == 4
 
 
+@pytest.mark.slow
 def test_variables_and_months_of_lists(cubes: Cubes, sources: dict[str, Path]) -> None:
     """A range of days goes out as lists; a variable is a piece of its own that orders no other."""
     query = f"{FIELDS}/startdate=2024-02-01/enddate=2024-03-31"
@@ -81,6 +83,7 @@ def test_variables_and_months_of_lists(cubes: Cubes, sources: dict[str, Path]) -
     xr.testing.assert_identical(plain(ds), source(sources, ERA5))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("split", "shown", "pieces"),
     [("auto", "year", 2), (pd.offsets.MonthBegin(2), "2MS", 2), ("week", "week", 5)],
@@ -98,6 +101,7 @@ def test_a_range_that_no_request_can_say(
     xr.testing.assert_identical(plain(ds), wanted)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("split", [None, "auto"])
 def test_what_is_small_is_one_order(cubes: Cubes, split: Any) -> None:
     """With split=None, and by itself."""
@@ -106,6 +110,7 @@ def test_what_is_small_is_one_order(cubes: Cubes, split: Any) -> None:
     assert (len(cubes.ordered), ds.encoding["hda_split"]) == (1, None)
 
 
+@pytest.mark.slow
 def test_pieces_are_shared_by_queries_and_processes(cubes: Cubes) -> None:
     """The same month of another query, written in another way, is ordered once for all."""
     box = "bbox=-3,41,3.0,43"
@@ -120,6 +125,7 @@ def test_pieces_are_shared_by_queries_and_processes(cubes: Cubes) -> None:
     xr.testing.assert_identical(again.adt, first.adt.sel(time=slice("2024-03-01", "2024-04-30")))
 
 
+@pytest.mark.slow
 def test_offline_what_is_local_opens(cubes: Cubes) -> None:
     """Pieces that are local need no network, in a query that was never searched, too."""
     online = cubes.open(SPRING, split="month", drop_variables="sla")
@@ -169,6 +175,7 @@ def test_what_cannot_be_cut_is_refused(cubes: Cubes, query: str, split: Any, sai
     assert cubes.ordered == []
 
 
+@pytest.mark.slow
 def test_other_families(sources: dict[str, Path], tmp_path: Path) -> None:
     """A product that is called like a job opens as it is; a job of any family is cut if asked."""
     dataset_id = "EO:CRYO:DAT:COMPUTED"
@@ -182,6 +189,7 @@ def test_other_families(sources: dict[str, Path], tmp_path: Path) -> None:
         xr.testing.assert_equal(months.load(), whole.load())
 
 
+@pytest.mark.slow
 def test_too_many_kinds_are_refused(cubes: Cubes, tmp_path: Path) -> None:
     """No more than twenty orders show what a data set is like."""
     names = tuple(f"v{number:02}" for number in range(21))

@@ -75,6 +75,7 @@ def opened(cubes: Cubes, time: Time, query: str, split: Any = "month", **more: A
     return open_split(cubes.client, location, OpenOptions(), how, split, clock=time.seconds)
 
 
+@pytest.mark.slow
 def test_the_end_is_true(cubes: Cubes, time: Time) -> None:
     """The last piece that has begun is ordered beside the first one; months to come are empty."""
     ds = opened(cubes, time, f"{SINCE}/enddate=2024-12-31")
@@ -86,6 +87,7 @@ def test_the_end_is_true(cubes: Cubes, time: Time) -> None:
     assert len(cubes.ordered) == 6
 
 
+@pytest.mark.slow
 def test_copies_near_the_present_are_good_for_a_day(cubes: Cubes, time: Time) -> None:
     """The next day there is more, and what was preliminary is fetched anew when it is final."""
     query = f"{SINCE}/enddate=2024-11-30"
@@ -107,6 +109,7 @@ def test_copies_near_the_present_are_good_for_a_day(cubes: Cubes, time: Time) ->
     assert next_day.expver[-1] == "0005"
 
 
+@pytest.mark.slow
 def test_an_order_of_what_is_not_there_yet_tells_the_end(cubes: Cubes, time: Time) -> None:
     """It fails once a day; all pieces after what it tells are empty, also for another process."""
     query = f"{SINCE.replace('06-01', '11-01')}/enddate=2024-11-30"
@@ -134,6 +137,7 @@ def test_of_what_is_not_there_at_all_the_error_tells(cubes: Cubes, time: Time) -
         opened(cubes, time, query)
 
 
+@pytest.mark.slow
 def test_offline_the_end_is_that_of_the_last_look(cubes: Cubes, time: Time) -> None:
     """A copy of yesterday is what there is."""
     query = f"{SINCE}/enddate=2024-11-30"
@@ -147,6 +151,7 @@ def test_offline_the_end_is_that_of_the_last_look(cubes: Cubes, time: Time) -> N
     xr.testing.assert_identical(ds.load(), seen)
 
 
+@pytest.mark.slow
 def test_a_marine_data_set_that_goes_on(cubes: Cubes, time: Time) -> None:
     """It ends where its schema says, and goes on when that does."""
     query = f"{MARINE}/startdate=2024-06-01/enddate=2024-11-24"

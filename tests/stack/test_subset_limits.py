@@ -37,6 +37,7 @@ def limited(source: Path, **more: Any) -> DatasetEntry:
     return ecmwf_subset(ERA5, source, variables=NAMES, **{"max_fields": 200, **more})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("told_by", ["status", "order", "search"])
 @pytest.mark.parametrize("text", ["new", "old"])
 def test_auto_cuts_further_by_itself(source: Path, tmp_path: Path, told_by: str, text: str) -> None:
@@ -100,6 +101,7 @@ def _kept(cubes: Cubes) -> list[Path]:
     return list((cubes.client.cache.root / "v1" / "subsets").rglob("*.note"))
 
 
+@pytest.mark.slow
 def test_a_note_that_is_damaged_is_none(source: Path, tmp_path: Path) -> None:
     """The service is asked once more."""
     with cubes_of(tmp_path, limited(source)) as cubes:
@@ -115,6 +117,7 @@ def test_a_note_that_is_damaged_is_none(source: Path, tmp_path: Path) -> None:
         assert ds.encoding["hda_split"]["variable"] == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("chunks", [None, {}], ids=["alone", "dask"])
 def test_a_longer_month_is_cut_as_it_is_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, chunks: Any

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import xarray as xr
 from cubes import cubes_of, plain
+from rows import for_each
 from subset_sources import ERA5, MARINE, write_era5, write_marine
 
 from hda_fsspec.emulator import Fault, ecmwf_subset, marine_subset
@@ -21,6 +22,7 @@ QUERY = (
 )
 
 
+@pytest.mark.slow
 def test_a_range_without_a_step_is_empty(tmp_path: Path) -> None:
     """The service delivers the nearest time: it is never shown as another, and then left out."""
     days = np.arange("2024-01-01", "2024-03-01", dtype="datetime64[D]")
@@ -37,10 +39,10 @@ def test_a_range_without_a_step_is_empty(tmp_path: Path) -> None:
             xr.testing.assert_identical(again, plain(whole))
 
 
-@pytest.mark.parametrize(
+@pytest.mark.slow
+@for_each(
     ("split", "versions"),
     [("month", "file"), ("month", "zip"), ({"time": "month", "variable": 1}, "file")],
-    ids=str,
 )
 def test_containers_differ_from_piece_to_piece(tmp_path: Path, split: Any, versions: str) -> None:
     """A ZIP of variables of two kinds of steps, or of preliminary data, is one piece."""
@@ -61,6 +63,7 @@ def test_containers_differ_from_piece_to_piece(tmp_path: Path, split: Any, versi
         xr.testing.assert_identical(ds.drop_vars("expver"), plain(whole.drop_vars("expver")))
 
 
+@pytest.mark.slow
 def test_grib_has_the_names_of_netcdf(tmp_path: Path) -> None:
     """Whoever asks for GRIB gets the dimensions that the data stores' netCDF has."""
     pytest.importorskip("cfgrib")
@@ -80,6 +83,7 @@ def test_grib_has_the_names_of_netcdf(tmp_path: Path) -> None:
     np.testing.assert_allclose(grib.t2m, netcdf.t2m, atol=0.01)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("first", [True, False], ids=["first", "second"])
 def test_versions_in_some_pieces_only(tmp_path: Path, first: bool) -> None:
     """What tells preliminary data is missing where a piece tells none; all else is read."""
@@ -109,6 +113,7 @@ def test_versions_in_some_pieces_only(tmp_path: Path, first: bool) -> None:
         assert np.array_equal(loaded.t2m, whole.t2m)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("split", ["auto", "month"])
 def test_a_range_without_any_step(tmp_path: Path, split: str) -> None:
     """Days without a monthly mean are no data set, though the service delivers a month."""
@@ -123,9 +128,8 @@ def test_a_range_without_any_step(tmp_path: Path, split: str) -> None:
         assert ds.load().time.dt.month.values.tolist() == [4, 5, 6]
 
 
-@pytest.mark.parametrize(
-    ("split", "more"), [(None, {}), ("month", {}), ("month", {"scan": True})], ids=str
-)
+@pytest.mark.slow
+@for_each(("split", "more"), [(None, {}), ("month", {}), ("month", {"scan": True})])
 def test_fields_of_eight_days(tmp_path: Path, split: Any, more: dict[str, Any]) -> None:
     """Not all days that a request names are there: those that are there tell which."""
     days = np.arange("2024-01-01", "2024-12-31", 8, dtype="datetime64[D]")
@@ -137,6 +141,7 @@ def test_fields_of_eight_days(tmp_path: Path, split: Any, more: dict[str, Any]) 
         xr.testing.assert_identical(plain(cubes.open(query, split=split, **more)), plain(whole))
 
 
+@pytest.mark.slow
 def test_a_service_without_a_schema(tmp_path: Path) -> None:
     """Where the schema cannot be had a query is cut all the same, by what its keys are called."""
     source = write_era5(tmp_path / "era5.nc", names=("t2m", "tp"), expver=False)

@@ -78,14 +78,11 @@ REAL = {
 #: The series, how it is cut, and how many orders open it.
 CUTS: list[tuple[str, Any, int]] = [
     ("duacs", None, 1),
-    ("duacs", "month", 2),
     ("duacs", "week", 2),
     ("eac4", "auto", 1),
     ("eac4", {"time": "month", "variable": 1}, 2),
-    ("land", "year", 1),
     ("land", {"time": "5YS", "variable": 1}, 5),
     ("land", {"time": 60, "variable": 2}, 3),
-    ("levels", "day", 1),
     ("levels", {"time": "day", "variable": 1}, 2),
     ("levels", {"time": "day", "pressure_level": 1}, 1),
     ("levels", {"variable": 1, "pressure_level": 1, "time": "12h"}, 2),
@@ -98,6 +95,7 @@ def opened(cubes: Cubes, real: Real, split: Any, **more: Any) -> xr.Dataset:
     return cubes.open(f"{real.dataset_id}/{real.query}", split=split, **more)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:variable 'psl' has multiple fill values")
 @pytest.mark.parametrize(("name", "split", "orders"), CUTS, ids=str)
 def test_a_series_that_is_cut_is_the_file(
@@ -118,6 +116,7 @@ def test_a_series_that_is_cut_is_the_file(
     xr.testing.assert_identical(found, whole.transpose(*found.dims))
 
 
+@pytest.mark.slow
 def test_one_month_of_many_years(shared_data: Path, tmp_path: Path) -> None:
     """It costs the order that opens the data set, and one more."""
     real = REAL["land"]
@@ -133,6 +132,7 @@ def test_one_month_of_many_years(shared_data: Path, tmp_path: Path) -> None:
     assert set(july.attrs) - {*PER_FILE} == set(wanted.attrs)
 
 
+@pytest.mark.slow
 def test_on_a_cluster(shared_data: Path, tmp_path: Path) -> None:
     """Workers order and read pieces, each once for all of them."""
     real = REAL["levels"]

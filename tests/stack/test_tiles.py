@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import pytest
+from rows import for_each
 
 from hda_fsspec.errors import ProductMismatchError
 from hda_fsspec.records import Product
@@ -24,7 +25,7 @@ def products(names: Sequence[str], boxes: Sequence[str] = ()) -> list[Product]:
     ]
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("names", "tiles"),
     [
         (["ST_2024_S2_T32TPS-010m_V101_PPI", "ST_2024_S2_T32TQS-010m_V101_PPI"], "T32TPS T32TQS"),
@@ -93,7 +94,7 @@ def test_zones() -> None:
         refuse_several_zones("hda://D", south)
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("name", "corner"),
     [
         # The upper left corners of products of Sentinel-2.

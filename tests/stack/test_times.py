@@ -346,6 +346,7 @@ def test_single_times_that_differ_are_stacked(
         assert found[variable].dims == ()
 
 
+@pytest.mark.slow
 def test_messages_of_durations_say_hours(stacks: Any) -> None:
     """A step that is not the one predicted is told as people say it."""
     made = {f"m_1_{step:02}.nc": _message(step + 6 * (step == 12)) for step in (0, 6, 12, 24)}
@@ -359,6 +360,7 @@ def test_messages_of_durations_say_hours(stacks: Any) -> None:
 RUNS_OF_STEPS = [(run, step) for run in (1, 2) for step in (12, 24, 36)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("scan", "published", "starts"),
     [
@@ -389,6 +391,7 @@ def test_runs_of_single_steps(
     assert hours.tolist() == [12, 24, 36, 48, 60]
 
 
+@pytest.mark.slow
 def test_runs_of_single_steps_that_only_products_tell(stacks: Any) -> None:
     """Without a publication the error says what scan=True would tell."""
     made = {f"m_{run}_{step:02}.nc": _message(step, run) for run, step in RUNS_OF_STEPS}
@@ -401,6 +404,7 @@ def test_runs_of_single_steps_that_only_products_tell(stacks: Any) -> None:
     assert found["v"].isel(x=0).to_numpy().tolist() == [1012, 1024, 2012, 2024, 2036]
 
 
+@pytest.mark.slow
 def test_two_versions_of_a_product(stacks: Any) -> None:
     """The one that was published last is taken, of each time, and no other one is ordered."""
     made = {

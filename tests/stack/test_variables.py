@@ -15,6 +15,7 @@ from hda_fsspec import HDAFileSystem
 from hda_fsspec.errors import ProductMismatchError
 
 
+@pytest.mark.slow
 def test_a_variable_that_comes_late(stacks: Any, cases: Path) -> None:
     """With all headers it is there and missing where it lacks; without, it is told of once."""
     paths = sorted((cases / "late-variable").glob("*.nc"))
@@ -57,6 +58,7 @@ def test_a_scan_gives_two_machines_the_same(stacks: Any, cases: Path) -> None:
     xr.testing.assert_identical(here.compute(), there.compute())
 
 
+@pytest.mark.slow
 def test_a_product_that_lacks_a_variable_fails_reads_of_that_alone(stacks: Any) -> None:
     """What it has is read; what it lacks names itself, and the ways to go on."""
     made = {day: product(day, w=("time", [day])) for day in (1, 2, 3)}
@@ -199,6 +201,7 @@ def test_raw_numbers_of_other_packing_are_refused(stacks: Any, case: str) -> Non
     np.testing.assert_array_equal(decoded, np.concatenate([ds["k"].values for ds in parts]))
 
 
+@pytest.mark.slow
 def test_packing_of_the_case(stacks: Any, cases: Path) -> None:
     """Decoded, each product has its own values; raw ones do not stack."""
     paths = sorted((cases / "packing").glob("*.nc"))
@@ -313,6 +316,7 @@ def test_numbers_are_no_durations(stacks: Any, first: str, scan: bool) -> None:
         stacks.open(scan=scan, decode_timedelta=True).load()
 
 
+@pytest.mark.slow
 def test_names_tell_the_dtype(stacks: Any) -> None:
     """What was opened with all headers known is another array where its dtype is another."""
     import dask
@@ -329,6 +333,7 @@ def test_names_tell_the_dtype(stacks: Any) -> None:
     assert both[1].to_numpy().tolist() == [0.5, 2.1, 3.1]
 
 
+@pytest.mark.slow
 def test_a_static_variable_that_comes_late_is_told(stacks: Any) -> None:
     """What does not lie along time is taken from those that have it, with the one warning."""
     made = {day: product(day) for day in (1, 2, 3)}

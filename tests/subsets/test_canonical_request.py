@@ -13,6 +13,7 @@ from checkout import SHARED
 from hypothesis import given
 from hypothesis import strategies as st
 from real_schemas import in_the_real_style
+from rows import for_each
 
 from hda_fsspec.filenames import is_plain
 from hda_fsspec.paths.locations import Location
@@ -34,7 +35,7 @@ def request(told: Any, **query: Any) -> dict[str, Any]:
     return s.cut(told, None, **query).body(0)
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("one", "other"),
     [
         ({"bbox": [-170.0, 51, -130.00, 72.0]}, {"bbox": "-170,51,-130,72"}),
@@ -99,6 +100,7 @@ def test_formats_are_asked_for_where_the_query_says_none() -> None:
     assert "data_format" not in request(s.LAND, **query)
 
 
+@pytest.mark.slow
 @given(st.text(max_size=300), st.lists(st.text(max_size=80), max_size=4))
 def test_an_identity_is_safe_wherever_it_is_written(dataset: str, values: list[str]) -> None:
     """It is a plain name of a file, a segment of a path as it stands, and ends in a hash."""
@@ -129,7 +131,7 @@ def test_an_identity_tells_what_it_is() -> None:
     assert other.product_id(0) != grid.product_id(1)
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("ids", "expected"),
     [
         ([f"derived-era5-single-levels-daily-statistics-{HASH}"], True),
@@ -156,7 +158,7 @@ def test_families_are_a_first_guess() -> None:
     assert not may_be_subset("EO:EEA:DAT:CLMS_HRVPP_ST")
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("layer", "step"),
     [
         ("cmems_mod_arc_bgc_anfc_ecosmo_P1D-m_202105", (1, "day")),

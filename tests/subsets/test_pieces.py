@@ -15,6 +15,7 @@ import pytest
 import subset_schemas as s
 from hypothesis import given
 from hypothesis import strategies as st
+from rows import for_each
 
 from hda_fsspec.errors import QueryError
 from hda_fsspec.paths.locations import Location
@@ -170,7 +171,7 @@ def test_pieces_of_a_marine_range_share_no_millisecond(
     assert grid.bounds(-1)[1] == last  # type: ignore[index]
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("told", "split", "query"),
     [
         (s.ERA5, "month", {"startdate": "2000-01-20", "enddate": "2001-03-02", "time": "00:00"}),
@@ -462,7 +463,7 @@ def test_a_data_set_without_a_schema_is_cut_by_what_the_query_says() -> None:
     assert listed.request(1)["variable"] == ("a", "b")
 
 
-@pytest.mark.parametrize(
+@for_each(
     "told",
     [
         s.schema("EO:ECMWF:DAT:X", {"startdate": s.DATE, "enddate": s.DATE}),

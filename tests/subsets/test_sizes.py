@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import subset_schemas as s
+from rows import for_each
 
 from hda_fsspec.errors import QueryError
 from hda_fsspec.subsets.sizes import (
@@ -25,7 +26,7 @@ LONG: dict[str, Any] = {"startdate": "2000", "enddate": "2023"}
 THREE = ["2m_temperature", "total_precipitation", "mean_sea_level_pressure"]
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("told", "split", "pieces", "query"),
     [
         # small: one job
@@ -95,7 +96,7 @@ def test_auto_counts_fields(told: Any, split: Any, pieces: int, query: dict[str,
     assert load(grid) <= 5_000
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("dataset", "size", "split"),
     [
         (s.MARINE_ID, 99_000_000, None),
@@ -181,7 +182,7 @@ def test_fields_of_uneven_pieces() -> None:
     assert fields_of(s.cut(s.marine(), "month", **LONG), 0) is None
 
 
-@pytest.mark.parametrize(
+@for_each(
     "text",
     [
         "cost limits exceeded",
@@ -198,7 +199,7 @@ def test_a_refusal_for_size_is_recognised(text: str) -> None:
     assert is_too_large(text)
 
 
-@pytest.mark.parametrize(
+@for_each(
     "text",
     [
         "",
@@ -265,8 +266,8 @@ def test_a_limit_that_is_told_is_kept() -> None:
     assert split_that_fits(grid, 0) == "year"
 
 
-@pytest.mark.parametrize("most", [8, 20, 40])
-@pytest.mark.parametrize("last", ["2024-02-28", "2024-03-03"])
+@for_each("most", [8, 20, 40])
+@for_each("last", ["2024-02-28", "2024-03-03"])
 def test_what_is_advised_for_a_piece_fits_the_whole_query(last: str, most: int) -> None:
     """A piece may be shorter than a month, and lie in two of them."""
     wanted: dict[str, Any] = {"variable": ["ozone", "carbon_monoxide"], "time": s.HOURS[::3]}

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import subset_schemas as s
+from rows import for_each
 
 from hda_fsspec.errors import QueryError
 from hda_fsspec.schema.queryables import Schema
@@ -26,7 +27,7 @@ def starts(grid: Any) -> list[str]:
     return grid.index("time")[:, 0].astype("datetime64[D]").astype(str).tolist()  # type: ignore[no-any-return]
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("split", "second", "text"),
     [
         ("month", "2020-02-01", "month"),
@@ -68,9 +69,7 @@ def test_steps_are_words_and_what_pandas_takes(split: Any, second: str, text: st
     assert grid.split == text
 
 
-@pytest.mark.parametrize(
-    "split", ["month", "2YS", "10D", {"time": "week", "variable": 1}, None, "auto"]
-)
+@for_each("split", ["month", "2YS", "10D", {"time": "week", "variable": 1}, None, "auto"])
 def test_what_was_chosen_can_be_given_again(split: Any) -> None:
     """The value that a grid tells makes the same grid."""
     grid = s.cut(s.ERA5, split, **LISTS)
@@ -106,7 +105,7 @@ def refused(told: Schema, split: Any, *parts: str, **query: Any) -> QueryError:
     return caught.value
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("dataset", "split"),
     [
         (s.MONTHLY_ID, "day"),
@@ -134,7 +133,7 @@ def test_a_split_finer_than_lists_is_refused() -> None:
     refused(s.CAMS, "36h", "whole days at least", time="03:00")
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("split", "part"),
     [
         ("fortnight", 'Use "day", "week", "month", "year"'),
@@ -187,7 +186,7 @@ def test_a_million_pieces_are_a_slip() -> None:
     refused(s.marine(every), {"time": "20min", "variable": 1}, "more than 1000000", **many)
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("told", "query", "parts"),
     [
         (
@@ -262,7 +261,7 @@ def test_data_sets_of_products_are_not_split() -> None:
     assert refuse_split_on().suggestions == ("split",)
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("dataset", "box", "better"),
     [
         ("REANALYSIS_ERA5_SINGLE_LEVELS", [-10.1, 35, 5, 45], "-10.25,35,5,45"),
@@ -300,7 +299,7 @@ def test_a_warning_is_told_once_for_all_pieces() -> None:
 NOW = datetime(2024, 11, 1, tzinfo=UTC)
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("told", "since"),
     [
         (s.marine(), "2024-10-12T23:59:59.999"),

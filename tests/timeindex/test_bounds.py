@@ -9,6 +9,7 @@ import cftime
 import numpy as np
 import pytest
 import xarray as xr
+from rows import for_each
 
 from hda_fsspec.errors import ProductMismatchError
 from hda_fsspec.timeindex.predict import SeenProduct, predict
@@ -31,8 +32,8 @@ def _known(times: Array, bounds: Array | None, *pieces: int) -> list[SeenProduct
     ]
 
 
-@pytest.mark.parametrize("last", [MILLISECOND, 0 * MILLISECOND, np.timedelta64(1, "us")])
-@pytest.mark.parametrize("order", [1, -1], ids=["ascending", "descending"])
+@for_each("last", [MILLISECOND, 0 * MILLISECOND, np.timedelta64(1, "us")])
+@for_each("order", [1, -1])
 def test_the_middle_of_bounds_that_are_the_interval_needs_one_product(
     last: np.timedelta64, order: int
 ) -> None:
@@ -73,7 +74,7 @@ NO_EVIDENCE: dict[str, tuple[Array, Array | None]] = {
 }
 
 
-@pytest.mark.parametrize("case", NO_EVIDENCE)
+@for_each("case", NO_EVIDENCE)
 def test_without_evidence_another_product_is_asked_for(case: str) -> None:
     """Bounds that do not tell leave everything as it is without them."""
     times, bounds = NO_EVIDENCE[case]
@@ -128,6 +129,7 @@ def test_a_year_of_monthly_means_opens_with_one_order(stacks: Any, given: dict[s
     xr.testing.assert_identical(found.load(), wanted)
 
 
+@pytest.mark.slow
 def test_a_month_that_keeps_to_another_rule_is_an_error_and_never_shifted(stacks: Any) -> None:
     """The 16th is the middle of April alone: reading May says so, and a scan puts all right."""
     truth = STARTS + 15 * DAY

@@ -10,6 +10,7 @@ import cftime
 import numpy as np
 import pytest
 import xarray as xr
+from rows import for_each
 
 from hda_fsspec.timeindex.calendars import axis_of
 from hda_fsspec.timeindex.encoding import TimeEncoding
@@ -23,7 +24,7 @@ def encoding(units: str | None, dtype: str | None, **more: Any) -> TimeEncoding:
     return TimeEncoding(units, None, None if dtype is None else np.dtype(dtype), **more)
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("units", "dtype", "grid"),
     [
         ("hours since 1900-01-01 00:00:00.0", "i4", 3_600_000_000),
@@ -48,7 +49,7 @@ def test_packed_times_have_a_grid_of_their_own() -> None:
     assert encoding("hours since 2000-01-01", "i2", scale=0.5).grid == 1_800_000_000
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("units", "dtype", "microseconds"),
     [
         ("days since 1950-01-01", "f4", 168_750_000),
@@ -81,7 +82,7 @@ WAYS = {
 }
 
 
-@pytest.mark.parametrize("way", WAYS)
+@for_each("way", WAYS)
 def test_what_a_file_stores_of_a_time(tmp_path: Path, way: str) -> None:
     """What is written here is what xarray reads of a file that stores the nearest numbers."""
     units, dtype = WAYS[way]
@@ -106,7 +107,7 @@ def _exact_number(hour: np.datetime64, units: str) -> float:
     return float(Fraction(away, unit))
 
 
-@pytest.mark.parametrize("way", WAYS)
+@for_each("way", WAYS)
 def test_one_unit_more_is_another_time(way: str) -> None:
     """A file that stores the next number stores another time, however near it is."""
     units, dtype = WAYS[way]
@@ -154,9 +155,7 @@ def test_missing_times_are_stored_as_missing() -> None:
     assert encoding(None, None).stores(times, times[::-1]).tolist() == [False, False]
 
 
-@pytest.mark.parametrize(
-    "values", [np.array([1.0, np.nan]), np.array([1, 2]), np.array(["a", "b"])]
-)
+@for_each("values", [np.array([1.0, np.nan]), np.array([1, 2]), np.array(["a", "b"])])
 def test_numbers_and_texts_are_stored_as_they_are(values: Array) -> None:
     """What is no time has to be equal, whatever units it has."""
     mine = encoding("K", "f4")

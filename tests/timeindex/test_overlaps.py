@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from rows import for_each
 
 from hda_fsspec.timeindex.overlaps import Segments, overlapping, time_order, without_overlaps
 
@@ -44,13 +45,13 @@ TOGETHER = {
 }
 
 
-@pytest.mark.parametrize("case", APART)
+@for_each("case", APART)
 def test_products_apart(case: str) -> None:
     """Each product ends before the next one begins."""
     assert overlapping(*joined(*APART[case])) == []
 
 
-@pytest.mark.parametrize("case", TOGETHER)
+@for_each("case", TOGETHER)
 def test_products_that_overlap(case: str) -> None:
     """A product that begins before an earlier one has ended is named with that."""
     products, pairs = TOGETHER[case]

@@ -8,6 +8,7 @@ import cftime
 import numpy as np
 import pytest
 from costs import cpu_seconds
+from rows import for_each
 
 from hda_fsspec.records import parse_time
 from hda_fsspec.timeindex.overlaps import overlapping
@@ -63,7 +64,7 @@ def test_middle_of_months_needs_a_second_product() -> None:
     np.testing.assert_array_equal(second.values, middle)
 
 
-@pytest.mark.parametrize("offset", [0, 14 * DAY, 15 * DAY + 12 * HOUR])
+@for_each("offset", [0, 14 * DAY, 15 * DAY + 12 * HOUR])
 def test_fixed_day_of_the_month(offset: np.timedelta64) -> None:
     """Monthly products that stand at a fixed day, and not in the middle, are told as well."""
     starts, ends = _months(24)
@@ -223,7 +224,7 @@ def test_missing_values_in_an_index_are_refused() -> None:
         predict(*_days(3), [SeenProduct(0, np.array(["NaT"], "M8[ns]"))])
 
 
-@pytest.mark.parametrize("unit", ["s", "ms", "us", "ns"])
+@for_each("unit", ["s", "ms", "us", "ns"])
 def test_values_are_of_the_kind_the_files_decode_to(unit: str) -> None:
     """The unit of the times is that of the products seen, and the nearest value is taken."""
     starts, ends = _days(4)
@@ -320,7 +321,7 @@ def test_steps_that_are_evenly_spaced() -> None:
     np.testing.assert_array_equal(p.values, steps)
 
 
-@pytest.mark.parametrize("odd", [1, 4, 8])
+@for_each("odd", [1, 4, 8])
 def test_steps_that_are_nearly_evenly_spaced(odd: int) -> None:
     """One of three that is a second off refutes it."""
     starts, ends = _days(9)

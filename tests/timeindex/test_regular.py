@@ -12,6 +12,7 @@ import xarray as xr
 from checkout import SHARED
 from hypothesis import assume, given
 from hypothesis import strategies as st
+from rows import for_each
 
 from hda_fsspec.timeindex.encoding import TimeEncoding
 from hda_fsspec.timeindex.predict import Prediction, SeenProduct
@@ -97,8 +98,8 @@ def monthly(place: str, count: int = 1, years: int = 6) -> Array:
     return places[place]
 
 
-@pytest.mark.parametrize("unit", ["M", "Y", "10"])
-@pytest.mark.parametrize(
+@for_each("unit", ["M", "Y", "10"])
+@for_each(
     ("step", "start"),
     [
         *(("1h", "1999-12-01T00:00"), ("1h", "1999-12-01T00:30"), ("3h", "1999-12-01T00:00")),
@@ -133,9 +134,9 @@ def test_weeks_may_leave_a_piece_empty() -> None:
     assert 0 in found.lengths.tolist()
 
 
-@pytest.mark.parametrize("place", ["first", "middle", "last", "end", "15th", "noon"])
-@pytest.mark.parametrize("unit", ["M", "Y"])
-@pytest.mark.parametrize("step", [None, (1, "month")])
+@for_each("place", ["first", "middle", "last", "end", "15th", "noon"])
+@for_each("unit", ["M", "Y"])
+@for_each("step", [None, (1, "month")])
 def test_months(place: str, unit: str, step: tuple[int, str] | None) -> None:
     """At their first, middle or last day: at most two more pieces tell which."""
     times = monthly(place)
@@ -147,10 +148,8 @@ def test_months(place: str, unit: str, step: tuple[int, str] | None) -> None:
     assert asked <= (0 if unit == "Y" else 1 if step else 2)
 
 
-@pytest.mark.parametrize(
-    ("place", "count"), [("first", 3), ("middle", 3), ("first", 12), ("middle", 12)]
-)
-@pytest.mark.parametrize("unit", ["M", "Y"])
+@for_each(("place", "count"), [("first", 3), ("middle", 3), ("first", 12), ("middle", 12)])
+@for_each("unit", ["M", "Y"])
 def test_quarters_and_years(place: str, count: int, unit: str) -> None:
     """Months without any time are empty pieces."""
     times = monthly(place, count)
@@ -163,7 +162,7 @@ def test_quarters_and_years(place: str, count: int, unit: str) -> None:
     check(found, times, pieces)
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("times", "count", "step"),
     [
         (every("1D"), 366, (1, "day")),
@@ -313,7 +312,7 @@ def test_a_data_set_may_begin_in_its_first_piece() -> None:
     check(settle(times, pieces)[0], times, pieces)
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("units", "dtype"),
     [
         ("days since 1950-01-01", "i4"),
@@ -324,8 +323,8 @@ def test_a_data_set_may_begin_in_its_first_piece() -> None:
         ("days since 1950-01-01", "f8"),
     ],
 )
-@pytest.mark.parametrize("place", ["first", "middle"])
-@pytest.mark.parametrize("unit", ["M", "Y"])
+@for_each("place", ["first", "middle"])
+@for_each("unit", ["M", "Y"])
 def test_months_as_files_store_them(units: str, dtype: str, place: str, unit: str) -> None:
     """Whole days have no middle of a month of 31 days, and floats are rounded: both are met."""
     encoding = TimeEncoding(units, None, np.dtype(dtype))
@@ -351,8 +350,8 @@ def stored(times: Array, units: str, dtype: str) -> Array:
     return np.asarray(xr.conventions.decode_cf_variable("time", raw).values)
 
 
-@pytest.mark.parametrize("dtype", ["f4", "f8"])
-@pytest.mark.parametrize("step", ["1h", "3h", "1D"])
+@for_each("dtype", ["f4", "f8"])
+@for_each("step", ["1h", "3h", "1D"])
 def test_steps_as_floats(dtype: str, step: str) -> None:
     """Floats of 32 bits cannot store each hour since 1950, and what they store is predicted."""
     units = "hours since 1950-01-01" if step == "1D" else "days since 1950-01-01"
@@ -382,7 +381,7 @@ def test_bounds_tell_the_middle_of_one_month() -> None:
     assert isinstance(other, Undecided)
 
 
-@pytest.mark.parametrize("calendar", ["noleap", "360_day", "proleptic_gregorian"])
+@for_each("calendar", ["noleap", "360_day", "proleptic_gregorian"])
 def test_other_calendars(calendar: str) -> None:
     """Days and months of the calendar of the files; one without the days of pieces is told."""
     pieces = bounds("2000-01-01", "2003-12-31", "Y")
@@ -409,7 +408,7 @@ def named(times: Array, pieces: tuple[Array, Array]) -> tuple[Array, Array]:
     return np.concatenate(parts).astype("M8[ms]"), np.array([len(part) for part in parts])
 
 
-@pytest.mark.parametrize("shift", ["0h", "12h", "24h", "-1h"])
+@for_each("shift", ["0h", "12h", "24h", "-1h"])
 def test_days_that_are_named_tell_all_but_the_hour(shift: str) -> None:
     """Where in the day a value stands is read off one piece; gaps of the lists are kept."""
     days = every("1D")
@@ -430,8 +429,8 @@ def test_days_that_are_named_tell_all_but_the_hour(shift: str) -> None:
     assert found.lengths.tolist() == nominal[1].tolist()
 
 
-@pytest.mark.parametrize("place", ["first", "middle", "last", "15th", "noon"])
-@pytest.mark.parametrize("unit", ["M", "Y"])
+@for_each("place", ["first", "middle", "last", "15th", "noon"])
+@for_each("unit", ["M", "Y"])
 def test_months_that_are_named(place: str, unit: str) -> None:
     """The place in the month is read off one or two pieces."""
     times = monthly(place)

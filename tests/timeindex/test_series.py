@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import xarray as xr
+from rows import for_each
 
 from hda_fsspec.emulator.profiles import PROFILES, interval, nominal_times
 from hda_fsspec.timeindex import predict
@@ -161,8 +162,8 @@ def _series(name: str, folder: Path) -> Series:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("profile", PROFILES)
-@pytest.mark.parametrize("name", SERIES)
+@for_each("profile", PROFILES)
+@for_each("name", SERIES)
 def test_times_are_true_or_refused(name: str, profile: str, shared_data: Path) -> None:
     """The predicted times are those in all files, bit by bit, or there is an error."""
     series = _series(name, shared_data)
@@ -183,7 +184,7 @@ def test_times_are_true_or_refused(name: str, profile: str, shared_data: Path) -
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("profile", PROFILES)
+@for_each("profile", PROFILES)
 @pytest.mark.parametrize("name", SERIES)
 def test_any_template_and_encoding_is_safe(name: str, profile: str, shared_data: Path) -> None:
     """Whichever product is seen first, its encoding known or not, none is shifted."""
@@ -202,7 +203,7 @@ def test_any_template_and_encoding_is_safe(name: str, profile: str, shared_data:
     assert decided > 0 or 0 in HEADERS[name]
 
 
-@pytest.mark.parametrize("name", COUNTS)
+@for_each("name", COUNTS)
 def test_series_are_whole(name: str, shared_data: Path) -> None:
     """The tests above speak of all products of a series, and not of some."""
     series = _series(name, shared_data)
@@ -210,7 +211,7 @@ def test_series_are_whole(name: str, shared_data: Path) -> None:
     assert len(series.names) == len(series.truth) == COUNTS[name]
 
 
-@pytest.mark.parametrize("name", sorted(set(SERIES) - {"cmip5"}))
+@for_each("name", sorted(set(SERIES) - {"cmip5"}))
 def test_seeing_more_never_undoes_a_decision(name: str, shared_data: Path) -> None:
     """Headers that are read later leave a decided index as it is, and ask for nothing."""
     series = _series(name, shared_data)

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from rows import for_each
 
 from hda_fsspec.timeindex.predict import SeenProduct, UnpredictableError, predict
 
@@ -23,7 +24,7 @@ def _ones(count: int) -> Array:
     return np.ones(count, np.int64)
 
 
-@pytest.mark.parametrize("value", [0.0, 36.0, np.nan, 7, "a"])
+@for_each("value", [0.0, 36.0, np.nan, 7, "a"])
 def test_a_number_that_is_the_same_in_two_products(value: Any) -> None:
     """One product does not tell that its number is that of all; the farthest in time is asked."""
     starts, ends = _days(5)

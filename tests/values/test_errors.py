@@ -11,6 +11,7 @@ from typing import Any
 
 import cloudpickle
 import pytest
+from rows import for_each
 
 from hda_fsspec import errors
 
@@ -67,7 +68,7 @@ def test_errors_are_of_the_tree_and_built_in(
 
 @pytest.mark.slow
 @KINDS
-@pytest.mark.parametrize(
+@for_each(
     "travel",
     [
         *(lambda e, p=p: pickle.loads(pickle.dumps(e, p)) for p in range(2, 6)),

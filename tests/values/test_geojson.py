@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 import pytest
+from rows import for_each
 
 from hda_fsspec.geojson import MOST_POINTS, footprint_of, parts_of
 from hda_fsspec.records import Product
@@ -13,7 +14,7 @@ from hda_fsspec.records import Product
 RING = [[0, 0], [10, 0], [10.123456, 10], [0, 12], [0, 0]]
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("kind", "coordinates", "parts"),
     [
         ("Point", [1, 2, 30], ("Point", [[[[1.0, 2.0]]]])),
@@ -38,7 +39,8 @@ def test_geometries_come_through(kind: str, coordinates: Any, parts: tuple[str, 
     assert len(found[1]) == (2 if kind.startswith("Multi") else 1)
 
 
-@pytest.mark.parametrize(
+@pytest.mark.slow
+@for_each(
     "geometry",
     [
         None,
@@ -59,7 +61,6 @@ def test_geometries_come_through(kind: str, coordinates: Any, parts: tuple[str, 
         {"type": "MultiPolygon", "coordinates": [[RING * 10] * 32] * 32},
         {"type": "GeometryCollection", "geometries": []},
     ],
-    ids=range(17),
 )
 def test_what_is_no_footprint_is_none(geometry: object) -> None:
     """Malformed, not on the Earth, or of too many parts: nothing, and no error."""
@@ -86,6 +87,7 @@ def test_a_box_is_told_once() -> None:
     assert Product.from_feature("EO:A", other).footprint is not None
 
 
+@pytest.mark.slow
 def test_outlines_of_very_many_points_are_thinned() -> None:
     """Both ends stay; what is kept of thousands of products stays small."""
     ring = [[n / 1000, (n % 7) / 10] for n in range(50_000)]

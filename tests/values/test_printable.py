@@ -11,6 +11,7 @@ from collections.abc import Iterator
 import hypothesis
 import pytest
 from hypothesis import strategies as st
+from rows import for_each
 
 from hda_fsspec.cli.terminal import echo, echo_block, echo_locations, echo_table
 from hda_fsspec.errors import HDAError, note_once, note_others
@@ -54,14 +55,14 @@ def test_plain_text_is_left_alone(text: str) -> None:
     assert escaped(text) == text
 
 
-@pytest.mark.parametrize("text", ["naïve", "Ångström", "海面水温", "מים", "بحر", "e\u0301", "😀"])
+@for_each("text", ["naïve", "Ångström", "海面水温", "מים", "بحر", "e\u0301", "😀"])
 def test_letters_of_all_scripts_are_left_alone(text: str) -> None:
     """Letters, their accents and signs are shown as they are."""
     assert printable(text) == text
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("category", ["Cc", "Cf", "Cs", "Co", "Zl", "Zp"])
+@for_each("category", ["Cc", "Cf", "Cs", "Co", "Zl", "Zp"])
 def test_categories_that_do_not_show(category: str) -> None:
     """No character of these categories gets through, and each is told by its number."""
     chars = [c for c in map(chr, range(0x110000)) if unicodedata.category(c) == category]
@@ -209,6 +210,7 @@ def test_everything_can_be_printed_in_every_encoding(text: str, encoding: str) -
     assert len(written.split("\n")) == 2 + 2 + 1 + 1 + text.count("\n") + 1
 
 
+@pytest.mark.slow
 @hypothesis.given(st.text(st.characters(exclude_categories=["Cs"]), min_size=1), ENCODINGS)
 @hypothesis.example("¥100", "shift_jis")  # which writes a backslash for it
 def test_printed_locations_open(product: str, encoding: str) -> None:
@@ -226,7 +228,7 @@ def test_printed_locations_open(product: str, encoding: str) -> None:
     assert location.path.isprintable()
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("count", "text"),
     [
         (0, "0 B"),

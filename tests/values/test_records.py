@@ -13,6 +13,7 @@ import pytest
 from checkout import SHARED
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from rows import for_each
 
 from hda_fsspec.errors import BrokerError
 from hda_fsspec.records import Dataset, Product, Term, format_time, parse_time
@@ -34,7 +35,7 @@ def at(text: str | None) -> datetime | None:
     return datetime(2024, 5, int(day), int(hour or 0), tzinfo=UTC)
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("text", "time"),
     [
         ("2024-05-01", "2024-05-01T00:00:00.000Z"),
@@ -58,7 +59,7 @@ def test_times_of_all_shapes(text: str, time: str) -> None:
     assert Product.from_feature(DATASET, feature(startdate=text)).startdate == time
 
 
-@pytest.mark.parametrize(
+@for_each(
     "text",
     [
         "",
@@ -97,7 +98,7 @@ def test_written_times_are_read_as_they_were(time: datetime) -> None:
     assert parse_time(format_time(time)) == instant
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("size", "known"),
     [
         (1000, 1000),
@@ -158,7 +159,7 @@ def test_a_feature_in_full() -> None:
     )
 
 
-@pytest.mark.parametrize(
+@for_each(
     "given_feature", [None, [], "p", {}, {"id": None}, {"id": ""}, {"id": [5]}, {"properties": {}}]
 )
 def test_a_feature_without_an_id_is_an_error(given_feature: object) -> None:
@@ -167,9 +168,7 @@ def test_a_feature_without_an_id_is_an_error(given_feature: object) -> None:
         Product.from_feature(DATASET, given_feature)
 
 
-@pytest.mark.parametrize(
-    ("told", "product_id"), [(5, "5"), (0, "0"), (-7, "-7"), (10**20, "1" + 20 * "0")]
-)
+@for_each(("told", "product_id"), [(5, "5"), (0, "0"), (-7, "-7"), (10**20, "1" + 20 * "0")])
 def test_an_id_that_is_a_number(told: int, product_id: str) -> None:
     """A number is an id as good as any other, and is sent back as text."""
     product = Product.from_feature(DATASET, {"id": told, "properties": None})
@@ -177,14 +176,14 @@ def test_an_id_that_is_a_number(told: int, product_id: str) -> None:
     assert product == Product(DATASET, product_id)
 
 
-@pytest.mark.parametrize("told", [True, 1.5, 10**1001, {"a": 1}])
+@for_each("told", [True, 1.5, 10**1001, {"a": 1}])
 def test_what_is_no_id(told: object) -> None:
     """A truth, a fraction, or a number without end names nothing."""
     with pytest.raises(BrokerError, match="without an id"):
         Product.from_feature(DATASET, {"id": told})
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("terms", "names"),
     [
         (["a", "b"], ("a", "b")),
@@ -283,7 +282,7 @@ def test_keys_travel_in_no_pickle() -> None:
     assert pickle.loads(before).key == product.key
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("start", "end", "expected"),
     [
         (None, None, True),
@@ -311,7 +310,7 @@ def test_overlap_of_intervals(start: str | None, end: str | None, expected: bool
     assert product.overlaps(at(start), at(end)) is expected
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("start", "end", "expected"),
     [
         ("3", "4", True),
@@ -322,7 +321,7 @@ def test_overlap_of_intervals(start: str | None, end: str | None, expected: bool
         ("3T01", None, False),
     ],
 )
-@pytest.mark.parametrize("shape", ["both", "start", "end"])
+@for_each("shape", ["both", "start", "end"])
 def test_overlap_of_instants(
     shape: str, start: str | None, end: str | None, expected: bool
 ) -> None:
@@ -345,6 +344,7 @@ def test_a_product_without_dates_is_in_every_range() -> None:
 scalars = st.text(max_size=5) | st.integers() | st.floats(allow_nan=False) | st.booleans()
 
 
+@pytest.mark.slow
 @settings(deadline=None, derandomize=True)
 @given(
     record=st.builds(
@@ -370,7 +370,7 @@ def test_records_survive_json_and_pickle(record: Product) -> None:
         assert dataclasses.astuple(other) == dataclasses.astuple(record)
 
 
-@pytest.mark.parametrize(
+@for_each(
     "value",
     [
         *(None, [], "x", {}, {"dataset_id": "a"}),

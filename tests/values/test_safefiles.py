@@ -53,37 +53,33 @@ ACTS_IN_FOLDERS: dict[str, Callable[[SafeFolder, Path], object]] = {
 }
 
 
-@pytest.mark.parametrize("act", ACTS)
 @pytest.mark.parametrize("plant", NOT_FILES)
-def test_only_regular_files_are_opened(plant: str, act: str, root: Path, victim: Victim) -> None:
+def test_only_regular_files_are_opened(plant: str, root: Path, victim: Victim) -> None:
     """A link, FIFO, socket, device or folder under a file's name is an error that names it."""
     path = root / "a" / "b" / "file"
     plants.put(plant, path, victim)
 
-    with pytest.raises(UntrustedFileError, match="not a file") as caught:
-        ACTS[act](SafeFolder(root), path)
-
-    assert caught.value.path == str(path)
-    assert f"`rm -r {path}`" in str(caught.value)
-    victim.check()
+    for act in ACTS.values():
+        with pytest.raises(UntrustedFileError, match="not a file") as caught:
+            act(SafeFolder(root), path)
+        assert caught.value.path == str(path)
+        assert f"`rm -r {path}`" in str(caught.value)
+        victim.check()
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("act", ACTS_IN_FOLDERS)
 @pytest.mark.parametrize("plant", NOT_FOLDERS)
 @pytest.mark.parametrize("where", ["a", "a/b"])
-def test_no_step_of_a_path_is_followed(
-    where: str, plant: str, act: str, root: Path, victim: Victim
-) -> None:
+def test_no_step_of_a_path_is_followed(where: str, plant: str, root: Path, victim: Victim) -> None:
     """What is no folder in the middle of a path is an error that names this part of it."""
     (root / "mine").write_bytes(b"")
     plants.put(plant, root / where, victim)
 
-    with pytest.raises(UntrustedFileError, match="not a folder") as caught:
-        ACTS_IN_FOLDERS[act](SafeFolder(root), root / "a" / "b" / "file")
-
-    assert caught.value.path == str(root / where)
-    victim.check()
+    for act in ACTS_IN_FOLDERS.values():
+        with pytest.raises(UntrustedFileError, match="not a folder") as caught:
+            act(SafeFolder(root), root / "a" / "b" / "file")
+        assert caught.value.path == str(root / where)
+        victim.check()
 
 
 def test_what_is_only_named_is_not_followed(root: Path, victim: Victim) -> None:

@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 import pytest
+from rows import for_each
 
 from hda_fsspec.geojson import footprint_of
 from hda_fsspec.views.outlines import outlines_of
@@ -41,7 +42,7 @@ def test_an_outline_around_a_pole_reaches_it(latitude: float, pole: float) -> No
         assert {south, north} == {latitude, pole}
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("ring", "bbox", "box"),
     [
         (_rectangle(-180, -90, 180, 90), None, (-180, -90, 180, 90)),
@@ -51,7 +52,6 @@ def test_an_outline_around_a_pole_reaches_it(latitude: float, pole: float) -> No
         (_rectangle(170, -5, -170, 5), "170,-5,-170,5.1", (170, -5, 190, 5)),
         (_rectangle(0, -10, 340, 10), None, (0, -10, 340, 10)),
     ],
-    ids=range(6),
 )
 def test_rectangles_are_as_wide_as_they_are_told(
     ring: list[list[float]], bbox: str | None, box: tuple[float, ...]
@@ -76,7 +76,7 @@ def test_each_part_of_several_is_drawn() -> None:
     assert len(_boxes([[1, 2], [3, 4]], kind="MultiPoint")) == 2
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("footprint", "bbox", "count"),
     [
         (None, None, 0),
@@ -91,7 +91,6 @@ def test_each_part_of_several_is_drawn() -> None:
         (json.dumps({"type": "Polygon", "coordinates": [[]]}), None, 0),
         (json.dumps([]), None, 0),
     ],
-    ids=range(11),
 )
 def test_what_cannot_be_drawn_is_nothing(
     footprint: str | None, bbox: str | None, count: int
@@ -100,7 +99,7 @@ def test_what_cannot_be_drawn_is_nothing(
     assert len(outlines_of(footprint, bbox)) == count
 
 
-@pytest.mark.parametrize(
+@for_each(
     "told",
     [
         '{"type":"Polygon","coordinates":[[[1e400,0],[1,1],[2,2],[0,0]]]}',
@@ -108,7 +107,6 @@ def test_what_cannot_be_drawn_is_nothing(
         f'{{"type":"Point","coordinates":[{10**400},2]}}',
         "[" * 5000,
     ],
-    ids=["infinite", "far", "long", "deep"],
 )
 def test_what_no_catalogue_tells_is_not_drawn(told: str) -> None:
     """A note on disk may hold anything."""

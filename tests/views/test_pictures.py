@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from xml.etree import ElementTree as ET
 
 import pytest
+from rows import for_each
 
 from hda_fsspec.views.outlines import outlines_of
 from hda_fsspec.views.timebar import Interval, draw_times
@@ -27,7 +28,7 @@ def _most(intervals: list[Interval]) -> int:
     return int(texts[3])
 
 
-@pytest.mark.parametrize(("days", "most"), [(1, 1), (2, 1), (7, 1), (31, 1), (365, 10)])
+@for_each(("days", "most"), [(1, 1), (2, 1), (7, 1), (31, 1), (365, 10)])
 def test_each_part_of_a_period_counts_what_is_in_it(days: int, most: int) -> None:
     """One product after the other is one at a time, and of a year ten in ten days."""
     daily = [(FIRST + n * DAY, FIRST + (n + 1) * DAY, STATES[n % 2]) for n in range(days)]
@@ -62,7 +63,7 @@ def _drawn(*boxes: str, state: str = STATES[0]) -> list[Drawn]:
     return [Drawn(outlines_of(None, box), state, f"<{box}>") for box in boxes]
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("boxes", "place"),
     [
         (["-5,40,5,50"], "12°W to 12°E, 39°N to 51°N"),
@@ -72,7 +73,6 @@ def _drawn(*boxes: str, state: str = STATES[0]) -> list[Drawn]:
         (["0,0,1,1", "120,0,121,1", "-120,0,-119,1"], "the whole Earth"),
         (["0,85,1,90"], "11.5°W to 12.5°E, 78°N to 90°N"),
     ],
-    ids=range(6),
 )
 def test_the_map_shows_where_the_footprints_are(boxes: list[str], place: str) -> None:
     """With land around them, over the date line, too; what lies all around is on a world map."""
@@ -90,6 +90,7 @@ def test_what_crosses_an_edge_of_the_map_is_drawn_at_both() -> None:
     assert [int(x) for x in re.findall(r"M(-?\d+)", crossing)] == [-1850, 1750]
 
 
+@pytest.mark.slow
 def test_many_footprints_are_drawn_in_part() -> None:
     """Evenly chosen, and it is told how many; equal ones are drawn once."""
     many = _drawn(

@@ -125,6 +125,7 @@ def test_no_password(is_in_rc: bool, stacks: Any, workers: Workers, tmp_path: Pa
     )
 
 
+@pytest.mark.slow
 def test_a_wrong_password(stacks: Any, workers: Workers) -> None:
     """The refusal of a worker's password reaches the client as what it is."""
     job = Job(stacks)
@@ -335,6 +336,7 @@ def fail(_: xr.Dataset) -> None:
     raise KeyError("sst")
 
 
+@pytest.mark.slow
 def test_a_task_for_each_product(stacks: Any, workers: Workers) -> None:
     """Orders go out together, though few products are worked on at a time; each is one order."""
     job = Job(stacks, preparation_seconds=0.4)
