@@ -20,10 +20,10 @@ import requests
 import requests.adapters
 import urllib3.exceptions
 
-from hda_fsspec._version import __version__
 from hda_fsspec.errors import BrokerError, HDAError, OfflineError
 from hda_fsspec.network import connection_errors
 from hda_fsspec.network.auth import Bearer, no_auth, stranger
+from hda_fsspec.network.connections import open_connections
 from hda_fsspec.network.proxies import proxies_for, secrets_of_proxy, shown_proxy
 from hda_fsspec.network.redaction import Secrets
 from hda_fsspec.network.redirects import REDIRECTS, RedirectError, next_address, shown
@@ -33,7 +33,6 @@ from hda_fsspec.network.response_limits import (
     Reply,
     TooLongError,
     allowing,
-    meter,
 )
 from hda_fsspec.network.responses import (
     ERROR_BODY_BYTES,
@@ -60,30 +59,6 @@ logger = logging.getLogger("hda_fsspec")
 
 _PIECE_BYTES = 1 << 20
 _CONNECT_SECONDS = 10.0
-
-
-class _Http(requests.Session):
-    def get_redirect_target(self, resp: requests.Response) -> None:
-        """Follow nothing: where an answer leads is looked at here, before anything goes there."""
-
-
-class _Adapter(requests.adapters.HTTPAdapter):
-    """Connections whose answers are counted, and which urllib3 does not warn of at each request."""
-
-    def __init__(self, *, is_verified: bool, **kwargs: Any) -> None:
-        self._is_verified = is_verified
-        super().__init__(**kwargs)
-
-    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
-        """Make the pools of direct connections."""
-        super().init_poolmanager(*args, **kwargs)
-        meter(self.poolmanager, is_verified=self._is_verified)
-
-    def proxy_manager_for(self, proxy: str, **kwargs: Any) -> Any:
-        """Return the pools of connections through a proxy."""
-        if proxy not in self.proxy_manager:
-            meter(super().proxy_manager_for(proxy, **kwargs), is_verified=self._is_verified)
-        return self.proxy_manager[proxy]
 
 
 # Not the numbers of the module: who seeds those wants the same ones again, whatever is retried.
@@ -129,23 +104,9 @@ class Session:
             settings.endpoint_url, settings.user, settings.password, self._post_plain
         )
         self._is_expected_there = False
-        self._http = _Http()
-        self._http.headers.update(
-            {
-                # Compression on the fly would hide the true length of a product, and a few bytes of
-                # it can stand for all the memory that there is.
-                "Accept-Encoding": "identity",
-                "User-Agent": f"hda_fsspec/{__version__}",
-            }
+        self._http = open_connections(
+            is_verified=settings.verify is not False, most=settings.max_connections
         )
-        adapter = _Adapter(
-            is_verified=settings.verify is not False,
-            pool_connections=4,
-            pool_maxsize=settings.max_connections,
-            pool_block=True,
-        )
-        self._http.mount("http://", adapter)
-        self._http.mount("https://", adapter)
 
     @property
     def address(self) -> str:

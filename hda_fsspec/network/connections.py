@@ -1,0 +1,61 @@
+"""Connections to the service, pooled: no answer is followed elsewhere, and each is counted."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import requests
+
+from hda_fsspec._version import __version__
+from hda_fsspec.network.response_limits import meter
+
+
+class _Http(requests.Session):
+    def get_redirect_target(self, resp: requests.Response) -> None:
+        """Follow nothing: where an answer leads is looked at here, before anything goes there."""
+
+
+class _Adapter(requests.adapters.HTTPAdapter):
+    """Connections whose answers are counted, and which urllib3 does not warn of at each request."""
+
+    def __init__(self, *, is_verified: bool, **kwargs: Any) -> None:
+        self._is_verified = is_verified
+        super().__init__(**kwargs)
+
+    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
+        """Make the pools of direct connections."""
+        super().init_poolmanager(*args, **kwargs)
+        meter(self.poolmanager, is_verified=self._is_verified)
+
+    def proxy_manager_for(self, proxy: str, **kwargs: Any) -> Any:
+        """Return the pools of connections through a proxy."""
+        if proxy not in self.proxy_manager:
+            meter(super().proxy_manager_for(proxy, **kwargs), is_verified=self._is_verified)
+        return self.proxy_manager[proxy]
+
+
+def open_connections(*, is_verified: bool, most: int) -> requests.Session:
+    """Return the pools of connections of a session.
+
+    Parameters
+    ----------
+    is_verified : bool
+        Whether certificates are checked.
+    most : int
+        How many connections to one host are open at a time.
+    """
+    http = _Http()
+    http.headers.update(
+        {
+            # Compression on the fly would hide the true length of a product, and a few bytes of
+            # it can stand for all the memory that there is.
+            "Accept-Encoding": "identity",
+            "User-Agent": f"hda_fsspec/{__version__}",
+        }
+    )
+    adapter = _Adapter(
+        is_verified=is_verified, pool_connections=4, pool_maxsize=most, pool_block=True
+    )
+    http.mount("http://", adapter)
+    http.mount("https://", adapter)
+    return http
