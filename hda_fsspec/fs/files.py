@@ -15,7 +15,7 @@ import stat
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, SupportsIndex
 
 from hda_fsspec.errors import LocationError
 from hda_fsspec.filenames import MAX_NAME_BYTES, alike
@@ -92,7 +92,9 @@ class ProductFile(io.BufferedReader):
         """Return bytes by their positions; blockcache:: asks for those that it lacks."""
         return os.pread(self.fileno(), end - start, start)
 
-    def __reduce__(self) -> tuple[Any, ...]:
+    def __reduce_ex__(self, protocol: SupportsIndex) -> tuple[Any, ...]:
+        # Of this name, which newer Pythons refuse for files, and look for first.
+        del protocol
         return _open_again, (self._reopen, self.path, 0 if self.closed else self.tell())
 
 

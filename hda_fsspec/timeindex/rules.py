@@ -127,7 +127,7 @@ def _month(axis: TimeAxis, times: np.ndarray) -> tuple[Ticks, Ticks]:
     # Few months hold many products, and dates of foreign calendars are slow to make.
     unique, which = np.unique(months, return_inverse=True)
     begin, _ = axis.place(unique)
-    after, _ = axis.place(unique + 1)
+    after, _ = axis.place(unique + np.timedelta64(1, "M"))
     return begin[which], (after - begin)[which]
 
 

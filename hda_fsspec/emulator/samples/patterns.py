@@ -24,7 +24,8 @@ def times_every(hours: int, first_hour: int = 0) -> npt.NDArray[Any]:
     import numpy as np
 
     first = np.datetime64(PERIOD[0], "h") + np.timedelta64(first_hour, "h")
-    return np.arange(first, np.datetime64(PERIOD[1], "D") + 1, np.timedelta64(hours, "h"))
+    after = np.datetime64(PERIOD[1], "D") + np.timedelta64(1, "D")
+    return np.arange(first, after, np.timedelta64(hours, "h"))
 
 
 def phases(times: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
