@@ -9,7 +9,6 @@ import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, overload
 
-import numpy as np
 import xarray as xr
 
 from hda_fsspec.client import Client, get_client
@@ -23,6 +22,7 @@ from hda_fsspec.printable import printable
 from hda_fsspec.reading.options import DECODERS, OpenOptions
 from hda_fsspec.records import Product
 from hda_fsspec.settings import Settings
+from hda_fsspec.stack.pieces import start_times
 
 # After the openers, which import Dask as a whole.
 from dask import threaded  # isort: skip
@@ -309,7 +309,7 @@ def _put_together(
 def _timed(result: Any, product: Product) -> Any:
     if product.startdate is None:
         return result
-    start = np.datetime64(product.startdate.removesuffix("Z"), "ns")
+    (start,) = start_times([(product.product_id, product.startdate)])
     return result.assign_coords({_TIME: ((), start, {"standard_name": "time"})})
 
 

@@ -12,7 +12,6 @@ import inspect
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
-import numpy as np
 import xarray as xr
 
 from hda_fsspec.engine.backend import HDABackendEntrypoint
@@ -164,19 +163,21 @@ class _Prepare:
         path = str(dataset.encoding.get("source"))
         if self._own is not None:
             dataset = self._own(dataset)
-        dataset = self._timed(dataset, self._starts.get(path))
+        dataset = self._timed(dataset, path)
         self.seen[path] = _facts(dataset)
         return dataset
 
-    def _timed(self, dataset: xr.Dataset, start: str | None) -> xr.Dataset:
+    def _timed(self, dataset: xr.Dataset, path: str) -> xr.Dataset:
         from hda_fsspec.stack.header import Header
         from hda_fsspec.stack.layout import find_layout
+        from hda_fsspec.stack.pieces import start_times
 
         layout = find_layout(Header.of(dataset), None)
         if self._along is not None and layout.dim not in self._along:
             return dataset
+        start = self._starts.get(path)
         if layout.is_from_catalogue and start is not None:
-            time = np.array([start.removesuffix("Z")], dtype="datetime64[ns]")
+            time = start_times([(Location.parse(path).product or path, start)])
             step = xr.Variable((layout.dim,), time, {"standard_name": "time"})
             if layout.is_new:
                 dataset = dataset.expand_dims(layout.dim)

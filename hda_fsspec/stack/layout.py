@@ -154,7 +154,7 @@ def loose_times(header: Header) -> set[str]:
 
 
 def run_start(header: Header) -> int | None:
-    """Return when the run of a forecast began that a product is of, in nanoseconds since 1970.
+    """Return when the run of a forecast began that a product is of, in microseconds since 1970.
 
     None for a product that does not tell, or tells several.
     """
@@ -163,7 +163,7 @@ def run_start(header: Header) -> int | None:
         if not _is_run(variable) or values is None or values.dtype.kind != "M":
             continue
         if values.size == 1 and not np.isnat(values).any():
-            return int(values.astype("datetime64[ns]").astype(np.int64).item())
+            return int(values.astype("datetime64[us]").astype(np.int64).item())
     return None
 
 

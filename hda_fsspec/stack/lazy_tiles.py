@@ -27,7 +27,7 @@ from hda_fsspec.stack.arrays import StackArray, TemplateArray
 from hda_fsspec.stack.dataset import lazy_variable
 from hda_fsspec.stack.grid import NOTHING
 from hda_fsspec.stack.open import StackOptions, open_pieces
-from hda_fsspec.stack.pieces import Pieces, catalogue_times
+from hda_fsspec.stack.pieces import Pieces, start_times
 from hda_fsspec.stack.placement import TOLERANCE
 from hda_fsspec.stack.tiles import Tile
 
@@ -152,7 +152,9 @@ class LazyTile:
         self.cells = pieces.cells
         firsts = np.where(self.cells == NOTHING, len(tile.products), self.cells).min(axis=1)
         #: The time of each step, as stacks of what has no time of its own have it.
-        self.times = catalogue_times([tile.products[n] for n in firsts.tolist()], "startdate")
+        self.times = start_times(
+            [(tile.products[n].product_id, tile.products[n].startdate) for n in firsts.tolist()]
+        )
         self._opened: dict[str, xr.Dataset] = {}
 
     def __getstate__(self) -> dict[str, Any]:

@@ -11,7 +11,8 @@ import numpy as np
 import xarray as xr
 
 from hda_fsspec.client import Client
-from hda_fsspec.errors import OrderError
+from hda_fsspec.errors import OrderError, QueryError
+from hda_fsspec.printable import printable
 from hda_fsspec.reading.options import OpenOptions
 from hda_fsspec.records import Product, Scalar
 from hda_fsspec.stack.grid import NOTHING
@@ -20,6 +21,9 @@ from hda_fsspec.timeindex.predict import CatalogueTimes, Predictor
 from hda_fsspec.timeindex.regular import RegularTimes
 
 _Array = np.ndarray[Any, Any]
+
+#: What ``datetime64[ns]`` holds, in whole years.
+_FIRST_TIME, _END_OF_TIME = np.datetime64("1678-01-01", "us"), np.datetime64("2262-01-01", "us")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -194,3 +198,31 @@ def catalogue_times(products: Sequence[Product], name: str) -> _Array:
     """Return the starts or the ends that the catalogue tells; NaT where it tells none."""
     texts = [(getattr(product, name) or "NaT").removesuffix("Z") for product in products]
     return np.array(texts, dtype="datetime64[us]")
+
+
+def start_times(starts: Sequence[tuple[str, str | None]]) -> _Array:
+    """Return starts that the catalogue tells as ``datetime64[ns]``; NaT where it tells none.
+
+    Parameters
+    ----------
+    starts : sequence of tuple
+        Of each product its id, and its start.
+
+    Raises
+    ------
+    QueryError
+        One is before 1678 or after 2261, which that unit cannot hold.
+    """
+    texts = [(start or "NaT").removesuffix("Z") for _, start in starts]
+    times = np.array(texts, dtype="datetime64[us]")
+    is_far = (times < _FIRST_TIME) | (times >= _END_OF_TIME)
+    if is_far.any():
+        product_id, start = starts[int(np.flatnonzero(is_far)[0])]
+        msg = (
+            f"The catalogue tells {printable(start or '')} as the start of "
+            f"{printable(product_id)}, which a time of datetime64[ns] cannot be (1678 to 2261). "
+            "Leave that product out, with startdate and enddate for instance."
+        )
+        raise QueryError(msg)
+    found: _Array = times.astype("datetime64[ns]")
+    return found

@@ -18,7 +18,7 @@ from hda_fsspec.records import Product
 from hda_fsspec.stack.footprints import most_different_bbox
 from hda_fsspec.stack.header_store import HeaderIndex
 from hda_fsspec.stack.layout import ConcatLayout
-from hda_fsspec.stack.pieces import catalogue_times
+from hda_fsspec.stack.pieces import start_times
 from hda_fsspec.timeindex import predict
 from hda_fsspec.timeindex.overlaps import (
     Segments,
@@ -235,7 +235,7 @@ def _unpredictable(why: str, headers: HeaderIndex) -> ProductMismatchError:
 
 
 def _catalogue_index(products: Sequence[Product]) -> _Array:
-    starts = catalogue_times(products, "startdate")
+    starts = start_times([(product.product_id, product.startdate) for product in products])
     if np.isnat(starts).any():
         product = products[int(np.flatnonzero(np.isnat(starts))[0])]
         msg = (
@@ -244,7 +244,7 @@ def _catalogue_index(products: Sequence[Product]) -> _Array:
             "concat_dim that they have."
         )
         raise QueryError(msg)
-    return starts.astype("datetime64[ns]")
+    return starts
 
 
 def joined(steps: Sequence[Steps], parts: Sequence[_Array], kinds: Sequence[str]) -> Steps:

@@ -67,8 +67,12 @@ class StandardAxis:
         # Where the unit is coarser than ours, the nearest, and not the one before.
         unit = np.ones(1, self.dtype.str.replace("M8", "m8"))
         half = int(unit[0] // np.timedelta64(2, "us"))
-        values: Array = (ticks + half).astype("datetime64[us]").astype(self.dtype)
-        if (np.abs(rounded_ticks(values) - ticks) > half).any():
+        try:
+            values: Array = (ticks + half).astype("datetime64[us]").astype(self.dtype)
+            does_fit = bool((np.abs(rounded_ticks(values) - ticks) <= half).all())
+        except OverflowError:  # older numpys wrap around
+            does_fit = False
+        if not does_fit:
             raise UnpredictableError(f"a time that follows from it does not fit {self.dtype}")
         return values
 

@@ -10,6 +10,7 @@ import pytest
 import xarray as xr
 from daily_products import HOUR, name, product, serve
 
+import hda_fsspec
 from hda_fsspec.errors import ProductMismatchError, QueryError
 
 
@@ -285,3 +286,25 @@ def test_calendars_of_other_names_are_the_same(stacks: Any) -> None:
     with pytest.raises(ProductMismatchError, match="calendar") as caught:
         stacks.open(decode_times=cftime).load()
     assert "use_cftime" not in str(caught.value)
+
+
+@pytest.mark.parametrize("start", ["9999-12-31", "2400-01-01", "0001-01-01", "1500-06-01"])
+def test_a_start_beyond_what_nanoseconds_hold(stacks: Any, start: str) -> None:
+    """The catalogue's time of a product that has none is not another one in silence."""
+    made = {f"d{day}.nc": product(day).isel(time=0, drop=True) for day in (1, 2)}
+    starts = {"d1.nc": "2024-05-01", "d2.nc": start}
+    fields = {"startdate": lambda name: f"{starts[name]}T00:00:00.000Z", "enddate": None}
+    stacks.serve(made, fields=fields)
+    query = f"hda://{stacks.dataset}"
+
+    with pytest.raises(QueryError, match=rf"{start}.*d2\.nc.*1678 to 2261"):
+        stacks.open(query)
+    with pytest.raises(QueryError, match=rf"{start}.*d2\.nc.*1678 to 2261"):
+        hda_fsspec.open_mfdataset(query, storage_options=stacks.options)
+    with pytest.raises(QueryError, match=rf"{start}.*d2\.nc.*1678 to 2261"):
+        hda_fsspec.map_products(
+            query,
+            lambda ds: ds.mean(),
+            storage_options=stacks.options,
+            concat_dim="time",
+        ).compute(scheduler="sync")

@@ -17,7 +17,8 @@ from hda_fsspec.errors import OrderError, ProductMismatchError, QueryError
 
 
 def _whole_days(rounding: Callable[[np.ndarray], np.ndarray], month: int) -> xr.Dataset:
-    first, after = (np.datetime64("2021-01", "M") + n for n in (month - 1, month))
+    first = np.datetime64("2021-01", "M") + np.timedelta64(month - 1, "M")
+    after = first + np.timedelta64(1, "M")
     middle = (first.astype("M8[D]") - after.astype("M8[D]")).astype(int) / -2
     number = (first.astype("M8[D]") - np.datetime64("1850-01-01")).astype(int) + middle
     return xr.Dataset(

@@ -26,8 +26,9 @@ def _days(count: int, first: str = "2024-01-01") -> tuple[Array, Array]:
 
 
 def _months(count: int, first: str = "2024-01") -> tuple[Array, Array]:
-    months = np.datetime64(first, "M") + np.arange(count)
-    return months.astype("M8[us]"), (months + 1).astype("M8[us]") - MILLISECOND
+    months = np.datetime64(first, "M") + np.arange(count).astype("m8[M]")
+    after = months + np.timedelta64(1, "M")
+    return months.astype("M8[us]"), after.astype("M8[us]") - MILLISECOND
 
 
 EXACT = TimeEncoding()
@@ -240,10 +241,11 @@ def test_values_are_of_the_kind_the_files_decode_to(unit: str) -> None:
 def test_times_that_do_not_fit_are_refused() -> None:
     """A year beyond nanoseconds raises, and does not wrap around to 1677."""
     starts, ends = _days(3)
+    known = _known(starts.astype("M8[ns]"), 0)
     starts[2], ends[2] = np.datetime64("2400-01-01"), np.datetime64("2400-01-01T23:59:59.999")
 
     with pytest.raises(UnpredictableError, match=r"datetime64\[ns\]"):
-        predict(starts, ends, _known(starts.astype("M8[ns]"), 0))
+        predict(starts, ends, known)
 
 
 def test_speed_of_ten_thousand_products() -> None:

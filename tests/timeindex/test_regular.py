@@ -83,10 +83,10 @@ def every(step: str, start: str = "1999-12-01T00:00", years: int = 5) -> Array:
 
 def monthly(place: str, count: int = 1, years: int = 6) -> Array:
     """Return times at a place of every so many months."""
-    months = np.arange(
-        np.datetime64("1999-01", "M"), np.datetime64("1999-01", "M") + 12 * years, count
-    )
-    begin, after = months.astype("M8[ns]"), (months + count).astype("M8[ns]")
+    length = np.timedelta64(count, "M")
+    first = np.datetime64("1999-01", "M")
+    months = np.arange(first, first + np.timedelta64(12 * years, "M"), length)
+    begin, after = months.astype("M8[ns]"), (months + length).astype("M8[ns]")
     places: dict[str, Array] = {
         "first": begin,
         "middle": begin + (after - begin) // 2,
