@@ -108,7 +108,7 @@ def test_a_used_up_quota(bench: Any, run: Run, monkeypatch: pytest.MonkeyPatch) 
     assert out.rstrip().endswith(("in 60 minutes", "in 59 minutes"))
     [line] = [line for line in doctor.splitlines() if "order quota" in line]
     assert "used up; the next one goes out at" in line
-    assert "waits until then by itself" in doctor
+    assert "-> what is asked for now waits until then by itself" in doctor
     assert code == 0
 
 
