@@ -158,7 +158,10 @@ class Plan:
     def _splits(self) -> list[tuple[str, str]]:
         """Say what the whole query costs in other pieces, and that it is the whole."""
         others = [
-            ("", f"  {_as_python(each.split):<9}{plural(each.pieces, 'order')}, {_at_quota(each)}")
+            (
+                "",
+                f"  {_as_python(each.split) + ':':<9}{plural(each.pieces, 'order')}, {_at_quota(each)}",
+            )
             for each in self.splits
         ]
         return [("split", f"{_as_python(self.split)} now; the whole query with"), *others]
