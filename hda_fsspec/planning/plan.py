@@ -157,13 +157,10 @@ class Plan:
 
     def _splits(self) -> list[tuple[str, str]]:
         """Say what the whole query costs in other pieces, and that it is the whole."""
-        others = [
-            (
-                "",
-                f"  {_as_python(each.split) + ':':<9}{plural(each.pieces, 'order')}, {_at_quota(each)}",
-            )
-            for each in self.splits
-        ]
+        others = []
+        for each in self.splits:
+            name, orders = f"{_as_python(each.split)}:", plural(each.pieces, "order")
+            others.append(("", f"  {name:<9}{orders}, {duration(3600 * each.hours)}"))
         return [("split", f"{_as_python(self.split)} now; the whole query with"), *others]
 
     def _quota(self) -> str:
@@ -287,10 +284,6 @@ def empty_plan() -> Plan:
 
 def _as_python(split: Split) -> str:
     return python_text(split) if isinstance(split, str) else repr(split)
-
-
-def _at_quota(estimate: Estimate) -> str:
-    return duration(3600 * estimate.hours)
 
 
 def _headroom(plan: Plan) -> float:
