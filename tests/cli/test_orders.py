@@ -12,6 +12,7 @@ import pytest
 from hda_fsspec.cache.orders import OrderBook
 from hda_fsspec.cli import main
 from hda_fsspec.client import close_clients
+from hda_fsspec.emulator import Fault
 from hda_fsspec.errors import HDAError, OrderTimeoutError
 from hda_fsspec.records import Product
 
@@ -92,6 +93,22 @@ def test_an_order_whose_product_came(bench: Any, run: Run, monkeypatch: pytest.M
     assert bench.product_id(1) not in out
     assert "no orders under way" in err
     assert len(emulator.log) == asked
+
+
+def test_an_order_that_fails_while_nobody_waits(
+    bench: Any, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is told in the words of the service, as what may be shown of them."""
+    emulator = _serve(bench, monkeypatch, polls=4)
+    emulator.fault(Fault("order-failed", body="The tape \x1b[31m is torn"))
+    with pytest.raises(OrderTimeoutError):
+        bench.filesystem(emulator, max_wait=0.05).prefetch(bench.path(1))
+
+    told = [run("orders")[1].splitlines()[1] for _ in range(5)]
+
+    assert told[0].startswith("being prepared  ")
+    assert told[-1].startswith("failed: The tape \\x1b[31m is torn  ")
+    assert emulator.orders == 1
 
 
 def test_a_used_up_quota(bench: Any, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
