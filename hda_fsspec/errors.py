@@ -271,11 +271,20 @@ def note_others(
         alike = _DURATION.sub("", reason)
         names.setdefault(alike, []).append(name)
         reasons.setdefault(alike, reason)
-    if names.keys() == {_DURATION.sub("", flat(first))}:
+    same = _DURATION.sub("", flat(first))
+    if names.keys() == {same}:
         shown = _named([name for name, _ in others])
         note_once(first, f"{len(others)} other {what} failed too, for the same reason: {shown}")
         return
-    told = [f"{_named(named)}: {reasons[alike]}" for alike, named in names.items()]
+    told = []
+    for alike, named in names.items():
+        reason = reasons[alike]
+        if alike == same:
+            told.append(f"{_named(named)}: the same reason")
+        elif len(named) == 1 and flat(named[0]) in reason:
+            told.append(reason)
+        else:
+            told.append(f"{_named(named)}: {reason}")
     shown = "\n".join(f"  {printable(line)}" for line in told[:_SHOWN_OTHERS])
     left = sum(len(named) for named in list(names.values())[_SHOWN_OTHERS:])
     more = f"\n  and {left} more" if left else ""

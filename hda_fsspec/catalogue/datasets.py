@@ -129,7 +129,8 @@ class Datasets:
             near = nearest(dataset_id, ((d.dataset_id, d.title) for d in known))
         except HDAError as err:
             logger.debug("No suggestion for %s: %s", dataset_id, err)
-        hint = f" The nearest: {', '.join(near)}." if near else ""
+        by_words = " Find one by words: fs.datasets('…'), or hda-fsspec datasets …"
+        hint = f" The nearest: {', '.join(near)}." if near else by_words
         hint = f" Since version 2 of the service it is {renamed}." if renamed else hint
         msg = f"There is no data set {dataset_id!r} at {self._settings.endpoint_url}.{hint}"
         return not_there(msg)

@@ -206,7 +206,7 @@ def _show_quota(quota: QuotaView) -> Finding:
 
     now = time.time()
     is_closed = quota.closed_until is not None and quota.closed_until > now
-    step = "what is ordered now waits until then by itself; hda-fsspec orders shows what waits"
+    step = "what is asked for now waits until then by itself; what was ordered before does not"
     return Finding(
         "-" if is_closed or quota.left is None else "ok",
         f"order quota: {describe_quota(quota, now)}",

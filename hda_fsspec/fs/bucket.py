@@ -187,7 +187,8 @@ class RemoteFolder:
             try:
                 self.fs, self._root = url_to_fs(self.url, **given)
             except (ValueError, ImportError) as err:
-                msg = f"Cannot copy to {shown(self.url)}: {flat(err)}. Give another target."
+                step = "Do so with pip, or give" if isinstance(err, ImportError) else "Give"
+                msg = f"Cannot copy to {shown(self.url)}: {flat(err)}. {step} another target."
                 raise LocationError(msg) from err
         self._root = self._root.rstrip("/")
 

@@ -12,6 +12,7 @@ import pytest
 from hda_fsspec.cache.orders import OrderBook
 from hda_fsspec.cli import main
 from hda_fsspec.client import close_clients
+from hda_fsspec.emulator import Fault
 from hda_fsspec.errors import HDAError, OrderTimeoutError
 from hda_fsspec.records import Product
 
@@ -94,6 +95,22 @@ def test_an_order_whose_product_came(bench: Any, run: Run, monkeypatch: pytest.M
     assert len(emulator.log) == asked
 
 
+def test_an_order_that_fails_while_nobody_waits(
+    bench: Any, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is told in the words of the service, as what may be shown of them."""
+    emulator = _serve(bench, monkeypatch, polls=4)
+    emulator.fault(Fault("order-failed", body="The tape \x1b[31m is torn"))
+    with pytest.raises(OrderTimeoutError):
+        bench.filesystem(emulator, max_wait=0.05).prefetch(bench.path(1))
+
+    told = [run("orders")[1].splitlines()[1] for _ in range(5)]
+
+    assert told[0].startswith("being prepared  ")
+    assert told[-1].startswith("failed: The tape \\x1b[31m is torn  ")
+    assert emulator.orders == 1
+
+
 def test_a_used_up_quota(bench: Any, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     """``orders`` and ``doctor`` say that it is used up, and when an order is possible again."""
     emulator = _serve(bench, monkeypatch, quota=2)
@@ -108,7 +125,7 @@ def test_a_used_up_quota(bench: Any, run: Run, monkeypatch: pytest.MonkeyPatch) 
     assert out.rstrip().endswith(("in 60 minutes", "in 59 minutes"))
     [line] = [line for line in doctor.splitlines() if "order quota" in line]
     assert "used up; the next one goes out at" in line
-    assert "waits until then by itself" in doctor
+    assert "-> what is asked for now waits until then by itself" in doctor
     assert code == 0
 
 

@@ -61,9 +61,9 @@ def test_a_plan_of_a_selection(cubes: Cubes) -> None:
     assert told == {"None": (1, 731), "year": (2, 731), "day": (731, 731)}
     assert repr(plan).splitlines()[-4:] == [
         '  split  "month" now; the whole query with',
-        "           None     1 order, less than a minute",
-        '           "year"   2 orders, 1 minute',
-        '           "day"    731 orders, 7 hours',
+        "           None:    1 order, less than a minute",
+        '           "year":  2 orders, 1 minute',
+        '           "day":   731 orders, 7 hours',
     ]
     assert max(map(len, repr(plan).splitlines())) <= 100
 

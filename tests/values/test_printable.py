@@ -126,6 +126,17 @@ def test_one_reason_of_many_faults_is_told_once() -> None:
     assert line.endswith("19.nc and 10 more: The quota is used up for another 3600 s.")
 
 
+def test_a_reason_that_names_its_product_is_not_named_twice() -> None:
+    """Reasons that are those of the error, and names that stand in a reason, are not repeated."""
+    error = OSError("Gone.")
+
+    note_others(error, [("a", OSError("Gone.")), ("b", OSError("The product b is ill."))], "copies")
+
+    assert error.__notes__ == [
+        "2 other copies failed too:\n  a: the same reason\n  The product b is ill.",
+    ]
+
+
 def test_warnings_are_printable_and_told_where_they_are_raised() -> None:
     """The message is one line; the place is that of whoever warns."""
     with warnings.catch_warnings(record=True) as caught:

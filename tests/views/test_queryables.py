@@ -83,7 +83,9 @@ def test_any_path_of_a_data_set_will_do(bench: Bench) -> None:
     assert fs.queryables(bench.path()).dataset_id == bench.dataset
     with pytest.raises(LocationError, match="name one"):
         fs.queryables("hda://")
-    with pytest.raises(FileNotFoundError, match="There is no data set 'EO:NOWHERE'"):
+    with pytest.raises(
+        FileNotFoundError, match=r"There is no data set 'EO:NOWHERE'.*Find one by words"
+    ):
         fs.queryables("EO:NOWHERE")
 
 
