@@ -31,7 +31,7 @@ def _commands(group: click.Group, *before: str) -> Iterator[tuple[tuple[str, ...
 
 
 COMMANDS = dict(_commands(cli._program))
-each_command = pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
+each_command = for_each("words", COMMANDS)
 
 
 def test_all_commands_are_there() -> None:
@@ -46,7 +46,7 @@ def test_all_commands_are_there() -> None:
 
 
 @each_command
-@pytest.mark.parametrize("option", ["--help", "-h"])
+@for_each("option", ["--help", "-h"])
 def test_help_of_a_command(
     words: tuple[str, ...], option: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -85,7 +85,7 @@ def _documented() -> Iterator[tuple[str, list[str]]]:
                 yield f"{path.name}: {line}", shlex.split(mine, comments=True)[1:]
 
 
-@pytest.mark.parametrize("words", [pytest.param(words, id=name) for name, words in _documented()])
+@for_each("words", [words for _, words in _documented()])
 def test_documented_commands_are_commands(words: list[str]) -> None:
     """What a document says to type is taken as it stands there."""
     known = next(words[:n] for n in (2, 1) if tuple(words[:n]) in COMMANDS)

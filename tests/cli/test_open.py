@@ -112,6 +112,7 @@ def test_plan_of_a_selection(
     assert emulator.order_posts == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", ["{query}", "{query}/*", "{product}", "hda://{dataset}"])
 def test_plan_without_a_selection_opens_nothing(
     path: str, bench: Any, emulator: Any, capsys: pytest.CaptureFixture[str]

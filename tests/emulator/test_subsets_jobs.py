@@ -63,6 +63,7 @@ def test_containers(
     assert found == (members or {"": sorted(query.get("variable", ["msl", "t2m", "tp"]))})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("mixed", "suffix"), [("file", "nc"), ("zip", "zip")])
 def test_preliminary_data_beside_final_ones(source: Path, mixed: str, suffix: str) -> None:
     """Where preliminary and final data are mixed they are one file, or, as a setting, a ZIP."""

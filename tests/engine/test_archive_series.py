@@ -483,6 +483,7 @@ def _rasters(folder: Path, values: Mapping[str, int]) -> dict[str, Path]:
     return {name: folder / name for name in values}
 
 
+@pytest.mark.slow
 def test_rasters_in_a_row(zips: Archives) -> None:
     """Rasters have no time: whoever asks for a row of them gets one in the order of their names."""
     files = _rasters(zips.stacks.folder, {"d_02.tif": 2, "d_01.tif": 1, "d_03.tif": 3})

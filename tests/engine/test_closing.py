@@ -141,6 +141,7 @@ def test_a_with_block_ends_well(served: Any, way: Callable[[Any], Any]) -> None:
     assert len(served.ordered) == 3
 
 
+@pytest.mark.slow
 def test_one_product_closes(served: Any) -> None:
     """A data set and an array of one product, with and without Dask, in a with block."""
     one = {"engine": "hda", "storage_options": served.options}

@@ -181,6 +181,7 @@ def test_what_a_function_returns_is_loaded(stacks: Any) -> None:
     assert stacks.emulator.downloads == downloads
 
 
+@pytest.mark.slow
 def test_results_along_a_dimension(stacks: Any) -> None:
     """Data sets are put together; times are those of the catalogue; None is left out."""
     serve(stacks, 4)

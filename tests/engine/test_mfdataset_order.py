@@ -99,6 +99,7 @@ def test_dates_are_all_there(rasters: Rasters, way: dict[str, Any]) -> None:
     ]
 
 
+@pytest.mark.slow
 def test_tiles_of_several_dates(rasters: Rasters) -> None:
     """Two tiles at two dates are a grid of four, and none stands where another belongs."""
     rasters.serve(TILES)

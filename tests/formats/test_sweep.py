@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from checkout import TESTS
+from rows import for_each
 
 from hda_fsspec.errors import ProductFormatError
 from hda_fsspec.formats.detect import Format, check_complete, sniff
@@ -20,9 +21,7 @@ else:  # pytest imports tests without their folder on the path
     sample_files = SimpleNamespace(**runpy.run_path(str(TESTS.joinpath("sample_files.py"))))
 
 
-each_sample = pytest.mark.parametrize(
-    "sample", sample_files.SAMPLES.values(), ids=sample_files.SAMPLES.keys()
-)
+each_sample = for_each("sample", sample_files.SAMPLES.values())
 
 
 def _cuts(needed: int) -> list[int]:

@@ -353,6 +353,7 @@ def test_a_disk_elsewhere_that_is_cut(bench: Any, targets: Any) -> None:
     assert len(fs.download(bench.query, url)) == 2
 
 
+@pytest.mark.slow
 def test_what_cannot_work_orders_nothing(bench: Any, bucket: Any, s3: dict[str, Any]) -> None:
     """A bucket that is not there, chains, unknown filesystems and options are refused first."""
     emulator = bench.start(3)

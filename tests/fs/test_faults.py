@@ -126,6 +126,7 @@ ROOT: dict[str, Callable[[Any], Any]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("verb", ROOT)
 def test_going_through_the_whole_service_is_refused(bench: Any, verb: str) -> None:
     """Nothing walks down from the root: not one search is made."""

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from checkout import TESTS
 from fsspec.callbacks import Callback
+from rows import for_each
 
 from hda_fsspec import HDAFileSystem, Location
 from hda_fsspec.emulator import Fault, dated_product
@@ -54,7 +55,7 @@ WRITING: dict[str, Callable[[Any, str], Any]] = {
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("verb", WRITING)
+@for_each("verb", WRITING)
 def test_writing_is_refused_and_costs_nothing(bench: Any, verb: str) -> None:
     """Each writing verb raises EROFS, says what to do instead, and orders nothing."""
     emulator = bench.start(days=1)

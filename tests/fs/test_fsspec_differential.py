@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from fsspec.implementations.local import LocalFileSystem
 from fsspec.tests.abstract.common import GLOB_EDGE_CASES_TESTS
+from rows import for_each
 
 from hda_fsspec import HDAFileSystem
 from hda_fsspec.emulator import dated_product
@@ -132,7 +133,7 @@ LOOKING: dict[str, Callable[[Side, str], Any]] = {
 }
 
 
-@pytest.mark.parametrize("verb", LOOKING)
+@for_each("verb", LOOKING)
 def test_looking_agrees(sides: Sides, verb: str) -> None:
     """The query, a product and a name that is not there look the same on both sides."""
     for name in ("", NAMES[0], "nothing_20240506"):
@@ -227,7 +228,7 @@ READING: dict[str, Callable[[Side, str], Any]] = {
 }
 
 
-@pytest.mark.parametrize("verb", READING)
+@for_each("verb", READING)
 def test_reading_agrees(sides: Sides, verb: str) -> None:
     """A product reads the same; a query is a directory and a missing one is not there."""
     for name in ("", NAMES[1], "nothing_20240506"):

@@ -106,7 +106,7 @@ VERBS: dict[str, Callable[[Any, str, Any], Any]] = {
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("verb", VERBS.values(), ids=VERBS)
+@for_each("verb", VERBS.values())
 @pytest.mark.parametrize("target", REMOTE.values(), ids=REMOTE)
 def test_no_verb_makes_a_folder_of_a_url(
     verb: Callable[[Any, str, Any], Any], target: Any, bench: Any, emulator: Emulator

@@ -305,6 +305,7 @@ header_texts = st.text(max_size=60) | st.lists(
 ).map("".join)
 
 
+@pytest.mark.slow
 @laws
 @given(value=header_texts)
 def test_any_header_is_read_or_not_known(value: str) -> None:

@@ -14,6 +14,7 @@ from dask.blockwise import Blockwise
 from dask.delayed import delayed
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from rows import for_each
 from xarray.backends import BackendEntrypoint
 from xarray.core import indexing
 
@@ -235,18 +236,16 @@ CHUNKED: dict[str, Expression] = {
     "quantile": lambda d: d.a.chunk(time=-1).isel(lat=0).quantile(0.5, "time"),
     "polynomial": lambda d: d.a.isel(time=slice(0, 6)).mean("lat").polyfit("time", 1),
 }
-CASES = [
-    *(
-        pytest.param(f, c, id=f"{name}-{c}")
-        for name, f in SELECTIONS.items()
-        for c in (True, False)
-    ),
-    *(pytest.param(f, True, id=name) for name, f in CHUNKED.items()),
-]
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("expression", "chunked"), CASES)
+@for_each(
+    ("expression", "chunked"),
+    [
+        *((f, is_chunked) for f in SELECTIONS.values() for is_chunked in (True, False)),
+        *((f, True) for f in CHUNKED.values()),
+    ],
+)
 def test_what_is_told_is_what_compute_reads(expression: Expression, chunked: bool) -> None:
     """The products told are those that computing then reads: no more and no fewer."""
     made = expression(open_toy(chunked=chunked))

@@ -103,6 +103,7 @@ def test_imports_point_down() -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+@pytest.mark.slow
 def test_values_do_no_io() -> None:
     """Errors, records, paths and the schema are values: they import nothing that reads or waits."""
 

@@ -98,6 +98,7 @@ def test_python_blocks_run(path: Path, emulator: Emulator) -> None:
     assert drawn == dict.fromkeys(drawn, b"\x89PNG")
 
 
+@pytest.mark.slow
 def test_the_script_takes_over_pictures_and_output(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -42,7 +42,7 @@ def test_mutations_are_read_or_refused(target: Target) -> None:
     assert runs == _RUNS
 
 
-@each_target
+@for_each("target", TARGETS.values())
 def test_every_target_has_good_inputs(target: Target) -> None:
     """Mutations begin with inputs that are read to their end, so that they get far."""
     seeds = seeds_of(target)

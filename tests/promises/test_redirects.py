@@ -123,7 +123,7 @@ CALLS: dict[str, Callable[[Session], Any]] = {
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+@for_each("status", [301, 302, 303, 307, 308])
 @pytest.mark.parametrize("call", CALLS)
 def test_json_is_asked_for_nowhere_else(
     call: str, status: int, connect: Any, serve: Callable[..., RawBroker]

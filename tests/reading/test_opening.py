@@ -129,6 +129,7 @@ def test_a_damaged_file_is_refused(path: str, tmp_path: Path) -> None:
         open_local(SHARED / path, OpenOptions.make(), name="the product", scratch=tmp_path)
 
 
+@pytest.mark.slow
 def test_opening_writes_nothing_beside_the_file(shared_data: Path, tmp_path: Path) -> None:
     """Neither an index nor unpacked members ever stand next to a product."""
     before = sorted((shared_data / "grib").iterdir())

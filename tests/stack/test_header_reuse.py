@@ -7,6 +7,7 @@ from typing import Any
 
 import netCDF4
 import numpy as np
+import pytest
 import xarray as xr
 from rows import for_each
 
@@ -73,6 +74,7 @@ def test_what_is_told_is_what_the_data_set_tells(tmp_path: Path, change: dict[st
     assert told.to_json() == _header(other).to_json()
 
 
+@pytest.mark.slow
 @for_each(
     "change",
     [

@@ -155,6 +155,7 @@ def test_indexing_chunks(
     xr.testing.assert_identical(found, chosen(loaded["sst"], key))
 
 
+@pytest.mark.slow
 def test_selecting_by_label(stack: tuple[xr.Dataset, xr.Dataset]) -> None:
     """The index is there, so that times can be chosen as in any data set."""
     lazy, loaded = stack

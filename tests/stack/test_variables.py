@@ -289,6 +289,7 @@ def test_tiles_of_two_zones(stacks: Any, cases: Path) -> None:
         stacks.open().load()
 
 
+@pytest.mark.slow
 def test_a_product_that_is_fetched_again_means_the_same(stacks: Any) -> None:
     """A single product whose flags have changed since it was opened is another one."""
     serve(stacks, {1: _flags()(1)})

@@ -25,6 +25,7 @@ def _time_or_error(text: str) -> datetime | None:
         return None
 
 
+@pytest.mark.slow
 @settings(deadline=None, derandomize=True, max_examples=60)
 @given(text=texts)
 @example("2024-02-29T23:59:59.999")

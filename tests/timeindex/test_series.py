@@ -203,6 +203,7 @@ def test_any_template_and_encoding_is_safe(name: str, profile: str, shared_data:
     assert decided > 0 or 0 in HEADERS[name]
 
 
+@pytest.mark.slow
 @for_each("name", COUNTS)
 def test_series_are_whole(name: str, shared_data: Path) -> None:
     """The tests above speak of all products of a series, and not of some."""
@@ -211,6 +212,7 @@ def test_series_are_whole(name: str, shared_data: Path) -> None:
     assert len(series.names) == len(series.truth) == COUNTS[name]
 
 
+@pytest.mark.slow
 @for_each("name", sorted(set(SERIES) - {"cmip5"}))
 def test_seeing_more_never_undoes_a_decision(name: str, shared_data: Path) -> None:
     """Headers that are read later leave a decided index as it is, and ask for nothing."""

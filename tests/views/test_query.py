@@ -237,6 +237,7 @@ def test_hostile_names_are_text(bench: Bench) -> None:
     assert [fs.query(path)[0].product_id for path in view.paths] == [p.product_id for p in view]
 
 
+@pytest.mark.slow
 def test_thousands_of_products_are_a_small_view(bench: Bench) -> None:
     """First rows and last, and as many footprints as can be told apart: under 500 kB."""
     features = []
