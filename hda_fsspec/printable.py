@@ -151,7 +151,7 @@ def clock_time(seconds: float) -> str:
     return f"{datetime.fromtimestamp(seconds, UTC).astimezone():%H:%M:%S}"
 
 
-def duration(seconds: float) -> str:
+def elapsed(seconds: float) -> str:
     """Return a length of time as hours, minutes and seconds."""
     minutes, left = divmod(int(seconds), 60)
     hours, minutes = divmod(minutes, 60)

@@ -21,7 +21,7 @@ from rich.table import Table
 from rich.text import Text
 
 from hda_fsspec.paths.locations import Location
-from hda_fsspec.printable import clock_time, duration, format_bytes, plural, printable
+from hda_fsspec.printable import clock_time, elapsed, format_bytes, plural, printable
 
 if TYPE_CHECKING:
     from typing import Self
@@ -137,7 +137,7 @@ class Bars(Callback):  # type: ignore[misc]  # fsspec is untyped
             add(_shortened(file.name, same, longest), file.value, file.size, told)
         bad = f", {failed} failed" if failed else ""
         told = f"{format_bytes(received)}, " if received else ""
-        told += duration(now - self._began)
+        told += elapsed(now - self._began)
         add(f"{ended} of {plural(count, 'file')}{bad}", ended, count or None, told)
         waiting = [file for file in files if not file.value]
         return Rows(table, *self._waiting(waiting, count - ended - len(arriving), now))
@@ -151,7 +151,7 @@ class Bars(Callback):  # type: ignore[misc]  # fsspec is untyped
         if files:
             what = files[0].name
             what += f" and {left - 1} more" if left > 1 else ""
-        told = f"waiting for {what} since {clock_time(since)} ({duration(now - since)})"
+        told = f"waiting for {what} since {clock_time(since)} ({elapsed(now - since)})"
         quota = self._quota()
         if quota.closed_until is not None and quota.closed_until > now:
             told += f"; order quota used up until {clock_time(quota.closed_until)}"

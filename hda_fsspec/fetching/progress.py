@@ -23,7 +23,7 @@ from typing import Any, Protocol
 
 from hda_fsspec.concurrency import tasks
 from hda_fsspec.fetching.quota import QuotaView
-from hda_fsspec.printable import clock_time, duration, printable
+from hda_fsspec.printable import clock_time, elapsed, printable
 from hda_fsspec.records import Product
 
 logger = logging.getLogger("hda_fsspec")
@@ -118,7 +118,7 @@ def what_to_say(
         what += f" ({_shortened(first.purpose, longest_name)})"
     if len(waits) > 1:
         what += f" and {len(waits) - 1} more"
-    parts = [f"{what} since {clock_time(first.since)} ({duration(now - first.since)})"]
+    parts = [f"{what} since {clock_time(first.since)} ({elapsed(now - first.since)})"]
     if len(waits) + finished > 1:
         parts.append(f"{len(waits)} of {len(waits) + finished} left")
     arriving = [wait for wait in waits if wait.received is not None]
