@@ -392,6 +392,11 @@ class Product(_Identity):
         return made
 
 
+def by_time(product: Product) -> tuple[str, str]:
+    """Return what products are sorted by: when they begin, and their ids."""
+    return product.startdate or "", product.product_id
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class Dataset:
     """One data set of the catalogue.

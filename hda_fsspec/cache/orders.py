@@ -32,7 +32,7 @@ _TOLD = ("dataset_id", "product_id", "broker", "size", "startdate", "enddate", "
 #: An order without an answer for so long has none coming: its process was killed.
 _UNANSWERED_SECONDS = 180.0
 #: For how long the service counts an order.
-_WINDOW_SECONDS = 3600.0
+QUOTA_WINDOW_SECONDS = 3600.0
 #: Clocks of two hosts may differ by so much.
 _AHEAD_SECONDS = 60.0
 
@@ -296,4 +296,4 @@ def _file_name(product: Product) -> str:
 
 def _counts(age_seconds: float) -> bool:
     """Whether an order so old counts; one from the future has a clock that was set back since."""
-    return -_AHEAD_SECONDS <= age_seconds <= _WINDOW_SECONDS
+    return -_AHEAD_SECONDS <= age_seconds <= QUOTA_WINDOW_SECONDS

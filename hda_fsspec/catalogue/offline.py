@@ -15,7 +15,7 @@ from typing import Any
 
 from hda_fsspec.errors import QueryError
 from hda_fsspec.paths.locations import Location
-from hda_fsspec.records import Product
+from hda_fsspec.records import Product, by_time
 from hda_fsspec.schema.queryables import Schema
 
 #: Where products are found that no kept answer tells of.
@@ -117,7 +117,7 @@ def find(
             return Found(part, f"a part of what was kept of {answer.location.path}")
     if location.query:
         return None
-    here = {product.product_id: product for product in sorted(local, key=_by_time)}
+    here = {product.product_id: product for product in sorted(local, key=by_time)}
     return Found(here, LOCAL) if here else None
 
 
@@ -136,10 +136,6 @@ def nothing_here(location: Location, kept: Sequence[Kept], local: Sequence[Produ
         f"wider query, and offline is set. {what}Unset offline (or HDA_OFFLINE) and look at it "
         "once."
     )
-
-
-def _by_time(product: Product) -> tuple[str, str]:
-    return product.startdate or "", product.product_id
 
 
 def _part(

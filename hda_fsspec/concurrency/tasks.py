@@ -121,8 +121,6 @@ class SharedTasks(Generic[T]):
     ----------
     workers : int
         How many threads at most; they are started as needed, and end when long unneeded.
-    clock : callable
-        Seconds on a clock that never goes back.
     idle_seconds : float
         For how long a thread waits for new tasks while there are none.
     """
@@ -131,11 +129,9 @@ class SharedTasks(Generic[T]):
         self,
         workers: int,
         *,
-        clock: Callable[[], float] = time.monotonic,
         idle_seconds: float = _IDLE_SECONDS,
     ) -> None:
         self._workers = workers
-        self._clock = clock
         self._idle_seconds = idle_seconds
         self._condition = threading.Condition()
         self._due: list[tuple[float, int, Task[T]]] = []
@@ -199,7 +195,7 @@ class SharedTasks(Generic[T]):
 
     def _schedule(self, task: Task[T], delay: float) -> None:
         with self._condition:
-            heapq.heappush(self._due, (self._clock() + delay, next(self._order), task))
+            heapq.heappush(self._due, (time.monotonic() + delay, next(self._order), task))
             self._grow()
             self._condition.notify()
 
@@ -226,8 +222,8 @@ class SharedTasks(Generic[T]):
     def _next(self) -> Task[T] | None:
         """Wait for the next task that is due; None when this thread is not needed any more."""
         with self._condition:
-            while not self._due or self._due[0][0] > self._clock():
-                wait = self._due[0][0] - self._clock() if self._due else self._idle_seconds
+            while not self._due or self._due[0][0] > time.monotonic():
+                wait = self._due[0][0] - time.monotonic() if self._due else self._idle_seconds
                 self._idle += 1
                 is_woken = self._condition.wait(wait)
                 self._idle -= 1

@@ -20,7 +20,7 @@ from hda_fsspec.fs.info import FILESYSTEM_OPTIONS, Paths, list_of
 from hda_fsspec.paths.locations import Location
 from hda_fsspec.printable import printable
 from hda_fsspec.reading.options import DECODERS, OpenOptions
-from hda_fsspec.records import Product
+from hda_fsspec.records import Product, by_time
 from hda_fsspec.settings import Settings
 from hda_fsspec.stack.pieces import start_times
 
@@ -226,9 +226,7 @@ def _products(
         if location.product is not None:
             products = [client.product_to_open(location)]
         else:
-            products = sorted(
-                client.search(location), key=lambda p: (p.startdate or "", p.product_id)
-            )
+            products = sorted(client.search(location), key=by_time)
         if not products:
             raise no_products_error("map", location.path)
         openers.check_can_be_read(location, products, options)

@@ -75,8 +75,6 @@ class Fetcher:
     on_bytes, on_fetched : callable
         Told each product and how many bytes of how many are here, as they arrive; and in the end
         its true length.
-    clock : callable
-        Seconds on a clock that never goes back.
     """
 
     def __init__(
@@ -94,7 +92,6 @@ class Fetcher:
         size_of: Callable[[Product], int | None],
         on_bytes: Callable[[Product, int, int | None], object],
         on_fetched: Callable[[Product, int], object],
-        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._settings = settings
         self._broker = broker
@@ -108,7 +105,6 @@ class Fetcher:
         self._size_of = size_of
         self._on_bytes = on_bytes
         self._on_fetched = on_fetched
-        self._clock = clock
         # New orders wait for quota in a queue, of which the first few ask: thousands need not.
         self._queue = Semaphore(settings.max_in_flight)
         # Bounds the lock files that are open at one time.
@@ -129,7 +125,7 @@ class Fetcher:
         concurrent.futures.CancelledError
             Nobody wanted it any more before it was ordered.
         """
-        began = self._clock()
+        began = time.monotonic()
         self._cache.prepare()
         blocked_since: float | None = None
         while True:
@@ -139,7 +135,7 @@ class Fetcher:
             if entry is not None:
                 return entry
             # Another process fetches it, which is waited for without a place in the queue.
-            blocked_since = blocked_since or self._clock()
+            blocked_since = blocked_since or time.monotonic()
             await tasks.sleep(_LOCK_POLL_SECONDS)
 
     async def _fetch_in_turn(
@@ -163,7 +159,7 @@ class Fetcher:
             await tasks.sleep(seconds)
 
     def _has_passed(self, since: float | None) -> bool:
-        return since is not None and self._clock() - since >= self._settings.max_wait
+        return since is not None and time.monotonic() - since >= self._settings.max_wait
 
     async def _order_and_receive(self, product: Product, task: Task[Entry], began: float) -> Entry:
         self._cache.check_writable(product)  # an order would be wasted
@@ -171,7 +167,7 @@ class Fetcher:
         for attempt in range(1, _TRIES + 1):
             try:
                 download_id = await self._prepare(product, task, began)
-                ready = self._clock()
+                ready = time.monotonic()
                 entry = await self._receive(product, download_id, task, terms)
             except DeadOrderError as err:
                 self._orders.drop(product)
@@ -199,8 +195,8 @@ class Fetcher:
                     "%s: fetched %d bytes in %.1f s, %.1f s after it was asked for",
                     product.product_id,
                     entry.size,
-                    self._clock() - ready,
-                    self._clock() - began,
+                    time.monotonic() - ready,
+                    time.monotonic() - began,
                 )
                 return entry
         raise AssertionError  # the last attempt returns or raises
@@ -227,10 +223,10 @@ class Fetcher:
     @contextlib.asynccontextmanager
     async def _slot(self, product: Product) -> AsyncIterator[None]:
         """Take one of the orders that the processes of the account may have in preparation."""
-        give_up_at = self._clock() + self._settings.max_wait
+        give_up_at = time.monotonic() + self._settings.max_wait
         numbers = range(self._settings.max_orders)
         while (slot := self._locks.acquire_slot(self._slot_name, numbers)) is None:
-            if self._clock() > give_up_at:
+            if time.monotonic() > give_up_at:
                 raise self._too_many(product)
             await tasks.sleep(_SLOT_POLL_SECONDS)
         with slot:
@@ -251,7 +247,7 @@ class Fetcher:
             self._on_bytes(product, done, total)
             task.tell(done, total)
 
-        began = self._clock()
+        began = time.monotonic()
         for pause in poll_pauses():
             try:
                 async with self._transfers, self._limiter.transfer():
@@ -260,7 +256,7 @@ class Fetcher:
                         received = await transfer(self._broker, download_id, staging, tell)
                         return _publish(product, staging, received, terms)
             except NotReadyError:
-                if self._clock() - began > self._settings.max_wait:
+                if time.monotonic() - began > self._settings.max_wait:
                     raise self._desk.too_late(product, download_id) from None
             except BrokerError as err:
                 # What the service refuses to hand out may be had by a new order.

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator, Sized
+from collections.abc import Iterator, Sized
 from datetime import UTC, datetime
 
 from hda_fsspec.cache.orders import OrderBook
@@ -77,8 +77,6 @@ class OrderDesk:
         Whether one may go out.
     under_way : Sized
         All products that are being fetched, whose number the log tells.
-    clock : callable
-        Seconds on a clock that never goes back.
     """
 
     def __init__(
@@ -90,7 +88,6 @@ class OrderDesk:
         book: OrderBook,
         quota: Quota,
         under_way: Sized = (),
-        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._settings = settings
         self._broker = broker
@@ -98,7 +95,6 @@ class OrderDesk:
         self._book = book
         self._quota = quota
         self._under_way = under_way
-        self._clock = clock
         self._granted_at = float("-inf")
         self._logged_at = float("-inf")
         self._log_lock = threading.Lock()
@@ -111,8 +107,9 @@ class OrderDesk:
         product : Product
             What to order.
         began : float
-            When it was asked for, by the clock. ``max_wait`` counts from then on, or from the last
-            order of this process that went out: a long queue that moves is no reason to give up.
+            When it was asked for, on the monotonic clock. ``max_wait`` counts from then on, or from
+            the last order of this process that went out: a long queue that moves is no reason to
+            give up.
 
         Raises
         ------
@@ -161,7 +158,7 @@ class OrderDesk:
         OrderTimeoutError
             It was not ready within the time that the settings give.
         """
-        began = self._clock()
+        began = time.monotonic()
         for pause in poll_pauses():
             status = self._broker.status(download_id)
             if status.state is OrderState.READY:
@@ -170,7 +167,7 @@ class OrderDesk:
                 raise DeadOrderError(download_id)
             if status.state is OrderState.FAILED:
                 raise self.failed(product, status.message, download_id)
-            if self._clock() - began > self._settings.max_wait:
+            if time.monotonic() - began > self._settings.max_wait:
                 raise self.too_late(product, download_id)
             await tasks.sleep(pause)
 
@@ -207,7 +204,7 @@ class OrderDesk:
             raise
         if is_new:
             self._quota.granted(product, download_id)
-            self._granted_at = self._clock()
+            self._granted_at = time.monotonic()
         else:
             self._book.renew(product, download_id)
         logger.info("%s: ordered (%s)", product.product_id, download_id)
@@ -235,7 +232,7 @@ class OrderDesk:
         seconds = closed.seconds
         if closed.is_used_up and self._settings.on_quota == "raise":
             why = "on_quota is 'raise'"
-        elif self._clock() + seconds - max(began, self._granted_at) > self._settings.max_wait:
+        elif time.monotonic() + seconds - max(began, self._granted_at) > self._settings.max_wait:
             why = f"waiting for it would take longer than max_wait ({self._settings.max_wait:g} s)"
         else:
             if closed.is_used_up:
@@ -253,7 +250,7 @@ class OrderDesk:
     def _log(self, wait: QuotaWait) -> None:
         """Say in the log, at most once a minute, until when orders wait and how many products."""
         with self._log_lock:
-            now = self._clock()
+            now = time.monotonic()
             if now - self._logged_at < _LOG_EVERY_SECONDS:
                 return
             self._logged_at = now

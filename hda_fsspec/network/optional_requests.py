@@ -34,15 +34,10 @@ class Conveniences:
     ----------
     log_in : callable
         Gets a token where there is none. A login is no convenience: its faults are raised.
-    clock : callable
-        Seconds on a clock that never goes back.
     """
 
-    def __init__(
-        self, log_in: Callable[[], object], clock: Callable[[], float] = time.monotonic
-    ) -> None:
+    def __init__(self, log_in: Callable[[], object]) -> None:
         self._log_in = log_in
-        self._clock = clock
         self._lock = threading.Lock()
         self._failed_at: dict[str, float] = {}
         self._told: set[str] = set()
@@ -81,7 +76,7 @@ class Conveniences:
         self._log_in()
         with self._lock:
             failed_at = self._failed_at.get(what)
-        if not anew and failed_at is not None and self._clock() - failed_at < _PAUSE_SECONDS:
+        if not anew and failed_at is not None and time.monotonic() - failed_at < _PAUSE_SECONDS:
             raise UnavailableError(what)
         try:
             value = ask()
@@ -89,7 +84,7 @@ class Conveniences:
             if isinstance(err, BrokerError) and err.status is None and not silence:
                 raise
             with self._lock:
-                self._failed_at[what] = self._clock()
+                self._failed_at[what] = time.monotonic()
             self.tell(what, err, consequence)
             raise UnavailableError(what) from err
         with self._lock:

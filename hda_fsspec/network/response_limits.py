@@ -48,23 +48,15 @@ class Allowance:
     ----------
     timeout : float
         The longest wait for the next byte, in seconds.
-    most_bytes : int
-        The longest answer.
     clock : callable
         Seconds on a clock that never goes back.
     """
 
-    def __init__(
-        self,
-        timeout: float,
-        *,
-        most_bytes: int = MOST_BYTES,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
+    def __init__(self, timeout: float, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._timeout = timeout
         self._clock = clock
         self._seconds = self._seconds_left = TIMEOUTS_PER_ANSWER * timeout
-        self._bytes_left = most_bytes + _MOST_OVERHEAD_BYTES
+        self._bytes_left = MOST_BYTES + _MOST_OVERHEAD_BYTES
         self._arrived = 0
 
     def read(self, read: Callable[[], int], set_timeout: Callable[[float], object]) -> int:

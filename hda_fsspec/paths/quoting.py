@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import shlex
+from urllib.parse import unquote_to_bytes
 
 from hda_fsspec.errors import LocationError
 from hda_fsspec.filenames import is_composed, is_device
@@ -21,7 +22,7 @@ _PLAIN_NAME = re.compile(r"[\w+][\w.+-]*[\w+-]", re.ASCII)
 #: What the name of a file cannot hold, begin with or end with everywhere.
 _ODD_IN_A_NAME = re.compile(r"^[.\-]|[<>:\"|]|\.$")
 _NOT_ASCII = re.compile(r"[^\x00-\x7f]")
-_HEXADECIMAL = re.compile(r"[0-9A-Fa-f]{2}")
+_NO_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2}).{0,2}", re.DOTALL)
 
 
 def quote(text: str) -> str:
@@ -100,19 +101,12 @@ def unquote(text: str, whole: str) -> str:
     """
     if "%" not in text:
         return text
-    out = bytearray()
-    position = 0
-    while (found := text.find("%", position)) >= 0:
-        out += text[position:found].encode("utf-8", "surrogatepass")
-        digits = text[found + 1 : found + 3]
-        if not _HEXADECIMAL.fullmatch(digits):
-            msg = f"Cannot read {whole!r}: '%{digits}' is no escape; write a percent sign as %25."
-            raise LocationError(msg)
-        out.append(int(digits, 16))
-        position = found + 3
-    out += text[position:].encode("utf-8", "surrogatepass")
+    wrong = _NO_ESCAPE.search(text)
+    if wrong is not None:
+        msg = f"Cannot read {whole!r}: '{wrong[0]}' is no escape; write a percent sign as %25."
+        raise LocationError(msg)
     try:
-        return out.decode()
+        return unquote_to_bytes(text.encode("utf-8", "surrogatepass")).decode()
     except UnicodeDecodeError as err:
         msg = f"Cannot read {whole!r}: its percent-encoded bytes are not UTF-8."
         raise LocationError(msg) from err

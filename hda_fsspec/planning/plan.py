@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from hda_fsspec.cache import eviction
+from hda_fsspec.cache.orders import QUOTA_WINDOW_SECONDS
 from hda_fsspec.client import Client
 from hda_fsspec.planning.estimate import ProductSizes, estimate_sizes
 from hda_fsspec.planning.piece_costs import PieceCosts
@@ -20,7 +21,6 @@ from hda_fsspec.subsets.grid import Split
 from hda_fsspec.subsets.sizes import ORDERS_AN_HOUR, Estimate
 from hda_fsspec.views import markup
 
-_QUOTA_WINDOW_SECONDS = 3600.0  # the service counts orders by the hour
 _SHOWN_DATASETS = 3
 
 
@@ -102,7 +102,7 @@ class Plan:
             return None
         left = self.quota_limit if self.quota_left is None else self.quota_left
         windows = math.ceil(max(0, self.orders_needed - left) / self.quota_limit)
-        return windows * _QUOTA_WINDOW_SECONDS
+        return windows * QUOTA_WINDOW_SECONDS
 
     def __repr__(self) -> str:
         rows = self._rows()

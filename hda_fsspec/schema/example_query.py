@@ -156,8 +156,7 @@ def _period(schema: Schema, dataset: Dataset | None) -> tuple[datetime | None, d
 
 def _offered(schema: Schema, end: datetime) -> Iterator[datetime]:
     """Yield the last day that lists of years, months and days offer, up to some time."""
-    named = {parameter.name: parameter for parameter in schema.parameters}
-    years, *others = (_numbers(named[name]) for name in schema.date_lists)
+    years, *others = (_numbers(schema.named[name]) for name in schema.date_lists)
     if not years:
         return
     year = max((year for year in years if year <= end.year), default=min(years))

@@ -137,7 +137,7 @@ class Schema:
         return tuple(
             name
             for name in _NAME_KEYS
-            if (parameter := self._named.get(name))
+            if (parameter := self.named.get(name))
             and parameter.is_free_text
             and not parameter.is_time
         )
@@ -159,7 +159,7 @@ class Schema:
         start, end = self._time
         dated = self._day_lists is not None and not (start or end)
         common = ((START, start or dated), (END, end or dated), (BOX, self.bbox_key))
-        return tuple(dict.fromkeys([name for name, there in common if there] + [*self._named]))
+        return tuple(dict.fromkeys([name for name, there in common if there] + [*self.named]))
 
     def request(self, query: Query) -> dict[str, Any]:
         """Return the typed, flat parameters of a search, without data set and paging.
@@ -190,7 +190,8 @@ class Schema:
             raise self._refused(query, err) from None
 
     @cached_property
-    def _named(self) -> dict[str, Parameter]:
+    def named(self) -> Mapping[str, Parameter]:
+        """The parameters, by name."""
         return {parameter.name: parameter for parameter in self.parameters}
 
     @cached_property
@@ -204,14 +205,14 @@ class Schema:
         """Names of start and end at other times or places, which mean nothing else here."""
         here = [name is not None for name in self._time]
         starts, ends = (
-            tuple(dict.fromkeys(name for name in names if is_here and name not in self._named))
+            tuple(dict.fromkeys(name for name in names if is_here and name not in self.named))
             for names, is_here in zip(zip(*TIME_PAIRS, strict=True), here, strict=True)
         )
         return starts, ends
 
     @cached_property
     def _day_lists(self) -> DayLists | None:
-        return None if any(self._time) else DayLists.find(self._named)
+        return None if any(self._time) else DayLists.find(self.named)
 
     def _request(self, query: Query) -> dict[str, Any]:
         for key in query:
@@ -240,7 +241,7 @@ class Schema:
         return body
 
     def _parameter(self, name: str) -> Parameter:
-        return self._named.get(name) or Parameter(name)
+        return self.named.get(name) or Parameter(name)
 
     def _time_names(self, query: Query) -> tuple[str | None, str | None]:
         """Return the names of start and end; for an open schema the names the query uses."""

@@ -17,7 +17,7 @@ from hda_fsspec.paths.locations import Location
 from hda_fsspec.printable import printable
 from hda_fsspec.reading.essential_attributes import different_meaning, meaning_of
 from hda_fsspec.reading.opening import OpenOptions
-from hda_fsspec.records import Product
+from hda_fsspec.records import Product, by_time
 from hda_fsspec.stack.arrays import StackArray, TemplateArray
 from hda_fsspec.stack.checks import is_promoted
 from hda_fsspec.stack.dataset import common_attrs, lazy_variable
@@ -69,7 +69,7 @@ def open_mosaic(
     QueryError, HDAError
         As :meth:`hda_fsspec.stack.tile_opening.TileOpener.open`.
     """
-    found = sorted(client.search(location), key=lambda p: (p.startdate or "", p.product_id))
+    found = sorted(client.search(location), key=by_time)
     if not found:
         raise no_products_error("open", location.path)
     tiles = find_tiles(found, need_names=False)

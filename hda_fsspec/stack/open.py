@@ -27,7 +27,7 @@ from hda_fsspec.lazy.product_table import ProductTable, Source
 from hda_fsspec.paths.locations import Location
 from hda_fsspec.printable import printable
 from hda_fsspec.reading.opening import OpenOptions
-from hda_fsspec.records import Product
+from hda_fsspec.records import Product, by_time
 from hda_fsspec.stack.checks import ExpectedProduct
 from hda_fsspec.stack.dataset import make_dataset, tell_absent, with_product_ids
 from hda_fsspec.stack.footprints import most_different_bbox
@@ -72,7 +72,7 @@ def open_query(
     found: Sequence[Product],
 ) -> xr.Dataset:
     """Open the products that a query found as one lazy dataset; what is raised: see the engine."""
-    found = sorted(found, key=lambda p: (p.startdate or "", p.product_id))
+    found = sorted(found, key=by_time)
     if not found:
         raise no_products_error("open", location.path)
     check_can_be_read(location, found, options)

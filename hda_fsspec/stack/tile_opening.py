@@ -19,7 +19,7 @@ from hda_fsspec.lazy.product_table import ProductTable, Source
 from hda_fsspec.paths.locations import Location
 from hda_fsspec.printable import printable
 from hda_fsspec.reading.opening import OpenOptions
-from hda_fsspec.records import Product
+from hda_fsspec.records import Product, by_time
 from hda_fsspec.stack.lazy_tiles import (
     LazyTile,
     LikeAnother,
@@ -59,7 +59,7 @@ def open_query_nodes(
     found = client.search(location)
     if not found:
         raise no_products_error("open", location.path)
-    in_order = sorted(found, key=lambda p: (p.startdate or "", p.product_id))
+    in_order = sorted(found, key=by_time)
     is_whole = options.member is None and are_archives(found)
     tiles = [] if is_whole else find_tiles(in_order)
     if not tiles:

@@ -20,7 +20,8 @@ Grid = tuple[tuple[float, float, int], tuple[float, float, int]]
 _UNITS = (1.0, 1e3, 1e4, 1e5, 1e6)
 
 _BANDS = "CDEFGHJKLMNPQRSTUVWX"
-_COLUMNS = ("STUVWXYZ", "ABCDEFGH", "JKLMNPQR")
+#: What a zone of the military grid calls its columns of 100 km, by the zone's number.
+MGRS_COLUMNS = ("STUVWXYZ", "ABCDEFGH", "JKLMNPQR")
 _ROWS = "ABCDEFGHJKLMNPQRSTUV"
 _MGRS = re.compile(r"T?([0-9]{2})([C-HJ-NP-X])([A-HJ-NP-Z])([A-HJ-NP-V])")
 _HALVES = re.compile(r"([NSEW])([0-9]+)|([0-9]+)([NSEW])")
@@ -69,7 +70,7 @@ def _corner_of_square(name: str) -> tuple[float, float] | None:
     if match is None:
         return None
     zone, band, column, row = match.groups()
-    columns = _COLUMNS[int(zone) % 3]
+    columns = MGRS_COLUMNS[int(zone) % 3]
     if column not in columns:
         return None
     east = 100_000.0 * (columns.index(column) + 1)

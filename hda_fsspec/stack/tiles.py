@@ -17,6 +17,7 @@ from hda_fsspec.errors import ProductMismatchError, note_once
 from hda_fsspec.printable import printable
 from hda_fsspec.records import Product
 from hda_fsspec.stack.product_kinds import find_kinds
+from hda_fsspec.stack.tile_positions import MGRS_COLUMNS
 
 #: Codes of tiles, as they stand between other characters than letters and digits.
 _CODES = tuple(
@@ -35,8 +36,6 @@ _CODES = tuple(
         r"h[0-9]{2}v[0-9]{2}",
     )
 )
-#: What a zone of the military grid calls its columns of 100 km, by the zone's number.
-_COLUMNS = ("STUVWXYZ", "ABCDEFGH", "JKLMNPQR")
 _WORDS = re.compile(r"[^0-9A-Za-z]+")
 #: More boxes than these are those of swaths.
 _MOST_PLACES = 1000
@@ -166,7 +165,7 @@ def _coded(products: Sequence[Product]) -> list[str] | None:
 def _code(pattern: re.Pattern[str], product_id: str) -> str | None:
     for match in pattern.finditer(product_id):
         code = match.group()
-        if "mgrs" not in pattern.groupindex or code[-2] in _COLUMNS[int(code[-5:-3]) % 3]:
+        if "mgrs" not in pattern.groupindex or code[-2] in MGRS_COLUMNS[int(code[-5:-3]) % 3]:
             return code
     return None
 

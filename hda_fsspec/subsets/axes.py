@@ -133,7 +133,7 @@ class Axes:
         interval = schema.interval(query)
         said = _range_names(schema, query)
         rest = {key: values for key, values in query.items() if key not in said}
-        named = {parameter.name: parameter for parameter in schema.parameters}
+        named = dict(schema.named)
         if schema.is_open:
             named |= {key: Parameter(key) for key in rest if key != BOX}
         body = canonical_body(schema, schema.request(rest))
@@ -183,13 +183,12 @@ def _range_names(schema: Schema, query: Mapping[str, Any]) -> set[str]:
     if schema.is_open:
         start, end = find_time_keys(query)
         return ({START, start} if start else set()) | ({END, end} if end else set())
-    there = {parameter.name for parameter in schema.parameters}
     if schema.time_keys is not None:
-        earlier = {name for pair in TIME_PAIRS for name in pair if name not in there}
+        earlier = {name for pair in TIME_PAIRS for name in pair if name not in schema.named}
         return {*schema.time_keys} | earlier
     common = {START, END}
     # A data set of lists of dates takes the common names for them.
-    return common if common <= set(schema.keys) and not common & there else set()
+    return common if common <= set(schema.keys) and common.isdisjoint(schema.named) else set()
 
 
 def _range_keys(schema: Schema, query: Mapping[str, Any]) -> tuple[str, str] | None:

@@ -81,9 +81,8 @@ def canonical_body(schema: Schema, body: Body) -> dict[str, Any]:
     Keys stand in alphabetical order. Lists of names are sorted, each value once, where their order
     says nothing; a number is written in its shortest form.
     """
-    parameters = {parameter.name: parameter for parameter in schema.parameters}
     return {
-        key: _canonical(parameters.get(key) or Parameter(key, is_box=key == BOX), body[key])
+        key: _canonical(schema.named.get(key) or Parameter(key, is_box=key == BOX), body[key])
         for key in sorted(body)
     }
 

@@ -24,12 +24,11 @@ def provisional_from(schema: Schema, now: datetime) -> datetime | None:
     It is where the schema says that the data set ends, else 100 days ago. None for projections,
     which reach into the years to come and are complete.
     """
-    named = {parameter.name: parameter for parameter in schema.parameters}
     _, end = schema.time_keys or ("", "")
-    latest = named[end].latest if end in named else None
+    latest = schema.named[end].latest if end in schema.named else None
     if latest is not None and latest <= now:
         return latest
-    lists = None if schema.time_keys else DayLists.find(named)
+    lists = None if schema.time_keys else DayLists.find(schema.named)
     years = [number for number, _ in lists.years.offered] if lists is not None else []
     if (latest is not None and latest > now + _YEAR) or (years and max(years) > now.year + 1):
         return None

@@ -7,7 +7,7 @@ rules there are is for others to say: see :mod:`hda_fsspec.timeindex.regular`.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 
 import numpy as np
 
@@ -146,7 +146,7 @@ def look_at(
             return Undecided(f"the times of piece {product.piece + 1} are in no order")
         own[product.piece] = ticks[inside]
     last = len(starts) - 1
-    grid = grid_of(axis, known, [ticks for ticks in own.values() if ticks.size])
+    grid = grid_of(axis, known, own.values())
     span = (starts.min(), ends.max())
     edge: int | None = None
     short = {last, *may_be_short}
@@ -157,9 +157,10 @@ def look_at(
     return Seen(axis, start, end, span, own, grid, {0}, short, edge)
 
 
-def grid_of(axis: TimeAxis, known: Sequence[SeenProduct], telling: list[Ticks]) -> TimeGrid:
+def grid_of(axis: TimeAxis, known: Sequence[SeenProduct], own: Iterable[Ticks]) -> TimeGrid:
     """Return the times that files can store; all, where each file may count from its own time."""
     encodings = {product.encoding for product in known if product.values.size}
+    telling = [ticks for ticks in own if ticks.size]
     if len(encodings) != 1 or not telling:
         return TimeGrid()
     ticks = np.concatenate(telling)

@@ -368,7 +368,7 @@ def _predict_named(
         own[product.piece] = ticks
         pairs.append((said[: len(ticks)], ticks))
     asked, there = (np.concatenate(part) for part in zip(*pairs, strict=True))
-    grid = grid_of(axis, known, [ticks for ticks in own.values() if ticks.size])
+    grid = grid_of(axis, known, own.values())
     span = (nominal[0].min(), nominal[0].max())
     seen = Seen(axis, low, high, span, own, grid, (), short)
     if end is not None:

@@ -279,13 +279,12 @@ def view_queryables(
 
 def _queryables(schema: Schema) -> dict[str, Queryable]:
     """Return all keys, the common names in front; a name of its own stands for none twice."""
-    named = {parameter.name: parameter for parameter in schema.parameters}
     natives = schema.native_names
     found = {}
     for key in schema.keys:
         if key in natives.values():
             continue
-        parameter = named.get(natives.get(key, key))
+        parameter = schema.named.get(natives.get(key, key))
         if parameter is None:  # dates, where the data set has lists of days
             lists = ", ".join(schema.date_lists)
             found[key] = Queryable(key, lists, "date or time")
