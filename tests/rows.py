@@ -16,9 +16,9 @@ def for_each(
 ) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Run a test with each row of a table in turn, as :func:`pytest.mark.parametrize` does.
 
-    All rows are one test, which ends with the first row that fails, and says which that was; without
-    rows it is skipped. Each row has an empty ``tmp_path`` and a ``monkeypatch`` of its own; of other
-    fixtures they share what there is, so these must be read only.
+    All rows are one test, which ends with the first row that fails, and says which that was;
+    without rows it is skipped. Each row has an empty ``tmp_path`` and a ``monkeypatch`` of its own;
+    of other fixtures they share what there is, so these must be read only.
     """
     keys = [names] if isinstance(names, str) else list(names)
     table = [[row] if isinstance(names, str) else list(row) for row in rows]
