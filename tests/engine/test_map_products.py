@@ -129,7 +129,7 @@ def test_a_cache_of_few_products(
     scheduler: str, stacks: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A product stays while its function is at work, and is ordered once though all do not fit."""
-    serve(stacks, 12)
+    serve(stacks, 8)
     for name in ("user", "password"):
         monkeypatch.setenv(f"HDA_{name.upper()}", stacks.options[name])
     bound = 3 * max(path.stat().st_size for path in stacks.folder.iterdir())
@@ -137,8 +137,8 @@ def test_a_cache_of_few_products(
     tasks = tasks_of(stacks, total, settings={"cache_max_bytes": bound})
     found = dask.compute(*tasks, scheduler=scheduler, num_workers=2)
 
-    assert list(found) == [day * (3 + day) * 4 * 2.0 for day in range(1, 13)]
-    assert stacks.emulator.order_posts == stacks.emulator.downloads == 12
+    assert list(found) == [day * (3 + day) * 4 * 2.0 for day in range(1, 9)]
+    assert stacks.emulator.order_posts == stacks.emulator.downloads == 8
     assert stacks.client.cache.usage().bytes <= bound
 
 
