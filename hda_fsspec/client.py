@@ -31,8 +31,8 @@ from hda_fsspec.errors import OfflineError
 from hda_fsspec.fetching.copies import Copies
 from hda_fsspec.fetching.fetch import Fetcher
 from hda_fsspec.fetching.gather import gather_products
-from hda_fsspec.fetching.open_orders import OpenOrder, find_open_orders, open_order
 from hda_fsspec.fetching.orders import OrderDesk
+from hda_fsspec.fetching.orders_under_way import OpenOrder, find_open_orders, open_order
 from hda_fsspec.fetching.progress import Reporter, quietly, waiting_for
 from hda_fsspec.fetching.quota import Quota, QuotaView
 from hda_fsspec.fetching.readahead import Budget, ReadAhead

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from hda_fsspec.errors import ProductFormatError
-from hda_fsspec.formats.containers import (
+from hda_fsspec.formats.archive_completeness import (
     check_gzip,
     check_tar,
     check_zip,

@@ -13,8 +13,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from hda_fsspec.errors import BrokerError
-from hda_fsspec.network.placeholders import NoPlaceError, Places, UnknownPlaceError
 from hda_fsspec.network.responses import excerpt, quotes, redact
+from hda_fsspec.network.secret_placeholders import NoPlaceError, Places, UnknownPlaceError
 from hda_fsspec.network.secret_spellings import FORMS, encoded
 from hda_fsspec.records import Dataset, Product, Term, parse_time
 

@@ -33,7 +33,7 @@ RETRIES: dict[int | str, int] = {
     "nobody there": 2,
 }
 
-#: What only helps is asked for once more, whatever went wrong: see :mod:`.conveniences`.
+#: What only helps is asked for once more, whatever went wrong: see :mod:`.optional_requests`.
 RETRIES_OF_CONVENIENCES = 1
 
 _FIRST_DELAY_SECONDS = 0.5

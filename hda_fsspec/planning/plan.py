@@ -13,8 +13,8 @@ from pathlib import Path
 from hda_fsspec.cache import eviction
 from hda_fsspec.cache.orders import QUOTA_WINDOW_SECONDS
 from hda_fsspec.client import Client
-from hda_fsspec.planning.estimate import ProductSizes, estimate_sizes
 from hda_fsspec.planning.piece_costs import PieceCosts
+from hda_fsspec.planning.product_sizes import ProductSizes, estimate_sizes
 from hda_fsspec.printable import duration, format_bytes, plural, printable, python_text
 from hda_fsspec.records import Product
 from hda_fsspec.subsets.grid import Split

@@ -29,7 +29,7 @@ from hda_fsspec.reading.archives import (
     zarr_roots,
 )
 from hda_fsspec.reading.concatenating import put_together
-from hda_fsspec.reading.data_stores import join_files, laid_out
+from hda_fsspec.reading.ecmwf_deliveries import join_files, laid_out
 from hda_fsspec.reading.engines import DataFile, open_data_file
 from hda_fsspec.reading.merging import close_all, merge_files
 from hda_fsspec.reading.options import OpenOptions

@@ -28,7 +28,7 @@ from hda_fsspec.stack.dataset import lazy_variable
 from hda_fsspec.stack.grid import NOTHING
 from hda_fsspec.stack.open import StackOptions, open_pieces
 from hda_fsspec.stack.pieces import Pieces, start_times
-from hda_fsspec.stack.placement import TOLERANCE
+from hda_fsspec.stack.tile_placement import TOLERANCE
 from hda_fsspec.stack.tiles import Tile
 
 _Array = np.ndarray[Any, Any]

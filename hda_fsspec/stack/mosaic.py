@@ -31,9 +31,9 @@ from hda_fsspec.stack.lazy_tiles import (
 )
 from hda_fsspec.stack.mosaic_arrays import MosaicArray
 from hda_fsspec.stack.open import StackOptions
-from hda_fsspec.stack.placement import MisplacedError, MosaicAxis, Placement
 from hda_fsspec.stack.product_kinds import find_kinds
 from hda_fsspec.stack.tile_opening import TileOpener
+from hda_fsspec.stack.tile_placement import MisplacedError, MosaicAxis, Placement
 from hda_fsspec.stack.tiles import Tile, find_tiles, refuse_several_zones
 
 _Array = np.ndarray[Any, Any]

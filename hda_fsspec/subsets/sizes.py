@@ -16,10 +16,10 @@ import numpy as np
 
 from hda_fsspec.errors import QueryError
 from hda_fsspec.printable import printable
+from hda_fsspec.subsets.calendar_steps import DAY, HOUR, WEEK, Step
 from hda_fsspec.subsets.canonical_request import ECMWF, MARINE
 from hda_fsspec.subsets.grid import PieceGrid, Split
 from hda_fsspec.subsets.query_times import DateLists, DateRange
-from hda_fsspec.subsets.steps import DAY, HOUR, WEEK, Step
 
 #: What one piece should not exceed.
 MAX_FIELDS = 5_000

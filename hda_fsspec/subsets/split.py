@@ -16,10 +16,10 @@ from hda_fsspec.printable import printable
 from hda_fsspec.schema.parameters import nearest
 from hda_fsspec.schema.queryables import Schema
 from hda_fsspec.subsets.axes import Axes, Key
+from hda_fsspec.subsets.calendar_steps import DAY, UNIT_LENGTHS, Step, parse_step
 from hda_fsspec.subsets.grid import TIME, PieceGrid
 from hda_fsspec.subsets.query_times import DateLists, DateRange
 from hda_fsspec.subsets.sizes import Limit, choose
-from hda_fsspec.subsets.steps import DAY, UNIT_LENGTHS, Step, parse_step
 
 AUTO = "auto"
 

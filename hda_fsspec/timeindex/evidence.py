@@ -26,7 +26,7 @@ from hda_fsspec.timeindex.calendars import (
     ranges,
 )
 from hda_fsspec.timeindex.predict import Prediction, SeenProduct, stored_grid
-from hda_fsspec.timeindex.rules import TimeGrid
+from hda_fsspec.timeindex.prediction_rules import TimeGrid
 
 #: Months around the pieces, of which a time may stand in the middle or at the end.
 _MARGIN = 30

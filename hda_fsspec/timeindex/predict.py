@@ -32,7 +32,7 @@ from hda_fsspec.timeindex.calendars import (
 )
 from hda_fsspec.timeindex.duplicates import unseen_duplicate
 from hda_fsspec.timeindex.encoding import TimeEncoding
-from hda_fsspec.timeindex.rules import Interval, TimeGrid, rules
+from hda_fsspec.timeindex.prediction_rules import Interval, TimeGrid, rules
 
 __all__ = [
     "CatalogueTimes",

@@ -44,7 +44,7 @@ from hda_fsspec.timeindex.evidence import (
     roundest,
 )
 from hda_fsspec.timeindex.predict import MAX_ASKED, Prediction, SeenProduct
-from hda_fsspec.timeindex.rules import HALF_UP, ROUNDINGS
+from hda_fsspec.timeindex.prediction_rules import HALF_UP, ROUNDINGS
 
 __all__ = ["RegularTimes", "Undecided", "predict_regular"]
 

@@ -42,11 +42,11 @@ from hda_fsspec.formats.reader import CorruptFileError, FileBytes
 from hda_fsspec.formats.references import find_reference
 from hda_fsspec.network import responses
 from hda_fsspec.network.api import Broker
-from hda_fsspec.network.placeholders import NoPlaceError, Places, UnknownPlaceError
 from hda_fsspec.network.redaction import Secrets
 from hda_fsspec.network.redirects import RedirectError, is_same_origin, next_address
 from hda_fsspec.network.redirects import shown as redirect_shown
 from hda_fsspec.network.responses import ResponseHead
+from hda_fsspec.network.secret_placeholders import NoPlaceError, Places, UnknownPlaceError
 from hda_fsspec.paths.locations import Location
 from hda_fsspec.paths.quoting import shell_word
 from hda_fsspec.printable import LONGEST_TEXT, printable, python_text

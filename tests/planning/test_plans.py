@@ -7,8 +7,8 @@ from typing import Any
 
 from rows import for_each
 
-from hda_fsspec.planning.estimate import ProductSizes, estimate
 from hda_fsspec.planning.plan import Plan, merge_plans
+from hda_fsspec.planning.product_sizes import ProductSizes, estimate
 from hda_fsspec.records import Product
 
 

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from rows import for_each
 
 from hda_fsspec.errors import BrokerError
-from hda_fsspec.network.placeholders import NoPlaceError, Places
 from hda_fsspec.network.redaction import Secrets
+from hda_fsspec.network.secret_placeholders import NoPlaceError, Places
 from hda_fsspec.records import Product
 
 SECRETS = [
