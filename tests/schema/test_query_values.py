@@ -105,7 +105,7 @@ def test_a_box_of_numbers(box: Any) -> None:
         np.array([1.0, np.nan]),
         pd.NaT,
         pd.NA,
-        np.datetime64("NaT"),
+        np.datetime64("NaT", "D"),
         np.datetime64("NaT", "ns"),
         np.timedelta64(1, "D"),
         dt.timedelta(days=1),

@@ -109,7 +109,7 @@ def dates(day: int) -> xr.Dataset:
     """Return a product with data that are times and durations, some of them missing."""
     ds = one_step(day)
     seen = np.full((1, 3, 4), noon(day))
-    seen[0, 0, 0] = np.datetime64("NaT")
+    seen[0, 0, 0] = np.datetime64("NaT", "ns")
     return ds.assign(seen=(("time", "lat", "lon"), seen), age=("time", [day * HOUR]))
 
 

@@ -19,7 +19,7 @@ MILLISECOND = np.timedelta64(1, "ms")
 DAY = np.timedelta64(1, "D")
 HOUR = np.timedelta64(1, "h")
 
-MONTHS = np.datetime64("2023-04", "M") + np.arange(13)
+MONTHS = np.datetime64("2023-04", "M") + np.arange(13).astype("m8[M]")
 STARTS = MONTHS[:-1].astype("M8[us]")
 ENDS = MONTHS[1:].astype("M8[us]")
 MIDDLE = STARTS + (ENDS - STARTS) // 2
@@ -52,7 +52,7 @@ def test_bounds_of_another_calendar() -> None:
     edges = [cftime.DatetimeNoLeap(year, m, 1) for year in years for m in range(1, 13)]
     edges.append(cftime.DatetimeNoLeap(2025, 1, 1))
     truth = np.array([a + (b - a) / 2 for a, b in itertools.pairwise(edges)])
-    months = np.datetime64("2023-01", "M") + np.arange(25)
+    months = np.datetime64("2023-01", "M") + np.arange(25).astype("m8[M]")
     bounds = np.array([edges[3:5]])
 
     prediction = predict(
