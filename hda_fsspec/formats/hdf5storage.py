@@ -82,9 +82,13 @@ class Hdf5Bytes:
         if count > _MOST_AT_ONCE:
             msg = f"{what} of HDF5 has {count} bytes, more than that of any product"
             raise CorruptFileError(msg)
-        self._data.require(self._start + address + count, f"{what} of HDF5")
+        self.require(address + count, f"{what} of HDF5")
         self.step(count)  # what is not there is no work
         return self._data.read(self._start + address, count, f"{what} of HDF5")
+
+    def require(self, end: int, what: str) -> None:
+        """Raise CorruptFileError unless the file goes on to an address."""
+        self._data.require(self._start + end, what)
 
     def step(self, count: int = 0) -> None:
         """Count one more thing that is looked at, and bytes of it.

@@ -194,3 +194,13 @@ def catalogue_times(products: Sequence[Product], name: str) -> _Array:
     """Return the starts or the ends that the catalogue tells; NaT where it tells none."""
     texts = [(getattr(product, name) or "NaT").removesuffix("Z") for product in products]
     return np.array(texts, dtype="datetime64[us]")
+
+
+def asked_for(product: Product) -> tuple[np.datetime64, np.datetime64] | None:
+    """Return the first and the last moment that a product was asked for, if it is made so."""
+    if not product.request or product.startdate is None or product.enddate is None:
+        return None
+    first, last = (
+        np.datetime64(text.removesuffix("Z")) for text in (product.startdate, product.enddate)
+    )
+    return first, last
