@@ -15,6 +15,7 @@ _MOST_STEPS = 1_000_000
 _MOST_BYTES = 1 << 28
 _MOST_AT_ONCE = 1 << 26
 _FIRST_LOOK_BYTES = 512
+_MOST_HELD = 1 << 16
 _DEEPEST = 64
 
 _MANAGED, _HUGE, _TINY = 0, 1, 2
@@ -119,7 +120,7 @@ class Hdf5Bytes:
     def messages(self, address: int) -> Iterator[tuple[int, int, bytes]]:
         """Yield type, flags and body of each message in the header of an object."""
         what = f"the object header at address {address}"
-        look = self._peek(address)
+        look = self.look(address, _FIRST_LOOK_BYTES)
         if look[:4] == b"OHDR" and len(look) > 5:
             flags = look[5]
             position = 6 + (16 if flags & 0x20 else 0) + (4 if flags & 0x10 else 0)
@@ -153,9 +154,10 @@ class Hdf5Bytes:
                 piece = self.read(place, length, what)
                 waiting.append(piece if head_bytes == 8 else piece[4:-4])
 
-    def _peek(self, address: int) -> bytes:
-        self.step(_FIRST_LOOK_BYTES)
-        return self._data.peek(self._start + address, _FIRST_LOOK_BYTES)
+    def look(self, address: int, count: int) -> bytes:
+        """Return up to so many bytes from an address: fewer at the end of the file."""
+        self.step(count)
+        return self._data.peek(self._start + address, count)
 
     # Groups of the former kind
 
@@ -334,6 +336,7 @@ class _Heap:
         self._direct_rows = direct_bits - (self._first.bit_length() - 1) + 2
         self._length_bytes = min((direct_bits + 7) // 8, (most_managed.bit_length() + 6) // 8)
         self._huge: dict[int, tuple[int | None, int]] | None = None
+        self._block: bytes | None = None
 
     def get(self, key: bytes) -> bytes:
         """Return an object by its id."""
@@ -342,7 +345,7 @@ class _Heap:
             end = 1 + self._offset_bytes
             offset = int.from_bytes(key[1:end], "little")
             length = int.from_bytes(key[end : end + self._length_bytes], "little")
-            return self._file.read(self._locate(offset), length, "an object in a heap")
+            return self._managed(offset, length)
         if kind == _TINY:
             if self.id_bytes - 1 <= 16:
                 return key[1 : 2 + (key[0] & 15)]
@@ -353,6 +356,16 @@ class _Heap:
                 return self._file.read(address, length, "a large object in a heap")
         msg = "an id of an object in a heap of HDF5 is damaged"
         raise CorruptFileError(msg)
+
+    def _managed(self, offset: int, length: int) -> bytes:
+        if self._rows == 0 and self._root is not None and self._first <= _MOST_HELD:
+            # Most heaps have but one block, whose objects are asked for one by one.
+            if self._block is None:
+                self._block = self._file.look(self._root, self._first)
+            if offset + length <= len(self._block):
+                self._file.step(length)
+                return self._block[offset : offset + length]
+        return self._file.read(self._locate(offset), length, "an object in a heap")
 
     def _huge_object(self, key: bytes) -> tuple[int | None, int]:
         file = self._file

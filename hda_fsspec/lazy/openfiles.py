@@ -302,29 +302,24 @@ def mark_read(source: Source, number: int) -> None:
 
 
 def read_variable_directly(
-    source: Source,
-    entry: Entry,
-    mark: FileStamp,
-    name: str,
-    key: tuple[Any, ...],
-    *,
-    check: Callable[[NetCDFVariables], bool] | None = None,
+    source: Source, entry: Entry, mark: FileStamp, name: str, key: tuple[Any, ...]
 ) -> np.ndarray[Any, Any] | None:
     """Read part of a variable of plain numbers of a product whose header is known.
 
-    Its file is opened without looking at what else is in it, but for what a check looks at. None
-    where that cannot be done, where the check fails, where it is open as a dataset already, or is
-    gone or another than the one of this mark: it is then to be read as a dataset.
+    Its file is opened without looking at what else is in it. None where that cannot be done, where
+    it is open as a dataset already, or is gone or another than the one of this mark: it is then to
+    be read as a dataset.
     """
-    if _files_of(source).trees.has(_place_of(source, entry), mark):
+    if is_open(source, entry, mark):
         return None
+    return with_variables(
+        source, entry, mark, lambda variables: np.asarray(variables[name][key].data)
+    )
 
-    def work(variables: NetCDFVariables) -> np.ndarray[Any, Any] | None:
-        if check is not None and not check(variables):
-            return None
-        return np.asarray(variables[name][key].data)
 
-    return with_variables(source, entry, mark, work)
+def is_open(source: Source, entry: Entry, mark: FileStamp) -> bool:
+    """Whether a product's file is open as a dataset."""
+    return _files_of(source).trees.has(_place_of(source, entry), mark)
 
 
 def read_stored_directly(
@@ -366,7 +361,7 @@ def find_stored_variables(
 
     def work(file: NetCDFVariables) -> dict[str, StoredVariable]:
         with entry.open() as stream:
-            return find_stored(stream, file, names, group=source.options.group)
+            return find_stored(stream, file.facts, names, group=source.options.group)
 
     return with_variables(source, entry, mark, work) or {}
 

@@ -12,7 +12,7 @@ import itertools
 import math
 import os
 import zlib
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -20,7 +20,7 @@ import xarray as xr
 
 from hda_fsspec.formats.hdf5values import StoredArray, find_arrays
 from hda_fsspec.formats.reader import FileBytes
-from hda_fsspec.reading.variables import NetCDFVariables, decoded
+from hda_fsspec.reading.variables import VariableFacts, decoded
 
 _Array = np.ndarray[Any, Any]
 
@@ -54,16 +54,20 @@ class StoredVariable:
 
 
 def find_stored(
-    stream: BinaryIO, file: NetCDFVariables, names: Collection[str], *, group: str | None
+    stream: BinaryIO,
+    facts_of: Callable[[str], VariableFacts | None],
+    names: Collection[str],
+    *,
+    group: str | None,
 ) -> dict[str, StoredVariable]:
-    """Return where variables of a netCDF-4 file lie; those are left out that cannot be told.
+    """Return where variables of an open netCDF-4 file lie; those are left out that cannot be told.
 
     Parameters
     ----------
     stream : binary file
         The file.
-    file : NetCDFVariables
-        The same, as the netCDF library reads it.
+    facts_of : callable
+        Returns what the netCDF library says of a variable.
     names : collection of str
         The variables.
     group : str or None
@@ -71,13 +75,21 @@ def find_stored(
     """
     found = {}
     for name, array in find_arrays(FileBytes(stream), names, group=group).items():
-        facts = file.facts(name)
+        facts = facts_of(name)
         # Along an unlimited dimension a variable may be shorter than others, and is filled up.
         if facts is not None and facts[:2] == (array.shape, np.dtype(array.dtype)):
             attrs = facts[2]
             coding = {key: attrs[key] for key in _CODING if key in attrs}
             found[name] = StoredVariable(name, array, coding)
     return found
+
+
+def read_raw(descriptor: int, array: StoredArray) -> _Array | None:
+    """Return all values of an array as they are stored; None where they make no sense."""
+    key = (slice(None),) * len(array.shape)
+    spans = [_Span(one, *sides) for one, *sides in zip(key, array.shape, array.chunk, strict=True)]
+    is_read = _is_worth_it(array, spans, at_any_cost=True)
+    return _block(descriptor, array, spans) if is_read else None
 
 
 def read_stored(
@@ -90,7 +102,9 @@ def read_stored(
     """
     array = stored.array
     spans = [_Span(one, *sides) for one, *sides in zip(key, array.shape, array.chunk, strict=True)]
-    if any(not span.count for span in spans) or not _is_worth_it(array, spans, at_any_cost):
+    if any(not span.count for span in spans) or not _is_worth_it(
+        array, spans, at_any_cost=at_any_cost
+    ):
         return None
     block = _block(descriptor, array, spans)
     if block is None:
@@ -105,7 +119,7 @@ def read_stored(
     return values if is_own else values.copy()
 
 
-def _is_worth_it(array: StoredArray, spans: list[_Span], at_any_cost: bool) -> bool:
+def _is_worth_it(array: StoredArray, spans: list[_Span], *, at_any_cost: bool) -> bool:
     item_bytes = np.dtype(array.dtype).itemsize
     piece_bytes = math.prod(array.chunk) * item_bytes
     read = piece_bytes * math.prod(len(span.pieces) for span in spans)

@@ -52,6 +52,10 @@ def are_numbers(dtype: np.dtype[Any], encoding: Any) -> bool:
     return dtype.kind in "fiu" and "units" not in encoding
 
 
+#: Shape, dtype and attributes of a variable, as it is stored.
+VariableFacts = tuple[tuple[int, ...], np.dtype[Any], dict[str, Any]]
+
+
 @dataclasses.dataclass(frozen=True, eq=False)
 class StoredStructure:
     """What a netCDF file holds, as it is stored.
@@ -73,6 +77,13 @@ class StoredStructure:
     def is_alike(self, other: StoredStructure) -> bool:
         """Whether another file holds the same, but for values and for attributes of the file."""
         return self.sizes == other.sizes and self._comparable == other._comparable
+
+    def facts(self, name: str) -> VariableFacts | None:
+        """Return shape, dtype and attributes of a variable."""
+        if name not in self.variables:
+            return None
+        dims, dtype, attrs = self.variables[name]
+        return tuple(self.sizes[dim] for dim in dims), dtype, attrs
 
     @functools.cached_property
     def _comparable(self) -> list[Any]:
@@ -102,6 +113,7 @@ class NetCDFVariables:
     """
 
     def __init__(self, path: Path, group: str | None) -> None:
+        self.group = group
         open_store: Any = NetCDF4DataStore.open
         with HDF5_LOCK:
             self._store = open_store(os.fspath(path), group=group, lock=HDF5_LOCK)
@@ -135,7 +147,7 @@ class NetCDFVariables:
         # xarray takes this one for a list of variables.
         return None if "coordinates" in own else StoredStructure(sizes, found, own)
 
-    def facts(self, name: str) -> tuple[tuple[int, ...], np.dtype[Any], dict[str, Any]] | None:
+    def facts(self, name: str) -> VariableFacts | None:
         """Return shape, dtype and attributes of a variable; None unless it is of plain numbers."""
         with HDF5_LOCK:
             variable = self._store.ds.variables.get(name)

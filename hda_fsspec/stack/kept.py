@@ -84,7 +84,12 @@ def load(data: bytes, mark: str) -> KeptHeader | None:
 
 
 def _to_json(stored: StoredVariable) -> list[Any]:
-    return [*dataclasses.astuple(stored.array), attrs_to_json(stored.coding)]
+    array = stored.array
+    packed = (array.is_deflated, array.is_shuffled)
+    return [
+        *(array.dtype, array.shape, array.chunk, array.pieces, *packed),
+        attrs_to_json(stored.coding),
+    ]
 
 
 def _from_json(name: str, value: Any) -> StoredVariable:

@@ -43,6 +43,7 @@ from hda_fsspec.lazy.fingerprint import digest_of
 from hda_fsspec.lazy.pool import FileStamp, file_mark
 from hda_fsspec.lazy.sources import Source
 from hda_fsspec.printable import warn
+from hda_fsspec.reading.stored import read_stored
 from hda_fsspec.reading.variables import NetCDFVariables, are_numbers
 from hda_fsspec.stack.alike import AlikeFiles
 from hda_fsspec.stack.checks import ExpectedPart, ExpectedProduct, lacks
@@ -329,14 +330,14 @@ class Stack:
         Others of its kind may be alike. Where its own numbers lie is of use the next time.
         """
         kind = self.kind_of(number)
-        if looked_at and kind not in self._alike:
-            seen = looked_at[-1]
-            self._alike[kind] = openfiles.with_variables(
-                self.source, entry, seen.file, lambda file: AlikeFiles.of(file, seen.header)
-            )
-        is_template = number == self.templates[kind].number
-        if is_template or (looked_at and self._alike[kind] is not None):
+        if looked_at or number == self.templates[kind].number:
             self._note_stored(number, entry, read)
+        if looked_at and kind not in self._alike:
+            seen, checked = looked_at[-1], self._checked.get(number)
+            placed = (checked and checked.stored) or {}
+            self._alike[kind] = openfiles.with_variables(
+                self.source, entry, seen.file, lambda file: AlikeFiles.of(file, seen.header, placed)
+            )
 
     def _read_known(
         self, number: int, entry: Entry, name: str, key: Key
@@ -371,22 +372,35 @@ class Stack:
         alike = self._alike.get(self.kind_of(number))
         if alike is None:
             return None
+
+        def work(file: NetCDFVariables) -> np.ndarray[Any, Any] | None:
+            with entry.open() as stream:
+                found = alike.look(file, stream)
+                if found is None:
+                    return None
+                header, stored = found
+                try:
+                    lacking = self._checked_header(number, header)
+                except ProductMismatchError:
+                    return None  # what is wrong is told of its dataset
+                if name in lacking:
+                    return None
+                values = None
+                if name in stored:
+                    values = read_stored(stream.fileno(), stored[name], key)
+            if values is None:
+                values = np.asarray(file[name][key].data)
+            seen.append((KeptHeader(header, mark, stored), lacking))
+            return values
+
         seen: list[tuple[KeptHeader, frozenset[str]]] = []
-
-        def fits(file: NetCDFVariables) -> bool:
-            header = alike.header_of(file)
-            if header is None:
-                return False
-            try:
-                lacking = self._checked_header(number, header)
-            except ProductMismatchError:
-                return False  # what is wrong is told of its dataset
-            seen.append((KeptHeader(header, mark), lacking))
-            return name not in lacking
-
-        values = openfiles.read_variable_directly(self.source, entry, mark, name, key, check=fits)
-        if values is not None and seen:
-            self._keep(number, entry, *seen[-1], (name, key, values))
+        if openfiles.is_open(self.source, entry, mark):
+            return None
+        values = openfiles.with_variables(self.source, entry, mark, work)
+        if values is not None:
+            kept, lacking = seen[-1]
+            keep_header(self.source, self.mark, number, kept)
+            self._checked[number] = FittingFile(mark, lacking, kept.stored)
         return values
 
     def _note_stored(self, number: int, entry: Entry, read: Read) -> None:
@@ -396,22 +410,12 @@ class Stack:
         if checked is None or checked.stored is not None or values.dtype.kind not in "iuf":
             return
         kept = kept_header(self.source, self.mark, number)
-        if kept is not None and kept.file == checked.file:
-            self._keep(number, entry, kept, checked.lacking, read)
-
-    def _keep(
-        self,
-        number: int,
-        entry: Entry,
-        kept: KeptHeader,
-        lacking: frozenset[str],
-        read: Read,
-    ) -> None:
-        """Keep the header of a file that fits, with where its numbers lie."""
+        if kept is None or kept.file != checked.file:
+            return
         template = self.templates[self.kind_of(number)].header
         kept = with_stored(self.source, entry, kept, template, read)
         keep_header(self.source, self.mark, number, kept)
-        self._checked[number] = FittingFile(kept.file, lacking, kept.stored)
+        self._checked[number] = FittingFile(kept.file, checked.lacking, kept.stored)
 
     def _may_lack(self, number: int, name: str) -> bool:
         """Whether a variable is missing where a product has none: it says nothing of others."""

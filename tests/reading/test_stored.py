@@ -256,7 +256,7 @@ def _assert_as_the_library(path: Path, group: str | None = None) -> int:
     with netCDF4.Dataset(path) as file:
         names = list((file[group] if group else file).variables)
     with path.open("rb") as stream:
-        found = find_stored(stream, single, names, group=group)
+        found = find_stored(stream, single.facts, names, group=group)
         for name, stored in found.items():
             expected = single[name]
             key = tuple(slice(size // 3, None) for size in expected.shape)
@@ -309,7 +309,7 @@ def test_what_the_library_calls_otherwise_is_left_to_it(tmp_path: Path) -> None:
 
     with path.open("rb") as stream:
         names = ["time", "x", "long", "short", "plain", "absent"]
-        found = find_stored(stream, variables, names, group=None)
+        found = find_stored(stream, variables.facts, names, group=None)
 
     assert found.keys() == {"long", "plain"}
     assert _assert_as_the_library(path) == 2
