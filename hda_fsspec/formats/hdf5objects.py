@@ -32,6 +32,29 @@ def hdf5_references(data: FileBytes, start: int) -> Iterator[Reference]:
     yield from _Walk(Hdf5Bytes(data, start)).references()
 
 
+def link_parts(body: bytes) -> tuple[int, str, bytes]:
+    """Return the type of a link, its name, and what it leads to."""
+    flags = body[1]
+    kind = body[2] if flags & 8 else 0
+    position = 2 + bool(flags & 8) + (8 if flags & 4 else 0) + bool(flags & 16)
+    end = position + (1 << (flags & 3))
+    size = int.from_bytes(body[position:end], "little")
+    return kind, body[end : end + size].decode("utf-8", "replace"), body[end + size :]
+
+
+def dense_heap(
+    file: Hdf5Bytes, body: bytes, index_bytes: int
+) -> tuple[int | None, list[int | None]]:
+    """Return the heap that holds links or attributes, and its indexes, that of names first."""
+    flags = body[1]
+    position = 2 + (index_bytes if flags & 1 else 0)
+    heap, *trees = (
+        file.address(body, position + number * file.width)
+        for number in range(3 if flags & 2 else 2)
+    )
+    return heap, trees
+
+
 def _text(raw: bytes) -> str:
     return raw.partition(b"\0")[0].decode("utf-8", "replace")
 
@@ -114,14 +137,7 @@ class _Walk:
             raise CorruptFileError(msg) from None
 
     def _link(self, body: bytes, _: int, path: str) -> Iterator[Reference]:
-        flags = body[1]
-        kind = body[2] if flags & 8 else 0
-        position = 2 + bool(flags & 8) + (8 if flags & 4 else 0) + bool(flags & 16)
-        width = 1 << (flags & 3)
-        end = position + width
-        size = int.from_bytes(body[position:end], "little")
-        name = body[end : end + size].decode("utf-8", "replace")
-        rest = body[end + size :]
+        kind, name, rest = link_parts(body)
         inside = f"{path.rstrip('/')}/{name}"
         if kind == 0:
             self._follow(self._file.address(rest, 0), inside)
@@ -144,13 +160,8 @@ class _Walk:
 
     def _dense(self, body: bytes, index_bytes: int, kind: int) -> Iterator[bytes]:
         """Yield what a heap holds, by all of its indexes, to be read as messages of a kind."""
-        file, flags = self._file, body[1]
-        position = 2 + (index_bytes if flags & 1 else 0)
-        addresses = [
-            file.address(body, position + number * file.width)
-            for number in range(3 if flags & 2 else 2)
-        ]
-        heap, *trees = addresses
+        file = self._file
+        heap, trees = dense_heap(file, body, index_bytes)
         if heap is None:
             return
         given: set[bytes] = set()  # most files have two indexes of the same objects

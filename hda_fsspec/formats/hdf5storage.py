@@ -15,6 +15,8 @@ _MOST_STEPS = 1_000_000
 _MOST_BYTES = 1 << 28
 _MOST_AT_ONCE = 1 << 26
 _FIRST_LOOK_BYTES = 512
+#: Blocks of a heap that are held, and bytes of each: larger heaps are read object by object.
+_MOST_BLOCKS, _MOST_HELD = 64, 1 << 16
 _DEEPEST = 64
 
 _MANAGED, _HUGE, _TINY = 0, 1, 2
@@ -82,9 +84,13 @@ class Hdf5Bytes:
         if count > _MOST_AT_ONCE:
             msg = f"{what} of HDF5 has {count} bytes, more than that of any product"
             raise CorruptFileError(msg)
-        self._data.require(self._start + address + count, f"{what} of HDF5")
+        self.require(address + count, f"{what} of HDF5")
         self.step(count)  # what is not there is no work
         return self._data.read(self._start + address, count, f"{what} of HDF5")
+
+    def require(self, end: int, what: str) -> None:
+        """Raise CorruptFileError unless the file goes on to an address."""
+        self._data.require(self._start + end, what)
 
     def step(self, count: int = 0) -> None:
         """Count one more thing that is looked at, and bytes of it.
@@ -115,7 +121,7 @@ class Hdf5Bytes:
     def messages(self, address: int) -> Iterator[tuple[int, int, bytes]]:
         """Yield type, flags and body of each message in the header of an object."""
         what = f"the object header at address {address}"
-        look = self._peek(address)
+        look = self.look(address, _FIRST_LOOK_BYTES)
         if look[:4] == b"OHDR" and len(look) > 5:
             flags = look[5]
             position = 6 + (16 if flags & 0x20 else 0) + (4 if flags & 0x10 else 0)
@@ -149,9 +155,10 @@ class Hdf5Bytes:
                 piece = self.read(place, length, what)
                 waiting.append(piece if head_bytes == 8 else piece[4:-4])
 
-    def _peek(self, address: int) -> bytes:
-        self.step(_FIRST_LOOK_BYTES)
-        return self._data.peek(self._start + address, _FIRST_LOOK_BYTES)
+    def look(self, address: int, count: int) -> bytes:
+        """Return up to so many bytes from an address: fewer at the end of the file."""
+        self.step(count)
+        return self._data.peek(self._start + address, count)
 
     # Groups of the former kind
 
@@ -330,6 +337,9 @@ class _Heap:
         self._direct_rows = direct_bits - (self._first.bit_length() - 1) + 2
         self._length_bytes = min((direct_bits + 7) // 8, (most_managed.bit_length() + 6) // 8)
         self._huge: dict[int, tuple[int | None, int]] | None = None
+        self._blocks: dict[int, bytes] = {}
+        #: What indirect blocks lead to, by the place where they tell it.
+        self._children: dict[int, int | None] = {}
 
     def get(self, key: bytes) -> bytes:
         """Return an object by its id."""
@@ -338,7 +348,7 @@ class _Heap:
             end = 1 + self._offset_bytes
             offset = int.from_bytes(key[1:end], "little")
             length = int.from_bytes(key[end : end + self._length_bytes], "little")
-            return self._file.read(self._locate(offset), length, "an object in a heap")
+            return self._managed(offset, length)
         if kind == _TINY:
             if self.id_bytes - 1 <= 16:
                 return key[1 : 2 + (key[0] & 15)]
@@ -349,6 +359,17 @@ class _Heap:
                 return self._file.read(address, length, "a large object in a heap")
         msg = "an id of an object in a heap of HDF5 is damaged"
         raise CorruptFileError(msg)
+
+    def _managed(self, offset: int, length: int) -> bytes:
+        block, size, within = self._locate(offset)
+        held = self._blocks.get(block, b"")
+        if not held and size <= _MOST_HELD and len(self._blocks) < _MOST_BLOCKS:
+            # Its objects are asked for one by one.
+            held = self._blocks[block] = self._file.look(block, size)
+        if within + length <= len(held):
+            self._file.step(length)
+            return held[within : within + length]
+        return self._file.read(block + within, length, "an object in a heap")
 
     def _huge_object(self, key: bytes) -> tuple[int | None, int]:
         file = self._file
@@ -363,15 +384,18 @@ class _Heap:
                 self._huge[file.number(record, width + lengths)] = place, length
         return self._huge.get(int.from_bytes(key[1 : 1 + lengths], "little"), (None, 0))
 
-    def _locate(self, offset: int) -> int:
-        """Return the address of an object, by its place among the blocks of the heap."""
-        block, rows = self._root, self._rows
+    def _locate(self, offset: int) -> tuple[int, int, int]:
+        """Return address and size of the block that holds an object, and the place in it.
+
+        The object is told by its place among all blocks of the heap.
+        """
+        block, rows, size = self._root, self._rows, self._first
         file = self._file
         for _ in range(_DEEPEST):
             if block is None:
                 break
             if rows == 0:
-                return block + offset
+                return block, size, offset
             row, size, before = 0, self._first, 0
             while offset - before >= size * self._columns and row < rows:
                 before += size * self._columns
@@ -380,10 +404,13 @@ class _Heap:
             if row >= rows:
                 break
             column, offset = divmod(offset - before, size)
-            file.signed(block, 4, b"FHIB")
             place = block + 5 + file.width + self._offset_bytes
             place += (row * self._columns + column) * file.width
-            block = file.address(file.read(place, file.width, "a heap"), 0)
+            if place not in self._children:
+                file.signed(block, 4, b"FHIB")
+                child = file.address(file.read(place, file.width, "a heap"), 0)
+                self._children[place] = child
+            block = self._children[place]
             # A row of direct blocks ends the way; other rows hold blocks of the same kind.
             first_row = self._first * self._columns
             rows = 0 if row < self._direct_rows else size.bit_length() - first_row.bit_length() + 1

@@ -13,10 +13,11 @@ import dataclasses
 import errno
 import functools
 import inspect
+import os
 import threading
 import time
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -29,9 +30,11 @@ from hda_fsspec.lazy.pool import FileStamp, Pool, file_mark, is_unchanged, mark_
 from hda_fsspec.lazy.product_table import Source
 from hda_fsspec.printable import printable
 from hda_fsspec.reading.opening import OpenOptions, open_local
+from hda_fsspec.reading.stored import StoredVariable, find_stored, read_stored
 from hda_fsspec.reading.trees import open_tree
 from hda_fsspec.reading.variables import NetCDFVariables, open_variables
 from hda_fsspec.records import Product
+from hda_fsspec.safefiles import UntrustedFileError, open_regular
 from hda_fsspec.workers import computations, waiting
 
 T = TypeVar("T")
@@ -299,29 +302,68 @@ def mark_read(source: Source, number: int) -> None:
 
 
 def read_variable_directly(
-    source: Source,
-    entry: Entry,
-    mark: FileStamp,
-    name: str,
-    key: tuple[Any, ...],
-    *,
-    check: Callable[[NetCDFVariables], bool] | None = None,
+    source: Source, entry: Entry, mark: FileStamp, name: str, key: tuple[Any, ...]
 ) -> np.ndarray[Any, Any] | None:
     """Read part of a variable of plain numbers of a product whose header is known.
 
-    Its file is opened without looking at what else is in it, but for what a check looks at. None
-    where that cannot be done, where the check fails, where it is open as a dataset already, or is
-    gone or another than the one of this mark: it is then to be read as a dataset.
+    Its file is opened without looking at what else is in it. None where that cannot be done, where
+    it is open as a dataset already, or is gone or another than the one of this mark: it is then to
+    be read as a dataset.
     """
-    if _files_of(source).trees.has(_place_of(source, entry), mark):
+    if is_open(source, entry, mark):
         return None
+    return with_variables(
+        source, entry, mark, lambda variables: np.asarray(variables[name][key].data)
+    )
 
-    def work(variables: NetCDFVariables) -> np.ndarray[Any, Any] | None:
-        if check is not None and not check(variables):
+
+def is_open(source: Source, entry: Entry, mark: FileStamp) -> bool:
+    """Whether a product's file is open as a dataset."""
+    return _files_of(source).trees.has(_place_of(source, entry), mark)
+
+
+def read_stored_directly(
+    entry: Entry,
+    mark: FileStamp,
+    stored: StoredVariable,
+    key: tuple[Any, ...],
+    *,
+    at_any_cost: bool = False,
+) -> np.ndarray[Any, Any] | None:
+    """Read part of a variable of plain numbers from where it lies in a product's file.
+
+    None where the file is gone or another than the one of this mark, where its bytes make no sense,
+    and, unless it shall be read at any cost, where the library reads it better.
+    """
+    try:
+        descriptor = open_regular(entry.fspath, shown=entry.path)
+    except (FileNotFoundError, UntrustedFileError):
+        return None
+    try:
+        if not _is_of(descriptor, entry, mark):
             return None
-        return np.asarray(variables[name][key].data)
+        values = read_stored(descriptor, stored, key, at_any_cost=at_any_cost)
+        return values if _is_of(descriptor, entry, mark) else None
+    finally:
+        os.close(descriptor)
 
-    return with_variables(source, entry, mark, work)
+
+def _is_of(descriptor: int, entry: Entry, mark: FileStamp) -> bool:
+    found = os.fstat(descriptor)
+    is_same_file = (found.st_dev, found.st_ino) == entry.file_id
+    return is_same_file and (found.st_size, found.st_mtime_ns) == mark[1:3]
+
+
+def find_stored_variables(
+    source: Source, entry: Entry, mark: FileStamp, names: Collection[str]
+) -> dict[str, StoredVariable]:
+    """Return where variables of a product lie in its file, as far as that can be told."""
+
+    def work(file: NetCDFVariables) -> dict[str, StoredVariable]:
+        with entry.open() as stream:
+            return find_stored(stream, file.facts, names, group=source.options.group)
+
+    return with_variables(source, entry, mark, work) or {}
 
 
 def with_variables(

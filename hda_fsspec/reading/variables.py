@@ -52,6 +52,10 @@ def are_numbers(dtype: np.dtype[Any], encoding: Any) -> bool:
     return dtype.kind in "fiu" and "units" not in encoding
 
 
+#: Shape, dtype and attributes of a variable, as it is stored.
+VariableFacts = tuple[tuple[int, ...], np.dtype[Any], dict[str, Any]]
+
+
 @dataclasses.dataclass(frozen=True, eq=False)
 class StoredStructure:
     """The variables of a netCDF file, as they are stored.
@@ -73,6 +77,13 @@ class StoredStructure:
     def is_alike(self, other: StoredStructure) -> bool:
         """Whether another file holds the same, but for values and for attributes of the file."""
         return self.sizes == other.sizes and self._comparable == other._comparable
+
+    def facts(self, name: str) -> VariableFacts | None:
+        """Return shape, dtype and attributes of a variable."""
+        if name not in self.variables:
+            return None
+        dims, dtype, attrs = self.variables[name]
+        return tuple(self.sizes[dim] for dim in dims), dtype, attrs
 
     @functools.cached_property
     def _comparable(self) -> list[Any]:
@@ -102,6 +113,7 @@ class NetCDFVariables:
     """
 
     def __init__(self, path: Path, group: str | None) -> None:
+        self.group = group
         open_store: Any = NetCDF4DataStore.open
         with HDF5_LOCK:
             self._store = open_store(os.fspath(path), group=group, lock=HDF5_LOCK)
@@ -126,16 +138,23 @@ class NetCDFVariables:
             sizes = {name: len(dim) for name, dim in held.dimensions.items()}
             found = {}
             for name, variable in held.variables.items():
-                if not isinstance(variable.dtype, np.dtype) or variable.dtype.kind not in "iuf":
+                if not _is_plain(variable):
                     return None
-                if not isinstance(variable.datatype, np.dtype):
-                    return None  # its numbers stand for names
                 attrs = {key: variable.getncattr(key) for key in variable.ncattrs()}
                 sizes.update(zip(variable.dimensions, variable.shape, strict=True))
                 found[name] = variable.dimensions, variable.dtype, attrs
             own = {key: held.getncattr(key) for key in held.ncattrs()}
         # xarray takes this one for a list of variables.
         return None if "coordinates" in own else StoredStructure(sizes, found, own)
+
+    def facts(self, name: str) -> VariableFacts | None:
+        """Return shape, dtype and attributes of a variable; None unless it is of plain numbers."""
+        with HDF5_LOCK:
+            variable = self._store.ds.variables.get(name)
+            if variable is None or not _is_plain(variable):
+                return None
+            attrs = {key: variable.getncattr(key) for key in variable.ncattrs()}
+            return variable.shape, variable.dtype, attrs
 
     def stored(self, name: str) -> np.ndarray[Any, Any]:
         """Return the values of a variable as they are stored, none of them decoded."""
@@ -147,7 +166,14 @@ class NetCDFVariables:
     def _decode(self, name: str) -> xr.Variable:
         with HDF5_LOCK:
             raw = self._store.open_store_variable(name, self._store.ds.variables[name])
-        return _decoded(name, raw)
+        return decoded(name, raw)
+
+
+def _is_plain(variable: Any) -> bool:
+    """Whether a variable of the library holds numbers, and none that stand for names."""
+    dtype = variable.dtype
+    is_number = isinstance(dtype, np.dtype) and dtype.kind in "iuf"
+    return is_number and isinstance(variable.datatype, np.dtype)
 
 
 def decode_stored(
@@ -155,10 +181,11 @@ def decode_stored(
 ) -> xr.Variable:
     """Return a variable of a file, whose values were read as they are stored, as it is decoded."""
     dims, _, attrs = structure.variables[name]
-    return _decoded(name, xr.Variable(dims, values, attrs))
+    return decoded(name, xr.Variable(dims, values, attrs))
 
 
-def _decoded(name: str, raw: xr.Variable) -> xr.Variable:
+def decoded(name: str, raw: xr.Variable) -> xr.Variable:
+    """Return a variable by itself, as xarray decodes it in a dataset."""
     # As xr.open_dataset does it, which leaves related variables aside by default too.
     variables, _, _ = xr.conventions.decode_cf_variables({name: raw}, {}, decode_coords=False)
     found: xr.Variable = variables[name]

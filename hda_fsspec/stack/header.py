@@ -10,7 +10,6 @@ from __future__ import annotations
 import base64
 import dataclasses
 import functools
-import json
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
@@ -21,7 +20,7 @@ from hda_fsspec.lazy.fingerprint import digest_of
 from hda_fsspec.reading.essential_attributes import meaning_of
 from hda_fsspec.timeindex.encoding import TimeEncoding
 
-_FORMAT = 4
+_FORMAT = 5
 #: Encodings that describe how values are to be understood, not how one file stored them: of times,
 #: and which other variables belong to one, which xarray moves here where it decodes all of them.
 MEANING_ENCODINGS = (
@@ -180,14 +179,14 @@ class Header:
         return {
             "format": _FORMAT,
             "sizes": dict(self.sizes),
-            "attrs": _attrs_to_json(self.attrs),
+            "attrs": attrs_to_json(self.attrs),
             "variables": {
                 name: {
                     "dims": list(v.dims),
                     "dtype": v.dtype.str if v.dtype != object else "object",
                     "coordinate": v.is_coordinate,
-                    "attrs": _attrs_to_json(v.attrs),
-                    "encoding": _attrs_to_json(v.encoding),
+                    "attrs": attrs_to_json(v.attrs),
+                    "encoding": attrs_to_json(v.encoding),
                     "values": None if v.values is None else array_to_json(v.values),
                     "digest": v.digest,
                     "stored": None if v.stored is None else v.stored.str,
@@ -210,8 +209,8 @@ class Header:
                         dims=tuple(v["dims"]),
                         dtype=np.dtype(v["dtype"]),
                         is_coordinate=bool(v["coordinate"]),
-                        attrs=_attrs_from_json(v["attrs"]),
-                        encoding=_attrs_from_json(v["encoding"]),
+                        attrs=attrs_from_json(v["attrs"]),
+                        encoding=attrs_from_json(v["encoding"]),
                         values=None if v["values"] is None else array_from_json(v["values"]),
                         digest=v["digest"],
                         stored=None if v["stored"] is None else np.dtype(v["stored"]),
@@ -219,7 +218,7 @@ class Header:
                     )
                     for name, v in value["variables"].items()
                 },
-                attrs=_attrs_from_json(value["attrs"]),
+                attrs=attrs_from_json(value["attrs"]),
             )
         except (TypeError, KeyError, ValueError, AttributeError):
             return None
@@ -288,7 +287,8 @@ def array_from_json(value: Mapping[str, Any]) -> np.ndarray[Any, Any]:
     return array.reshape(value["shape"])
 
 
-def _attrs_to_json(attrs: Mapping[str, Any]) -> dict[str, Any]:
+def attrs_to_json(attrs: Mapping[str, Any]) -> dict[str, Any]:
+    """Return attributes as JSON values."""
     return {str(name): _attr_to_json(value) for name, value in attrs.items()}
 
 
@@ -304,7 +304,8 @@ def _attr_to_json(value: Any) -> Any:
     return value if isinstance(value, (str, int, float, bool)) or value is None else str(value)
 
 
-def _attrs_from_json(attrs: Mapping[str, Any]) -> dict[str, Any]:
+def attrs_from_json(attrs: Mapping[str, Any]) -> dict[str, Any]:
+    """Read what :func:`attrs_to_json` returned."""
     return {name: _attr_from_json(value) for name, value in attrs.items()}
 
 
@@ -324,35 +325,3 @@ def _attr_from_json(value: Any) -> Any:
 def _scalar(data: str, dtype: str) -> Any:
     # Most attributes of most products are the same few numbers.
     return array_from_json({"bytes": data, "dtype": dtype, "shape": []})[()]
-
-
-@dataclasses.dataclass(frozen=True)
-class KeptHeader:
-    """A header as it was kept on disk.
-
-    Attributes
-    ----------
-    header : Header
-        The header.
-    file : tuple
-        Tells the file that it was taken from, as it was then.
-    """
-
-    header: Header
-    file: tuple[Any, ...]
-
-
-def dump(mark: str, kept: KeptHeader) -> bytes:
-    """Return a header as bytes for the disk, marked with what it was taken for."""
-    value = {"mark": mark, "file": kept.file, "header": kept.header.to_json()}
-    return json.dumps(value, separators=(",", ":")).encode()
-
-
-def load(data: bytes, mark: str) -> KeptHeader | None:
-    """Read what :func:`dump` wrote under this mark; None for anything else."""
-    try:
-        value = json.loads(data)
-        header = Header.from_json(value["header"]) if value["mark"] == mark else None
-        return None if header is None else KeptHeader(header, tuple(value["file"]))
-    except (ValueError, RecursionError, TypeError, KeyError):
-        return None

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import dataclasses
 import threading
-from typing import Any
+from collections.abc import Collection
+from typing import Any, BinaryIO
 
 import numpy as np
 
 from hda_fsspec.lazy.fingerprint import digest_of
+from hda_fsspec.reading.stored import StoredVariable, find_stored, read_raw
 from hda_fsspec.reading.variables import NetCDFVariables, StoredStructure, decode_stored
 from hda_fsspec.stack.header import Header
 
@@ -45,12 +47,19 @@ class AlikeFiles:
         What is stored of the variables whose values its header tells something of.
     header : Header
         Its header, taken of the open dataset.
+    placed : collection of str
+        The variables of which is known where they lie in it.
     """
 
     def __init__(
-        self, structure: StoredStructure, values: dict[str, np.ndarray[Any, Any]], header: Header
+        self,
+        structure: StoredStructure,
+        values: dict[str, np.ndarray[Any, Any]],
+        header: Header,
+        placed: Collection[str],
     ) -> None:
         self._structure = structure
+        self._placed = frozenset(placed)
         self._values = values
         self._header = header
         self._related = {
@@ -63,15 +72,19 @@ class AlikeFiles:
         self._lock = threading.Lock()
 
     @classmethod
-    def of(cls, variables: NetCDFVariables, header: Header) -> AlikeFiles | None:
+    def of(
+        cls, variables: NetCDFVariables, header: Header, placed: Collection[str] = ()
+    ) -> AlikeFiles | None:
         """Take what a file is stored like; None if others cannot be told by that."""
         try:
-            return cls._of(variables, header)
+            return cls._of(variables, header, placed)
         except _NOT_UNDERSTOOD:
             return None
 
     @classmethod
-    def _of(cls, variables: NetCDFVariables, header: Header) -> AlikeFiles | None:
+    def _of(
+        cls, variables: NetCDFVariables, header: Header, placed: Collection[str]
+    ) -> AlikeFiles | None:
         structure = variables.structure()
         if structure is None or not header.variables.keys() <= structure.variables.keys():
             return None
@@ -79,27 +92,49 @@ class AlikeFiles:
             if variable.digest is None and variable.dtype.kind not in "iuf":
                 return None  # how it is decoded hangs on its values
         looked_at = [name for name, v in header.variables.items() if v.digest is not None]
-        return cls(structure, {name: variables.stored(name) for name in looked_at}, header)
+        values = {name: variables.stored(name) for name in looked_at}
+        return cls(structure, values, header, placed)
 
-    def header_of(self, variables: NetCDFVariables) -> Header | None:
-        """Return the header of another file; None if it differs in more than values and times."""
+    def look(
+        self, variables: NetCDFVariables, stream: BinaryIO
+    ) -> tuple[Header, dict[str, StoredVariable]] | None:
+        """Return the header of another file, and where its variables lie.
+
+        None if it differs in more than values and times.
+
+        Parameters
+        ----------
+        variables : NetCDFVariables
+            The file.
+        stream : binary file
+            The same.
+        """
         if self._unlike >= _MOST_UNLIKE:
             return None
         try:
-            header = self._told(variables)
+            found = self._told(variables, stream)
         except _NOT_UNDERSTOOD:
-            header = None
+            found = None
         with self._lock:
-            self._unlike = self._unlike + 1 if header is None else 0
-        return header
+            self._unlike = self._unlike + 1 if found is None else 0
+        return found
 
-    def _told(self, variables: NetCDFVariables) -> Header | None:
+    def _told(
+        self, variables: NetCDFVariables, stream: BinaryIO
+    ) -> tuple[Header, dict[str, StoredVariable]] | None:
         structure = variables.structure()
         if structure is None or not structure.is_alike(self._structure):
             return None
-        told = dict(self._header.variables)
+        told, stored = dict(self._header.variables), dict[str, StoredVariable]()
+        if self._placed:
+            names = self._placed | self._values.keys()
+            stored = find_stored(stream, structure.facts, names, group=variables.group)
         for name, mine in self._values.items():
-            theirs = variables.stored(name)
+            theirs = None
+            if name in stored:
+                theirs = read_raw(stream.fileno(), stored[name].array)
+            if theirs is None:
+                theirs = variables.stored(name)
             if theirs.dtype == mine.dtype and theirs.tobytes() == mine.tobytes():
                 continue
             if name in self._related:
@@ -114,4 +149,5 @@ class AlikeFiles:
                 values=None if known.values is None else values,
                 digest=digest_of(values),
             )
-        return Header(self._header.sizes, told, structure.attrs)
+        placed = {name: stored[name] for name in stored if name in self._placed}
+        return Header(self._header.sizes, told, structure.attrs), placed

@@ -12,6 +12,7 @@ import logging
 from collections.abc import Collection, Sequence
 from typing import Any
 
+import numpy as np
 import xarray as xr
 
 from hda_fsspec.client import Client, Entry, gather_products
@@ -19,9 +20,12 @@ from hda_fsspec.errors import PER_PRODUCT_ERRORS
 from hda_fsspec.lazy import openfiles
 from hda_fsspec.lazy.pool import FileStamp, file_mark
 from hda_fsspec.lazy.product_table import Source
+from hda_fsspec.reading.indexing import Key
 from hda_fsspec.reading.opening import OpenOptions
-from hda_fsspec.stack import header
-from hda_fsspec.stack.header import Header, KeptHeader
+from hda_fsspec.reading.variables import are_numbers
+from hda_fsspec.stack import kept as kept_headers
+from hda_fsspec.stack.header import Header
+from hda_fsspec.stack.kept import KeptHeader
 from hda_fsspec.stack.layout import (
     ConcatLayout,
     differing_times,
@@ -32,6 +36,10 @@ from hda_fsspec.stack.layout import (
 from hda_fsspec.stack.union import unite
 
 logger = logging.getLogger("hda_fsspec")
+
+
+#: A variable, a key, and the values there.
+Read = tuple[str, Key, np.ndarray[Any, Any]]
 
 
 class HeaderIndex:
@@ -62,8 +70,8 @@ class HeaderIndex:
         How products are laid, once one was seen.
     known : dict of int to Header
         The headers, by the number of the product.
-    files : dict of int to tuple
-        The file that each was taken from.
+    kept : dict of int to KeptHeader
+        The same, each with the file that it was taken from.
     missing : dict of int to Exception
         Why products cannot be had.
     """
@@ -88,7 +96,7 @@ class HeaderIndex:
         self.mark = _mark(source.options, concat_dim, concat_variables, keep_grids)
         self.layout: ConcatLayout | None = None
         self.known: dict[int, Header] = {}
-        self.files: dict[int, tuple[Any, ...]] = {}
+        self.kept: dict[int, KeptHeader] = {}
         self.missing: dict[int, Exception] = {}
 
     def load_stored(self) -> None:
@@ -96,7 +104,7 @@ class HeaderIndex:
         for number in self._client.with_header(self._source.pieces):
             kept = kept_header(self._source, self.mark, number)
             if kept is not None and not self._is_replaced(number, kept):
-                self.known[number], self.files[number] = kept.header, kept.file
+                self.known[number], self.kept[number] = kept.header, kept
         self._settle()
 
     def _is_replaced(self, number: int, kept: KeptHeader) -> bool:
@@ -154,7 +162,7 @@ class HeaderIndex:
                 raise
             self.missing[number] = err
             return
-        self.known[number], self.files[number] = kept.header, kept.file
+        self.known[number], self.kept[number] = kept.header, kept
         keep_header(self._source, self.mark, number, kept)
 
     def _settle(self) -> None:
@@ -231,7 +239,7 @@ def keep_header(source: Source, mark: str, number: int, kept: KeptHeader) -> Non
     """Keep the header of a product on disk, so that it survives the product's eviction."""
     product = source.pieces[number]
     try:
-        data = header.dump(mark, kept)
+        data = kept_headers.dump(mark, kept)
     except TypeError as err:
         # Values of a kind that JSON cannot hold: the product is read again next time.
         logger.debug("The header of %s is not kept: %s", product.product_id, err)
@@ -242,7 +250,31 @@ def keep_header(source: Source, mark: str, number: int, kept: KeptHeader) -> Non
 def kept_header(source: Source, mark: str, number: int) -> KeptHeader | None:
     """Return the header of a product that was kept for the same use, if there is one."""
     data = source.client.header(source.pieces[number])
-    return None if data is None else header.load(data, mark)
+    return None if data is None else kept_headers.load(data, mark)
+
+
+def with_stored(
+    source: Source, entry: Entry, kept: KeptHeader, template: Header, read: Read
+) -> KeptHeader:
+    """Return the header of a file with where the numbers lie in it that a template has.
+
+    What was just read of it by other means must be what lies there, to the bit.
+    """
+    names = [n for n, v in template.variables.items() if are_numbers(v.dtype, v.encoding)]
+    stored = openfiles.find_stored_variables(source, entry, kept.file, names)
+    name, key, values = read
+    if name in stored:
+        found = openfiles.read_stored_directly(
+            entry, kept.file, stored[name], key, at_any_cost=True
+        )
+        if found is None or not _is_identical(found, values):
+            stored = {}
+    return dataclasses.replace(kept, stored=stored)
+
+
+def _is_identical(one: np.ndarray[Any, Any], other: np.ndarray[Any, Any]) -> bool:
+    is_alike = (one.dtype, one.shape) == (other.dtype, other.shape)
+    return is_alike and one.tobytes() == other.tobytes()
 
 
 def _mark(

@@ -154,7 +154,7 @@ def open_pieces(
     for opening in openings:
         for number, header in opening.headers.known.items():
             product = int(opening.numbers[number])
-            stack.check_known(number_of[product], header, opening.headers.files[number])
+            stack.check_known(number_of[product], opening.headers.kept[number])
             known.append(header)
     left_out = [{name for name, shown in by_name.items() if shown is None} for by_name in names]
     dataset = make_dataset(stack, known, left_out)

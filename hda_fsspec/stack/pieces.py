@@ -226,3 +226,13 @@ def start_times(starts: Sequence[tuple[str, str | None]]) -> _Array:
         raise QueryError(msg)
     found: _Array = times.astype("datetime64[ns]")
     return found
+
+
+def asked_for(product: Product) -> tuple[np.datetime64, np.datetime64] | None:
+    """Return the first and the last moment that a product was asked for, if it is made so."""
+    if not product.request or product.startdate is None or product.enddate is None:
+        return None
+    first, last = (
+        np.datetime64(text.removesuffix("Z")) for text in (product.startdate, product.enddate)
+    )
+    return first, last

@@ -43,17 +43,25 @@ from hda_fsspec.lazy.pool import FileStamp, file_mark
 from hda_fsspec.lazy.product_table import Source
 from hda_fsspec.printable import warn
 from hda_fsspec.reading.indexing import Key
+from hda_fsspec.reading.stored import read_stored
 from hda_fsspec.reading.variables import NetCDFVariables, are_numbers
-from hda_fsspec.records import Product
 from hda_fsspec.stack.checks import ExpectedPart, ExpectedProduct, lacks
-from hda_fsspec.stack.grid import Grid, GridAxis
-from hda_fsspec.stack.header import Header, KeptHeader, array_from_json, array_to_json
+from hda_fsspec.stack.grid import Grid
+from hda_fsspec.stack.header import Header
 from hda_fsspec.stack.header_reuse import AlikeFiles
-from hda_fsspec.stack.header_store import filled_for, keep_header, kept_header, with_grids
+from hda_fsspec.stack.header_store import (
+    Read,
+    filled_for,
+    keep_header,
+    kept_header,
+    with_grids,
+    with_stored,
+)
+from hda_fsspec.stack.kept import FittingFile, KeptHeader
 from hda_fsspec.stack.layout import ConcatLayout
-from hda_fsspec.stack.pieces import CutFurther
+from hda_fsspec.stack.packing import packed_array, packed_axis, unpacked_array, unpacked_axis
+from hda_fsspec.stack.pieces import CutFurther, asked_for
 from hda_fsspec.subsets.sizes import is_too_large
-from hda_fsspec.timeindex.overlaps import Segments
 from hda_fsspec.workers import waiting
 
 #: What tells preliminary data of ERA5 from final ones; files have it, or not, from month to month.
@@ -140,8 +148,8 @@ class Stack:
         self.mark = mark
         self.cut_further = cut_further
         self._in_pieces: dict[int, xr.Dataset] = {}
-        #: The files that were found to fit, and what they lack, by the number of the product.
-        self._checked: dict[int, tuple[tuple[Any, ...], frozenset[str]]] = {}
+        #: The files that were found to fit, by the number of the product.
+        self._checked: dict[int, FittingFile] = {}
         #: For each kind a file that others may be like; None: no others can be told by it.
         self._alike: dict[int, AlikeFiles | None] = {}
         self._told: set[int] = set()
@@ -151,8 +159,8 @@ class Stack:
     def _packed(self) -> bytes:
         grid = self.grid
         state = {
-            "axes": [_packed_axis(axis) for axis in grid.axes],
-            "cells": None if grid.cells is None else _packed_array(grid.cells),
+            "axes": [packed_axis(axis) for axis in grid.axes],
+            "cells": None if grid.cells is None else packed_array(grid.cells),
             "templates": [
                 {
                     "header": self._essentials(template).to_json(),
@@ -183,11 +191,11 @@ class Stack:
             if found is not None:
                 return found
             state = json.loads(zlib.decompress(packed))
-            cells = None if state["cells"] is None else _unpacked_array(state["cells"])
+            cells = None if state["cells"] is None else unpacked_array(state["cells"])
             on_missing, grid_tolerance, mark = state["options"]
             found = Stack(
                 source,
-                Grid(tuple(_unpacked_axis(axis) for axis in state["axes"]), cells),
+                Grid(tuple(unpacked_axis(axis) for axis in state["axes"]), cells),
                 [_unpacked_template(**template) for template in state["templates"]],
                 absent=state["absent"],
                 on_missing=on_missing,
@@ -241,12 +249,13 @@ class Stack:
             parts=tuple(parts),
             grid_tolerance=self.grid_tolerance,
             is_scanned=template.is_scanned,
-            asked=_asked(product),
+            asked=asked_for(product),
         )
 
-    def check_known(self, number: int, header: Header, file: tuple[Any, ...]) -> None:
+    def check_known(self, number: int, kept: KeptHeader) -> None:
         """Check the header of a product's file, as it was known when the stack was made."""
-        self._checked[number] = file, self._checked_header(number, header)
+        lacking = self._checked_header(number, kept.header)
+        self._checked[number] = FittingFile(kept.file, lacking, kept.stored)
 
     def read(
         self, fetch: concurrent.futures.Future[Entry], number: int, name: str, key: Key
@@ -309,16 +318,25 @@ class Stack:
         found = self._read_known(number, entry, name, key)
         if found is None:
             found = openfiles.with_dataset(self.source, number, work, entry=entry)
-            if looked_at:
-                self._learn(number, entry, looked_at[-1])
+            if found is not None:
+                self._learn(number, entry, looked_at, (name, key, found))
         return found
 
-    def _learn(self, number: int, entry: Entry, seen: KeptHeader) -> None:
-        """Note what the file of a product is stored like: others of its kind may be alike."""
+    def _learn(
+        self, number: int, entry: Entry, looked_at: Sequence[KeptHeader], read: Read
+    ) -> None:
+        """Note what the file of a product is stored like, after it was read as a dataset.
+
+        Others of its kind may be alike. Where its own numbers lie is of use the next time.
+        """
         kind = self.kind_of(number)
-        if kind not in self._alike:
+        if looked_at or number == self.templates[kind].number:
+            self._note_stored(number, entry, read)
+        if looked_at and kind not in self._alike:
+            seen, checked = looked_at[-1], self._checked.get(number)
+            placed = (checked and checked.stored) or {}
             self._alike[kind] = openfiles.with_variables(
-                self.source, entry, seen.file, lambda file: AlikeFiles.of(file, seen.header)
+                self.source, entry, seen.file, lambda file: AlikeFiles.of(file, seen.header, placed)
             )
 
     def _read_known(
@@ -332,33 +350,72 @@ class Stack:
             mark = file_mark(entry)
         except FileNotFoundError:
             return None  # evicted in this moment
-        lacking = self._known_lacking(number, mark)
-        if lacking is not None:
-            if name in lacking and self._may_lack(number, name):
-                return None
-            self._refuse_absent(number, name, lacking)
-            return openfiles.read_variable_directly(self.source, entry, mark, name, key)
+        checked = self._known(number, mark)
+        if checked is None:
+            return self._read_alike(number, entry, mark, name, key)
+        if name in checked.lacking and self._may_lack(number, name):
+            return None
+        self._refuse_absent(number, name, checked.lacking)
+        if checked.stored is not None and name in checked.stored:
+            values = openfiles.read_stored_directly(entry, mark, checked.stored[name], key)
+            if values is not None:
+                return values
+        values = openfiles.read_variable_directly(self.source, entry, mark, name, key)
+        if values is not None:
+            self._note_stored(number, entry, (name, key, values))
+        return values
+
+    def _read_alike(
+        self, number: int, entry: Entry, mark: FileStamp, name: str, key: Key
+    ) -> np.ndarray[Any, Any] | None:
+        """Read numbers of a file that is stored like that of another product; else None."""
         alike = self._alike.get(self.kind_of(number))
         if alike is None:
             return None
 
-        def fits(file: NetCDFVariables) -> bool:
-            header = alike.header_of(file)
-            return header is not None and self._fits(number, KeptHeader(header, mark), name)
+        def work(file: NetCDFVariables) -> np.ndarray[Any, Any] | None:
+            with entry.open() as stream:
+                found = alike.look(file, stream)
+                if found is None:
+                    return None
+                header, stored = found
+                try:
+                    lacking = self._checked_header(number, header)
+                except ProductMismatchError:
+                    return None  # what is wrong is told of its dataset
+                if name in lacking:
+                    return None
+                values = None
+                if name in stored:
+                    values = read_stored(stream.fileno(), stored[name], key)
+            if values is None:
+                values = np.asarray(file[name][key].data)
+            seen.append((KeptHeader(header, mark, stored), lacking))
+            return values
 
-        return openfiles.read_variable_directly(self.source, entry, mark, name, key, check=fits)
+        seen: list[tuple[KeptHeader, frozenset[str]]] = []
+        if openfiles.is_open(self.source, entry, mark):
+            return None
+        values = openfiles.with_variables(self.source, entry, mark, work)
+        if values is not None:
+            kept, lacking = seen[-1]
+            keep_header(self.source, self.mark, number, kept)
+            self._checked[number] = FittingFile(mark, lacking, kept.stored)
+        return values
 
-    def _fits(self, number: int, seen: KeptHeader, name: str) -> bool:
-        """Whether a product fits and has a variable; what is wrong is told of its dataset."""
-        try:
-            lacking = self._checked_header(number, seen.header)
-        except ProductMismatchError:
-            return False
-        if name in lacking:
-            return False
-        keep_header(self.source, self.mark, number, seen)
-        self._checked[number] = seen.file, lacking
-        return True
+    def _note_stored(self, number: int, entry: Entry, read: Read) -> None:
+        """Keep where the numbers of a file lie whose header was kept before."""
+        checked = self._checked.get(number)
+        values = read[2]
+        if checked is None or checked.stored is not None or values.dtype.kind not in "iuf":
+            return
+        kept = kept_header(self.source, self.mark, number)
+        if kept is None or kept.file != checked.file:
+            return
+        template = self.templates[self.kind_of(number)].header
+        kept = with_stored(self.source, entry, kept, template, read)
+        keep_header(self.source, self.mark, number, kept)
+        self._checked[number] = FittingFile(kept.file, checked.lacking, kept.stored)
 
     def _may_lack(self, number: int, name: str) -> bool:
         """Whether a variable is missing where a product has none: it says nothing of others."""
@@ -380,9 +437,9 @@ class Stack:
 
         Its header is added to what was looked at, unless it was known before.
         """
-        lacking = self._known_lacking(number, mark)
-        if lacking is not None:
-            return lacking
+        checked = self._known(number, mark)
+        if checked is not None:
+            return checked.lacking
         keep_grids = self.grid_tolerance is not None
         layout = self.templates[self.kind_of(number)].layout
         header = filled_for(layout, Header.of(dataset), dataset, keep_grids=keep_grids)
@@ -391,14 +448,14 @@ class Stack:
         keep_header(self.source, self.mark, number, seen)
         lacking = self._checked_header(number, header)
         looked_at.append(seen)
-        self._checked[number] = mark, lacking
+        self._checked[number] = FittingFile(mark, lacking)
         return lacking
 
-    def _known_lacking(self, number: int, mark: FileStamp) -> frozenset[str] | None:
-        """Return what this very file lacks, if it was checked before or its header was kept."""
+    def _known(self, number: int, mark: FileStamp) -> FittingFile | None:
+        """Return what is known of this very file, if it was checked or its header was kept."""
         checked = self._checked.get(number)
-        if checked is not None and checked[0] == mark:
-            return checked[1]
+        if checked is not None and checked.file == mark:
+            return checked
         kept = kept_header(self.source, self.mark, number)
         if kept is None or kept.file != mark:
             return None
@@ -407,8 +464,8 @@ class Stack:
         except ProductMismatchError:
             # Perhaps it was taken for another template. What differs is told of the file itself.
             return None
-        self._checked[number] = mark, lacking
-        return lacking
+        checked = self._checked[number] = FittingFile(mark, lacking, kept.stored)
+        return checked
 
     def _checked_header(self, number: int, header: Header) -> frozenset[str]:
         expected = self.expected(number)
@@ -470,41 +527,6 @@ class Stack:
                 ahead.mark_read(product)
 
 
-def _asked(product: Product) -> tuple[np.datetime64, np.datetime64] | None:
-    if not product.request or product.startdate is None or product.enddate is None:
-        return None
-    first, last = (
-        np.datetime64(text.removesuffix("Z")) for text in (product.startdate, product.enddate)
-    )
-    return first, last
-
-
-def _packed_axis(axis: GridAxis) -> dict[str, Any]:
-    segments = axis.segments
-    arrays = {
-        "lengths": axis.lengths,
-        "index": axis.index,
-        "shown": axis.shown,
-        "products": None if segments is None else segments.products,
-        "firsts": None if segments is None else segments.firsts,
-        "counts": None if segments is None else segments.counts,
-    }
-    packed = {
-        name: None if array is None else _packed_array(array) for name, array in arrays.items()
-    }
-    return {"name": axis.name, "dim": axis.dim, **packed}
-
-
-def _unpacked_axis(state: dict[str, Any]) -> GridAxis:
-    name, dim = state.pop("name"), state.pop("dim")
-    arrays: dict[str, Any] = {
-        key: None if packed is None else _unpacked_array(packed) for key, packed in state.items()
-    }
-    parts = [arrays.pop(key) for key in ("products", "firsts", "counts")]
-    segments = None if parts[0] is None else Segments(*parts)
-    return GridAxis(name, dim, **arrays, segments=segments)
-
-
 def _unpacked_template(header: dict[str, Any], layout: dict[str, Any], **more: Any) -> Template:
     found = Header.from_json(header)
     if found is None:
@@ -512,24 +534,3 @@ def _unpacked_template(header: dict[str, Any], layout: dict[str, Any], **more: A
         raise ValueError(msg)
     lists = {name: tuple(layout[name]) for name in ("stacked", "split_dims")}
     return Template(found, ConcatLayout(**{**layout, **lists}), **more)
-
-
-def _packed_array(values: np.ndarray[Any, Any]) -> dict[str, Any]:
-    """Return an array as JSON values that compress well: steps of an index are mostly equal."""
-    if values.dtype.kind not in "iM":
-        return array_to_json(values)
-    if values.dtype.itemsize != 8:
-        return {"of": values.dtype.str, "steps": array_to_json(values)}
-    steps = np.diff(values.view("i8").ravel(), prepend=0)
-    return {"of": values.dtype.str, "steps": array_to_json(steps), "shape": list(values.shape)}
-
-
-def _unpacked_array(value: dict[str, Any]) -> np.ndarray[Any, Any]:
-    """Read what :func:`_packed_array` returned."""
-    if "of" not in value:
-        return array_from_json(value)
-    steps = array_from_json(value["steps"])
-    if "shape" not in value:
-        return steps
-    values: np.ndarray[Any, Any] = np.cumsum(steps).view(value["of"])
-    return values.reshape(value["shape"])

@@ -55,7 +55,7 @@ from hda_fsspec.reading.unpacking import unpack
 from hda_fsspec.records import Product, is_name
 from hda_fsspec.schema.queryables import Schema
 from hda_fsspec.settings.rcfile import read_rc, write_rc
-from hda_fsspec.stack.header import load
+from hda_fsspec.stack.kept import load
 
 from .neighbours import plant_and_use
 from .services import TOKEN, Answering, wire_server

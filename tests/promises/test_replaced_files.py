@@ -83,6 +83,11 @@ def _after_opening(
     return done
 
 
+def _read_by_the_library(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let numbers lie where only the library finds them."""
+    monkeypatch.setattr(openfiles, "read_stored_directly", lambda *_, **__: None)
+
+
 def _close_handles(folder: Path) -> None:
     """Let xarray close its oldest handles, as it does when 128 files are open."""
     path = folder / "unrelated.nc"
@@ -230,6 +235,7 @@ def test_a_file_that_is_replaced_read_and_evicted(
     """Within one read: its values are not given out by the header of the file before."""
     found = days.open() if way != "a product" else days.open(f"{days.query[:-1]}{_name(2)}")
     if way == "a stack of known headers":
+        _read_by_the_library(monkeypatch)
         found.compute()
         days.forget()
         found = days.open()
@@ -258,6 +264,7 @@ def test_a_file_that_loses_a_variable_while_it_is_read(
     """What a library makes of such a mixture is not the error: the other file does not fit."""
     found = days.open(f"{days.query[:-1]}{_name(2)}")
     if way == "a stack of known headers":
+        _read_by_the_library(monkeypatch)
         days.open().compute()
         days.forget()
         found = days.open()
@@ -267,6 +274,48 @@ def test_a_file_that_loses_a_variable_while_it_is_read(
     with pytest.raises(ProductMismatchError, match=r"20240502.nc"):
         found["sst"].sel(time="2024-05-02").load()
     assert len(replaced) == 1
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:The product .* has variables")
+@pytest.mark.parametrize("moment", ["before", "within"])
+@pytest.mark.parametrize("is_overwritten", [False, True], ids=["replaced", "overwritten"])
+def test_a_file_that_is_replaced_while_it_is_read_where_its_numbers_lie(
+    days: Any, monkeypatch: pytest.MonkeyPatch, moment: str, is_overwritten: bool
+) -> None:
+    """Values are those of one file, which fits: of the one before, or of the other."""
+    days.open().compute()
+    days.forget()
+    found = days.open()
+    days.client.resources.close()
+    path, done = _local_file(days, 2), []
+
+    def replace() -> None:
+        done.append(1)
+        _day(2, scale=0.25).rename(sst="abc").to_netcdf(days.folder / "other.nc")
+        if is_overwritten:
+            path.write_bytes((days.folder / "other.nc").read_bytes())
+        else:
+            (days.folder / "other.nc").replace(path)
+        _close_handles(days.folder)
+
+    name = "read_stored_directly" if moment == "before" else "read_stored"
+    read = getattr(openfiles, name)
+
+    def replace_and_read(*given: Any, **how: Any) -> Any:
+        if not done:
+            replace()
+        return read(*given, **how)
+
+    monkeypatch.setattr(openfiles, name, replace_and_read)
+    day = found["sst"].sel(time="2024-05-02")
+    if moment == "within" and not is_overwritten:
+        np.testing.assert_array_equal(day.values, 20.0 + LON)
+        return
+
+    with pytest.raises(ProductMismatchError, match=r"20240502.nc"):
+        day.load()
+    assert done == [1]
 
 
 def test_a_member_that_is_gone_is_unpacked_again(stacks: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -12,15 +13,11 @@ import pytest
 import xarray as xr
 from rows import for_each
 
+from hda_fsspec.formats.hdf5values import StoredArray
 from hda_fsspec.lazy.fingerprint import digest_of
-from hda_fsspec.stack.header import (
-    Header,
-    KeptHeader,
-    array_from_json,
-    array_to_json,
-    dump,
-    load,
-)
+from hda_fsspec.reading.stored import StoredVariable
+from hda_fsspec.stack.header import Header, array_from_json, array_to_json
+from hda_fsspec.stack.kept import KeptHeader, dump, load
 
 
 def header_of(dataset: xr.Dataset) -> Header:
@@ -105,6 +102,44 @@ def test_a_damaged_note_is_no_header(data: bytes) -> None:
 def test_a_header_kept_for_other_options_is_not_known(dataset: xr.Dataset) -> None:
     """A header that was taken in another way is of no use."""
     assert load(dump("mark", KeptHeader(header_of(dataset), ("file",))), "other") is None
+
+
+_STORED = StoredVariable(
+    "v", StoredArray("<i2", (3,), (2,), ((8, 4), (12, 4))), {"add_offset": 1.5}
+)
+
+
+def test_where_numbers_lie_is_kept_with_a_header(dataset: xr.Dataset) -> None:
+    """What was found of a file is read back, and so is that nobody has looked yet."""
+    header = header_of(dataset)
+    for stored in (None, {}, {"v": _STORED}):
+        kept = load(dump("mark", KeptHeader(header, ("file",), stored)), "mark")
+
+        assert kept is not None
+        assert kept.stored == stored
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"dtype": "O"},
+        {"dtype": "S2"},
+        {"dtype": "nonsense"},
+        {"shape": (5,)},
+        {"shape": (-3,)},
+        {"chunk": (0,)},
+        {"chunk": (2, 2)},
+        {"pieces": ((8, 4),)},
+        {"pieces": ((8, 4), (-4, 4))},
+        {"pieces": ((8, 4), "ab")},
+        {"pieces": ((8, 4), (1 << 63, 4))},
+    ],
+)
+def test_places_that_make_no_sense_are_not_read(changed: dict[str, Any]) -> None:
+    """Whoever may write to a shared cache cannot have anything but numbers of the file read."""
+    bad = dataclasses.replace(_STORED, array=dataclasses.replace(_STORED.array, **changed))
+
+    assert load(dump("", KeptHeader(Header({}, {}, {}), (), {"v": bad})), "") is None
 
 
 def test_equal_values_of_another_kind_or_shape_differ() -> None:

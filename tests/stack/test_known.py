@@ -5,17 +5,20 @@ from __future__ import annotations
 import gc
 import os
 import pickle
+import zlib
 from pathlib import Path
 from typing import Any
 
+import netCDF4
 import numpy as np
 import pytest
 import xarray as xr
 from rows import for_each
 
 from hda_fsspec.errors import ProductMismatchError
+from hda_fsspec.lazy import openfiles
 from hda_fsspec.reading.options import OpenOptions
-from hda_fsspec.reading.variables import are_numbers, open_variables
+from hda_fsspec.reading.variables import NetCDFVariables, are_numbers, open_variables
 
 PRODUCTS = (
     "cmems/duacs-med-adt-2005q2/daily/*.nc",
@@ -163,3 +166,73 @@ def test_notes_that_are_lost_or_spoilt_do_no_harm(days: Any) -> None:
 
     np.testing.assert_array_equal(found.sst.values[:, 0], [1.0, 2.0, 3.0])
     assert [note.read_bytes() for note in notes] == kept
+
+
+@pytest.fixture
+def library_reads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Return a list to which every read with the netCDF library adds the variable's name."""
+    seen: list[str] = []
+    get = NetCDFVariables.__getitem__
+
+    def getitem(self: NetCDFVariables, name: str) -> xr.Variable:
+        seen.append(name)
+        return get(self, name)
+
+    monkeypatch.setattr(NetCDFVariables, "__getitem__", getitem)
+    return seen
+
+
+@pytest.mark.slow
+def test_numbers_are_read_where_they_lie(days: Any, library_reads: list[str]) -> None:
+    """Of files that were read before; parts of them, too, here and where recipes go."""
+    found = days.open(chunks={})
+    again = pickle.loads(pickle.dumps(found))
+
+    np.testing.assert_array_equal(found.sst.values, [[day] * 3 for day in (1.0, 2.0, 3.0)])
+    np.testing.assert_array_equal(days.open().sst[::-1, 1].values, [3.0, 2.0, 1.0])
+    np.testing.assert_array_equal(again.sst[1:, [2, 0]].values, [[2.0, 2.0], [3.0, 3.0]])
+    assert library_reads == []
+
+
+@pytest.mark.slow
+def test_bytes_that_are_damaged_are_told_by_the_library(
+    stacks: Any, library_reads: list[str]
+) -> None:
+    """A disk has spoilt a file that looks as before: what is read of it ends as without a note."""
+    made = {f"sst_2024050{day}.nc": _day(day, 400) for day in (1, 2, 3)}
+    stacks.serve(made, netcdf={"encoding": {"sst": {"zlib": True}}})
+    stacks.open(chunks={}).load()
+    stacks.forget()
+    library_reads.clear()
+    path = _local_file(stacks, 2)
+    before, data = path.stat(), path.read_bytes()
+    with netCDF4.Dataset(path) as file:
+        assert file["sst"].filters()["zlib"]
+    place = data.index(zlib.compress(np.full(400, 2.0).tobytes(), 4)[:2])
+    with path.open("r+b") as spoilt:
+        spoilt.seek(place)
+        spoilt.write(b"\0\0")
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    found = stacks.open(chunks={})
+
+    np.testing.assert_array_equal(found.sst.isel(time=[0, 2]).values[:, 0], [1.0, 3.0])
+    assert library_reads == []
+    with pytest.raises((RuntimeError, OSError)):
+        found.sst.isel(time=1).load()
+    assert set(library_reads) == {"sst"}
+
+
+@pytest.mark.slow
+def test_files_whose_numbers_lie_otherwise_than_they_are_read(
+    stacks: Any, monkeypatch: pytest.MonkeyPatch, library_reads: list[str]
+) -> None:
+    """Where what was found is not what the library reads, the library goes on reading."""
+    wrong = np.zeros((1, 3))
+    monkeypatch.setattr(openfiles, "read_stored", lambda *_, **__: wrong)
+    stacks.serve({f"sst_2024050{day}.nc": _day(day) for day in (1, 2, 3)})
+    stacks.open(chunks={}).load()
+    stacks.forget()
+    library_reads.clear()
+
+    np.testing.assert_array_equal(stacks.open(chunks={}).sst.values[:, 0], [1.0, 2.0, 3.0])
+    assert sorted(set(library_reads)) == ["sst"]

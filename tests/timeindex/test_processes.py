@@ -96,7 +96,8 @@ class Process:
             share: Array = (ends - starts) // (2 if self.base == "middle" else 3)
             return starts + share
         months = starts.astype("datetime64[us]").astype("datetime64[M]")
-        begin, after = (m.astype("datetime64[us]").astype(np.int64) for m in (months, months + 1))
+        following = months + np.timedelta64(1, "M")
+        begin, after = (m.astype("datetime64[us]").astype(np.int64) for m in (months, following))
         middle: Array = begin + (after - begin) // 2
         return middle
 

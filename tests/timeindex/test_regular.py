@@ -27,11 +27,9 @@ EXACT = TimeEncoding()
 def bounds(first: str, last: str, unit: str) -> tuple[Array, Array]:
     """Return the pieces of a range of whole days: calendar months, years, or so many days."""
     begin, stop = np.datetime64(first, "D"), np.datetime64(last, "D") + np.timedelta64(1, "D")
-    length = np.timedelta64(1, unit) if unit in {"M", "Y"} else np.timedelta64(int(unit), "D")
-    of_length = np.datetime_data(length.dtype)[0]
-    edges = np.arange(
-        begin.astype(f"M8[{of_length}]"), stop.astype(f"M8[{of_length}]") + length, length
-    )
+    count, unit = (1, unit) if unit in {"M", "Y"} else (int(unit), "D")
+    length: Any = np.array(count, f"m8[{unit}]")
+    edges = np.arange(begin.astype(f"M8[{unit}]"), stop.astype(f"M8[{unit}]") + length, length)
     inner = edges.astype("M8[D]").clip(begin, stop)
     cuts = np.unique(np.concatenate([[begin], inner, [stop]])).astype("M8[ms]")
     return cuts[:-1], cuts[1:] - MS

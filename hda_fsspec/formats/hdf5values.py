@@ -1,0 +1,266 @@
+"""Where an HDF5 file keeps the values of its arrays of plain numbers, and how they are packed.
+
+Who knows that reads them without the library, which takes longer to open a small file than to read
+it. What is stored in any but the common ways is left out: it is for the library to read.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import itertools
+import math
+import struct
+from collections.abc import Collection, Iterator
+from typing import TypeVar
+
+from hda_fsspec.formats.gridded import find_hdf5
+from hda_fsspec.formats.hdf5objects import dense_heap, link_parts
+from hda_fsspec.formats.hdf5storage import Hdf5Bytes
+from hda_fsspec.formats.reader import CorruptFileError, FileBytes
+
+_DATASPACE, _LINK_INFO, _DATATYPE, _LINK = 0x01, 0x02, 0x03, 0x06
+_EXTERNAL_FILES, _LAYOUT, _FILTERS, _SYMBOL_TABLE = 0x07, 0x08, 0x0B, 0x11
+_SHARED = 2
+_INTEGER, _FLOAT = 0, 1
+_CONTIGUOUS, _CHUNKED, _SINGLE_CHUNK = 1, 2, 1
+_DEFLATE, _SHUFFLE = 1, 2
+#: Offset, precision, exponent, mantissa and bias of the numbers that numpy knows.
+_IEEE = {
+    4: struct.pack("<HHBBBBI", 0, 32, 23, 8, 0, 23, 127),
+    8: struct.pack("<HHBBBBI", 0, 64, 52, 11, 0, 52, 1023),
+}
+#: An array of more pieces is large enough for the library, and its table as large as a header.
+_MOST_PIECES = 64
+_DEEPEST = 4
+#: How the netCDF library calls a variable whose own name is that of a dimension it does not lie on.
+_NO_COORDINATE = "_nc4_non_coord_"
+
+
+_T = TypeVar("_T")
+
+
+class _OtherwiseStoredError(Exception):
+    """An array is stored in a way that is not known here."""
+
+
+_NOT_MADE_OUT = (_OtherwiseStoredError, CorruptFileError, IndexError, ValueError, struct.error)
+
+
+@dataclasses.dataclass(frozen=True)
+class StoredArray:
+    """Where the values of an array lie in a file.
+
+    Attributes
+    ----------
+    dtype : str
+        What is stored, as numpy names it, with its byte order.
+    shape : tuple of int
+        Its shape.
+    chunk : tuple of int
+        The shape of each piece that it is stored in; the last along an axis may reach beyond it.
+    pieces : tuple of (int, int)
+        First byte in the file and count of bytes of each piece, the last axis running fastest.
+    is_deflated, is_shuffled : bool
+        Whether pieces are compressed, and whether their bytes were sorted by significance before.
+    """
+
+    dtype: str
+    shape: tuple[int, ...]
+    chunk: tuple[int, ...]
+    pieces: tuple[tuple[int, int], ...]
+    is_deflated: bool = False
+    is_shuffled: bool = False
+
+
+def find_arrays(
+    data: FileBytes, names: Collection[str], *, group: str | None = None
+) -> dict[str, StoredArray]:
+    """Return where arrays of a group of a netCDF-4 file lie, by their names.
+
+    Those are left out that are absent, stored in another way, or cannot be made out.
+    """
+    start = find_hdf5(data.peek, data.size)
+    if start is None:
+        return {}
+    found = {}
+    # What is wrong with a file is told by the library, which reads it then.
+    with contextlib.suppress(*_NOT_MADE_OUT):
+        file = Hdf5Bytes(data, start)
+        members = _members_at(file, group)
+        for name in names:
+            if name in members and f"{_NO_COORDINATE}{name}" not in members:
+                with contextlib.suppress(*_NOT_MADE_OUT):
+                    found[name] = _array(file, members[name], start)
+    return found
+
+
+def _members_at(file: Hdf5Bytes, group: str | None) -> dict[str, int]:
+    address = file.root
+    members = {} if address is None else _members(file, address)
+    for name in (group or "").strip("/").split("/"):
+        if name:
+            members = _members(file, members[name]) if name in members else {}
+    return members
+
+
+def _members(file: Hdf5Bytes, address: int) -> dict[str, int]:
+    """Return the addresses of the objects that a group has itself, by their names."""
+    found: dict[str, int] = {}
+    for kind, _, body in file.messages(address):
+        if kind == _SYMBOL_TABLE:
+            tree, heap = file.address(body, 0), file.address(body, file.width)
+            if tree is None or heap is None:
+                continue
+            names = file.local_heap(heap)
+            for place, child in file.symbols(tree):
+                name = names[place : names.index(b"\0", place)]
+                found[name.decode("utf-8", "replace")] = child
+        links = [body] if kind == _LINK else []
+        if kind == _LINK_INFO:
+            dense, trees = dense_heap(file, body, 8)
+            if dense is not None and trees and trees[0] is not None:
+                links = list(file.heap_objects(dense, trees[0], set()))
+        for link in links:
+            what, name_of, rest = link_parts(link)
+            child_of = file.address(rest, 0) if what == 0 else None
+            if child_of is not None:
+                found[name_of] = child_of
+    return found
+
+
+def _array(file: Hdf5Bytes, address: int, start: int) -> StoredArray:
+    bodies: dict[int, bytes] = {}
+    for kind, flags, body in file.messages(address):
+        if kind in (_DATASPACE, _DATATYPE, _LAYOUT, _FILTERS, _EXTERNAL_FILES):
+            _require(not flags & _SHARED and kind not in bodies and kind != _EXTERNAL_FILES)
+            bodies[kind] = body
+    _require({_DATASPACE, _DATATYPE, _LAYOUT} <= bodies.keys())
+    shape, dtype = _shape(file, bodies[_DATASPACE]), _dtype(bodies[_DATATYPE])
+    filters = _filters(bodies[_FILTERS]) if _FILTERS in bodies else ()
+    chunk, pieces = _laid(file, bodies[_LAYOUT], shape, int(dtype[2:]))
+    is_deflated, is_shuffled = _DEFLATE in filters, _SHUFFLE in filters
+    whole = math.prod(chunk) * int(dtype[2:])
+    for place, count in pieces:
+        _require(count > 0 if is_deflated else count == whole)
+        file.require(place + count, "an array")
+    placed = tuple((place + start, count) for place, count in pieces)
+    return StoredArray(dtype, shape, chunk, placed, is_deflated, is_shuffled)
+
+
+def _require(is_so: bool) -> None:
+    if not is_so:
+        raise _OtherwiseStoredError
+
+
+def _shape(file: Hdf5Bytes, body: bytes) -> tuple[int, ...]:
+    version, rank = body[0], body[1]
+    _require(version == 1 or (version == 2 and body[3] <= 1))
+    first = 8 if version == 1 else 4
+    _require(len(body) >= first + rank * file.lengths)
+    shape = tuple(file.number(body, first + n * file.lengths) for n in range(rank))
+    _require(all(shape))
+    return shape
+
+
+def _dtype(body: bytes) -> str:
+    kind, version, bits, size = body[0] & 15, body[0] >> 4, body[1], body[4]
+    _require(version in (1, 2, 3) and body[5:8] == b"\0\0\0")
+    order = ">" if bits & 1 else "<"
+    if kind == _INTEGER:
+        _require(size in (1, 2, 4, 8) and not bits & 0xF6 and body[2:4] == b"\0\0")
+        _require(body[8:12] == struct.pack("<HH", 0, 8 * size))
+        return f"{order}{'i' if bits & 8 else 'u'}{size}"
+    # The first bit of the mantissa is implied, and the sign is the highest bit.
+    _require(kind == _FLOAT and size in _IEEE and bits & 0xFE == 0x20)
+    _require(body[2:4] == bytes((8 * size - 1, 0)) and body[8:20] == _IEEE[size])
+    return f"{order}f{size}"
+
+
+def _filters(body: bytes) -> tuple[int, ...]:
+    """Return the filters in the order of writing."""
+    version, count = body[0], body[1]
+    _require(version in (1, 2))
+    position, found = (8 if version == 1 else 2), []
+    for _ in range(count):
+        number, length = struct.unpack_from("<HH", body, position)
+        _require(number in (_DEFLATE, _SHUFFLE))
+        # Of these two the second version tells no name.
+        head, length = (8, length + -length % 8) if version == 1 else (6, 0)
+        (values,) = struct.unpack_from("<H", body, position + head - 2)
+        position += head + length + 4 * (values + values % 2 if version == 1 else values)
+        found.append(number)
+    in_order = tuple(found)
+    _require(in_order in ((), (_DEFLATE,), (_SHUFFLE,), (_SHUFFLE, _DEFLATE)))
+    return in_order
+
+
+_Laid = tuple[tuple[int, ...], tuple[tuple[int, int], ...]]
+
+
+def _laid(file: Hdf5Bytes, body: bytes, shape: tuple[int, ...], item_bytes: int) -> _Laid:
+    """Return the shape of the pieces, with address and count of bytes of each."""
+    version, kind = body[0], body[1]
+    _require(version in (3, 4) and kind in (_CONTIGUOUS, _CHUNKED))
+    if kind == _CONTIGUOUS:
+        return shape, ((_set(file.address(body, 2)), file.number(body, 2 + file.width)),)
+    if version == 3:
+        return _laid_by_tree(file, body, shape, item_bytes)
+    return _laid_as_one(file, body, shape, item_bytes)
+
+
+def _laid_as_one(file: Hdf5Bytes, body: bytes, shape: tuple[int, ...], item_bytes: int) -> _Laid:
+    """Return what the fourth version of a layout tells of an array of one piece."""
+    width, first = body[4], 5
+    sides = [
+        int.from_bytes(body[at : at + width], "little")
+        for at in range(first, first + body[3] * width, width)
+    ]
+    position = first + body[3] * width
+    _require(body[position] == _SINGLE_CHUNK and sides == [*shape, item_bytes])
+    position, count = position + 1, math.prod(shape) * item_bytes
+    if body[2] & 2:
+        count, rest = file.number(body, position), position + file.lengths
+        _require(body[rest : rest + 4] == b"\0\0\0\0")  # else some filter was left out
+        position = rest + 4
+    return shape, ((_set(file.address(body, position)), count),)
+
+
+def _laid_by_tree(file: Hdf5Bytes, body: bytes, shape: tuple[int, ...], item_bytes: int) -> _Laid:
+    rank, tree = body[2] - 1, _set(file.address(body, 3))
+    *chunk, item = struct.unpack_from(f"<{rank + 1}I", body, 3 + file.width)
+    _require(rank == len(shape) and all(chunk) and item == item_bytes)
+    counts = [-(-size // side) for size, side in zip(shape, chunk, strict=True)]
+    _require(math.prod(counts) <= _MOST_PIECES)
+    found = dict(_chunks(file, tree, rank, _DEEPEST))
+    corners = itertools.product(
+        *(range(0, count * side, side) for count, side in zip(counts, chunk, strict=True))
+    )
+    # One that was never written has the fill value.
+    return tuple(chunk), tuple(_set(found.get(corner)) for corner in corners)
+
+
+def _set(value: _T | None) -> _T:
+    if value is None:
+        raise _OtherwiseStoredError
+    return value
+
+
+def _chunks(
+    file: Hdf5Bytes, address: int, rank: int, levels: int
+) -> Iterator[tuple[tuple[int, ...], tuple[int, int]]]:
+    """Yield the corner of each piece that a tree leads to, with its address and count of bytes."""
+    head = file.signed(address, 8 + 2 * file.width, b"TREE")
+    level, used = head[5], int.from_bytes(head[6:8], "little")
+    _require(head[4] == 1 and level <= levels)
+    key_bytes = 8 + 8 * (rank + 1)
+    step = key_bytes + file.width
+    table = file.read(address + len(head), used * step, "the index of an array")
+    for position in range(0, used * step, step):
+        count, mask, *corner = struct.unpack_from(f"<II{rank}Q", table, position)
+        child = _set(file.address(table, position + key_bytes))
+        if level:
+            yield from _chunks(file, child, rank, level - 1)
+        else:
+            _require(not mask)  # else some filter was left out
+            yield tuple(corner), (child, count)
