@@ -479,7 +479,7 @@ def test_a_prediction_is_the_truth_or_none(
     """Whatever piece is the template: with the step known, the times are those that there are."""
     times = every(step, f"1999-12-01T{hour:02d}:00")
     begin = np.datetime64(first, "D")
-    pieces = bounds(str(begin), str(begin + length), unit)
+    pieces = bounds(str(begin), str(begin + np.timedelta64(length, "D")), unit)
     template = seen % len(pieces[0])
     assume(len(inside(times, pieces, template)) > 0)
     known = (int(step[:-1]), "hour" if step.endswith("h") else "day")
