@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import collections
 import contextlib
-import gc
 import json
 import os
 import random
@@ -53,12 +52,6 @@ def pytest_xdist_auto_num_workers() -> int | None:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with the files that take long, so that no process is left alone with one at the end."""
     items.sort(key=lambda item: item.path.parent.name not in _LONG)
-
-
-def pytest_collection_finish() -> None:
-    """Leave what stays to the end, modules and tests, out of every later garbage collection."""
-    gc.collect()
-    gc.freeze()
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
