@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 Point = tuple[float, float]
@@ -155,10 +155,17 @@ def _is_box(rings: Any, bbox: str) -> bool:
         (ring,) = rings
         if len(ring) != 5:
             return False
-        points = [(round(point[0], _DIGITS), round(point[1], _DIGITS)) for point in ring]
-        west, south, east, north = (round(float(number), _DIGITS) for number in bbox.split(","))
+        points = [(point[0], point[1]) for point in ring]
+        west, south, east, north = map(float, bbox.split(","))
+        corners = {(west, south), (west, north), (east, south), (east, north)}
+        if set(points) != corners:  # it costs less than to round all
+            points, corners = _rounded(points), set(_rounded(corners))
     except (TypeError, ValueError, LookupError):
         return False
-    return set(points) == {(x, y) for x in (west, east) for y in (south, north)} and all(
+    return set(points) == corners and all(
         one[0] == other[0] or one[1] == other[1] for one, other in itertools.pairwise(points)
     )
+
+
+def _rounded(points: Iterable[tuple[Any, Any]]) -> list[tuple[float, float]]:
+    return [(round(x, _DIGITS), round(y, _DIGITS)) for x, y in points]

@@ -137,9 +137,13 @@ def _inside(data: bytes, encode: Callable[[bytes], str]) -> Iterator[str]:
 def find(text: str, needles: Iterable[Needle]) -> list[Spot]:
     """Return all places where needles stand, by their start, the longest and plainest first."""
     wanted = tuple(needles)
+    # Nothing is there most of the time, and a listing asks for thousands of texts.
+    if not any(kind in text for kind in _KINDS) and not any(
+        n.text in text or " " in n.text for n in wanted
+    ):
+        return []
     found: dict[tuple[int, int, bool], Spot] = {}
     for decoded, starts in _readings(text):
-        # Nothing is there most of the time, and a listing asks for thousands of texts.
         there = [n for n in wanted if n.text in decoded or " " in n.text]
         for needle in there:
             for start in _places(decoded, needle):
