@@ -24,7 +24,8 @@ class PieceCosts:
         Their bytes, by those of other pieces of the same query and by how much each asks for; else
         by what the catalogue says of the whole.
     fields : int or None
-        How many fields they hold; None where the data set counts none.
+        How many fields they hold; None where the data set counts none, or the query leaves out a
+        list, such as that of hours, of which the service takes what it likes.
     split : None, str or dict
         How the first query was cut.
     splits : tuple of Estimate
@@ -62,7 +63,7 @@ def cut_of(client: Client, read: Sequence[tuple[ProductTable, np.ndarray]]) -> P
         per_piece = loads(grid)
         chosen = sorted(wanted)
         sizes |= _sizes(client, table, per_piece, chosen, grid.size)
-        if unit_of(grid) == "fields":
+        if unit_of(grid) == "fields" and grid.wanted.left_out is None:
             fields = (fields or 0) + int(per_piece[chosen].sum())
     return None if first is None else PieceCosts(sizes, fields, first.split, compare(first))
 

@@ -158,7 +158,7 @@ class Plan:
     def _splits(self) -> list[tuple[str, str]]:
         """Say what the whole query costs in other pieces, and that it is the whole."""
         others = [
-            ("", f"  {f'{_as_python(other.split)}:':<9}{_cost_of(other)}") for other in self.splits
+            ("", f"  {f'{_as_python(other.split)}:':<8} {_cost_of(other)}") for other in self.splits
         ]
         return [("split", f"{_as_python(self.split)} now; the whole query with"), *others]
 

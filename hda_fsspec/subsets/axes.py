@@ -42,7 +42,7 @@ from hda_fsspec.subsets.canonical_request import (
 from hda_fsspec.subsets.query_times import DateLists, DateRange, Numbers, Times
 
 #: The key of the times of day.
-_TIME = "time"
+TIME_OF_DAY = "time"
 #: The lists that a request is asked for times by, and that nothing can cut into shorter ones.
 _NO_DATES = re.compile(
     r"(?:.*_)?(?:period|year|h?month|h?day|season|dekad|decade|date|time)s?(?:_range)?"
@@ -105,6 +105,8 @@ class Axes:
         The data set's own names of a range and a box, and the common ones.
     no_times : str
         Why there are no times, as a clause.
+    left_out : str or None
+        The first list of time that the data set has and the query does not name, as its months.
     """
 
     dataset_id: str
@@ -113,6 +115,7 @@ class Axes:
     keys: tuple[Key, ...]
     common: tuple[tuple[str, str], ...] = ()
     no_times: str = ""
+    left_out: str | None = None
 
     @property
     def common_names(self) -> Mapping[str, str]:
@@ -161,7 +164,7 @@ class Axes:
             reason = reason or remark or _no_times(body, schema)
         used = set() if times is None else set(times.keys)
         # Times of day are no axis beside that of time: pieces would lie between each other.
-        of_day = {_TIME} if times is not None else set()
+        of_day = {TIME_OF_DAY} if times is not None else set()
         keys_of = [
             _key(named.get(name) or Parameter(name, is_box=name == BOX), value)
             for name, value in body.items()
@@ -181,7 +184,12 @@ class Axes:
             common = ((schema.bbox_key, BOX),)
         if isinstance(times, DateRange) and not schema.is_open:
             common += tuple(zip(times.keys, (START, END), strict=True))
-        return cls(dataset_id, others, times, tuple(keys_there), common, reason)
+        parts = (lists.months, lists.days) if isinstance(times, DateLists) and lists else ()
+        of_time = [part.name for part in parts if part is not None]
+        if times is not None and TIME_OF_DAY in named and len(named[TIME_OF_DAY].choices) != 1:
+            of_time.append(TIME_OF_DAY)
+        left_out = next((name for name in of_time if name not in used | body.keys()), None)
+        return cls(dataset_id, others, times, tuple(keys_there), common, reason, left_out)
 
 
 def _range_names(schema: Schema, query: Mapping[str, Any]) -> set[str]:
@@ -233,7 +241,7 @@ def _range(
         # The service drops the times of day.
         first, last = first // DAY * DAY, last // DAY * DAY + DAY - 1
     hours, per_day = (
-        (_hours(body)[0], len(texts_of(body.get(_TIME, [""])))) if is_whole else ((), 1)
+        (_hours(body)[0], len(texts_of(body.get(TIME_OF_DAY, [""])))) if is_whole else ((), 1)
     )
     step = step_of_layer(dataset_id)
     if is_whole and hours:
@@ -261,9 +269,9 @@ def _day(time: datetime | None) -> str:
 
 def _hours(body: Mapping[str, Any]) -> tuple[tuple[int, ...], tuple[str, ...]]:
     """Return the times of day of a request in order, and their texts; none known, no numbers."""
-    if _TIME not in body:
+    if TIME_OF_DAY not in body:
         return (), ()
-    texts = texts_of(body[_TIME])
+    texts = texts_of(body[TIME_OF_DAY])
     matches = [_CLOCK.fullmatch(text) for text in texts]
     found = [60 * MINUTE * int(m[1]) + MINUTE * int(m[2] or 0) for m in matches if m is not None]
     if len(found) < len(texts) or len(set(found)) < len(found):
@@ -359,7 +367,7 @@ def _made(
     years, months, days = made
     if years is None:
         raise AssertionError
-    key = _TIME if _TIME in body else None
+    key = TIME_OF_DAY if TIME_OF_DAY in body else None
     return DateLists(
         years,
         months,
@@ -368,7 +376,7 @@ def _made(
         hours,
         texts_of_hours,
         key,
-        isinstance(body.get(_TIME), list),
+        isinstance(body.get(TIME_OF_DAY), list),
     )
 
 

@@ -91,7 +91,8 @@ class Estimate:
 
 def estimate(grid: PieceGrid) -> Estimate:
     """Return what the pieces of a grid cost."""
-    fields = _fields(grid)
+    # Of a list that is left out the service takes all values, or what it holds to be usual.
+    fields = None if grid.wanted.left_out else _fields(grid)
     counts = None if fields is None else (int(fields[0].sum() * fields[1]), _largest(grid, fields))
     return Estimate(
         grid.split,

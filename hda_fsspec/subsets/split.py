@@ -15,7 +15,8 @@ from hda_fsspec.paths.locations import Location
 from hda_fsspec.printable import printable
 from hda_fsspec.schema.parameters import nearest
 from hda_fsspec.schema.queryables import Schema
-from hda_fsspec.subsets.axes import Axes, Key
+from hda_fsspec.schema.time_and_box import END, START
+from hda_fsspec.subsets.axes import TIME_OF_DAY, Axes, Key
 from hda_fsspec.subsets.calendar_steps import DAY, UNIT_LENGTHS, Step, parse_step
 from hda_fsspec.subsets.grid import TIME, PieceGrid
 from hda_fsspec.subsets.query_times import DateLists, DateRange
@@ -231,6 +232,14 @@ def _checked(whole: PieceGrid, step: Step) -> Step:
         raise QueryError(msg, key="split")
     if data is not None and step.is_finer_than(data):
         count, unit = data
+        left_out = whole.wanted.left_out
+        if left_out not in {None, TIME_OF_DAY} and unit in {"year", "month"}:
+            msg = (
+                f"split={step.text!r} cuts {unit}s, and {name} is asked for whole {unit}s: the "
+                f"query names no {left_out}. Name each {left_out} that is wanted, as in "
+                f"{left_out}=1,2,3, or ask by {START} and {END}."
+            )
+            raise QueryError(msg, key=left_out)
         if unit == "minute" and count % 60 == 0:
             count, unit = count // 60, "hour"
         every = f"{count} {unit}s" if count > 1 else unit

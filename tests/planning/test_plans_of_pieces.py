@@ -68,6 +68,25 @@ def test_a_plan_of_a_selection(cubes: Cubes) -> None:
     assert max(map(len, repr(plan).splitlines())) <= 100
 
 
+@pytest.mark.parametrize("left_out", ["time", "month", "day"])
+def test_fields_of_lists_that_are_left_out_are_not_known(cubes: Cubes, left_out: str) -> None:
+    """How many days or hours the service takes then is not told by the query."""
+    given = {
+        "variable": "2m_temperature",
+        "year": "2000,2001",
+        "month": "01,02",
+        "day": "01,02,03",
+        "time": "00:00",
+    }
+    query = "/".join(f"{key}={value}" for key, value in given.items() if key != left_out)
+
+    plan = cubes.open(f"{ERA5}/{query}", split=None, chunks={}).hda.plan()
+
+    # Of the hours it offers but one.
+    fields = 12 if left_out == "time" else None
+    assert (plan.fields, {other.fields for other in plan.splits}) == (fields, {fields})
+
+
 @pytest.mark.slow
 def test_prefetch_makes_pieces_local(cubes: Cubes) -> None:
     """Those of the selection, and no other; then its plan needs no order."""

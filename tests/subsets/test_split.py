@@ -124,6 +124,20 @@ def test_a_split_finer_than_the_step_is_refused(dataset: str, split: Any) -> Non
     refused(s.marine(dataset), split, "is finer than the times", 'split="auto"')
 
 
+@for_each(
+    ("query", "split", "key"),
+    [({}, "month", "month"), ({"month": ["01", "02"]}, "day", "day")],
+)
+def test_a_split_of_what_no_list_names_is_refused(
+    query: dict[str, Any], split: str, key: str
+) -> None:
+    """What is cut must be named, though the data set has it."""
+    lists = {"variable": ["2m_temperature"], "year": ["2024"], "time": ["00:00"], **query}
+    with pytest.raises(QueryError, match=rf"names no {key}.*{key}=1,2,3") as caught:
+        s.cut(s.ERA5, split, **lists)
+    assert caught.value.key == key
+
+
 def test_a_split_finer_than_lists_is_refused() -> None:
     """Lists of months hold no days, lists of days no hours."""
     refused(s.MEANS, "day", "is finer than the times", "one every month")
