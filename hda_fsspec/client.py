@@ -11,6 +11,7 @@ import contextlib
 import contextvars
 import functools
 import hashlib
+import logging
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from io import BufferedReader
 from typing import Any, TypeVar
@@ -27,12 +28,17 @@ from hda_fsspec.concurrency.daskworkers import dask_worker
 from hda_fsspec.concurrency.forks import ForkLock, on_fork
 from hda_fsspec.concurrency.resources import Resources
 from hda_fsspec.concurrency.tasks import Listener, SharedTasks
-from hda_fsspec.errors import OfflineError
+from hda_fsspec.errors import HDAError, OfflineError
 from hda_fsspec.fetching.copies import Copies
 from hda_fsspec.fetching.fetch import Fetcher
 from hda_fsspec.fetching.gather import gather_products
 from hda_fsspec.fetching.orders import OrderDesk
-from hda_fsspec.fetching.orders_under_way import OpenOrder, find_open_orders, open_order
+from hda_fsspec.fetching.orders_under_way import (
+    OpenOrder,
+    find_open_orders,
+    is_prepared,
+    open_order,
+)
 from hda_fsspec.fetching.progress import Reporter, quietly, waiting_for
 from hda_fsspec.fetching.quota import Quota, QuotaView
 from hda_fsspec.fetching.readahead import Budget, ReadAhead
@@ -59,6 +65,8 @@ __all__ = [
 ]
 
 T = TypeVar("T")
+
+logger = logging.getLogger("hda_fsspec")
 
 _CALL_THREADS = 16
 _TRIES_TO_OPEN = 5
@@ -275,15 +283,26 @@ class Client:
 
         The service is asked how each of the first of them stands, unless offline is set.
         """
-        found = find_open_orders(self._orders, lambda p: self._lengths.length_of(p) is not None)
+        found = find_open_orders(
+            self._orders, lambda p: self.cache.lookup(p, touch=False) is not None
+        )
         asked = [] if self.settings.offline else found[:_MOST_ASKED]
 
-        def ask(order: PlacedOrder) -> OrderStatus:
-            return self._broker.status(order.download_id)
+        def ask(order: PlacedOrder) -> OrderStatus | None:
+            try:
+                return self._broker.status(order.download_id)
+            except HDAError as err:
+                logger.warning("How the order of %s stands is not known: %s", order.product, err)
+                return None
 
         said = [self.run(functools.partial(ask, order)) for order in asked]
         statuses = [status.result() for status in said] + [None] * (len(found) - len(asked))
-        return [open_order(*pair) for pair in zip(found, statuses, strict=True)]
+        return [
+            open_order(order, status)
+            for order, status in zip(found, statuses, strict=True)
+            # What came once and was evicted is no order under way, unless it was ordered anew.
+            if self._lengths.length_of(order.product) is None or is_prepared(status)
+        ]
 
     def fetch(
         self, product: Product, listener: Listener | None = None

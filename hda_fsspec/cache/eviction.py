@@ -122,7 +122,7 @@ class Eviction:
         """Walk the cache, and return what it holds."""
         with self._lock:
             start = self._clock()
-            self._used_since.clear()
+            self._used_since = {}
             self._items = list(walk(self._folder))
             self._walked_at = self._clock()
             took = max(self._walked_at - start, 0.0)
@@ -142,9 +142,11 @@ class Eviction:
             self._items.append(published)
 
     def used(self, entry: Entry) -> None:
-        """Note a use by this process since the last walk, or a protection that begins or ends."""
-        with self._lock:
-            self._used_since[entry.folder] = entry.used_at
+        """Note a use by this process since the last walk, or a protection that begins or ends.
+
+        Without the lock, which is held through a walk: a reader waits for nobody.
+        """
+        self._used_since[entry.folder] = entry.used_at
 
     def make_space(self, needed_bytes: int, keep: Collection[str]) -> list[Entry]:
         """Evict what must go before so many bytes are written, and return it.

@@ -128,7 +128,7 @@ class OrderDesk:
                 Location.parse(product.request), was_taken=self._book.was_ordered(product)
             )
             if said is not None:
-                raise self.failed(product, f"no more was asked for when it said: {said}")
+                raise self._not_asked(product, said)
         try:
             # First: a search that fails leaves no order behind of which nobody knows.
             return self._order(product, self._catalogue.located(product), began)
@@ -137,6 +137,15 @@ class OrderDesk:
             if not product.request or not is_too_large(str(err)):
                 raise
             raise self.failed(product, err.answered or str(err)) from err
+
+    def _not_asked(self, product: Product, said: str) -> OrderError:
+        """Return the error of an order that was not placed, for what the service said before."""
+        advice = self._catalogue.limits.advice(Location.parse(product.request), said)
+        msg = (
+            f"{product} was not ordered, since the service refused as much as this within the last "
+            f"minutes: {printable(said).rstrip('.')}. {advice}"
+        )
+        return OrderError(msg, product_id=product.product_id)
 
     def failed(self, product: Product, why: str, download_id: str | None = None) -> OrderError:
         """Return the error of an order that the service does not carry out, and take note of it."""

@@ -48,9 +48,14 @@ class OpenOrder:
     message: str = ""
 
 
-def find_open_orders(book: OrderBook, has_come: Callable[[Product], bool]) -> list[PlacedOrder]:
-    """Return the orders of the last week whose products have not come, the newest first."""
-    return [o for o in book.placed(within_seconds=_LONGEST_SECONDS) if not has_come(o.product)]
+def find_open_orders(book: OrderBook, is_local: Callable[[Product], bool]) -> list[PlacedOrder]:
+    """Return the orders of the last week whose products are not local, the newest first."""
+    return [o for o in book.placed(within_seconds=_LONGEST_SECONDS) if not is_local(o.product)]
+
+
+def is_prepared(status: OrderStatus | None) -> bool:
+    """Whether the service is known to prepare an order at this time."""
+    return status is not None and status.state is OrderState.WAITING
 
 
 def open_order(order: PlacedOrder, status: OrderStatus | None) -> OpenOrder:

@@ -84,9 +84,14 @@ class SharedVariable:
     def is_same(self, other: SharedVariable) -> bool:
         """Whether they have the same values, too, as far as that is known."""
         mine, theirs = self.values, other.values
-        if mine is None or theirs is None or type(mine) is not type(theirs):
+        if not self.has_meaning_of(other):
             return False
-        return self.has_meaning_of(other) and bool(np.array_equal(mine, theirs))
+        if isinstance(mine, str) and isinstance(theirs, str):
+            return mine == theirs
+        if not isinstance(mine, np.ndarray) or not isinstance(theirs, np.ndarray):
+            return False
+        are_floats = mine.dtype.kind == theirs.dtype.kind == "f"
+        return bool(np.array_equal(mine, theirs, equal_nan=are_floats))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -230,8 +235,12 @@ class LazyTile:
             if variable is None:
                 raise self._differs(f"it lacks the variable {name!r}")
             its_own = SharedVariable.of(variable)
-            is_side = name in self.like.first
-            if not (shared.has_meaning_of(its_own) if is_side else shared.is_same(its_own)):
+            # Where it lies is told before; the value of a grid mapping says nothing.
+            is_mapping = bool(reference_system(variable))
+            is_same = shared.is_same(its_own)
+            if name in self.like.first or is_mapping:
+                is_same = shared.has_meaning_of(its_own)
+            if not is_same:
                 raise self._differs(f"its variable {name!r} is another one")
 
     def check(

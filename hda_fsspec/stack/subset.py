@@ -86,7 +86,10 @@ def open_split(
             return open_query(client, location, options, how, found)
         pieces = pieces_of(client, grid, now)
         if is_auto(split):
-            cut_further = functools.partial(_open_in_pieces, how=how)
+            # The template has what a product's own coordinates are called; pieces of one lack it.
+            cut_further = functools.partial(
+                _open_in_pieces, how=dataclasses.replace(how, product_coord=None)
+            )
             pieces = dataclasses.replace(pieces, cut_further=cut_further)
         check_can_be_read(grid.location(0), pieces.products, options)
         for warning in () if count else grid.warnings:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 from pathlib import Path
 
 import pytest
@@ -146,6 +147,40 @@ def test_a_protection_that_begins_or_ends_between_two_walks(ends: bool, tmp_path
         put(cache, product(name), bytes(10))
 
     assert [name for name in "abcd" if cache.lookup(product(name))] == expected
+
+
+def test_a_reader_waits_for_no_walk(tmp_path: Path) -> None:
+    """A use that is noted, and a protection that begins, need no lock of who walks the cache."""
+    walks, goes_on = threading.Event(), threading.Event()
+    now = 0.0
+
+    def clock() -> float:
+        if threading.current_thread().name == "walker":
+            walks.set()
+            assert goes_on.wait(60)
+        return now
+
+    cache = Cache(tmp_path / "cache", max_bytes=30, clock=clock)
+    entry = put(cache, product("a"), bytes(10))
+    now = 100.0
+    walker = threading.Thread(target=cache.usage, name="walker")
+    walker.start()
+    assert walks.wait(60)
+    noted = threading.Event()
+
+    def read() -> None:
+        cache.lookup(product("a"))
+        cache.protect(entry)
+        noted.set()
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    try:
+        assert noted.wait(60)
+    finally:
+        goes_on.set()
+        walker.join()
+        reader.join()
 
 
 def test_product_larger_than_the_bound_is_allowed_and_told(

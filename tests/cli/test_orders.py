@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from hda_fsspec.cache.orders import OrderBook
+from hda_fsspec.cache.sizes import KnownSizes
 from hda_fsspec.cli import main
 from hda_fsspec.client import close_clients
 from hda_fsspec.emulator import Fault
@@ -145,3 +146,47 @@ def test_orders_of_an_account_on_a_disk(tmp_path: Any) -> None:
     assert [order.product for order in found] == [products[0], products[1]]
     assert [order.download_id for order in found] == ["order 0.nc", "order 1.nc"]
     assert [order.placed_at for order in found] == [now - 10, now - 4000]
+
+
+def test_what_came_and_was_evicted_is_not_under_way(
+    bench: Any, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its order is over, and would have it again."""
+    emulator = _serve(bench, monkeypatch)
+    bench.filesystem(emulator).prefetch(bench.path(1))
+    assert run("cache", "clear", "--yes")[0] == 0
+
+    assert json.loads(run("orders", "--json")[1])["orders"] == []
+
+
+def test_what_came_once_and_was_ordered_anew(
+    bench: Any, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is under way as long as the service prepares it, though its length is known."""
+    emulator = _serve(bench, monkeypatch, polls=1000)
+    fs = bench.filesystem(emulator, max_wait=0.05)
+    with pytest.raises(OrderTimeoutError):
+        fs.prefetch(bench.path(1))
+    [product] = fs.query(bench.path(1))
+    KnownSizes(bench.cache_dir).record(product, 17)
+
+    [order] = json.loads(run("orders", "--json")[1])["orders"]
+
+    assert (order["product_id"], order["state"]) == (bench.product_id(1), "being prepared")
+
+
+def test_a_state_that_cannot_be_asked_for(
+    bench: Any, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where nobody answers the order is told all the same, without its state."""
+    emulator = _serve(bench, monkeypatch, polls=1000, quota=50)
+    with pytest.raises(OrderTimeoutError):
+        bench.filesystem(emulator, max_wait=0.05).prefetch(bench.path(1))
+    bench.close()
+
+    code, out, _ = run("orders", "--json")
+
+    assert code == 0
+    told = json.loads(out)
+    assert [order["product_id"] for order in told["orders"]] == [bench.product_id(1)]
+    assert told["orders"][0]["state"] is None

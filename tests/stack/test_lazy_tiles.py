@@ -155,3 +155,30 @@ def test_tiles_that_differ_in_what_they_share(stacks: Any, is_far: bool, change:
         stacks.open(mosaic=True).v[0, 0, 15].load()
 
     assert names[odd] in str(caught.value)
+
+
+def test_what_a_grid_mapping_holds_is_no_difference(stacks: Any) -> None:
+    """Its attributes count, and not its value, which may be missing or any number."""
+
+    def tile(number: int) -> Path:
+        path: Path = stacks.folder / f"{number}.nc"
+        name = {"grid_mapping_name": "lambert_azimuthal_equal_area"}
+        xr.Dataset(
+            {"v": (("y", "x"), np.full((10, 10), float(number)), {"grid_mapping": "crs"})},
+            {
+                "x": 4_305_000.0 + 100_000 * number + 10_000 * np.arange(10),
+                "y": 3_095_000.0 - 10_000 * np.arange(10),
+                "crs": ((), np.nan if number else 0.0, name),
+                "height": ((), np.nan, {"units": "m"}),
+            },
+        ).to_netcdf(path)
+        return path
+
+    stacks.serve(
+        {f"T_R10km_E{43 + number}N30_V1.nc": tile(number) for number in range(3)},
+        fields={"startdate": "2018-01-01T00:00:00.000Z"},
+    )
+
+    for options in ({}, {"scan": True}):
+        values = stacks.open(mosaic=True, **options).v[0, 0].values
+        assert values.tolist() == [0.0] * 10 + [1.0] * 10 + [2.0] * 10

@@ -9,12 +9,17 @@ from typing import Any
 
 import numpy as np
 import pytest
+import subset_schemas
 import xarray as xr
+from clocks import Clock
 from cubes import Cubes, cubes_of, plain
 from subset_sources import ERA5, write_era5
 
+from hda_fsspec.cache.metadata import MetadataStore
+from hda_fsspec.catalogue.order_limits import Limits
 from hda_fsspec.emulator import DatasetEntry, Fault, ecmwf_subset
 from hda_fsspec.errors import OrderError
+from hda_fsspec.paths.locations import Location
 
 NAMES = {"2m_temperature": "t2m", "mean_sea_level_pressure": "msl"}
 #: 248 fields a month and 496 in all.
@@ -86,6 +91,51 @@ def test_a_size_is_no_question_of_rights(
             cubes.open(QUERY, split=None)
 
         assert not re.search("login|account|[Tt]ry again", str(caught.value))
+
+
+def test_a_refusal_is_told_alike_until_it_is_asked_for_again(source: Path, tmp_path: Path) -> None:
+    """For minutes nothing is asked for that was refused; a process of another day asks anew."""
+    with cubes_of(tmp_path, limited(source)) as cubes:
+        told = []
+        for _ in range(4):
+            with pytest.raises(OrderError) as caught:
+                cubes.open(QUERY, split=None)
+            told.append(str(caught.value))
+
+        assert len(cubes.posted("dataaccess/download", "product_id")) == 1
+        assert told[1] == told[2] == told[3] != told[0]
+        assert "was not ordered, since the service refused as much" in told[1]
+        assert "split=" in told[1]
+        cubes.forget()
+        with pytest.raises(OrderError):
+            cubes.open(QUERY, split=None)
+        assert len(cubes.posted("dataaccess/download", "product_id")) == 2
+
+
+def test_what_was_refused_is_asked_for_again_in_time(tmp_path: Path) -> None:
+    """A limit may be lifted, and a refusal may pass."""
+    clock = Clock()
+    store = MetadataStore(tmp_path).subsets
+    limits = Limits("https://b/", store, lambda _: subset_schemas.ERA5, clock=clock)
+    location = Location.parse(f"hda://{QUERY}")
+
+    limits.refused(location, "Your request is too large")
+    said = limits.refusal(location), limits.refusal(location, was_taken=True)
+    clock.now += 601
+
+    assert said == ("Your request is too large",) * 2
+    assert (limits.refusal(location), limits.refusal(location, was_taken=True)) == (None, None)
+
+
+def test_coordinates_of_products_are_those_of_the_template(source: Path, tmp_path: Path) -> None:
+    """Pieces of a product that is cut further have none of their own, and nothing is warned of."""
+    with cubes_of(tmp_path, limited(source, max_fields=330)) as cubes:
+        query = QUERY.replace("02-01/", "02-11/")
+        ds = cubes.open(query, product_coord="product").load()
+
+        assert len(cubes.ordered) > len(ds.hda.products)
+        names = [name for name in ds.coords if str(name).startswith("product")]
+    assert names
 
 
 def test_what_cannot_be_cut_is_told(source: Path, tmp_path: Path) -> None:
