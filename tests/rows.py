@@ -17,8 +17,9 @@ def for_each(
     """Run a test with each row of a table in turn, as :func:`pytest.mark.parametrize` does.
 
     All rows are one test, which ends with the first row that fails, and says which that was;
-    without rows it is skipped. Each row has an empty ``tmp_path`` and a ``monkeypatch`` of its own;
-    of other fixtures they share what there is, so these must be read only.
+    without rows it is skipped, as it is where all of them are. Each row has an empty ``tmp_path``
+    and a ``monkeypatch`` of its own; other fixtures they share: what one row does to these, the
+    next one finds.
     """
     keys = [names] if isinstance(names, str) else list(names)
     table = [[row] if isinstance(names, str) else list(row) for row in rows]
@@ -29,15 +30,20 @@ def for_each(
     def decorate(test: Callable[..., None]) -> Callable[..., None]:
         @functools.wraps(test)
         def run(**given: Any) -> None:
+            left_out: list[BaseException] = []
             for number, row in enumerate(table):
                 own = dict(zip(keys, row, strict=True))
                 with pytest.MonkeyPatch.context() as monkeypatch:
                     fresh = _fresh(given, number, monkeypatch)
                     try:
                         test(**given | fresh | own)
+                    except pytest.skip.Exception as err:
+                        left_out.append(err)
                     except BaseException as err:
                         err.add_note(f"in row {number} of the table: {own!r}")
                         raise
+            if len(left_out) == len(table):
+                raise left_out[0]
 
         signature = inspect.signature(test)
         left = [one for name, one in signature.parameters.items() if name not in keys]

@@ -52,3 +52,24 @@ def test_a_table_has_rows() -> None:
     assert [mark.name for mark in vars(empty)["pytestmark"]] == ["skip"]
     with pytest.raises(ValueError, match="argument 2 is shorter"):
         for_each(("a", "b"), [(1,)])(lambda a, b: None)()
+
+
+def test_a_row_that_is_skipped_skips_no_other() -> None:
+    """The test is skipped where all of its rows are."""
+    seen = []
+
+    @for_each("number", [1, 2, 3])
+    def some(number: int) -> None:
+        if number < 3:
+            pytest.skip("not here")
+        seen.append(number)
+
+    some()
+    assert seen == [3]
+
+    @for_each("number", [1, 2])
+    def none(number: int) -> None:
+        pytest.skip(f"not {number}")
+
+    with pytest.raises(pytest.skip.Exception, match="not 1"):
+        none()

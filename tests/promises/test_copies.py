@@ -116,7 +116,9 @@ def test_what_somebody_else_wrote_stays(verb: str, kind: str, bench: Any, tmp_pa
     after = {p.name: (p.lstat().st_ino, p.lstat().st_mtime_ns) for p in folder.iterdir()}
     if kind != "folder":
         assert before.items() <= after.items()
-    assert set(after) - set(before) == ({"settings_settings.nc"} if verb == "download" else set())
+    assert set(after) - set(before) == (
+        {"EO_TEST_DAT_DAILY_settings.nc"} if verb == "download" else set()
+    )
 
 
 @pytest.mark.slow

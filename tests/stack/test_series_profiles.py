@@ -15,24 +15,28 @@ from hda_fsspec.errors import ProductMismatchError
 @pytest.mark.parametrize(
     ("name", "profile", "count"),
     [
+        ("duacs", "exact", 6),
         ("duacs", "sensing", 6),
+        ("duacs", "nominal+publication", 6),
+        ("sst", "sensing", 4),
         ("sst", "exact", 4),
         ("eac4", "nominal+publication", 8),
+        ("eac4", "exact", 8),
+        ("ostia", "exact", 3),
         ("ostia", "day-before", 3),
         ("swi", "exact", 3),
         ("ssm", "sensing", 3),
+        ("nemo", "exact", 3),
         ("nemo", "month", 3),
         ("duacs", "month", 6),
+        ("eac4", "month", 8),
         ("era5-grib", "sensing", 4),
     ],
 )
 def test_under_another_profile_it_is_identical_or_asks_for_a_scan(
     stacks: Any, shared_data: Path, name: str, profile: str, count: int
 ) -> None:
-    """However a catalogue writes times, values never stand at another one without a word.
-
-    Of all series under all profiles this is told in ``timeindex/test_series.py``, without reading.
-    """
+    """However a catalogue writes times, values never stand at another one without a word."""
     series = SERIES[name]
     if series.engine == "cfgrib":
         pytest.importorskip("cfgrib")

@@ -78,11 +78,14 @@ REAL = {
 #: The series, how it is cut, and how many orders open it.
 CUTS: list[tuple[str, Any, int]] = [
     ("duacs", None, 1),
+    ("duacs", "month", 2),
     ("duacs", "week", 2),
     ("eac4", "auto", 1),
     ("eac4", {"time": "month", "variable": 1}, 2),
+    ("land", "year", 1),
     ("land", {"time": "5YS", "variable": 1}, 5),
     ("land", {"time": 60, "variable": 2}, 3),
+    ("levels", "day", 1),
     ("levels", {"time": "day", "variable": 1}, 2),
     ("levels", {"time": "day", "pressure_level": 1}, 1),
     ("levels", {"variable": 1, "pressure_level": 1, "time": "12h"}, 2),
