@@ -131,22 +131,13 @@ class Folder:
 
         Its time of change, in seconds since 1970, is the present unless one is given.
         """
-        temporary = path.with_name(f".{uuid.uuid4().hex}.tmp")
         try:
             try:
-                handle = self.create(temporary)
+                self._write(path, data, modified_at)
             except FileNotFoundError:
                 self._make(path.parent)
-                handle = self.create(temporary)
-            with handle:
-                handle.write(data)
-                handle.flush()
-                self.adopt(handle.fileno())
-                if modified_at is not None:
-                    os.utime(handle.fileno(), (modified_at, modified_at))
-            self._safe.replace(temporary, path)
+                self._write(path, data, modified_at)
         except OSError as err:
-            self._safe.remove(temporary)
             raise self.explained(err) from err
 
     def write_first(self, path: Path, data: bytes) -> None:
@@ -177,8 +168,13 @@ class Folder:
 
         Raises UntrustedFileError for any other.
         """
+        with self._safe.folder(path.parent) as inside:
+            return self.open_own_in(inside, path, flags)
+
+    def open_own_in(self, inside: int, path: Path, flags: int) -> int:
+        """Return the same, given a descriptor of the folder that the file is in."""
         for left in reversed(range(_LOOKS)):
-            found = self._safe.open(path, flags)
+            found = safefiles.open_regular(path.name, flags, dir_fd=inside, shown=path)
             facts = os.fstat(found)
             if self.is_own(facts, path.parent):
                 return found
@@ -357,10 +353,21 @@ class Folder:
             raise ConfigurationError(msg)
         return facts
 
+    def _write(self, path: Path, data: bytes, modified_at: float | None) -> None:
+        with self._safe.writing(path) as handle:
+            handle.write(data)
+            handle.flush()
+            self.adopt(handle.fileno())
+            if modified_at is not None:
+                os.utime(handle.fileno(), (modified_at, modified_at))
+
     def _mode(self) -> int:
         return _PRIVATE_MODE if self._facts is None else self._facts.st_mode
 
     def _make(self, path: Path) -> None:
+        # Nearly all are there, and to see that is cheaper than to make one in vain.
+        with contextlib.suppress(FileNotFoundError), self._safe.folder(path):
+            return
         try:
             self._safe.make(path)
         except FileExistsError:
