@@ -128,15 +128,19 @@ class SafeFolder:
 
     def rename(self, path: Path, target: Path) -> None:
         """Rename whatever lies there; a file takes the place of what is no folder."""
-        with self._two_folders(path, target) as (source, folder):
-            os.rename(path.name, target.name, src_dir_fd=source, dst_dir_fd=folder)
+        with self.folder(path.parent) as source:
+            if path.parent == target.parent:
+                os.rename(path.name, target.name, src_dir_fd=source, dst_dir_fd=source)
+                return
+            with self.folder(target.parent) as folder:
+                os.rename(path.name, target.name, src_dir_fd=source, dst_dir_fd=folder)
 
     @contextlib.contextmanager
-    def writing(self, path: Path) -> Iterator[BufferedWriter]:
+    def writing(self, path: Path, *, is_first: bool = False) -> Iterator[BufferedWriter]:
         """Write a file so that others see what was there or all of the new one, never a part.
 
         It is made for this user alone, and takes its place at the end of the block; nothing is left
-        of one that raises.
+        of one that raises. With `is_first` what is there by then stays, and the new one goes.
         """
         temporary = path.with_name(f".{uuid.uuid4().hex}.tmp")
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
@@ -145,18 +149,11 @@ class SafeFolder:
             try:
                 with os.fdopen(made, "wb") as handle:
                     yield handle
-                _replace(temporary.name, path.name, folder)
+                (_put_first if is_first else _replace)(temporary.name, path.name, folder)
             except BaseException:
                 with contextlib.suppress(OSError):
                     os.unlink(temporary.name, dir_fd=folder)
                 raise
-
-    def link(self, path: Path, target: Path) -> None:
-        """Give a file a second name, unless the name is taken."""
-        with self._two_folders(path, target) as (source, folder):
-            os.link(
-                path.name, target.name, src_dir_fd=source, dst_dir_fd=folder, follow_symlinks=False
-            )
 
     def unlink(self, path: Path) -> None:
         """Remove what lies there and is no folder."""
@@ -210,15 +207,6 @@ class SafeFolder:
         """Whether it is a regular file of the user of this process, which has no other name."""
         is_one = stat.S_ISREG(facts.st_mode) and facts.st_nlink <= 1
         return is_one and self.owns(facts, folder)
-
-    @contextlib.contextmanager
-    def _two_folders(self, path: Path, target: Path) -> Iterator[tuple[int, int]]:
-        with self.folder(path.parent) as source:
-            if path.parent == target.parent:
-                yield source, source
-                return
-            with self.folder(target.parent) as folder:
-                yield source, folder
 
     def _reach(self, path: Path, *, is_listed: bool = False) -> int:
         text = os.fspath(path)
@@ -426,6 +414,22 @@ def _replace(name: str, target: str, folder: int) -> None:
         os.rename(target, aside, src_dir_fd=folder, dst_dir_fd=folder)
         _remove(aside, folder)
         os.rename(name, target, src_dir_fd=folder, dst_dir_fd=folder)
+
+
+def _put_first(name: str, target: str, folder: int) -> None:
+    """Give a file another name in its folder; where that one is taken, remove the file."""
+    try:
+        os.link(name, target, src_dir_fd=folder, dst_dir_fd=folder, follow_symlinks=False)
+    except FileExistsError:
+        pass
+    except OSError:
+        # A disk without hard links: of two that write at the same time, the last one decides.
+        try:
+            os.stat(target, dir_fd=folder, follow_symlinks=False)
+        except FileNotFoundError:
+            os.rename(name, target, src_dir_fd=folder, dst_dir_fd=folder)
+            return
+    os.unlink(name, dir_fd=folder)
 
 
 def _remove(name: str, folder: int) -> None:
