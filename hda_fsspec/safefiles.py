@@ -46,6 +46,7 @@ _KINDS = (
     (stat.S_ISDIR, "a folder"),
     (stat.S_ISREG, "a file"),
 )
+_NO_NAMES = frozenset({"", ".", ".."})
 _MOST_TOLD = 1000
 _WHO = (
     "Whoever may write to the folder that it lies in can put it there. If you know how it came to"
@@ -91,7 +92,8 @@ class SafeFolder:
 
     def __init__(self, root: Path, *, is_given: bool = True) -> None:
         self.root = root
-        self._prefix = f"{os.fspath(root).rstrip('/')}/"
+        self._text = os.fspath(root)
+        self._prefix = f"{self._text.rstrip('/')}/"
         self._flags = 0 if is_given else os.O_NOFOLLOW
         self._owner: int | None = None
 
@@ -126,41 +128,32 @@ class SafeFolder:
 
     def rename(self, path: Path, target: Path) -> None:
         """Rename whatever lies there; a file takes the place of what is no folder."""
-        with self.folder(path.parent) as source, self.folder(target.parent) as folder:
-            os.rename(path.name, target.name, src_dir_fd=source, dst_dir_fd=folder)
-
-    def replace(self, path: Path, target: Path) -> None:
-        """Put a file in the place of whatever lies there, a folder with all that is in it too."""
-        try:
-            self.rename(path, target)
-        except IsADirectoryError:
-            aside = target.with_name(f".{uuid.uuid4().hex}.tmp")
-            self.rename(target, aside)
-            self.remove(aside)
-            self.rename(path, target)
+        with self.folder(path.parent) as source:
+            if path.parent == target.parent:
+                os.rename(path.name, target.name, src_dir_fd=source, dst_dir_fd=source)
+                return
+            with self.folder(target.parent) as folder:
+                os.rename(path.name, target.name, src_dir_fd=source, dst_dir_fd=folder)
 
     @contextlib.contextmanager
-    def writing(self, path: Path) -> Iterator[BufferedWriter]:
+    def writing(self, path: Path, *, is_first: bool = False) -> Iterator[BufferedWriter]:
         """Write a file so that others see what was there or all of the new one, never a part.
 
         It is made for this user alone, and takes its place at the end of the block; nothing is left
-        of one that raises.
+        of one that raises. With `is_first` what is there by then stays, and the new one goes.
         """
-        temporary = path.with_name(f".{uuid.uuid4().hex}.part")
-        try:
-            made = self.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
-            with os.fdopen(made, "wb") as handle:
-                yield handle
-            self.replace(temporary, path)
-        finally:
-            self.remove(temporary)
-
-    def link(self, path: Path, target: Path) -> None:
-        """Give a file a second name, unless the name is taken."""
-        with self.folder(path.parent) as source, self.folder(target.parent) as folder:
-            os.link(
-                path.name, target.name, src_dir_fd=source, dst_dir_fd=folder, follow_symlinks=False
-            )
+        temporary = path.with_name(f".{uuid.uuid4().hex}.tmp")
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
+        with self.folder(path.parent) as folder:
+            made = open_regular(temporary.name, flags, dir_fd=folder, shown=temporary)
+            try:
+                with os.fdopen(made, "wb") as handle:
+                    yield handle
+                (_put_first if is_first else _replace)(temporary.name, path.name, folder)
+            except BaseException:
+                with contextlib.suppress(OSError):
+                    os.unlink(temporary.name, dir_fd=folder)
+                raise
 
     def unlink(self, path: Path) -> None:
         """Remove what lies there and is no folder."""
@@ -221,10 +214,10 @@ class SafeFolder:
         if f"{text}/" == self._prefix:
             return _open_folder(text, wanted | self._flags)
         names = text.removeprefix(self._prefix).split("/")
-        if not text.startswith(self._prefix) or not {"", ".", ".."}.isdisjoint(names):
+        if not text.startswith(self._prefix) or not _NO_NAMES.isdisjoint(names):
             msg = f"{text} does not lie below {self._prefix}"
             raise ValueError(msg)
-        found = _open_folder(os.fspath(self.root), _PASS | self._flags)
+        found = _open_folder(self._text, _PASS | self._flags)
         for left, name in zip(range(len(names) - 1, -1, -1), names, strict=True):
             above = found
             try:
@@ -310,9 +303,11 @@ def files_in(folder: int) -> list[tuple[str, os.stat_result]]:
     found = []
     with contextlib.suppress(FileNotFoundError), os.scandir(folder) as items:
         for item in items:
-            with contextlib.suppress(FileNotFoundError):
+            try:
                 if item.is_file(follow_symlinks=False):
                     found.append((item.name, item.stat(follow_symlinks=False)))
+            except FileNotFoundError:
+                continue
     return found
 
 
@@ -408,6 +403,33 @@ def _folders_in(folder: int) -> list[str]:
             return [item.name for item in items if item.is_dir(follow_symlinks=False)]
     except FileNotFoundError:
         return []
+
+
+def _replace(name: str, target: str, folder: int) -> None:
+    """Put a file in the place of whatever lies there, a folder with all that is in it too."""
+    try:
+        os.rename(name, target, src_dir_fd=folder, dst_dir_fd=folder)
+    except IsADirectoryError:
+        aside = f".{uuid.uuid4().hex}.tmp"
+        os.rename(target, aside, src_dir_fd=folder, dst_dir_fd=folder)
+        _remove(aside, folder)
+        os.rename(name, target, src_dir_fd=folder, dst_dir_fd=folder)
+
+
+def _put_first(name: str, target: str, folder: int) -> None:
+    """Give a file another name in its folder; where that one is taken, remove the file."""
+    try:
+        os.link(name, target, src_dir_fd=folder, dst_dir_fd=folder, follow_symlinks=False)
+    except FileExistsError:
+        pass
+    except OSError:
+        # A disk without hard links: of two that write at the same time, the last one decides.
+        try:
+            os.stat(target, dir_fd=folder, follow_symlinks=False)
+        except FileNotFoundError:
+            os.rename(name, target, src_dir_fd=folder, dst_dir_fd=folder)
+            return
+    os.unlink(name, dir_fd=folder)
 
 
 def _remove(name: str, folder: int) -> None:

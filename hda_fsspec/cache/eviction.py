@@ -103,7 +103,10 @@ class Eviction:
         self._clock = clock
         self._told_at = float("-inf")
         self._free_bytes = free_bytes
-        self._items: list[CacheItem] = []
+        # By their folders, and those that are partials; and what all weigh together.
+        self._items: dict[Path, CacheItem] = {}
+        self._partials: set[Path] = set()
+        self._total_bytes = 0
         self._used_since: dict[Path, float] = {}
         self._walked_at: float | None = None
         self._good_for_seconds = 0.0
@@ -122,24 +125,28 @@ class Eviction:
         """Walk the cache, and return what it holds."""
         with self._lock:
             start = self._clock()
+            # A walk that fails leaves nothing that could be taken for all.
+            self._walked_at = None
             self._used_since = {}
-            self._items = list(walk(self._folder))
+            self._items.clear()
+            self._partials.clear()
+            self._total_bytes = 0
+            for item in walk(self._folder):
+                self._add(item)
             self._walked_at = self._clock()
             took = max(self._walked_at - start, 0.0)
             self._good_for_seconds = min(_WALK_MAX_AGE_SECONDS, took / _WALK_SHARE)
-            return _sum(self._items)
+            return _sum(self._items.values())
 
     def added(self, entry: Entry) -> None:
         """Count an entry that this process published since the last walk."""
         published = CacheItem(entry.used_at, entry.folder, entry.size, is_partial=False)
         with self._lock:
             # The same bytes may have been met as a partial, or as an entry that this one replaced.
-            self._items = [
-                item
-                for item in self._items
-                if item.path != published.path and not (item.is_partial and item.key == entry.key)
-            ]
-            self._items.append(published)
+            same = [path for path in self._partials if self._items[path].key == entry.key]
+            for path in (published.path, *same):
+                self._drop_item(path)
+            self._add(published)
 
     def used(self, entry: Entry) -> None:
         """Note a use by this process since the last walk, or a protection that begins or ends.
@@ -204,6 +211,18 @@ class Eviction:
         can_fit = total is not None and free + self.usage().total_bytes >= needed
         self.make_space(needed, keep) if can_fit else self._refuse(needed, free)
 
+    def _add(self, item: CacheItem) -> None:
+        self._items[item.path] = item
+        self._total_bytes += item.size
+        if item.is_partial:
+            self._partials.add(item.path)
+
+    def _drop_item(self, path: Path) -> None:
+        item = self._items.pop(path, None)
+        if item is not None:
+            self._total_bytes -= item.size
+            self._partials.discard(path)
+
     def _refuse(self, needed_bytes: int, free: int) -> NoReturn:
         msg = (
             f"The disk of the cache folder {self._folder.root} has {free:,} bytes free, and"
@@ -237,12 +256,11 @@ class Eviction:
         was_outdated = False
         # A use that is yet to come tells nothing: the clock was off, and it may be long ago.
         latest = now + LONGEST_PROTECTION_SECONDS + _PROTECTED_SECONDS
-        used = self._used_since
-        self._items = [
-            dataclasses.replace(item, used_at=used[item.path]) if item.path in used else item
-            for item in self._items
-        ]
-        for item in sorted(self._items, key=lambda item: (item.used_at <= latest, item)):
+        used = self._used_since.copy()  # readers add to it at any time
+        for path in used.keys() & self._items.keys():
+            self._items[path] = dataclasses.replace(self._items[path], used_at=used[path])
+        items = sorted(self._items.values(), key=lambda item: (item.used_at <= latest, item))
+        for item in items:
             if shortage <= 0:
                 return False
             is_protected = now + _PROTECTED_SECONDS < item.used_at <= latest
@@ -254,7 +272,7 @@ class Eviction:
             entry = None if item.is_partial else read_record(self._folder, item.path)
             if self._discard(item.path):
                 shortage -= item.size
-                self._items.remove(item)
+                self._drop_item(item.path)
                 if entry is not None:
                     evicted.append(entry)
             else:
@@ -270,7 +288,7 @@ class Eviction:
             return lacking
         if not self._is_walk_fresh():
             self.usage()
-        excess = 0 if bound is None else _sum(self._items).total_bytes + needed_bytes - bound
+        excess = 0 if bound is None else self._total_bytes + needed_bytes - bound
         return max(excess, lacking)
 
     def _is_walk_fresh(self) -> bool:
@@ -350,7 +368,7 @@ def walk(folder: Folder) -> Iterator[CacheItem]:
         yield CacheItem(partials.last_touched(folder, path), path, size, is_partial=True)
 
 
-def _sum(items: list[CacheItem]) -> Usage:
+def _sum(items: Collection[CacheItem]) -> Usage:
     whole = [item.size for item in items if not item.is_partial]
     unfinished = sum(item.size for item in items if item.is_partial)
     return Usage(bytes=sum(whole), files=len(whole), partial_bytes=unfinished)

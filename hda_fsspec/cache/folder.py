@@ -131,38 +131,11 @@ class Folder:
 
         Its time of change, in seconds since 1970, is the present unless one is given.
         """
-        temporary = path.with_name(f".{uuid.uuid4().hex}.tmp")
-        try:
-            try:
-                handle = self.create(temporary)
-            except FileNotFoundError:
-                self._make(path.parent)
-                handle = self.create(temporary)
-            with handle:
-                handle.write(data)
-                handle.flush()
-                self.adopt(handle.fileno())
-                if modified_at is not None:
-                    os.utime(handle.fileno(), (modified_at, modified_at))
-            self._safe.replace(temporary, path)
-        except OSError as err:
-            self._safe.remove(temporary)
-            raise self.explained(err) from err
+        self._write(path, data, modified_at)
 
     def write_first(self, path: Path, data: bytes) -> None:
         """Write a small file unless it is there: of many processes, the first one decides."""
-        mine = path.with_name(f".{uuid.uuid4().hex}.tmp")
-        self.write(mine, data)
-        try:
-            self._safe.link(mine, path)
-        except FileExistsError:
-            pass
-        except OSError:
-            # A disk without hard links: of two that write at the same time, the last one decides.
-            if self.look(path) is None:
-                self._safe.rename(mine, path)
-        finally:
-            self._safe.remove(mine)
+        self._write(path, data, is_first=True)
 
     def create(self, path: Path) -> BinaryIO:
         """Make a file that is not there, for this user alone, and open it to be written."""
@@ -177,8 +150,13 @@ class Folder:
 
         Raises UntrustedFileError for any other.
         """
+        with self._safe.folder(path.parent) as inside:
+            return self.open_own_in(inside, path, flags)
+
+    def open_own_in(self, inside: int, path: Path, flags: int) -> int:
+        """Return the same, given a descriptor of the folder that the file is in."""
         for left in reversed(range(_LOOKS)):
-            found = self._safe.open(path, flags)
+            found = safefiles.open_regular(path.name, flags, dir_fd=inside, shown=path)
             facts = os.fstat(found)
             if self.is_own(facts, path.parent):
                 return found
@@ -357,10 +335,33 @@ class Folder:
             raise ConfigurationError(msg)
         return facts
 
+    def _write(
+        self, path: Path, data: bytes, modified_at: float | None = None, *, is_first: bool = False
+    ) -> None:
+        def write() -> None:
+            with self._safe.writing(path, is_first=is_first) as handle:
+                handle.write(data)
+                handle.flush()
+                self.adopt(handle.fileno())
+                if modified_at is not None:
+                    os.utime(handle.fileno(), (modified_at, modified_at))
+
+        try:
+            try:
+                write()
+            except FileNotFoundError:
+                self._make(path.parent)
+                write()
+        except OSError as err:
+            raise self.explained(err) from err
+
     def _mode(self) -> int:
         return _PRIVATE_MODE if self._facts is None else self._facts.st_mode
 
     def _make(self, path: Path) -> None:
+        # Nearly all are there, and to see that is cheaper than to make one in vain.
+        with contextlib.suppress(FileNotFoundError), self._safe.folder(path):
+            return
         try:
             self._safe.make(path)
         except FileExistsError:

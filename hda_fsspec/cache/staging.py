@@ -292,17 +292,23 @@ class Staging:
 
     def _open_own(self, flags: int, name: str = DATA_NAME) -> int:
         """Return a descriptor of the file, which nobody else made or has under another name."""
-        self._check_folder()
-        try:
-            return self._folder.open_own(self._private() / name, flags)
-        except UntrustedFileError as err:
-            raise FileNotFoundError(errno.ENOENT, str(err)) from err
+        with self._checked_folder() as inside:
+            try:
+                return self._folder.open_own_in(inside, self._private() / name, flags)
+            except UntrustedFileError as err:
+                raise FileNotFoundError(errno.ENOENT, str(err)) from err
 
-    def _check_folder(self) -> None:
-        """Raise FileNotFoundError if the folder is gone, or another one lies at its path."""
+    @contextlib.contextmanager
+    def _checked_folder(self) -> Iterator[int]:
+        """Give the folder; FileNotFoundError if it is gone, or another one lies at its path."""
         with self._folder.inside(self._private()) as inside:
             if _id_and_owner(os.fstat(inside)) != self._id:
                 raise FileNotFoundError(errno.ENOENT, "The folder was replaced")
+            yield inside
+
+    def _check_folder(self) -> None:
+        with self._checked_folder():
+            pass
 
     def _private(self) -> Path:
         if self._partial is None:

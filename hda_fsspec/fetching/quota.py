@@ -26,6 +26,8 @@ _ANSWER_SECONDS = 0.2
 _TELL_EVERY_SECONDS = 1.0
 # Not the numbers of the module: who seeds those wants the same ones again, whatever waits.
 _random = random.SystemRandom()
+# Where so many were left lately, it is enough to count after the order has been written.
+_PLENTY = 20
 # Clocks of two hosts may differ by so much.
 _AHEAD_SECONDS = 60.0
 # No quota comes back later: a time beyond that is in another unit, or a mistake.
@@ -142,6 +144,7 @@ class Quota:
         self._of_thread = threading.local()
         self._told = ServiceQuota()
         self._untold_in_a_row = 0
+        self._left_lately = 0.0
         self._written_at = float("-inf")
 
     def on_response(self, headers: Mapping[str, str], sent_at: float) -> None:
@@ -186,10 +189,11 @@ class Quota:
         """
         with self._asking:
             self._learn()
-            # Looked at before anything is written: most who ask while it is used up go by this.
-            closed = self._verdict(self._book.others(product))
-            if closed is not None:
-                return closed
+            if self._is_scarce():
+                # Looked at before anything is written: most who ask while it is used up go by this.
+                closed = self._verdict(self._book.others(product))
+                if closed is not None:
+                    return closed
             self._asked_at[product] = self._book.reserve(product)
             closed = self._verdict(self._book.others(product))
             if closed is not None:
@@ -266,13 +270,19 @@ class Quota:
             spent_until = self._spent_until(now)
             if spent_until:
                 return self._closed(now, spent_until)
-            if self._left(others) >= 1:
+            self._left_lately = left = self._left(others)
+            if left >= 1:
                 return None
             if others.reserved:
                 return QuotaWait(_ANSWER_SECONDS + self._jitter(), is_used_up=False)
             # At its time one order tries what there is, and is told.
             reset_at = self._told.reset_at
             return self._closed(now, reset_at) if now < reset_at else None
+
+    def _is_scarce(self) -> bool:
+        """Whether there may be no order left, as far as that is known without counting."""
+        with self._lock:
+            return self._left_lately < _PLENTY or self._spent_until(self._clock()) > 0
 
     def _left(self, others: OrderCounts) -> float:
         """Return how many orders are left beside those of others, in doubt fewer."""

@@ -5,12 +5,40 @@ from __future__ import annotations
 from typing import Any
 
 import requests
+import requests.adapters
+from requests.cookies import RequestsCookieJar
+from requests.structures import CaseInsensitiveDict
 
 from hda_fsspec._version import __version__
 from hda_fsspec.network.response_limits import meter
 
 
 class _Http(requests.Session):
+    def prepare_request(self, request: requests.Request) -> requests.PreparedRequest:
+        """Return a request with the headers and cookies of this session, which has nothing else.
+
+        The library merges each setting by comparing its type with protocols, which takes as long as
+        all the rest of a small request. It also reads ~/.netrc where a request has no auth; each of
+        ours has one.
+        """
+        headers = CaseInsensitiveDict(self.headers)
+        headers.update(request.headers or {})
+        cookies = RequestsCookieJar()
+        cookies.update(self.cookies)
+        prepared = requests.PreparedRequest()
+        prepared.prepare(
+            method=request.method,
+            url=request.url,
+            headers=headers,
+            data=request.data,
+            json=request.json,
+            params=request.params,
+            auth=request.auth,
+            cookies=cookies,
+            hooks=request.hooks,
+        )
+        return prepared
+
     def get_redirect_target(self, resp: requests.Response) -> None:
         """Follow nothing: where an answer leads is looked at here, before anything goes there."""
 

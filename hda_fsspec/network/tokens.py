@@ -85,6 +85,8 @@ class Tokens:
         self._lock = threading.Lock()
         self._token: _Token | None = None
         self._issued: collections.deque[str] = collections.deque(maxlen=100)
+        #: The access token and all tokens, and what was made of them: each answer asks for it.
+        self._known: tuple[tuple[str | None, tuple[str, ...]], Secrets] | None = None
         self._way: tuple[str, str | None] | None = None
         self._attempts = 0
         self._failure: HDAError | None = None
@@ -138,7 +140,11 @@ class Tokens:
     def known(self) -> Secrets:
         """Return the same, by its kinds."""
         access = None if self._token is None else self._token.access
-        return Secrets(self._password, tuple(self._issued.copy()), access, self._user)
+        found = access, tuple(self._issued.copy())
+        known = self._known
+        if known is None or known[0] != found:
+            known = self._known = found, Secrets(self._password, found[1], access, self._user)
+        return known[1]
 
     def _refresh(self, token: _Token) -> _Token | None:
         if token.refresh is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import pickle
 from collections.abc import Callable
@@ -38,6 +39,13 @@ ACTS: dict[str, Callable[[SafeFolder, Path], object]] = {
     "open": lambda safe, path: safe.open(path, os.O_RDWR),
     "append": lambda safe, path: safe.open(path, os.O_WRONLY | os.O_APPEND),
 }
+
+
+def _write(safe: SafeFolder, path: Path, *, is_first: bool) -> None:
+    with safe.writing(path, is_first=is_first) as handle:
+        handle.write(b"data")
+
+
 ACTS_IN_FOLDERS: dict[str, Callable[[SafeFolder, Path], object]] = {
     **ACTS,
     "create": lambda safe, path: safe.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL),
@@ -46,7 +54,8 @@ ACTS_IN_FOLDERS: dict[str, Callable[[SafeFolder, Path], object]] = {
     "unlink": lambda safe, path: safe.unlink(path),
     "rename": lambda safe, path: safe.rename(path, path.with_name("other")),
     "rename into": lambda safe, path: safe.rename(safe.root / "mine", path),
-    "link": lambda safe, path: safe.link(safe.root / "mine", path),
+    "write": lambda safe, path: _write(safe, path, is_first=False),
+    "write first": lambda safe, path: _write(safe, path, is_first=True),
     "utime": lambda safe, path: safe.utime(path, (1.0, 1.0)),
     "files": lambda safe, path: safe.files(path.parent),
     "folders": lambda safe, path: list(safe.subfolders(path.parent)),
@@ -260,4 +269,27 @@ def test_a_file_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
         handle.write(b"half")
         raise EOFError
     assert path.read_bytes() == b"new"
+    assert [each.name for each in root.iterdir()] == ["facts"]
+
+
+@pytest.mark.parametrize("can_link", [True, False])
+def test_of_two_files_the_first_one_stays(
+    can_link: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who writes a file that shall be the first one leaves what is there, and nothing else."""
+
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    root = tmp_path / "root"
+    root.mkdir()
+    folder, path = SafeFolder(root), root / "facts"
+    if not can_link:
+        monkeypatch.setattr(os, "link", refuse)
+
+    for data in (b"first", b"second"):
+        with folder.writing(path, is_first=True) as handle:
+            handle.write(data)
+        assert path.read_bytes() == b"first"
+        assert path.stat().st_nlink == 1
     assert [each.name for each in root.iterdir()] == ["facts"]
