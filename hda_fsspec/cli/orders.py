@@ -44,14 +44,13 @@ def orders(options: Options, is_json: bool) -> None:
     rows = [
         (
             (order.state or "ordered") + (f": {order.message}" if order.message else ""),
-            local_time(order.placed_at),
-            duration(now - order.placed_at),
+            f"{local_time(order.placed_at)}, {duration(now - order.placed_at)} ago",
             order.product.product_id,
         )
         for order in found
     ]
     if rows:
-        echo_table([("STATE", "ORDERED AT", "AGO", "PRODUCT"), *rows], whole=[3])
+        echo_table([("STATE", "ORDERED", "PRODUCT"), *rows], whole=[2])
         echo("")
     else:
         note("no orders under way")

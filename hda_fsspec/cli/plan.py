@@ -107,7 +107,7 @@ def _wanted(client: Client, path: str, split: Split) -> tuple[Sequence[Product],
 
 def _echo(plan: Plan, *, is_json: bool) -> None:
     if not is_json:
-        echo_block(repr(plan))
+        echo_block(repr(plan), is_folded=True)
         return
     names = (
         *("local", "orders_needed", "bytes_known", "bytes_estimated", "sizes_unknown"),

@@ -137,6 +137,8 @@ def test_info_as_lines_and_as_json(bench: Any, emulator: Emulator, run: Run) -> 
 
     assert f"path: {bench.path(1)}" in lines
     assert "size: unknown" in lines
+    size = facts["catalogue_size"]
+    assert f"catalogue_size: ~{size / 1000:.1f} kB ({size:,} bytes)" in lines
     assert facts["product_id"] == "sst_20240501.nc"
     assert facts["size"] is None
     assert emulator.orders == 0
