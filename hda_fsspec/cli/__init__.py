@@ -25,6 +25,7 @@ __all__ = ["main"]
 _PROGRAM = "hda-fsspec"
 _FAILED = 1
 _INTERRUPTED = 130  # 128 + SIGINT, as shells have it
+_ORDERING = {"get", "open"}
 _PIPE_CLOSED = 141  # 128 + SIGPIPE
 
 
@@ -42,6 +43,11 @@ class _Program(LazyGroup):
             raise
         except KeyboardInterrupt:
             echo_error("", f"{_PROGRAM}: interrupted")
+            if ctx.invoked_subcommand in _ORDERING:
+                echo_error(
+                    f"{_PROGRAM}: orders that went out are prepared all the same: {_PROGRAM} orders"
+                    " shows them, and the same command takes them up"
+                )
             return _INTERRUPTED
         except BrokenPipeError:
             _close_stdout()

@@ -299,7 +299,7 @@ def test_an_error_of_the_system_has_no_number(bench: Any, emulator: Emulator, ru
 
 
 def test_interruption_is_130(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Control-C ends a command with 130 and one line."""
+    """Control-C ends a command with 130 and one line; one that orders says what goes on."""
 
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
@@ -307,8 +307,11 @@ def test_interruption_is_130(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("hda_fsspec.fs.filesystem.HDAFileSystem.ls", interrupt)
 
     done = run("ls")
+    ordering = run("get", "hda://EO:X/startdate=2024-05-01", "data/")
 
     assert (done.code, done.err.split()) == (130, ["hda-fsspec:", "interrupted"])
+    assert ordering.code == 130
+    assert "hda-fsspec orders shows them, and the same command takes them up" in ordering.err
 
 
 @pytest.mark.slow
