@@ -354,8 +354,9 @@ def entry_folders(folder: Folder) -> Iterator[tuple[Path, int]]:
 
 
 def bytes_in(folder: Folder, path: Path) -> int:
-    """Return what the files in a folder weigh."""
-    return sum(facts.st_size for _, facts in folder.files(path))
+    """Return what a folder weighs as the cache counts: notes of this package count nothing."""
+    notes = {RECORD_NAME, partials.FACTS_NAME}
+    return sum(facts.st_size for name, facts in folder.files(path) if name not in notes)
 
 
 def walk(folder: Folder) -> Iterator[CacheItem]:

@@ -234,8 +234,8 @@ def _period(period: Any) -> tuple[datetime | None, datetime | None]:
         ends *= 2
     if len(ends) != 2:
         msg = (
-            f"A period has two ends, not {len(ends)}. Write period='2020/2023', '2024-05', or "
-            "('2020-01-01', None)."
+            f"A period has two ends, not {len(ends)}. Write period='2020/2023', or "
+            "period='2024-05', or period='2020/..' for one without an end."
         )
         raise QueryError(msg, key="period")
     texts = ["" if end is None or end == "" else _text(end, "period") for end in ends]

@@ -16,6 +16,7 @@ import click
 from hda_fsspec._version import __version__
 from hda_fsspec.cli.commands import EXIT_CODES, LazyGroup, Options, settings_options
 from hda_fsspec.cli.terminal import echo_error, echo_error_block
+from hda_fsspec.cli.wording import as_command_says, options_of
 from hda_fsspec.errors import HDAError
 from hda_fsspec.printable import printable
 
@@ -24,6 +25,7 @@ __all__ = ["main"]
 _PROGRAM = "hda-fsspec"
 _FAILED = 1
 _INTERRUPTED = 130  # 128 + SIGINT, as shells have it
+_ORDERING = {"get", "open"}
 _PIPE_CLOSED = 141  # 128 + SIGPIPE
 
 
@@ -41,6 +43,11 @@ class _Program(LazyGroup):
             raise
         except KeyboardInterrupt:
             echo_error("", f"{_PROGRAM}: interrupted")
+            if ctx.invoked_subcommand in _ORDERING:
+                echo_error(
+                    f"{_PROGRAM}: orders that went out are prepared all the same: {_PROGRAM} orders"
+                    " shows them, and the same command takes them up"
+                )
             return _INTERRUPTED
         except BrokenPipeError:
             _close_stdout()
@@ -49,10 +56,15 @@ class _Program(LazyGroup):
             if options.is_debug:
                 raise
             _leave_stdout()
-            first, *more = _explain(err)
+            first, *more = _explain(err, self._options_now(ctx))
             echo_error(f"{_PROGRAM}: error: {first}", *more)
             return _FAILED
         return code or 0
+
+    def _options_now(self, ctx: click.Context) -> set[str]:
+        """Return the options of the command that runs."""
+        name = ctx.invoked_subcommand
+        return options_of(None if name is None else self.get_command(ctx, name))
 
 
 @click.group(
@@ -139,21 +151,23 @@ def _tell_misuse(err: click.ClickException) -> None:
     echo_error(f"{_PROGRAM}: error: {err.format_message()}")
 
 
-def _explain(err: Exception) -> list[str]:
-    """Return what an error says, in lines."""
+def _explain(err: Exception, options: set[str]) -> list[str]:
+    """Return what an error says to who has such options, in lines."""
     text = str(err) or type(err).__name__
     if isinstance(err, OSError) and not isinstance(err, HDAError) and err.strerror:
         # Not str(err), which begins with a number in brackets.
         # A name may hold line breaks, and is one word all the same.
         of = "" if err.filename is None else f": {printable(err.filename)}"
-        text = f"{err.strerror}{of}"
-    elif not isinstance(err, (HDAError, OSError)):
+        text = f"{as_command_says(err.strerror, options)}{of}"
+    elif isinstance(err, (HDAError, OSError)):
+        text = as_command_says(text, options)
+    else:
         text = f"{type(err).__name__}: {text} (--debug shows where it comes from)"
     first, *more = text.split("\n")
     if not isinstance(err, HDAError):
         # Not ours: whatever it quotes, no line of it looks like one of this program.
         more = [f"  {line}" for line in more]
-    notes = "\n".join(getattr(err, "__notes__", []))
+    notes = as_command_says("\n".join(getattr(err, "__notes__", [])), options)
     return [first, *more, *(notes.split("\n") if notes else [])]
 
 

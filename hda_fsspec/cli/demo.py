@@ -308,10 +308,10 @@ def _greet(stage: Stage) -> None:
     stage.tell(
         f"hda_fsspec {__version__} on monthly means of sea surface temperature (OSTIA)",
         "",
-        "A local emulator of WEkEO's service offers them twice: computed on demand, and as a file",
-        "for each month. Nothing leaves this machine, and no account is needed. Preparing an order",
-        f"takes {_PREPARATION_SECONDS:.0f} s here. At the service it takes minutes, and 100 new"
-        " orders an hour are allowed.",
+        "A local emulator of WEkEO's service offers them twice: computed on demand, and",
+        "in files of a month. No account is needed, and nothing leaves this machine. Here",
+        f"an order takes {_PREPARATION_SECONDS:.0f} s; at the service it takes minutes, and 100"
+        " an hour may go out.",
     )
 
 
@@ -372,9 +372,13 @@ def _plot(stage: Stage, sst: Any) -> None:
 
 
 def list_files(stage: Stage) -> None:
-    """List what the service has as files: a query is a directory, its products are files."""
+    """List what the service has as files: a query is a directory of products."""
     query = f"hda://{FILES}/{_PERIOD}"
-    stage.tell(f"   query = {query!r}", "   fs.ls(query)")
+    stage.tell(
+        f"   query = ('hda://{FILES}/'",
+        f"            '{_PERIOD}')",
+        "   fs.ls(query)",
+    )
     found = stage.fs.ls(query)
     for info in (found[0], found[-1]):
         stage.tell(f"      {info['product_id']}  {info['startdate']}  {info['enddate']}")
@@ -382,7 +386,7 @@ def list_files(stage: Stage) -> None:
 
 
 def open_files(stage: Stage) -> None:
-    """Open all of them as one lazy data set, too: one product tells how the others lie."""
+    """Open all of them as one lazy data set, too: one product tells how all lie."""
     import xarray as xr
 
     stage.tell('   ds = xr.open_dataset(query, engine="hda", chunks={})')
@@ -406,7 +410,11 @@ def compute_files(stage: Stage) -> None:
 
 def prefetch_again(stage: Stage) -> None:
     """Get the year's local files, for any other tool: nothing is fetched again."""
-    stage.tell(f"   fs.prefetch({_year_path()!r})")
+    dataset, _, year = _year_path().rpartition("/startdate=")
+    stage.tell(
+        f"   fs.prefetch('{dataset}/'",
+        f"               'startdate={year}')",
+    )
     paths = stage.fs.prefetch(_year_path())
     stage.tell(f"      {len(paths)} local files, {stage.fs.du(_year_path()):,} bytes")
 
@@ -437,7 +445,7 @@ STEPS: tuple[Callable[[Stage], None], ...] = (
 def _tell_of(stage: Stage, ds: Any) -> None:
     sizes = ", ".join(f"{name}: {size}" for name, size in ds[_NAME].sizes.items())
     first, last = (str(time)[:10] for time in ds["time"].values[[0, -1]])
-    stage.tell(f"      {_NAME} ({sizes}), {first} to {last}")
+    stage.tell(f"      {_NAME} ({sizes})", f"      {first} to {last}")
 
 
 def _year_path() -> str:

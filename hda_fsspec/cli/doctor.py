@@ -16,6 +16,7 @@ import click
 from hda_fsspec._version import __version__
 from hda_fsspec.cli.commands import Options, command, json_option
 from hda_fsspec.cli.terminal import echo, echo_json
+from hda_fsspec.cli.wording import as_command_says, options_of
 from hda_fsspec.errors import (
     AuthenticationError,
     BrokerError,
@@ -103,6 +104,11 @@ def doctor(
     return 1 if failed else 0
 
 
+def _told(err: Exception) -> str:
+    """Return what an error says, in the words of this command."""
+    return as_command_says(str(err), options_of(doctor))
+
+
 def _findings(options: Options) -> Iterator[Finding]:
     from hda_fsspec.settings import Settings, rc_path
 
@@ -110,7 +116,7 @@ def _findings(options: Options) -> Iterator[Finding]:
     try:
         settings = options.settings
     except ConfigurationError as err:
-        yield Finding("FAIL", f"settings: {err}")
+        yield Finding("FAIL", f"settings: {_told(err)}")
         return
     yield from _show_settings(settings, Settings.sources(**options.given))
     yield _check_rc_file(rc_path())
@@ -179,7 +185,7 @@ def _check_cache(settings: Settings) -> Iterator[Finding]:
         mode = stat.S_IMODE(cache.root.stat().st_mode)
         free, bound, usage = shutil.disk_usage(cache.root).free, cache.max_bytes, cache.usage()
     except (HDAError, OSError) as err:
-        yield Finding("FAIL", f"cache folder: {err}")
+        yield Finding("FAIL", f"cache folder: {_told(err)}")
         return
     yield Finding("ok", f"cache folder {cache.root}: mode {mode:04o}, can be written to")
     told = "no bound" if bound is None else f"bound {format_bytes(bound)}"
@@ -187,7 +193,9 @@ def _check_cache(settings: Settings) -> Iterator[Finding]:
         f"cache size: {format_bytes(usage.total_bytes)}, {told}, disk has {format_bytes(free)} free"
     )
     if bound is not None and usage.total_bytes + free < bound:
-        step = "the disk is full before the bound is reached; lower cache_max_bytes or free space"
+        step = (
+            "the disk is full before the bound is reached; lower HDA_CACHE_MAX_BYTES or free space"
+        )
         yield Finding("FAIL", room, step)
     else:
         yield Finding("ok", room)
@@ -226,15 +234,17 @@ def _check_service(settings: Settings) -> Iterator[Finding]:
         yield Finding("-", f"{broker}: not tried, offline is set")
     except ConfigurationError as err:
         yield Finding("-", f"{broker}: not tried without a login")
-        yield Finding("FAIL", f"login: {err}")
+        yield Finding("FAIL", f"login: {_told(err)}")
     except AuthenticationError as err:
         yield Finding("ok", f"{broker} answers")
-        yield Finding("FAIL", f"login: {err}", "hda-fsspec login --check writes and tries another")
+        yield Finding(
+            "FAIL", f"login: {_told(err)}", "hda-fsspec login --check writes and tries another"
+        )
     except BrokerError as err:
-        yield Finding("FAIL", f"{broker}: {err}")
+        yield Finding("FAIL", f"{broker}: {_told(err)}")
         yield Finding("-", f"{login}: not known")
     except HDAError as err:
-        yield Finding("FAIL", f"{broker}: {err}")
+        yield Finding("FAIL", f"{broker}: {_told(err)}")
     else:
         yield Finding("ok", f"{broker} answers")
         yield Finding("ok", f"{login} works")

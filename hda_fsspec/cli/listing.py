@@ -10,7 +10,7 @@ import itertools
 import re
 import shlex
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -126,7 +126,7 @@ def info(options: Options, path: str, key: str | None, is_json: bool) -> None:
     elif location.query:
         found = filesystem.query(location)
         if not is_json:
-            echo_block(repr(found))
+            echo_block(repr(found), is_folded=True)
             return
         sizes = [product.size for product in found]
         facts |= {
@@ -137,11 +137,20 @@ def info(options: Options, path: str, key: str | None, is_json: bool) -> None:
     if is_json:
         echo_json(facts)
         return
+    _tell_facts(facts)
+
+
+def _tell_facts(facts: Mapping[str, Any]) -> None:
+    """Show what is known of a path, a line for each fact."""
     for fact, value in facts.items():
         if fact == "name":
             echo_locations(f"path: {PROTOCOL}://{value}")
         elif fact == "properties":
             echo(*(f"{name}: {item}" for name, item in value.items()))
+        elif fact in {"size", "catalogue_size"} and value:
+            # As ls shows them: what the catalogue says may be wrong.
+            tilde = "~" if fact == "catalogue_size" else ""
+            echo(f"{fact}: {tilde}{format_bytes(value)} ({value:,} bytes)")
         elif fact == "cached":
             echo(f"cached: {_yes_or_no(is_so=value)}")
         else:
@@ -236,14 +245,15 @@ def _echo_products(
         (_size(info), _start(info), _yes_or_no(is_so=is_here), info["product_id"])
         for info, is_here in zip(found, cached, strict=True)
     ]
-    echo_table([("SIZE", "START", "CACHED", "PRODUCT"), *rows], right=[0])
+    is_folded = echo_table([("SIZE", "START", "CACHED", "PRODUCT"), *rows], right=[0])
     if is_terminal(sys.stdout):
         known = [info["size"] or info["catalogue_size"] for info in found]
         is_exact = all(info["size"] is not None for info in found)
         told = f"{'' if is_exact else '~'}{format_bytes(sum(filter(None, known)))}"
         unknown = known.count(None)
         told += f" and {unknown} of unknown size" if unknown else ""
-        echo(f"{plural(len(found), 'product')}, {told}, {sum(cached)} cached")
+        whole = "; ls -1 prints one path a line" if is_folded else ""
+        echo(f"{plural(len(found), 'product')}, {told}, {sum(cached)} cached{whole}")
 
 
 def _start(info: dict[str, Any]) -> str:

@@ -9,6 +9,8 @@ import click
 
 from hda_fsspec.cli.commands import Options, command, json_option
 from hda_fsspec.cli.terminal import echo_block, echo_json
+from hda_fsspec.errors import LocationError
+from hda_fsspec.paths.locations import PROTOCOL
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -83,6 +85,9 @@ def open_with_xarray(
     options: Options, path: str, *, group: str | None, member: str | None, split: Split
 ) -> xr.Dataset:
     """Open a path as xarray does, with the settings of the options."""
+    if not path.startswith(f"{PROTOCOL}://"):
+        msg = f"This opens hda:// paths, and {path!r} is none. Other files are opened in Python."
+        raise LocationError(msg)
     import xarray as xr
 
     return xr.open_dataset(

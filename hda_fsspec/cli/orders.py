@@ -21,7 +21,8 @@ def orders(options: Options, is_json: bool) -> None:
 
     What is "being prepared" is in the queue of the service, for minutes or hours: nothing here
     makes it faster. Orders are those of your account on this cache, of the last week; what was
-    interrupted is taken up again by the next get or open, and costs no quota. Nothing is ordered.
+    interrupted is taken up again by the next get or open, and costs no quota. What still waits for
+    quota is not among them. Nothing is ordered.
     """
     client = options.client
     found = client.open_orders()
@@ -44,17 +45,19 @@ def orders(options: Options, is_json: bool) -> None:
     rows = [
         (
             (order.state or "ordered") + (f": {order.message}" if order.message else ""),
-            local_time(order.placed_at),
-            duration(now - order.placed_at),
+            f"{local_time(order.placed_at)}, {duration(now - order.placed_at)} ago",
             order.product.product_id,
         )
         for order in found
     ]
     if rows:
-        echo_table([("STATE", "ORDERED AT", "AGO", "PRODUCT"), *rows], whole=[3])
+        echo_table([("STATE", "ORDERED", "PRODUCT"), *rows], whole=[2])
         echo("")
     else:
         note("no orders under way")
+    if quota.closed_until is not None and quota.closed_until > now:
+        # Only the process that waits knows for what.
+        note("what a running get or open waits to order is not listed until it is ordered")
     echo(f"quota: {describe_quota(quota, now)}")
 
 

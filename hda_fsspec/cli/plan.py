@@ -107,10 +107,10 @@ def _wanted(client: Client, path: str, split: Split) -> tuple[Sequence[Product],
 
 def _echo(plan: Plan, *, is_json: bool) -> None:
     if not is_json:
-        echo_block(repr(plan))
+        echo_block(repr(plan), is_folded=True)
         return
     names = (
-        *("local", "orders_needed", "bytes_known", "bytes_estimated", "sizes_unknown"),
+        *("local", "orders_needed", "under_way", "bytes_known", "bytes_estimated", "sizes_unknown"),
         *("bytes_needed", "cache_bound", "disk_free", "disk_room", "fits_cache", "fits_disk"),
         *("fits", "quota_limit", "quota_left", "seconds_at_quota", "hours_of_quota"),
         *("fields", "split"),

@@ -12,12 +12,13 @@ import functools
 import io
 import json
 import math
+import re
 import shutil
 import sys
 import textwrap
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
-from typing import Any, TextIO
+from typing import Any, Literal, TextIO
 
 import click
 
@@ -30,13 +31,22 @@ _NARROWEST_COLUMN = 24
 
 
 def echo(*lines: str) -> None:
-    """Write lines to standard output, each as one line, and long ones without their middle."""
-    _write(sys.stdout, map(printable, lines))
+    """Write lines to standard output, each as one line, and long ones without their middle.
+
+    On a terminal those that are wider go on below, broken between words.
+    """
+    shown = map(printable, lines)
+    _write(sys.stdout, _hanging(shown, breaks_words=False) if is_terminal(sys.stdout) else shown)
 
 
-def echo_block(text: str) -> None:
-    """Write a text of several lines to standard output."""
-    _write(sys.stdout, map(escaped, text.split("\n")))
+def echo_block(text: str, *, is_folded: bool = False) -> None:
+    """Write a text of several lines to standard output.
+
+    Where it is folded a terminal gets lines of its width, broken within words where they must be.
+    """
+    shown = map(escaped, text.split("\n"))
+    is_folded = is_folded and is_terminal(sys.stdout)
+    _write(sys.stdout, _hanging(shown, breaks_words=True) if is_folded else shown)
 
 
 def echo_paths(*paths: str) -> None:
@@ -136,8 +146,8 @@ def _as_json(value: Any) -> Any:
 
 def echo_table(
     rows: Sequence[Sequence[str]], *, right: Sequence[int] = (), whole: Sequence[int] = ()
-) -> None:
-    """Write rows, of which the first one is the head, in columns.
+) -> bool:
+    """Write rows, of which the first one is the head, in columns; return whether any was folded.
 
     On a terminal they fit its width: the last column is folded, and where there is no room for
     columns a row takes several lines.
@@ -158,8 +168,9 @@ def echo_table(
 
     table = [[shown(*numbered) for numbered in enumerate(row)] for row in rows]
     if is_terminal(sys.stdout):
-        _write(sys.stdout, _laid_out(table, right, whole, _terminal_width()))
-        return
+        laid_out = list(_laid_out(table, right, whole, _terminal_width()))
+        _write(sys.stdout, laid_out)
+        return len(laid_out) > len(table)
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
     lines = (
         "  ".join(
@@ -169,6 +180,7 @@ def echo_table(
         for row in table
     )
     _write(sys.stdout, (line.rstrip() for line in lines))
+    return False
 
 
 def _laid_out(
@@ -211,16 +223,41 @@ def _stacked(rows: list[list[str]], title: int, width: int, *, is_whole: bool) -
         yield from (" " * _GAP + part for part in _folded(rest, max(1, width - _GAP)))
 
 
-def _folded(text: str, width: int) -> list[str]:
+def _hanging(lines: Iterable[str], *, breaks_words: bool) -> Iterator[str]:
+    """Yield lines as a terminal has room for them; what goes on below stands under its column."""
+    from rich.cells import cell_len
+
+    width = _terminal_width()
+    for line in lines:
+        if cell_len(line) <= width or " " not in line.strip():
+            # One word, such as a path, is left to the terminal, which knows that it is one.
+            yield line
+            continue
+        starts = [match.end() for match in re.finditer(r"\A +|  +", line)]
+        below = max((start for start in starts if start + _NARROWEST_COLUMN <= width), default=0)
+        margin = below or _GAP
+        first, *more = _folded(line[below:], max(1, width - margin), breaks_words=breaks_words)
+        yield line[:below] + first
+        yield from (" " * margin + part for part in more)
+
+
+def _folded(text: str, width: int, *, breaks_words: bool = True) -> list[str]:
     """Return a text in lines of some width, broken between words where there are any."""
     if text.isascii():  # nearly always, and much faster
-        found = textwrap.wrap(text, width, break_on_hyphens=False, drop_whitespace=True)
+        found = textwrap.wrap(
+            text,
+            width,
+            break_on_hyphens=False,
+            break_long_words=breaks_words,
+            drop_whitespace=True,
+        )
         return found or [""]
     from rich.console import Console
     from rich.text import Text
 
     console = Console(file=io.StringIO(), width=width)
-    return [line.plain.rstrip() for line in Text(text).wrap(console, width, overflow="fold")]
+    overflow: Literal["fold", "ignore"] = "fold" if breaks_words else "ignore"
+    return [line.plain.rstrip() for line in Text(text).wrap(console, width, overflow=overflow)]
 
 
 def _bold() -> Callable[[str], str]:

@@ -36,6 +36,8 @@ class Plan:
         How many are local already.
     orders_needed : int
         How many are not. One that was ordered before is free of quota, and counts all the same.
+    under_way : int
+        How many of those were ordered, here or by another process, and have not come.
     bytes_known : int
         What those weigh whose length is known, local or not.
     bytes_estimated : int
@@ -68,6 +70,7 @@ class Plan:
     products: tuple[Product, ...] = ()
     local: int = 0
     orders_needed: int = 0
+    under_way: int = 0
     bytes_known: int = 0
     bytes_estimated: int = 0
     sizes_unknown: int = 0
@@ -135,12 +138,13 @@ class Plan:
             sizes.append(f"{format_bytes(self.bytes_estimated)} estimated")
         if self.sizes_unknown:
             sizes.append(f"{self.sizes_unknown} of unknown size")
+        ordered = f", {self.under_way} of them under way" if self.under_way else ""
         bound = "no bound" if self.cache_bound is None else format_bytes(self.cache_bound)
         free = "not known" if self.disk_free is None else f"{format_bytes(self.disk_free)} free"
         fields = [] if self.fields is None else [("fields", f"{self.fields:,}")]
         splits = self._splits() if self.splits else []
         return [
-            ("orders", f"{self.orders_needed} needed, {self.local} local already"),
+            ("orders", f"{self.orders_needed} needed{ordered}, {self.local} local already"),
             *fields,
             ("bytes", f"{', '.join(sizes)}; {self._download()}"),
             ("quota", self._quota()),
@@ -227,6 +231,7 @@ def make_plan(
         products=weights.products,
         local=len(weights.local),
         orders_needed=len(weights.products) - len(weights.local),
+        under_way=len(client.under_way([p for p in weights.products if p not in weights.local])),
         bytes_known=sum(weights.known.values()),
         bytes_estimated=sum(weights.estimated.values()),
         sizes_unknown=len(weights.products) - len(weights.known) - len(weights.estimated),
@@ -252,6 +257,7 @@ def merge_plans(plans: Sequence[Plan]) -> Plan:
         products=tuple(dict.fromkeys(product for plan in plans for product in plan.products)),
         local=sum(plan.local for plan in plans),
         orders_needed=sum(plan.orders_needed for plan in plans),
+        under_way=sum(plan.under_way for plan in plans),
         bytes_known=sum(plan.bytes_known for plan in plans),
         bytes_estimated=sum(plan.bytes_estimated for plan in plans),
         sizes_unknown=sum(plan.sizes_unknown for plan in plans),

@@ -171,7 +171,7 @@ def test_clear_by_age(bench: Any, run: Run, monkeypatch: pytest.MonkeyPatch) -> 
 
     assert (code, young) == (0, 0)
     assert "Remove 2 products not used for 30 days, 4.1 kB" in err
-    assert lines[0].startswith("Removed ")
+    assert lines == [f"Removed 4.1 kB from {bench.cache_dir}."]
     assert len(_files(bench)) == 3
     assert notes.header(product) == b"{}"
 
@@ -212,9 +212,11 @@ def test_clear_removes_all(
     OrderBook(bench.cache_dir, "me").place(product, "1", 0.0)
     notes.add_accepted_terms("me", ["a licence"])
 
-    code, _, _ = run("clear", *words)
+    code, lines, err = run("clear", *words)
 
     assert code == 0
+    assert lines == [f"Removed 10.2 kB from {bench.cache_dir}."]
+    assert not err or "5 products, 10.2 kB, in" in err
     assert _files(bench) == []
     assert (notes.header(product), notes.listings.get("a search")) == (None, None)
     assert OrderBook(bench.cache_dir, "me").get(product) == "1"

@@ -137,6 +137,8 @@ def test_info_as_lines_and_as_json(bench: Any, emulator: Emulator, run: Run) -> 
 
     assert f"path: {bench.path(1)}" in lines
     assert "size: unknown" in lines
+    size = facts["catalogue_size"]
+    assert f"catalogue_size: ~{size / 1000:.1f} kB ({size:,} bytes)" in lines
     assert facts["product_id"] == "sst_20240501.nc"
     assert facts["size"] is None
     assert emulator.orders == 0
@@ -297,7 +299,7 @@ def test_an_error_of_the_system_has_no_number(bench: Any, emulator: Emulator, ru
 
 
 def test_interruption_is_130(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Control-C ends a command with 130 and one line."""
+    """Control-C ends a command with 130 and one line; one that orders says what goes on."""
 
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
@@ -305,8 +307,11 @@ def test_interruption_is_130(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("hda_fsspec.fs.filesystem.HDAFileSystem.ls", interrupt)
 
     done = run("ls")
+    ordering = run("get", "hda://EO:X/startdate=2024-05-01", "data/")
 
     assert (done.code, done.err.split()) == (130, ["hda-fsspec:", "interrupted"])
+    assert ordering.code == 130
+    assert "hda-fsspec orders shows them, and the same command takes them up" in ordering.err
 
 
 @pytest.mark.slow

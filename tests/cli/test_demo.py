@@ -68,7 +68,7 @@ def test_numbers_of_the_demo(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) ->
     assert len(text.splitlines()) <= 70
     assert text.isascii()
     # How long the path of a temporary folder is, is for the machine to say.
-    assert max(map(len, text.replace(str(tmp_path), "/tmp").splitlines())) <= 100
+    assert max(map(len, text.replace(str(tmp_path), "/tmp").splitlines())) <= 80
     plots = [work / "hda-fsspec-demo.png"] if importlib.util.find_spec("matplotlib") else []
     assert _but_home(tmp_path) == sorted([*before, *plots])
     assert all(plot.read_bytes().startswith(b"\x89PNG") for plot in plots)

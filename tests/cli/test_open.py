@@ -231,7 +231,7 @@ def test_open_and_plan_as_json(
         (["open", "{product}", "--group", "inner"], "inner"),
         (
             ["plan", "{product}", "--sel=lat=1", "--order-template", "--member", "*.nc"],
-            "Leave member out",
+            "Leave --member out",
         ),
     ],
 )

@@ -64,13 +64,15 @@ def test_an_order_is_under_way_until_its_product_is_here(
     code, out, _ = run("orders")
     found = json.loads(run("orders", "--json")[1])
     offline = json.loads(run("--offline", "orders", "--json")[1])
+    plan = run("plan", bench.query)[1]
+    planned = json.loads(run("plan", "--json", bench.query)[1])
 
     head, row, _, quota = out.splitlines()
     assert code == 0
-    assert head.split() == ["STATE", "ORDERED", "AT", "AGO", "PRODUCT"]
+    assert head.split() == ["STATE", "ORDERED", "PRODUCT"]
     assert row.startswith("being prepared")
     assert row.endswith(bench.product_id(1))
-    assert "less than a minute" in row
+    assert "less than a minute ago" in row
     assert quota == "quota: 49 of 50 orders an hour left"
     [order] = found["orders"]
     assert (order["dataset_id"], order["product_id"], order["state"]) == (
@@ -79,6 +81,8 @@ def test_an_order_is_under_way_until_its_product_is_here(
     assert time.time() - 3600 < order["placed_at"] <= time.time()
     assert found["quota"] == {"limit": 50, "left": 49, "closed_until": None}
     assert [order["state"] for order in offline["orders"]] == [None]
+    assert "orders 3 needed, 1 of them under way, 0 local already" in plan
+    assert (planned["orders_needed"], planned["under_way"]) == (3, 1)
     assert emulator.orders == 1
 
 
@@ -118,9 +122,10 @@ def test_a_used_up_quota(bench: Any, run: Run, monkeypatch: pytest.MonkeyPatch) 
     with pytest.raises(HDAError):
         bench.filesystem(emulator, on_quota="raise").prefetch([bench.path(n) for n in (1, 2, 3)])
 
-    _, out, _ = run("orders")
+    _, out, err = run("orders")
     code, doctor, _ = run("doctor")
 
+    assert "waits to order is not listed until it is ordered" in err
     assert out.startswith("quota: all 2 orders an hour are used up; the next one goes out at ")
     # It was told seconds ago, and lasts an hour.
     assert out.rstrip().endswith(("in 60 minutes", "in 59 minutes"))

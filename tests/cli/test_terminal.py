@@ -16,7 +16,7 @@ from rich.console import Console
 
 from hda_fsspec.cli import main
 from hda_fsspec.cli.progress import Bars, console_of
-from hda_fsspec.cli.terminal import echo_table
+from hda_fsspec.cli.terminal import echo, echo_block, echo_table
 from hda_fsspec.emulator import Fault, dated_product
 from hda_fsspec.fetching.quota import QuotaView
 from hda_fsspec.printable import is_shown
@@ -87,7 +87,7 @@ def test_ls_is_a_table_that_fits(query: str, terminal: Terminal, capsys: Any) ->
     assert first.split()[5] + rest.strip() == ID.format(1)
     assert rest.index(rest.strip()) == head.index("PRODUCT")
     assert [line.split()[4] for line in terminal.lines[1:-1:2]] == ["yes", "no", "no"]
-    assert end == "3 products, 6.1 kB, 1 cached"
+    assert end == "3 products, 6.1 kB, 1 cached; ls -1 prints one path a line"
     assert max(map(len, terminal.lines)) <= 80
     assert terminal.getvalue().startswith("\x1b[1m")
 
@@ -104,6 +104,47 @@ def test_ls_on_a_narrow_terminal(
     assert "".join(lines[:3]) == ID.format(1)
     assert lines[3].split() == ["2.0", "kB", "2024-05-01", "00:00", "yes"]
     assert max(map(len, lines)) <= 40
+
+
+def test_ls_that_needs_no_folding(
+    query: str, terminal: Terminal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where each product has one line nothing is said of another form."""
+    monkeypatch.setenv("COLUMNS", "160")
+
+    terminal.run("ls", query)
+
+    assert terminal.lines[-1] == "3 products, 6.1 kB, 1 cached"
+
+
+@pytest.mark.parametrize("columns", [48, 80, 160])
+def test_all_views_fit(
+    columns: int, query: str, terminal: Terminal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is wider than the terminal goes on below its column; paths alone stay whole."""
+    monkeypatch.setenv("COLUMNS", str(columns))
+    for words in (["info", query], ["plan", query], ["doctor"], ["orders"], ["cache", "du"]):
+        terminal.run(*words)
+
+    wide = [line for line in terminal.lines if len(line) > columns]
+    assert [line for line in wide if " " in line.strip()] == []
+    assert "".join("".join(terminal.lines).split()).count(ID.format(2)) == 1
+
+
+def test_folding_hangs_below_the_last_column(terminal: Terminal) -> None:
+    """Words stay whole unless that is asked for, and what fits stays as it is."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("sys.stdout", terminal)
+        patch.setenv("COLUMNS", "40")
+        echo("ok    one two three four five six seven eight nine", "short  line")
+        echo("ok    " + "y" * 50 + " z")
+        echo_block("  a  b " + "y" * 40, is_folded=True)
+
+    assert terminal.lines == [
+        *("ok    one two three four five six seven", "      eight nine", "short  line"),
+        *("ok    " + "y" * 50, "      z"),
+        *("  a  b " + "y" * 33, "     " + "y" * 7),
+    ]
 
 
 @pytest.mark.parametrize("words", [["ls", "-1"], ["ls", "--json"]])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import itertools
 import json
 import os
 import shutil
@@ -156,6 +157,22 @@ def test_swaths_of_last_week_are_found_by_place(options: dict[str, Any]) -> None
     assert 0.02 < float(water.notnull().mean()) < 0.5
     assert first.bbox is not None
     assert float(ds["latitude"].min()) >= float(first.bbox.split(",")[1]) - 0.01
+
+
+def test_no_week_is_without_a_swath(catalogue: Path) -> None:
+    """From the first day to the last, as the catalogue tells the period, there is one a week."""
+    described = {
+        entry["dataset_id"]: entry for entry in json.loads(catalogue.read_text())["datasets"]
+    }
+    entry = described[samples.OLCI]
+    days = sorted(
+        {datetime.date.fromisoformat(product["startdate"][:10]) for product in entry["products"]}
+    )
+
+    gaps = [after - day for day, after in itertools.pairwise(days)]
+    assert [days[0].isoformat(), days[-1].isoformat()] == entry["period"]
+    assert max(gaps) <= datetime.timedelta(7)
+    assert len(entry["products"]) < 250
 
 
 def test_days_since_are_added(catalogue: Path, tmp_path: Path) -> None:

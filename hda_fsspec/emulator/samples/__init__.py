@@ -34,7 +34,7 @@ __all__ = [
 
 _CATALOGUE = "catalogue.json"
 #: Another one where other files are written than before.
-_EDITION = 2
+_EDITION = 3
 
 
 def write_samples(folder: Path | str, *, today: datetime.date | None = None) -> Path:
@@ -43,7 +43,7 @@ def write_samples(folder: Path | str, *, today: datetime.date | None = None) -> 
     Parameters
     ----------
     folder : Path or str
-        It gets about 65 MB: the sources of five subset data sets, in the manner of EO:ECMWF (ERA5
+        It gets about 70 MB: the sources of five subset data sets, in the manner of EO:ECMWF (ERA5
         at the surface and on pressure levels, CAMS) and of EO:MO (sea level, sea ice), and the
         products of three collections of files: netCDF on one grid, GeoTIFF in tiles, and archives
         of swaths.

@@ -1,7 +1,7 @@
 """Samples in the manner of EO:EUM: archives of ocean colour, each on a grid of its own.
 
-Besides those of one month there are those of the last weeks, so that somebody who asks for last
-week finds some: they are added day by day.
+There are those of each day of one month and of the last weeks, so that somebody who asks for last
+week finds some, and of one day a week between: they are added day by day.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ OLCI = "EO:EUM:DAT:SENTINEL-3:OL_2_WFR___"
 _FOLDER = "olci"
 _MONTH = (datetime.date(2024, 7, 1), datetime.date(2024, 7, 31))
 _RECENT_DAYS = 21
+_SUNDAY = 6
 #: Pixels along and across the track, which are some ten kilometres here and 300 m at the service.
 _SHAPE = (90, 110)
 _ZIP_EPOCH = (1980, 1, 1, 0, 0, 0)
@@ -54,7 +55,10 @@ def olci(folder: Path, today: datetime.date) -> dict[str, Any]:
     """Write the archives that are not there yet, and return what the catalogue says."""
     (folder / _FOLDER).mkdir(exist_ok=True)
     first, last = _MONTH
-    days = [*_days(first, last), *_days(today - datetime.timedelta(_RECENT_DAYS), today)]
+    recent = today - datetime.timedelta(_RECENT_DAYS)
+    between = [day for day in _days(last, recent) if day.weekday() == _SUNDAY]
+    # Each once: today may be any day.
+    days = sorted({*_days(first, last), *between, *_days(recent, today)})
     products = [
         _product(folder, frame, day)
         for day in days
@@ -65,8 +69,8 @@ def olci(folder: Path, today: datetime.date) -> dict[str, Any]:
         "dataset_id": OLCI,
         "title": "OLCI Level 2 Ocean Colour Full Resolution - Sentinel-3 (invented values)",
         "abstract": (
-            "Chlorophyll of the Baltic Sea on each day, and now and then of the western "
-            f"Mediterranean: July 2024 and the last {_RECENT_DAYS} days. {COMMENT}"
+            "Chlorophyll of the Baltic Sea, and now and then of the western Mediterranean: on each "
+            f"day of July 2024 and of the last {_RECENT_DAYS} days, on Sundays between. {COMMENT}"
         ),
         "products": products,
         "bbox": [-9.0, 34.0, 40.0, 67.0],
