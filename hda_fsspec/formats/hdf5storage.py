@@ -37,8 +37,8 @@ class Hdf5Bytes:
     ----------
     width, lengths : int
         Bytes of an address, and of a length.
-    root, extension, driver_info : int or None
-        The addresses in the superblock.
+    root, extension, driver_info, end : int or None
+        The addresses in the superblock; the library reads nothing from that of the end on.
     """
 
     def __init__(self, data: FileBytes, start: int) -> None:
@@ -59,7 +59,9 @@ class Hdf5Bytes:
             raise CorruptFileError(msg)
         first = {0: 24, 1: 28, 2: 12, 3: 12}[version]
         rest = self.read(first, 4 * self.width, "its superblock")
-        second, _, fourth = (self.address(rest, number * self.width) for number in (1, 2, 3))
+        base, second, end, fourth = (self.address(rest, n * self.width) for n in range(4))
+        # It alone is told from the start of the file, which need not be that of its user block.
+        self.end = None if end is None or base is None else end - base
         if version < 2:
             # Before the address of the root stands the place of its name, which it does not have.
             entry = self.read(first + 4 * self.width, self.lengths + self.width, "its superblock")

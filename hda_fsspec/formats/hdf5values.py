@@ -10,6 +10,7 @@ import contextlib
 import dataclasses
 import itertools
 import math
+import operator
 import struct
 from collections.abc import Collection, Iterator
 from typing import TypeVar
@@ -23,7 +24,7 @@ _DATASPACE, _LINK_INFO, _DATATYPE, _LINK = 0x01, 0x02, 0x03, 0x06
 _EXTERNAL_FILES, _LAYOUT, _FILTERS, _SYMBOL_TABLE = 0x07, 0x08, 0x0B, 0x11
 _SHARED = 2
 _INTEGER, _FLOAT = 0, 1
-_CONTIGUOUS, _CHUNKED, _SINGLE_CHUNK = 1, 2, 1
+_CONTIGUOUS, _CHUNKED = 1, 2
 _DEFLATE, _SHUFFLE = 1, 2
 #: Offset, precision, exponent, mantissa and bias of the numbers that numpy knows.
 _IEEE = {
@@ -33,6 +34,8 @@ _IEEE = {
 #: An array of more pieces is large enough for the library, and its table as large as a header.
 _MOST_PIECES = 64
 _DEEPEST = 4
+#: More bytes than the netCDF library lets a name have.
+_LONGEST_NAME = 1024
 #: How the netCDF library calls a variable whose own name is that of a dimension it does not lie on.
 _NO_COORDINATE = "_nc4_non_coord_"
 
@@ -114,7 +117,7 @@ def _members(file: Hdf5Bytes, address: int) -> dict[str, int]:
                 continue
             names = file.local_heap(heap)
             for place, child in file.symbols(tree):
-                name = names[place : names.index(b"\0", place)]
+                name = names[place : place + _LONGEST_NAME].partition(b"\0")[0]
                 found[name.decode("utf-8", "replace")] = child
         links = [body] if kind == _LINK else []
         if kind == _LINK_INFO:
@@ -137,12 +140,15 @@ def _array(file: Hdf5Bytes, address: int, start: int) -> StoredArray:
             bodies[kind] = body
     _require({_DATASPACE, _DATATYPE, _LAYOUT} <= bodies.keys())
     shape, dtype = _shape(file, bodies[_DATASPACE]), _dtype(bodies[_DATATYPE])
-    filters = _filters(bodies[_FILTERS]) if _FILTERS in bodies else ()
-    chunk, pieces = _laid(file, bodies[_LAYOUT], shape, int(dtype[2:]))
+    item_bytes = int(dtype[2:])
+    filters = _filters(bodies[_FILTERS], item_bytes) if _FILTERS in bodies else ()
+    chunk, pieces = _laid(file, bodies[_LAYOUT], shape, item_bytes)
     is_deflated, is_shuffled = _DEFLATE in filters, _SHUFFLE in filters
-    whole = math.prod(chunk) * int(dtype[2:])
+    _require(bodies[_LAYOUT][1] == _CHUNKED or not filters)
+    whole = math.prod(chunk) * item_bytes
     for place, count in pieces:
         _require(count > 0 if is_deflated else count == whole)
+        _require(file.end is not None and place + count <= file.end)
         file.require(place + count, "an array")
     placed = tuple((place + start, count) for place, count in pieces)
     return StoredArray(dtype, shape, chunk, placed, is_deflated, is_shuffled)
@@ -177,7 +183,7 @@ def _dtype(body: bytes) -> str:
     return f"{order}f{size}"
 
 
-def _filters(body: bytes) -> tuple[int, ...]:
+def _filters(body: bytes, item_bytes: int) -> tuple[int, ...]:
     """Return the filters in the order of writing."""
     version, count = body[0], body[1]
     _require(version in (1, 2))
@@ -188,7 +194,10 @@ def _filters(body: bytes) -> tuple[int, ...]:
         # Of these two the second version tells no name.
         head, length = (8, length + -length % 8) if version == 1 else (6, 0)
         (values,) = struct.unpack_from("<H", body, position + head - 2)
-        position += head + length + 4 * (values + values % 2 if version == 1 else values)
+        position += head + length
+        if number == _SHUFFLE:
+            _require(values == 1 and struct.unpack_from("<I", body, position) == (item_bytes,))
+        position += 4 * (values + values % 2 if version == 1 else values)
         found.append(number)
     in_order = tuple(found)
     _require(in_order in ((), (_DEFLATE,), (_SHUFFLE,), (_SHUFFLE, _DEFLATE)))
@@ -201,29 +210,11 @@ _Laid = tuple[tuple[int, ...], tuple[tuple[int, int], ...]]
 def _laid(file: Hdf5Bytes, body: bytes, shape: tuple[int, ...], item_bytes: int) -> _Laid:
     """Return the shape of the pieces, with address and count of bytes of each."""
     version, kind = body[0], body[1]
-    _require(version in (3, 4) and kind in (_CONTIGUOUS, _CHUNKED))
-    if kind == _CONTIGUOUS:
-        return shape, ((_set(file.address(body, 2)), file.number(body, 2 + file.width)),)
-    if version == 3:
+    # Later versions have other indexes, and are made by nobody who makes products.
+    _require(version == 3 and kind in (_CONTIGUOUS, _CHUNKED))
+    if kind == _CHUNKED:
         return _laid_by_tree(file, body, shape, item_bytes)
-    return _laid_as_one(file, body, shape, item_bytes)
-
-
-def _laid_as_one(file: Hdf5Bytes, body: bytes, shape: tuple[int, ...], item_bytes: int) -> _Laid:
-    """Return what the fourth version of a layout tells of an array of one piece."""
-    width, first = body[4], 5
-    sides = [
-        int.from_bytes(body[at : at + width], "little")
-        for at in range(first, first + body[3] * width, width)
-    ]
-    position = first + body[3] * width
-    _require(body[position] == _SINGLE_CHUNK and sides == [*shape, item_bytes])
-    position, count = position + 1, math.prod(shape) * item_bytes
-    if body[2] & 2:
-        count, rest = file.number(body, position), position + file.lengths
-        _require(body[rest : rest + 4] == b"\0\0\0\0")  # else some filter was left out
-        position = rest + 4
-    return shape, ((_set(file.address(body, position)), count),)
+    return shape, ((_set(file.address(body, 2)), file.number(body, 2 + file.width)),)
 
 
 def _laid_by_tree(file: Hdf5Bytes, body: bytes, shape: tuple[int, ...], item_bytes: int) -> _Laid:
@@ -232,12 +223,16 @@ def _laid_by_tree(file: Hdf5Bytes, body: bytes, shape: tuple[int, ...], item_byt
     _require(rank == len(shape) and all(chunk) and item == item_bytes)
     counts = [-(-size // side) for size, side in zip(shape, chunk, strict=True)]
     _require(math.prod(counts) <= _MOST_PIECES)
-    found = dict(_chunks(file, tree, rank, _DEEPEST))
-    corners = itertools.product(
-        *(range(0, count * side, side) for count, side in zip(counts, chunk, strict=True))
-    )
+    level = file.read(tree + 5, 1, "the index of an array")[0]
+    _require(level <= _DEEPEST)
+    found = _chunks(file, tree, (*chunk, item), level, None)
+    corners = itertools.product(*map(range, counts))
+    pieces = []
     # One that was never written has the fill value.
-    return tuple(chunk), tuple(_set(found.get(corner)) for corner in corners)
+    for corner, (key, piece) in zip(corners, found, strict=True):
+        _require(key == (*corner, 0))
+        pieces.append(piece)
+    return tuple(chunk), tuple(pieces)
 
 
 def _set(value: _T | None) -> _T:
@@ -246,21 +241,33 @@ def _set(value: _T | None) -> _T:
     return value
 
 
+_Key = tuple[int, ...]
+
+
 def _chunks(
-    file: Hdf5Bytes, address: int, rank: int, levels: int
-) -> Iterator[tuple[tuple[int, ...], tuple[int, int]]]:
-    """Yield the corner of each piece that a tree leads to, with its address and count of bytes."""
+    file: Hdf5Bytes, address: int, sides: _Key, level: int, bounds: tuple[_Key, _Key] | None
+) -> Iterator[tuple[_Key, tuple[int, int]]]:
+    """Yield the pieces that a tree leads to, in order: number along each axis, address and size.
+
+    The library searches the tree. Where keys are not in order, or not within those above them, it
+    may not find what is there.
+    """
     head = file.signed(address, 8 + 2 * file.width, b"TREE")
-    level, used = head[5], int.from_bytes(head[6:8], "little")
-    _require(head[4] == 1 and level <= levels)
-    key_bytes = 8 + 8 * (rank + 1)
-    step = key_bytes + file.width
-    table = file.read(address + len(head), used * step, "the index of an array")
-    for position in range(0, used * step, step):
-        count, mask, *corner = struct.unpack_from(f"<II{rank}Q", table, position)
-        child = _set(file.address(table, position + key_bytes))
+    used = int.from_bytes(head[6:8], "little")
+    _require(head[4:6] == bytes((1, level)) and 0 < used <= _MOST_PIECES)
+    key_format = struct.Struct(f"<II{len(sides)}Q")
+    step = key_format.size + file.width
+    table = file.read(address + len(head), used * step + key_format.size, "the index of an array")
+    entries = [key_format.unpack_from(table, n * step) for n in range(used + 1)]
+    _require(not any(any(map(operator.mod, key, sides)) for _, _, *key in entries))
+    keys = [tuple(map(operator.floordiv, key, sides)) for _, _, *key in entries]
+    _require(all(one < after for one, after in itertools.pairwise(keys)))
+    _require(bounds is None or (bounds[0] <= keys[0] and keys[-1] <= bounds[1]))
+    for n in range(used):
+        child = _set(file.address(table, n * step + key_format.size))
+        count, mask = entries[n][:2]
         if level:
-            yield from _chunks(file, child, rank, level - 1)
+            yield from _chunks(file, child, sides, level - 1, (keys[n], keys[n + 1]))
         else:
             _require(not mask)  # else some filter was left out
-            yield tuple(corner), (child, count)
+            yield keys[n], (child, count)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import struct
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -64,8 +65,7 @@ def test_arrays_that_are_stored_in_common_ways(
     with h5py.File(path, "w", **more) as file:
         file.create_dataset("inner/v", data=_VALUES, dtype=dtype, **way)
         file["inner"].create_dataset("scalar", data=7, dtype=dtype)
-    pieces = way.get("chunks", _SHAPE)
-    if more.get("libver") and pieces != _SHAPE:
+    if "libver" in more and "chunks" in way:
         assert _find(path, "v", group="inner") == {}  # found by indexes of later versions
         return
 
@@ -164,6 +164,86 @@ def test_a_file_that_is_cut_anywhere(tmp_path: Path) -> None:
         cut.write_bytes(data[:end])
         found = _find(cut, "v")
         assert found in ({}, whole)
+
+
+def _put(data: bytes, place: int, form: str, value: int) -> bytes:
+    piece = struct.pack(form, value)
+    return data[:place] + piece + data[place + len(piece) :]
+
+
+#: What is changed in an index of four pieces along an axis, as places after its signature: a count,
+#: entries of 40 bytes from byte 24 on (size, filters left out, three offsets, address), a last key.
+DAMAGE: dict[str, tuple[int, str, int]] = {
+    "another kind of tree": (4, "<B", 0),
+    "another level": (5, "<B", 1),
+    "a piece too few": (6, "<H", 3),
+    "a piece too many": (6, "<H", 5),
+    "no piece": (6, "<H", 0),
+    "a filter left out": (24 + 4, "<I", 1),
+    "pieces out of order": (24 + 40 + 8, "<Q", 6),
+    "a piece twice": (24 + 40 + 8, "<Q", 0),
+    "a piece between others": (24 + 40 + 8, "<Q", 3),
+    "a part of a number": (24 + 40 + 24, "<Q", 4),
+    "a last key before its piece": (24 + 160 + 8, "<Q", 4),
+    "a last key between pieces": (24 + 160 + 8, "<Q", 9),
+    "a piece after the end": (24, "<I", 5000),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_an_index_that_the_library_may_search_otherwise(tmp_path: Path, damage: str) -> None:
+    """It is left to the library, which may find fewer pieces or refuse it."""
+    path = tmp_path / "made.h5"
+    with h5py.File(path, "w") as file:
+        file.create_dataset("v", data=_VALUES[..., 0].repeat(2, 0)[:8], chunks=(2, 4))
+        file["w"] = np.ones(4, "f4")
+    # Longer than the file says of itself: what lies there is not read by the library.
+    data = path.read_bytes() + bytes(8000)
+    index = data.index(b"TREE\x01")
+    path.write_bytes(data)
+    assert _find(path, "v", "w").keys() == {"v", "w"}
+    place, form, value = DAMAGE[damage]
+
+    path.write_bytes(_put(data, index + place, form, value))
+
+    assert _find(path, "v", "w").keys() == {"w"}
+
+
+def test_bytes_that_were_sorted_by_another_size_of_number(tmp_path: Path) -> None:
+    """They are put back by the library."""
+    path = tmp_path / "made.h5"
+    with h5py.File(path, "w") as file:
+        file.create_dataset("v", data=_VALUES, chunks=_SHAPE, shuffle=True)
+    data = path.read_bytes()
+    assert _find(path, "v").keys() == {"v"}
+
+    path.write_bytes(_put(data, data.index(b"shuffle\0") + 8, "<I", 4))
+
+    assert _find(path, "v") == {}
+
+
+def test_pieces_of_an_array_that_was_cut(tmp_path: Path) -> None:
+    """They are found by a tree of two levels, whose keys lie within those above them."""
+    path = tmp_path / "made.h5"
+    with h5py.File(path, "w") as file:
+        file.create_dataset("v", data=np.arange(140.0), chunks=(2,), maxshape=(None,))
+    with h5py.File(path, "a") as file:
+        file["v"].resize((119,))
+    data = path.read_bytes()
+    assert (data.count(b"TREE\x01\x01"), data.count(b"TREE\x01\0")) == (1, 2)
+
+    found = _find(path, "v")["v"]
+
+    assert len(found.pieces) == 60
+    _assert_identical(_read(path, found, (slice(None),)), np.arange(119.0))
+    above = data.index(b"TREE\x01\x01")
+    for place, form, value in (
+        (data.index(b"TREE\x01\0") + 5, "<B", 1),
+        (data.rindex(b"TREE\x01\0") + 5, "<B", 1),
+        (above + 24 + 32 + 8, "<Q", 4),  # where the second of its children begins
+    ):
+        path.write_bytes(_put(data, place, form, value))
+        assert _find(path, "v") == {}
 
 
 KEYS: list[Any] = [
