@@ -268,6 +268,8 @@ def note_others(
     reasons: dict[str, str] = {}
     for name, error in others:
         reason = flat(error)
+        if not isinstance(error, HDAError | OSError):
+            reason = f"{type(error).__name__}: {reason}"  # some say nothing but a key
         alike = _DURATION.sub("", reason)
         names.setdefault(alike, []).append(name)
         reasons.setdefault(alike, reason)
@@ -281,7 +283,7 @@ def note_others(
         reason = reasons[alike]
         if alike == same:
             told.append(f"{_named(named)}: the same reason")
-        elif len(named) == 1 and flat(named[0]) in reason:
+        elif len(named) == 1 and re.search(rf"(?<!\w){re.escape(flat(named[0]))}(?!\w)", reason):
             told.append(reason)
         else:
             told.append(f"{_named(named)}: {reason}")

@@ -26,7 +26,7 @@ from hda_fsspec.cli.terminal import (
     is_terminal,
     note,
 )
-from hda_fsspec.errors import QueryError, not_there
+from hda_fsspec.errors import OfflineError, QueryError, TooManyProductsError, not_there
 from hda_fsspec.paths.locations import PROTOCOL, Location
 from hda_fsspec.printable import format_bytes, plural
 from hda_fsspec.records import Product
@@ -117,23 +117,32 @@ def info(options: Options, path: str, key: str | None, is_json: bool) -> None:
     if location == Location(location.dataset) and location.dataset is not None:
         _tell_queryables(filesystem, location, is_json=is_json)
         return
-    if not location.query and _is_key(filesystem, location):
+    try:
+        facts: dict[str, Any] = filesystem.info(location)
+    except FileNotFoundError:
+        # A key of the data set stands where its products do.
+        if location.query or not _is_key(filesystem, location):
+            raise
         _tell_key(filesystem, location, str(location.product), is_json=is_json)
         return
-    facts: dict[str, Any] = filesystem.info(location)
     if facts["type"] == "file":
         facts = {**facts, "cached": _cached(options)(facts)}
     elif location.query:
-        found = filesystem.query(location)
-        if not is_json:
-            echo_block(repr(found), is_folded=True)
-            return
-        sizes = [product.size for product in found]
-        facts |= {
-            "products": len(found),
-            "catalogue_size": sum(filter(None, sizes)),
-            "sizes_unknown": sizes.count(None),
-        }
+        try:
+            found = filesystem.query(location)
+        except (TooManyProductsError, OfflineError) as err:
+            # What is known without a search is told all the same.
+            note(str(err))
+        else:
+            if not is_json:
+                echo_block(repr(found), is_folded=True)
+                return
+            sizes = [product.size for product in found]
+            facts |= {
+                "products": len(found),
+                "catalogue_size": sum(filter(None, sizes)),
+                "sizes_unknown": sizes.count(None),
+            }
     if is_json:
         echo_json(facts)
         return

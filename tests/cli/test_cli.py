@@ -19,7 +19,8 @@ from checkout import ROOT
 
 from hda_fsspec import __version__
 from hda_fsspec.cli import main
-from hda_fsspec.emulator import Emulator
+from hda_fsspec.client import close_clients
+from hda_fsspec.emulator import Emulator, dated_product
 
 PASSWORD = "pW-9xKq_77Lr"
 
@@ -154,6 +155,43 @@ def test_get_copies_queries_and_products_once(bench: Any, emulator: Emulator, ru
     assert done.lines == [str(folder / bench.product_id(day)) for day in range(1, 6)]
     assert [Path(line).read_bytes() for line in done.lines] == [bench.body(d) for d in range(1, 6)]
     assert emulator.orders == 5
+
+
+def test_info_of_more_than_may_be_listed(
+    bench: Any, emulator: Emulator, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is known of a query without a search is told, and why there is no more."""
+    monkeypatch.setenv("HDA_MAX_PRODUCTS", "2")
+    above = run("info", "--json", bench.query)
+    close_clients()
+    monkeypatch.setenv("HDA_OFFLINE", "true")
+    offline = run("info", "--json", bench.query)
+
+    for told, why in ((above, "max_products"), (offline, "offline")):
+        assert json.loads(told.out)["type"] == "directory"
+        assert why in told.err
+    assert emulator.orders == 0
+
+
+def test_info_of_a_local_product_needs_no_network(
+    bench: Any, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Though its id might be the name of a key of the data set."""
+    product = dated_product("S3A_SWATH", bench.body(1))
+    emulator = bench.start(products=[product])
+    for name, value in emulator.environment.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("HDA_CACHE_DIR", str(bench.cache_dir))
+    path = f"hda://{bench.dataset}/S3A_SWATH"
+    bench.filesystem(emulator).prefetch(path)
+    close_clients()
+    asked = len(emulator.log)
+
+    facts = json.loads(run("--offline", "info", "--json", path).out)
+    online = json.loads(run("info", "--json", path).out)
+
+    assert (facts["type"], facts["cached"]) == (online["type"], online["cached"]) == ("file", True)
+    assert len(emulator.log) == asked
 
 
 def test_info_of_a_query_is_how_many_and_how_large(
