@@ -7,6 +7,7 @@ the command runs or its help is shown, and which loads what is heavy when it run
 from __future__ import annotations
 
 import contextlib
+import difflib
 import os
 import sys
 from collections.abc import Sequence
@@ -29,8 +30,36 @@ _ORDERING = {"get", "open"}
 _PIPE_CLOSED = 141  # 128 + SIGPIPE
 
 
+#: What other programs call what the commands do.
+_OTHER_NAMES = {
+    "describe": "info",
+    "dir": "ls",
+    "download": "get",
+    "fetch": "get",
+    "find": "datasets",
+    "list": "ls",
+    "queue": "orders",
+    "search": "datasets",
+    "show": "info",
+    "status": "orders",
+}
+
+
 class _Program(LazyGroup):
     """All commands; how one ends is an exit code, and never a traceback that nobody asked for."""
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find a command by its name, or say which one may be meant."""
+        name = args[0]
+        is_word = not name.startswith("-") and not ctx.resilient_parsing
+        if is_word and self.get_command(ctx, name) is None:
+            near = difflib.get_close_matches(name.lower(), self.list_commands(ctx), n=1)
+            meant = _OTHER_NAMES.get(name.lower()) or next(iter(near), None)
+            hint = "" if meant is None else f" Did you mean {_PROGRAM} {meant}?"
+            ctx.fail(f"No such command {name!r}.{hint}")
+        return super().resolve_command(ctx, args)
 
     def invoke(self, ctx: click.Context) -> int:
         """Run the command that was asked for, and return its exit code."""

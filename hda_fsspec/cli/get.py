@@ -68,6 +68,10 @@ def get(
     """
     fs = options.filesystem
     locations, folder = _split(list(paths))
+    if not isinstance(folder, Path):
+        from hda_fsspec.fs.bucket import RemoteFolder
+
+        RemoteFolder(folder, _options_of(target_options))  # refused before anything is listed
     if first is not None or last is not None:
         found = [info for location in locations for info in _listed(fs, location)]
         locations = [Location.parse(info["name"]) for info in take(found, first, last)]
@@ -145,11 +149,24 @@ def _split(given: list[str]) -> tuple[list[Location], Path | str]:
     from hda_fsspec.localpaths import remote_scheme
 
     *first, last = given
+    if first and last.startswith(f"{PROTOCOL}://") and _is_folder(first[0]):
+        msg = f"{first[0]!r} is a folder, and the folder goes last: get {last} {first[0]}"
+        raise LocationError(msg)
     if not first or last.startswith(f"{PROTOCOL}://"):
         return [Location.parse(path) for path in given], Path()
     locations = [Location.parse(path) for path in first]
     is_local = remote_scheme(last) is None
     return locations, Path(local_target(locations, last)) if is_local else last
+
+
+def _is_folder(word: str) -> bool:
+    """Whether a word is the place of copies rather than a path of products."""
+    from hda_fsspec.localpaths import remote_scheme
+
+    if word.startswith(f"{PROTOCOL}://"):
+        return False
+    is_path = word.startswith((".", "/", "~")) or word.endswith("/")
+    return is_path or Path(word).is_dir() or remote_scheme(word) is not None
 
 
 def _options_of(given: Sequence[str]) -> dict[str, Any]:

@@ -68,7 +68,8 @@ def _ask_password(user: str, path: Path) -> str:
             return getpass.getpass(f"Password of {printable(user)}: ")
         except (getpass.GetPassWarning, EOFError) as err:
             msg = (
-                "Cannot ask for a password: there is no terminal that can hide it. Write "
+                "Cannot ask for a password: there is no terminal that can hide it, and none is "
+                "taken from a pipe. Run it in a terminal, or write "
                 f"'user: ...' and 'password: ...' into {path} with an editor, mode 0600."
             )
             raise ConfigurationError(msg) from err

@@ -13,6 +13,7 @@ import click
 
 from hda_fsspec.cli.commands import Options, command, json_option
 from hda_fsspec.cli.open import Split, open_with_xarray, reading_options
+from hda_fsspec.cli.slices import slice_options
 from hda_fsspec.cli.terminal import echo_block, echo_json
 from hda_fsspec.errors import QueryError
 from hda_fsspec.paths.locations import Location
@@ -51,6 +52,7 @@ _SELECTION = re.compile(rf"(?P<dim>[^=]+)=(?P<first>{_VALUE})(?P<is_range>:(?P<l
     help="with --sel: order the product that shows what there is to select, if none is local",
 )
 @reading_options
+@slice_options
 @json_option
 def plan(  # noqa: PLR0917  (click gives them by name)
     options: Options,
@@ -60,6 +62,8 @@ def plan(  # noqa: PLR0917  (click gives them by name)
     group: str | None,
     member: str | None,
     split: Split,
+    first: int | None,
+    last: int | None,
     is_json: bool,
 ) -> None:
     """Show how large a query is, and what fetching it would cost.
@@ -71,8 +75,14 @@ def plan(  # noqa: PLR0917  (click gives them by name)
     from hda_fsspec.planning.plan import plan_of
 
     parsed = [_parsed(text) for text in selections]
+    is_sliced = first is not None or last is not None
+    if parsed and is_sliced:
+        msg = "--sel goes by what is in the products, and --first and --last by their starts"
+        raise click.UsageError(f"{msg}: give one of them")
     client = options.client
     found, cut = _wanted(client, path, split)
+    if is_sliced:
+        found = _sliced(found, cut, first, last)
     if not parsed:
         _echo(plan_of(client, found, cut), is_json=is_json)
         return
@@ -103,6 +113,20 @@ def _wanted(client: Client, path: str, split: Split) -> tuple[Sequence[Product],
         return products_of(client, path), None
     table = ProductTable(pieces_of(client, grid, datetime.now(UTC)).products, grid)
     return table, cut_of(client, [(table, np.arange(len(table)))])
+
+
+def _sliced(
+    found: Sequence[Product], cut: PieceCosts | None, first: int | None, last: int | None
+) -> list[Product]:
+    """Return the earliest or the latest products, as ls and get take them."""
+    if cut is not None:
+        msg = (
+            "--first and --last take some of many products, and the service makes one of this "
+            "query: narrow startdate and enddate in the path."
+        )
+        raise QueryError(msg, key="first" if last is None else "last")
+    ordered = sorted(found, key=lambda product: product.startdate or "")
+    return ordered[:first] if last is None else ordered[-last:]
 
 
 def _echo(plan: Plan, *, is_json: bool) -> None:

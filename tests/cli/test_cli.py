@@ -266,6 +266,25 @@ def test_get_with_delivered_names(bench: Any, run: Run) -> None:
     assert running.orders == 2
 
 
+@pytest.mark.parametrize("folder", ["data/", "./data", "s3://bucket/data"])
+def test_get_with_the_folder_first(folder: str, bench: Any, emulator: Emulator, run: Run) -> None:
+    """It says that the folder goes last, and asks nobody."""
+    done = run("get", folder, bench.query)
+
+    assert done.code == 1
+    assert f"{folder!r} is a folder, and the folder goes last: get {bench.query}" in done.err
+    assert len(emulator.log) == 0
+
+
+def test_get_to_no_filesystem(bench: Any, emulator: Emulator, run: Run) -> None:
+    """An address that no filesystem knows is refused before the query is listed."""
+    done = run("get", "--last", "2", bench.query, "foo://bucket/x")
+
+    assert done.code == 1
+    assert "Cannot copy to foo://bucket/x" in done.err
+    assert len(emulator.log) == 0
+
+
 def test_get_offline_takes_what_is_local(bench: Any, emulator: Emulator, run: Run) -> None:
     """With ``--offline`` a product in the cache is copied, and another is a typed error."""
     run("get", bench.path(1), bench.folder / "out")

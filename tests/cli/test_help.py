@@ -124,7 +124,11 @@ def test_help_of_all(capsys: pytest.CaptureFixture[str]) -> None:
     [
         ([], "Commands:"),
         (["cache"], "Commands:"),
-        (["lss"], "No such command 'lss'"),
+        (["lss"], "No such command 'lss'. Did you mean hda-fsspec ls?"),
+        (["list"], "No such command 'list'. Did you mean hda-fsspec ls?"),
+        (["Search", "ice"], "No such command 'Search'. Did you mean hda-fsspec datasets?"),
+        (["zzz"], "No such command 'zzz'.\n"),
+        (["plan", "--sel=lat=1", "--last=2", "hda://X/a=1"], "give one of them"),
         (["ls", "--jsn"], "Did you mean "),
         (["get"], "Missing argument"),
         (["ls", "a", "b"], "unexpected extra argument"),

@@ -191,7 +191,9 @@ def test_login_never_asks_where_the_password_would_show(
     monkeypatch.setattr("getpass.getpass", insecure)
 
     assert main(["login"]) == 1
-    assert "no terminal" in capsys.readouterr().err
+    told = capsys.readouterr().err
+    assert "no terminal" in told
+    assert "none is taken from a pipe. Run it in a terminal, or write 'user: ...'" in told
     assert not rc_path().exists()
 
 

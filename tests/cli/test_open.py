@@ -71,6 +71,18 @@ def test_open_shows_a_product(
     assert (emulator.order_posts, folder.is_dir()) == (1, True)
 
 
+def test_plan_of_the_latest(bench: Any, emulator: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    """``--first`` and ``--last`` take of many products what ``ls`` and ``get`` take."""
+    assert main(["plan", "--json", "--last", "2", bench.query]) == 0
+    last = json.loads(capsys.readouterr().out)
+    assert main(["plan", "--json", "--first", "1", bench.query]) == 0
+    first = json.loads(capsys.readouterr().out)
+
+    assert last["products"] == [bench.product_id(5), bench.product_id(6)]
+    assert first["products"] == [bench.product_id(1)]
+    assert (first["orders_needed"], emulator.order_posts) == (1, 0)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("selections", "count"),
