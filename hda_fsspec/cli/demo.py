@@ -234,8 +234,8 @@ def _copy_one_time(data: Any, month: Any, index: int) -> None:
             else [1 if has_time else chunks[0], *chunks[1:]],
         )
         copy.setncatts(attributes)
-        for path in (variable, copy):
-            path.set_auto_maskandscale(False)
+        for either in (variable, copy):
+            either.set_auto_maskandscale(False)
         copy[...] = variable[index : index + 1] if has_time else variable[...]
 
 

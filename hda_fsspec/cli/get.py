@@ -172,10 +172,10 @@ def _is_folder(word: str) -> bool:
 def _options_of(given: Sequence[str]) -> dict[str, Any]:
     """Return storage options by their names; a value that is no JSON is text."""
     found: dict[str, Any] = {}
-    for path in given:
-        name, equals, value = path.partition("=")
+    for option in given:
+        name, equals, value = option.partition("=")
         if not (name and equals):
-            msg = f"{path!r} is no NAME=VALUE"
+            msg = f"{option!r} is no NAME=VALUE"
             raise click.BadParameter(msg, param_hint="--target-option")
         try:
             found[name] = json.loads(value)

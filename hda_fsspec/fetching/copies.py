@@ -34,7 +34,7 @@ class RemoteCopy(Protocol):
 
     @property
     def stamp(self) -> list[int | str] | None:
-        """A text that changes when it is written anew; None where nothing tells."""
+        """What changes when it is written anew; None where nothing tells."""
 
     def is_complete(self, size: int | None) -> bool:
         """Whether it has a length, where that is known, and its format is whole."""

@@ -163,7 +163,7 @@ class _Mosaic:
         raise self._differ(one, other, f"{printable(what)}. Narrow the query to tiles of one kind.")
 
     def _differ(self, one: _Opened, other: _Opened, what: str) -> ProductMismatchError:
-        names = [printable(tile.tile.products[0].product_id) for tile in (one, other)]
+        names = [printable(opened.tile.products[0].product_id) for opened in (one, other)]
         return ProductMismatchError(
             f"The tiles of {names[0]} and {names[1]} cannot be put side by side: {what}"
         )
