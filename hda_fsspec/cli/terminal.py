@@ -94,7 +94,10 @@ def ask(question: str) -> str:
     if sys.stderr is not None:
         sys.stderr.write(_fitting(printable(question), sys.stderr, _backslashed))
         sys.stderr.flush()
-    return "" if sys.stdin is None else sys.stdin.readline().strip()
+    answer = "" if sys.stdin is None else sys.stdin.readline().strip()
+    if not is_terminal(sys.stdin):
+        echo_error("")  # nobody has typed the end of the line
+    return answer
 
 
 def is_terminal(stream: TextIO | None) -> bool:

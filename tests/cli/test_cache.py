@@ -196,6 +196,7 @@ def test_clear_asks_and_obeys(
 
     assert (code, lines) == (1, [])
     assert "Remove 5 products" in err
+    assert err.splitlines()[0].endswith("[y/N] ")  # a pipe types no end of the line
     assert len(_files(bench)) == 5
 
 
