@@ -153,7 +153,8 @@ class _Span:
             steps = np.where(steps < 0, steps + size, steps)
             first, last = (int(steps.min()), int(steps.max())) if steps.size else (0, -1)
         is_inside = 0 <= first <= last < size
-        self.count = (len(steps) if np.ndim(steps) else 1) if is_inside else 0
+        length = len(steps) if isinstance(steps, range) else steps.size
+        self.count = length if is_inside else 0
         self.pieces = range(first // side, last // side + 1)
         before = self.pieces.start * side
         self.shape = min(self.pieces.stop * side, size) - before

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import os
 import struct
@@ -307,6 +308,19 @@ def test_large_parts_are_left_to_the_library(
 
     assert _read(path, array, _EVERYTHING) is None
     _assert_identical(_read(path, array, (slice(1, 3), slice(None), 0)), _VALUES[1:3, :, 0].copy())
+
+
+def test_a_file_that_claims_more_than_any_memory_holds(tmp_path: Path) -> None:
+    """It is left to the library before anything of that size is made."""
+    path = tmp_path / "made.h5"
+    side = 1 << 28
+    with h5py.File(path, "w") as file:
+        kind = {"shape": (side,), "dtype": "f8", "chunks": (side,), "compression": "gzip"}
+        file.create_dataset("v", **kind).id.write_direct_chunk((0,), b"anything")
+    array = dataclasses.replace(_find(path, "v")["v"], shape=(1 << 60,), chunk=(1 << 60,))
+
+    assert _read(path, array, (slice(None),), at_any_cost=True) is None
+    assert _read(path, array, (0,), at_any_cost=True) is None
 
 
 @pytest.mark.parametrize("way", [{}, {"chunks": (2, 300, 300), "compression": "gzip"}])
