@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from pathlib import Path
 from typing import Any
 
@@ -111,7 +112,7 @@ def test_plan_of_a_selection(
 
     assert main([*words, "--order-template"]) == 0
 
-    text = capsys.readouterr().out
+    text = _without_free_space(capsys.readouterr().out)
     if count:
         assert f"Plan: {count} product{'s' if count > 1 else ''} of {bench.dataset}\n" in text
         assert "orders" in text
@@ -120,8 +121,13 @@ def test_plan_of_a_selection(
     assert emulator.order_posts == 1
 
     assert main(words) == 0
-    assert capsys.readouterr().out == text
+    assert _without_free_space(capsys.readouterr().out) == text
     assert emulator.order_posts == 1
+
+
+def _without_free_space(text: str) -> str:
+    """Return a plan without what others do to the disk."""
+    return re.sub(r"[\d.]+ .?B(?= free)", "…", text)
 
 
 @pytest.mark.slow
