@@ -77,7 +77,7 @@ def load(data: bytes, mark: str) -> KeptHeader | None:
             return None
         stored = value["stored"]
         if stored is not None:
-            stored = {name: _from_json(name, v) for name, v in stored.items()}
+            stored = {name: _from_json(name, v, header) for name, v in stored.items()}
         return KeptHeader(header, tuple(value["file"]), stored)
     except (ValueError, RecursionError, TypeError, KeyError, AttributeError):
         return None
@@ -92,7 +92,7 @@ def _to_json(stored: StoredVariable) -> list[Any]:
     ]
 
 
-def _from_json(name: str, value: Any) -> StoredVariable:
+def _from_json(name: str, value: Any, header: Header) -> StoredVariable:
     dtype, shape, chunk, pieces, is_deflated, is_shuffled, coding = value
     found = StoredArray(
         str(dtype),
@@ -104,7 +104,8 @@ def _from_json(name: str, value: Any) -> StoredVariable:
     )
     # Whoever shares the cache may have written it.
     sides = list(zip(found.shape, found.chunk, strict=True))
-    is_sound = all(size > 0 and side > 0 for size, side in sides)
+    told = tuple(header.sizes[dim] for dim in header.variables[name].dims)
+    is_sound = found.shape == told and all(size > 0 and side > 0 for size, side in sides)
     is_sound = is_sound and len(found.pieces) == math.prod(-(-size // side) for size, side in sides)
     is_sound = is_sound and all(0 <= n < _MOST for piece in found.pieces for n in piece)
     if not is_sound or np.dtype(found.dtype).kind not in "iuf":

@@ -105,14 +105,14 @@ def test_a_header_kept_for_other_options_is_not_known(dataset: xr.Dataset) -> No
 
 
 _STORED = StoredVariable(
-    "v", StoredArray("<i2", (3,), (2,), ((8, 4), (12, 4))), {"add_offset": 1.5}
+    "mask", StoredArray("<i2", (3,), (2,), ((8, 4), (12, 4))), {"add_offset": 1.5}
 )
 
 
 def test_where_numbers_lie_is_kept_with_a_header(dataset: xr.Dataset) -> None:
     """What was found of a file is read back, and so is that nobody has looked yet."""
     header = header_of(dataset)
-    for stored in (None, {}, {"v": _STORED}):
+    for stored in (None, {}, {"mask": _STORED}):
         kept = load(dump("mark", KeptHeader(header, ("file",), stored)), "mark")
 
         assert kept is not None
@@ -126,6 +126,8 @@ def test_where_numbers_lie_is_kept_with_a_header(dataset: xr.Dataset) -> None:
         {"dtype": "S2"},
         {"dtype": "nonsense"},
         {"shape": (5,)},
+        {"shape": (4,)},
+        {"shape": (3, 1), "chunk": (2, 1)},
         {"shape": (-3,)},
         {"chunk": (0,)},
         {"chunk": (2, 2)},
@@ -135,11 +137,14 @@ def test_where_numbers_lie_is_kept_with_a_header(dataset: xr.Dataset) -> None:
         {"pieces": ((8, 4), (1 << 63, 4))},
     ],
 )
-def test_places_that_make_no_sense_are_not_read(changed: dict[str, Any]) -> None:
+def test_places_that_make_no_sense_are_not_read(
+    changed: dict[str, Any], dataset: xr.Dataset
+) -> None:
     """Whoever may write to a shared cache cannot have anything but numbers of the file read."""
     bad = dataclasses.replace(_STORED, array=dataclasses.replace(_STORED.array, **changed))
 
-    assert load(dump("", KeptHeader(Header({}, {}, {}), (), {"v": bad})), "") is None
+    assert load(dump("", KeptHeader(header_of(dataset), (), {"mask": bad})), "") is None
+    assert load(dump("", KeptHeader(header_of(dataset), (), {"mask": _STORED})), "") is not None
 
 
 def test_equal_values_of_another_kind_or_shape_differ() -> None:
