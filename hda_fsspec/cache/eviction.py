@@ -41,6 +41,8 @@ LONGEST_PROTECTION_SECONDS = 86_400.0
 # a clock that is or was off.
 _PROTECTED_SECONDS = 60.0
 _TELL_EVERY_SECONDS = 60.0
+# So many uses are noted between two walks.
+_MOST_NOTED = 10_000
 # So much is written before the disk is looked at again.
 _LOOK_EVERY_BYTES = 8 << 20
 
@@ -153,6 +155,9 @@ class Eviction:
 
         Without the lock, which is held through a walk: a reader waits for nobody.
         """
+        if len(self._used_since) >= _MOST_NOTED:
+            # A walk tells them all; without a bound there may never be one.
+            self._used_since, self._walked_at = {}, None
         self._used_since[entry.folder] = entry.used_at
 
     def make_space(self, needed_bytes: int, keep: Collection[str]) -> list[Entry]:

@@ -10,6 +10,7 @@ import pytest
 from cached_products import accept, leave_partial, partials_in, product, put
 from clocks import Clock
 
+from hda_fsspec.cache import eviction
 from hda_fsspec.cache.cache import Cache
 
 
@@ -147,6 +148,28 @@ def test_a_protection_that_begins_or_ends_between_two_walks(ends: bool, tmp_path
         put(cache, product(name), bytes(10))
 
     assert [name for name in "abcd" if cache.lookup(product(name))] == expected
+
+
+def test_more_uses_than_are_noted_cost_a_walk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing grows with the uses of a long job, and what was used longest ago still goes first."""
+    monkeypatch.setattr(eviction, "_MOST_NOTED", 2)
+    clock = Clock()
+    cache = Cache(tmp_path / "cache", max_bytes=50, clock=clock)
+    for name in "abcde":
+        clock.now += 100
+        put(cache, product(name), bytes(10))
+    cache.usage()
+    for name in "cabd":
+        clock.now += 100
+        cache.lookup(product(name))
+
+    for name in "fg":
+        clock.now += 100
+        put(cache, product(name), bytes(10))
+
+    assert [n for n in "abcdefg" if cache.lookup(product(n))] == ["a", "b", "d", "f", "g"]
 
 
 def test_a_reader_waits_for_no_walk(tmp_path: Path) -> None:
