@@ -86,8 +86,8 @@ def _import_all() -> None:
     import netCDF4
     import xarray as xr
 
-    import hda_fsspec.engine.openers
+    import hda_fsspec.engine.lazy_imports
 
     assert netCDF4
-    assert hda_fsspec.engine.openers
+    assert hda_fsspec.engine.lazy_imports
     xr.backends.list_engines()

@@ -24,8 +24,8 @@ MAX_MEGABYTES = 300
 _MEASURE = """\
 import resource, time
 import netCDF4, dask.array, xarray as xr
-import hda_fsspec.engine.openers, hda_fsspec.engine.accessor, hda_fsspec.planning.prefetch
-import hda_fsspec.planning.graphs
+import hda_fsspec.engine.lazy_imports, hda_fsspec.engine.accessor, hda_fsspec.planning.prefetch
+import hda_fsspec.planning.dask_graphs
 from hda_fsspec.paths.locations import Location
 from hda_fsspec.client import get_client
 from hda_fsspec.settings import Settings

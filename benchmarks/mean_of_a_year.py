@@ -31,7 +31,7 @@ _MEASURE = """\
 import contextlib, time
 from pathlib import Path
 import netCDF4, numpy as np, dask.array, xarray as xr
-import hda_fsspec.engine.openers
+import hda_fsspec.engine.lazy_imports
 with contextlib.suppress(ImportError):
     import distributed  # Dask loads it when it first computes
 xr.backends.list_engines()

@@ -25,7 +25,7 @@ MAX_MEGABYTES = 200
 _MEASURE = """\
 import resource, time
 import netCDF4, dask.array, xarray as xr
-import hda_fsspec.engine.openers
+import hda_fsspec.engine.lazy_imports
 from hda_fsspec.paths.locations import Location
 from hda_fsspec.client import get_client
 from hda_fsspec.settings import Settings

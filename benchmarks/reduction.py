@@ -30,7 +30,7 @@ ROUNDS = 5
 _MEASURE = """\
 import contextlib, time
 import netCDF4, dask.array, xarray as xr
-import hda_fsspec.engine.openers
+import hda_fsspec.engine.lazy_imports
 from pathlib import Path
 with contextlib.suppress(ImportError):
     import distributed  # Dask loads it when it first computes

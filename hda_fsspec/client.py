@@ -29,9 +29,10 @@ from hda_fsspec.concurrency.forks import ForkLock, on_fork
 from hda_fsspec.concurrency.resources import Resources
 from hda_fsspec.concurrency.tasks import Listener, SharedTasks
 from hda_fsspec.errors import HDAError, OfflineError
-from hda_fsspec.fetching.copies import Copies
 from hda_fsspec.fetching.fetch import Fetcher
+from hda_fsspec.fetching.fetch_many import cannot_hold, fetch_together
 from hda_fsspec.fetching.gather import gather_products
+from hda_fsspec.fetching.local_copies import Copies
 from hda_fsspec.fetching.orders import OrderDesk
 from hda_fsspec.fetching.orders_under_way import (
     OpenOrder,
@@ -43,7 +44,6 @@ from hda_fsspec.fetching.progress import Reporter, quietly, waiting_for
 from hda_fsspec.fetching.quota import Quota, QuotaView
 from hda_fsspec.fetching.readahead import Budget, ReadAhead
 from hda_fsspec.fetching.throttle import RequestLimiter
-from hda_fsspec.fetching.together import cannot_hold, fetch_together
 from hda_fsspec.network.api import Broker, OrderStatus
 from hda_fsspec.network.session import Session
 from hda_fsspec.paths.locations import Location

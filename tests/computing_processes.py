@@ -18,10 +18,10 @@ from typing import Any
 import netCDF4
 import xarray as xr
 
-import hda_fsspec.engine.openers
+import hda_fsspec.engine.lazy_imports
 
 assert netCDF4
-assert hda_fsspec.engine.openers
+assert hda_fsspec.engine.lazy_imports
 
 
 def _compute(job: dict[str, Any]) -> None:

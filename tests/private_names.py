@@ -7,12 +7,15 @@ PRIVATE_ALLOWED: dict[tuple[str, str], str] = {
     **{
         (module, "xarray.core.indexing"): "xarray documents it for writers of backends"
         for module in (
-            *("lazy.arrays", "lazy.product", "stack.dataset", "planning.selections"),
+            *("lazy.arrays", "lazy.open_product", "stack.dataset", "planning.selections"),
             *("reading.concatenating", "reading.gdal"),
         )
     },
     **{
-        ("planning.graphs", f"dask._task_spec.{name}"): "what a graph is made of has no public name"
+        (
+            "planning.dask_graphs",
+            f"dask._task_spec.{name}",
+        ): "what a graph is made of has no public name"
         for name in (
             *("Alias", "DataNode", "GraphNode", "Task", "TaskRef", "_execute_subgraph"),
             *("convert_legacy_graph", "cull"),

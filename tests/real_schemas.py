@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from hda_fsspec.errors import QueryError
-from hda_fsspec.schema.queryables import Schema
+from hda_fsspec.schema.schema import Schema
 
 Query = dict[str, tuple[str, ...]]
 

@@ -6,7 +6,7 @@ import calendar
 from typing import Any
 
 from hda_fsspec.paths.locations import Location
-from hda_fsspec.schema.queryables import Schema
+from hda_fsspec.schema.schema import Schema
 from hda_fsspec.subsets.grid import PieceGrid
 from hda_fsspec.subsets.split import split_query
 

@@ -24,6 +24,7 @@ from typing import Any
 from hda_fsspec import safefiles
 from hda_fsspec.cache.folder import Folder, dump_json, read_json
 from hda_fsspec.records import Product, is_name
+from hda_fsspec.service_limits import QUOTA_WINDOW_SECONDS
 
 _SUFFIX = ".order"
 #: What an order's file says of its product: enough to tell it, and no locator.
@@ -31,8 +32,6 @@ _TOLD = ("dataset_id", "product_id", "broker", "size", "startdate", "enddate", "
 
 #: An order without an answer for so long has none coming: its process was killed.
 _UNANSWERED_SECONDS = 180.0
-#: For how long the service counts an order.
-QUOTA_WINDOW_SECONDS = 3600.0
 #: Clocks of two hosts may differ by so much.
 _AHEAD_SECONDS = 60.0
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from hda_fsspec.cache.metadata import JsonStore
-from hda_fsspec.catalogue.codecs import Codec
+from hda_fsspec.catalogue.json_codecs import Codec
 from hda_fsspec.errors import OfflineError
 from hda_fsspec.settings import Settings
 

@@ -16,8 +16,8 @@ from collections.abc import Callable, Iterable
 from hda_fsspec.cache.metadata import MetadataStore
 from hda_fsspec.catalogue import offline
 from hda_fsspec.catalogue.answer_cache import Answers
-from hda_fsspec.catalogue.codecs import DATASETS, SEARCH, ProductsById
 from hda_fsspec.catalogue.datasets import Datasets
+from hda_fsspec.catalogue.json_codecs import DATASETS, SEARCH, ProductsById
 from hda_fsspec.catalogue.order_limits import Limits
 from hda_fsspec.catalogue.piece_records import record_of_whole
 from hda_fsspec.catalogue.terms import Terms
@@ -38,7 +38,7 @@ from hda_fsspec.network.responses import is_about_licences
 from hda_fsspec.paths.locations import Location
 from hda_fsspec.records import Product
 from hda_fsspec.schema.parameters import nearest
-from hda_fsspec.schema.queryables import Schema
+from hda_fsspec.schema.schema import Schema
 from hda_fsspec.settings import Settings
 from hda_fsspec.subsets.canonical_request import is_subset_job
 

@@ -7,14 +7,14 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from hda_fsspec.catalogue.answer_cache import Answers
-from hda_fsspec.catalogue.codecs import DATASET, DATASETS, QUERYABLE
+from hda_fsspec.catalogue.json_codecs import DATASET, DATASETS, QUERYABLE
 from hda_fsspec.errors import BrokerError, HDAError, not_there
 from hda_fsspec.network.api import Broker
 from hda_fsspec.network.optional_requests import UnavailableError
 from hda_fsspec.paths.renamed_datasets import RENAMED
 from hda_fsspec.records import Dataset
 from hda_fsspec.schema.parameters import nearest
-from hda_fsspec.schema.queryables import Schema
+from hda_fsspec.schema.schema import Schema
 from hda_fsspec.settings import Settings
 
 logger = logging.getLogger("hda_fsspec")

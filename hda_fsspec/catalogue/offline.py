@@ -16,7 +16,7 @@ from typing import Any
 from hda_fsspec.errors import QueryError
 from hda_fsspec.paths.locations import Location
 from hda_fsspec.records import Product, by_time
-from hda_fsspec.schema.queryables import Schema
+from hda_fsspec.schema.schema import Schema
 
 #: Where products are found that no kept answer tells of.
 LOCAL = "the products that are in the cache"

@@ -14,7 +14,7 @@ from hda_fsspec.cache.metadata import JsonStore
 from hda_fsspec.errors import HDAError, QueryError
 from hda_fsspec.paths.locations import Location
 from hda_fsspec.printable import printable
-from hda_fsspec.schema.queryables import Schema
+from hda_fsspec.schema.schema import Schema
 from hda_fsspec.subsets.axes import Axes
 from hda_fsspec.subsets.grid import PieceGrid
 from hda_fsspec.subsets.sizes import Limit, load, refine, split_that_fits, unit_of

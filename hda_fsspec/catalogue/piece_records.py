@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from hda_fsspec.paths.locations import Location
 from hda_fsspec.records import Product, format_time
-from hda_fsspec.schema.queryables import Schema
+from hda_fsspec.schema.schema import Schema
 from hda_fsspec.subsets.axes import Axes
 from hda_fsspec.subsets.grid import PieceGrid
 

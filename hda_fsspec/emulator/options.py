@@ -7,7 +7,7 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
-from hda_fsspec.emulator.oddities import check as check_oddities
+from hda_fsspec.emulator.permanent_faults import check as check_oddities
 from hda_fsspec.emulator.random_faults import KINDS as CHANCES
 from hda_fsspec.errors import ConfigurationError
 
@@ -75,8 +75,9 @@ class EmulatorOptions:
     quoted_names : bool
         Whether file names in Content-Disposition are quoted.
     odd : collection of str
-        What is odd for good, by the names of :data:`hda_fsspec.emulator.oddities.ODDITIES`: what a
-        client can do without is missing, refused or malformed. With "login-page" the
+        What is odd for good, by the names of
+        :data:`hda_fsspec.emulator.permanent_faults.ODDITIES`: what a client can do without is
+        missing, refused or malformed. With "login-page" the
         ``token_endpoint`` must be "broker" or "both".
     seed : int or None
         What download ids depend on; None for others at each emulator.

@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from hda_fsspec.emulator import oddities, searches
+from hda_fsspec.emulator import permanent_faults, searches
 from hda_fsspec.emulator.accounts import Accounts
 from hda_fsspec.emulator.catalogue import Catalogue
 from hda_fsspec.emulator.delivery import Delivery
@@ -88,7 +88,7 @@ class Routes:
             if fault.kind in {"hang", "closed"}:
                 return Answer(0, ending="close")
         odd = () if faults else self.options.odd
-        answer = _scripted(by_kind) or oddities.instead(request, odd)
+        answer = _scripted(by_kind) or permanent_faults.instead(request, odd)
         answer = answer or self._answer_or_500(request, by_kind)
         if "cut-json" in by_kind and answer.file is None:
             half = answer.body[: len(answer.body) // 2]
@@ -99,7 +99,7 @@ class Routes:
             fault = by_kind["cut-head"]
             ending = str(fault.value or "close")
             return dataclasses.replace(answer, head_bytes=fault.after_bytes or -1, ending=ending)
-        return oddities.spoil(request, answer, odd)
+        return permanent_faults.spoil(request, answer, odd)
 
     def _answer_or_500(self, request: Request, faults: Faults) -> Answer:
         try:

@@ -16,7 +16,7 @@ from hda_fsspec.settings import Settings
 
 if TYPE_CHECKING:
     from hda_fsspec.lazy.product_table import ProductTable
-    from hda_fsspec.planning.graphs import Numbers
+    from hda_fsspec.planning.dask_graphs import Numbers
     from hda_fsspec.planning.piece_costs import PieceCosts
     from hda_fsspec.planning.plan import Plan
 
@@ -106,7 +106,7 @@ class HDAAccessor:
     def _wanted(self) -> dict[Settings, tuple[Sequence[Product], PieceCosts | None]]:
         """Return the products by the settings that fetch them, and what their pieces cost."""
         from hda_fsspec.client import get_client
-        from hda_fsspec.engine.openers import products_read
+        from hda_fsspec.engine.lazy_imports import products_read
         from hda_fsspec.planning.piece_costs import cut_of
 
         wanted: dict[Settings, list[Product]] = {}

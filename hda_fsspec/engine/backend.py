@@ -1,7 +1,7 @@
 """The xarray engine ``hda``: a product, or a whole query, of an ``hda://`` path as a dataset.
 
-It only translates xarray's arguments; see :mod:`hda_fsspec.lazy.product` and
-:mod:`hda_fsspec.stack.open` for what is done. xarray loads the engines of all packages when
+It only translates xarray's arguments; see :mod:`hda_fsspec.lazy.open_product` and
+:mod:`hda_fsspec.stack.open_query` for what is done. xarray loads the engines of all packages when
 anything is opened, so what takes time to import is imported when this engine is used.
 """
 
@@ -28,7 +28,7 @@ from hda_fsspec.settings import Settings
 
 if TYPE_CHECKING:
     from hda_fsspec.client import Client
-    from hda_fsspec.lazy.product import Nodes
+    from hda_fsspec.lazy.open_product import Nodes
 
 _DATASET_PREFIX = "EO:"  # of the ids of all data sets of the service
 
@@ -150,7 +150,7 @@ class HDABackendEntrypoint(BackendEntrypoint):
             product_engine_kwargs=product_engine_kwargs,
             **_known(decoders),
         )
-        from hda_fsspec.engine.openers import (
+        from hda_fsspec.engine.lazy_imports import (
             StackOptions,
             open_mosaic,
             open_product,
@@ -235,7 +235,7 @@ class HDABackendEntrypoint(BackendEntrypoint):
             product_engine_kwargs=product_engine_kwargs,
             **_known(decoders),
         )
-        from hda_fsspec.engine.openers import StackOptions, open_product_tree, open_query_nodes
+        from hda_fsspec.engine.lazy_imports import StackOptions, open_product_tree, open_query_nodes
 
         if location.product is not None:
             return open_product_tree(products, location, options)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, overload
 import xarray as xr
 
 from hda_fsspec.client import Client, get_client
-from hda_fsspec.engine import openers
+from hda_fsspec.engine import lazy_imports
 from hda_fsspec.engine.backend import HDABackendEntrypoint
 from hda_fsspec.engine.mfdataset import common_options
 from hda_fsspec.errors import LocationError, ProductMismatchError, QueryError, no_products_error
@@ -22,9 +22,9 @@ from hda_fsspec.printable import printable
 from hda_fsspec.reading.options import DECODERS, OpenOptions
 from hda_fsspec.records import Product, by_time
 from hda_fsspec.settings import Settings
-from hda_fsspec.stack.pieces import start_times
+from hda_fsspec.stack.product_grid import start_times
 
-# After the openers, which import Dask as a whole.
+# After lazy_imports, which imports Dask as a whole.
 from dask import threaded  # isort: skip
 from dask.base import DaskMethodsMixin  # isort: skip
 from dask.delayed import Delayed, optimize  # isort: skip
@@ -107,12 +107,14 @@ def map_products(
     chosen = options.get("member") is not None or options.get("group") is not None
     if as_tree is None and chosen:
         as_tree = False
-    name = openers.name_of(function)
+    name = lazy_imports.name_of(function)
     graph: dict[str, Any] = {}
     products: list[Product] = []
     for path, product in _products(client, given, opened_as):
-        source = openers.Source(client.settings, openers.ProductTable([product]), opened_as)
-        task = openers.ProductTask(source, path, function, as_tree=as_tree)
+        source = lazy_imports.Source(
+            client.settings, lazy_imports.ProductTable([product]), opened_as
+        )
+        task = lazy_imports.ProductTask(source, path, function, as_tree=as_tree)
         key = f"{name}-{uuid.uuid4().hex}"
         graph[key] = (task,)
         products.append(product)
@@ -166,7 +168,7 @@ class ProductTasks(Sequence[Delayed], DaskMethodsMixin):
         """Return what computing all tasks costs: orders, bytes, time, room. Orders nothing."""
         from hda_fsspec.planning.plan import Plan, plan_of
 
-        wanted = openers.products_read(self)
+        wanted = lazy_imports.products_read(self)
         if not wanted:
             return Plan()
         client = next(iter(wanted)).client
@@ -229,7 +231,7 @@ def _products(
             products = sorted(client.search(location), key=by_time)
         if not products:
             raise no_products_error("map", location.path)
-        openers.check_can_be_read(location, products, options)
+        lazy_imports.check_can_be_read(location, products, options)
         directory = location.directory
         found += [(directory.child(product.product_id).path, product) for product in products]
     return found

@@ -168,9 +168,9 @@ class _Prepare:
         return dataset
 
     def _timed(self, dataset: xr.Dataset, path: str) -> xr.Dataset:
+        from hda_fsspec.stack.concat_dim import find_layout
         from hda_fsspec.stack.header import Header
-        from hda_fsspec.stack.layout import find_layout
-        from hda_fsspec.stack.pieces import start_times
+        from hda_fsspec.stack.product_grid import start_times
 
         layout = find_layout(Header.of(dataset), None)
         if self._along is not None and layout.dim not in self._along:

@@ -14,7 +14,7 @@ import zipfile
 import zlib
 from typing import Any, NamedTuple
 
-from hda_fsspec.formats.reader import BLOCK_BYTES, CorruptFileError, FileBytes
+from hda_fsspec.formats.file_reader import BLOCK_BYTES, CorruptFileError, FileBytes
 
 _ZIP_END = b"PK\x05\x06"
 _ZIP64_END = b"PK\x06\x06"

@@ -21,7 +21,8 @@ from hda_fsspec.formats.archive_completeness import (
     check_zip,
     is_tar_header,
 )
-from hda_fsspec.formats.gridded import (
+from hda_fsspec.formats.file_reader import CorruptFileError, FileBytes
+from hda_fsspec.formats.gridded_completeness import (
     HDF5_SIGNATURE,
     check_grib,
     check_hdf5,
@@ -29,7 +30,6 @@ from hda_fsspec.formats.gridded import (
     find_hdf5,
 )
 from hda_fsspec.formats.rasters import check_jp2, check_tiff
-from hda_fsspec.formats.reader import CorruptFileError, FileBytes
 from hda_fsspec.printable import printable
 from hda_fsspec.safefiles import reader_of
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 
+from hda_fsspec.formats.file_reader import CorruptFileError, FileBytes, Reference
 from hda_fsspec.formats.hdf5storage import Hdf5Bytes, TooMuchWorkError
-from hda_fsspec.formats.reader import CorruptFileError, FileBytes, Reference
 
 _LINK_INFO, _LINK, _EXTERNAL_FILES, _LAYOUT = 0x02, 0x06, 0x07, 0x08
 _ATTRIBUTE, _CONTINUATION, _SYMBOL_TABLE = 0x0C, 0x10, 0x11

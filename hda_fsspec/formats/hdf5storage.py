@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from hda_fsspec.formats.reader import CorruptFileError, FileBytes
+from hda_fsspec.formats.file_reader import CorruptFileError, FileBytes
 
 #: Bounds on work, far above what real files need: things that are looked at, and bytes of them.
 _MOST_STEPS = 1_000_000

@@ -15,10 +15,10 @@ import struct
 from collections.abc import Collection, Iterator
 from typing import TypeVar
 
-from hda_fsspec.formats.gridded import find_hdf5
+from hda_fsspec.formats.file_reader import CorruptFileError, FileBytes
+from hda_fsspec.formats.gridded_completeness import find_hdf5
 from hda_fsspec.formats.hdf5objects import dense_heap, link_parts
 from hda_fsspec.formats.hdf5storage import Hdf5Bytes
-from hda_fsspec.formats.reader import CorruptFileError, FileBytes
 
 _DATASPACE, _LINK_INFO, _DATATYPE, _LINK = 0x01, 0x02, 0x03, 0x06
 _EXTERNAL_FILES, _LAYOUT, _FILTERS, _SYMBOL_TABLE = 0x07, 0x08, 0x0B, 0x11

@@ -14,7 +14,7 @@ from array import array
 from collections.abc import Container, Iterator
 from typing import NamedTuple
 
-from hda_fsspec.formats.reader import CorruptFileError, FileBytes
+from hda_fsspec.formats.file_reader import CorruptFileError, FileBytes
 
 #: Bytes of one value, by TIFF type number. Readers skip the types that are not here.
 _TIFF_TYPE_BYTES = {

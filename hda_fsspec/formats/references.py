@@ -15,10 +15,10 @@ import xml.parsers.expat
 from collections.abc import Iterator
 from typing import Any
 
-from hda_fsspec.formats.gridded import find_hdf5
+from hda_fsspec.formats.file_reader import CorruptFileError, FileBytes, Reference
+from hda_fsspec.formats.gridded_completeness import find_hdf5
 from hda_fsspec.formats.hdf5objects import hdf5_references
 from hda_fsspec.formats.rasters import jp2_boxes, tiff_values
-from hda_fsspec.formats.reader import CorruptFileError, FileBytes, Reference
 
 _HDF4 = b"\x0e\x03\x13\x01"
 #: The bit of a tag that marks a special element, and the code of one whose bytes lie elsewhere.

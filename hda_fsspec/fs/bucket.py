@@ -22,7 +22,7 @@ from fsspec.implementations.memory import MemoryFileSystem
 from fsspec.spec import AbstractFileSystem
 
 from hda_fsspec.errors import HDAError, LocationError, ProductFormatError
-from hda_fsspec.fetching.copies import is_whole
+from hda_fsspec.fetching.local_copies import is_whole
 from hda_fsspec.formats.detect import check_stream
 from hda_fsspec.localpaths import remote_scheme, shown, text_of
 from hda_fsspec.printable import flat, printable

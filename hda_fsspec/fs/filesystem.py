@@ -24,7 +24,7 @@ from fsspec.callbacks import DEFAULT_CALLBACK
 
 from hda_fsspec.concurrency.futures import wait_for
 from hda_fsspec.errors import ConfigurationError, LocationError
-from hda_fsspec.fetching.copies import files_in
+from hda_fsspec.fetching.local_copies import files_in
 from hda_fsspec.fs.bucket import RemoteFolder
 from hda_fsspec.fs.files import Deliveries, ProductFile, Targets, close_unwanted, copy_out
 from hda_fsspec.fs.info import (

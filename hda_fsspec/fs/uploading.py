@@ -25,7 +25,7 @@ from hda_fsspec.records import Product
 
 if TYPE_CHECKING:
     from hda_fsspec.client import Client, Entry
-    from hda_fsspec.fetching.copies import Copies
+    from hda_fsspec.fetching.local_copies import Copies
 
 logger = logging.getLogger("hda_fsspec")
 

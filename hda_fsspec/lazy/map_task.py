@@ -15,7 +15,7 @@ import xarray as xr
 from hda_fsspec.errors import HDAError, ProductFunctionError, note_once
 from hda_fsspec.lazy import openfiles
 from hda_fsspec.lazy.arrays import Closer, Reconstruct
-from hda_fsspec.lazy.product import ROOT, as_recipes
+from hda_fsspec.lazy.open_product import ROOT, as_recipes
 from hda_fsspec.lazy.product_table import Source
 from hda_fsspec.printable import printable
 from hda_fsspec.records import Product

@@ -29,8 +29,8 @@ from hda_fsspec.formats.detect import Format, sniff
 from hda_fsspec.lazy.pool import FileStamp, Pool, file_mark, is_unchanged, mark_seen
 from hda_fsspec.lazy.product_table import Source
 from hda_fsspec.printable import printable
+from hda_fsspec.reading.direct_reads import StoredVariable, find_stored, read_stored
 from hda_fsspec.reading.opening import OpenOptions, open_local
-from hda_fsspec.reading.stored import StoredVariable, find_stored, read_stored
 from hda_fsspec.reading.trees import open_tree
 from hda_fsspec.reading.variables import NetCDFVariables, open_variables
 from hda_fsspec.records import Product

@@ -16,7 +16,7 @@ import zlib
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from hda_fsspec.catalogue.codecs import pack_products, unpack_products
+from hda_fsspec.catalogue.json_codecs import pack_products, unpack_products
 from hda_fsspec.client import Client, get_client
 from hda_fsspec.concurrency.forks import ForkLock
 from hda_fsspec.reading.options import OpenOptions

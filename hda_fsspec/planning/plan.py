@@ -11,14 +11,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from hda_fsspec.cache import eviction
-from hda_fsspec.cache.orders import QUOTA_WINDOW_SECONDS
 from hda_fsspec.client import Client
 from hda_fsspec.planning.piece_costs import PieceCosts
 from hda_fsspec.planning.product_sizes import ProductSizes, estimate_sizes
 from hda_fsspec.printable import duration, format_bytes, plural, printable, python_text
 from hda_fsspec.records import Product
+from hda_fsspec.service_limits import ORDERS_AN_HOUR, QUOTA_WINDOW_SECONDS
 from hda_fsspec.subsets.grid import Split
-from hda_fsspec.subsets.sizes import ORDERS_AN_HOUR, Estimate
+from hda_fsspec.subsets.sizes import Estimate
 from hda_fsspec.views import markup
 
 _SHOWN_DATASETS = 3

@@ -13,8 +13,8 @@ from typing import Any
 from fsspec.callbacks import DEFAULT_CALLBACK
 
 from hda_fsspec.client import Client
+from hda_fsspec.fetching.fetch_many import cannot_hold, fetch_together
 from hda_fsspec.fetching.readahead import Budget
-from hda_fsspec.fetching.together import cannot_hold, fetch_together
 from hda_fsspec.planning import plan as plans
 from hda_fsspec.planning.plan import Plan
 from hda_fsspec.planning.product_sizes import ProductSizes, estimate_sizes

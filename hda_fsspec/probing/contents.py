@@ -13,7 +13,7 @@ from hda_fsspec.formats.detect import check_complete
 from hda_fsspec.probing.facts import Fact, compared, left_open, settled
 from hda_fsspec.probing.query import ProbePlan
 from hda_fsspec.records import format_time, parse_time
-from hda_fsspec.schema.queryables import Schema
+from hda_fsspec.schema.schema import Schema
 
 _TIMES = ("time", "valid_time")
 _AXES = {"longitude": ("longitude", "lon", "x"), "latitude": ("latitude", "lat", "y")}

@@ -18,7 +18,7 @@ from hda_fsspec.probing.conversation import Conversation, Exchange
 from hda_fsspec.probing.facts import FAILED, Fact, compared, left_open, settled
 from hda_fsspec.probing.probe import MOST_BYTES, guarded
 from hda_fsspec.probing.query import ProbePlan
-from hda_fsspec.schema.queryables import Schema
+from hda_fsspec.schema.schema import Schema
 
 _MOST_POLLS = 40
 _FIRST_WAIT_SECONDS = 2.0

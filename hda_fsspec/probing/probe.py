@@ -15,7 +15,7 @@ from hda_fsspec.probing.conversation import Conversation, Exchange, SpentError
 from hda_fsspec.probing.facts import FAILED, Fact, compared, left_open, settled
 from hda_fsspec.probing.query import ProbePlan, small_query
 from hda_fsspec.records import Dataset
-from hda_fsspec.schema.queryables import Schema
+from hda_fsspec.schema.schema import Schema
 
 #: Of these, polls of an order are at most `_MOST_POLLS`.
 MOST_REQUESTS = 100

@@ -9,7 +9,7 @@ from typing import Any
 
 from hda_fsspec.paths.locations import Location
 from hda_fsspec.schema.parameters import Parameter
-from hda_fsspec.schema.queryables import Schema
+from hda_fsspec.schema.schema import Schema
 
 #: Keys of lists of which the first choice is asked for, whether or not they are called required.
 _CHOSEN = ("variable", "variables", "product_type", "year", "month", "day", "time", "data_format")

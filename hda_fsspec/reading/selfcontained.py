@@ -13,7 +13,7 @@ from pathlib import Path
 
 from hda_fsspec.errors import ProductFormatError
 from hda_fsspec.formats.detect import Format, sniff
-from hda_fsspec.formats.reader import CorruptFileError, FileBytes, Reference
+from hda_fsspec.formats.file_reader import CorruptFileError, FileBytes, Reference
 from hda_fsspec.formats.references import find_reference
 from hda_fsspec.reading.unpacking import folder_above, make_folder
 from hda_fsspec.safefiles import SafeFolder, reader_of, tell_once

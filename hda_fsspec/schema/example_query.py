@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 from hda_fsspec.errors import QueryError
 from hda_fsspec.records import Dataset, parse_time
 from hda_fsspec.schema.parameters import Parameter, text_of
-from hda_fsspec.schema.queryables import Schema
+from hda_fsspec.schema.schema import Schema
 from hda_fsspec.schema.time_and_box import BOX, END, START
 
 #: Data sets of these make no product unless they are told what shall be in it.

@@ -15,8 +15,8 @@ import numpy as np
 from hda_fsspec.errors import ProductMismatchError
 from hda_fsspec.printable import plural, printable
 from hda_fsspec.reading.essential_attributes import GRID_MAPPING, PACKING, different_meaning
+from hda_fsspec.stack.concat_dim import ConcatLayout, grid_names
 from hda_fsspec.stack.header import Header, VariableHeader
-from hda_fsspec.stack.layout import ConcatLayout, grid_names
 
 _KIND_STEP = "Narrow the query to products of one kind."
 _DECODE_STEP = "Leave decode_times and decode_cf as they are: only decoded times can be compared."

@@ -15,7 +15,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from hda_fsspec.lazy.fingerprint import digest_of
-from hda_fsspec.reading.stored import StoredVariable, find_stored, read_raw
+from hda_fsspec.reading.direct_reads import StoredVariable, find_stored, read_raw
 from hda_fsspec.reading.variables import NetCDFVariables, StoredStructure, decode_stored
 from hda_fsspec.stack.header import Header
 

@@ -23,17 +23,17 @@ from hda_fsspec.lazy.product_table import Source
 from hda_fsspec.reading.indexing import Key
 from hda_fsspec.reading.opening import OpenOptions
 from hda_fsspec.reading.variables import are_numbers
-from hda_fsspec.stack import kept as kept_headers
-from hda_fsspec.stack.header import Header
-from hda_fsspec.stack.kept import KeptHeader
-from hda_fsspec.stack.layout import (
+from hda_fsspec.stack import kept_header as kept_headers
+from hda_fsspec.stack.concat_dim import (
     ConcatLayout,
     differing_times,
     find_layout,
     grid_names,
     loose_times,
 )
-from hda_fsspec.stack.union import unite
+from hda_fsspec.stack.header import Header
+from hda_fsspec.stack.kept_header import KeptHeader
+from hda_fsspec.stack.variable_union import unite
 
 logger = logging.getLogger("hda_fsspec")
 

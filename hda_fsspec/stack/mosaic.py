@@ -30,7 +30,7 @@ from hda_fsspec.stack.lazy_tiles import (
     side_of,
 )
 from hda_fsspec.stack.mosaic_arrays import MosaicArray
-from hda_fsspec.stack.open import StackOptions
+from hda_fsspec.stack.open_query import StackOptions
 from hda_fsspec.stack.product_kinds import find_kinds
 from hda_fsspec.stack.tile_opening import TileOpener
 from hda_fsspec.stack.tile_placement import MisplacedError, MosaicAxis, Placement

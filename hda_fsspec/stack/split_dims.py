@@ -16,7 +16,7 @@ from hda_fsspec.printable import printable
 from hda_fsspec.records import Scalar
 from hda_fsspec.stack.grid import GridAxis
 from hda_fsspec.stack.header import Header, VariableHeader
-from hda_fsspec.stack.pieces import KeyAxis
+from hda_fsspec.stack.product_grid import KeyAxis
 from hda_fsspec.timeindex.overlaps import Segments
 
 _Array = np.ndarray[Any, Any]

@@ -42,10 +42,11 @@ from hda_fsspec.lazy.fingerprint import digest_of
 from hda_fsspec.lazy.pool import FileStamp, file_mark
 from hda_fsspec.lazy.product_table import Source
 from hda_fsspec.printable import warn
+from hda_fsspec.reading.direct_reads import read_stored
 from hda_fsspec.reading.indexing import Key
-from hda_fsspec.reading.stored import read_stored
 from hda_fsspec.reading.variables import NetCDFVariables, are_numbers
 from hda_fsspec.stack.checks import ExpectedPart, ExpectedProduct, lacks
+from hda_fsspec.stack.concat_dim import ConcatLayout
 from hda_fsspec.stack.grid import Grid
 from hda_fsspec.stack.header import Header
 from hda_fsspec.stack.header_reuse import AlikeFiles
@@ -57,10 +58,9 @@ from hda_fsspec.stack.header_store import (
     with_grids,
     with_stored,
 )
-from hda_fsspec.stack.kept import FittingFile, KeptHeader
-from hda_fsspec.stack.layout import ConcatLayout
-from hda_fsspec.stack.packing import packed_array, packed_axis, unpacked_array, unpacked_axis
-from hda_fsspec.stack.pieces import CutFurther, asked_for
+from hda_fsspec.stack.json_packing import packed_array, packed_axis, unpacked_array, unpacked_axis
+from hda_fsspec.stack.kept_header import FittingFile, KeptHeader
+from hda_fsspec.stack.product_grid import CutFurther, asked_for
 from hda_fsspec.subsets.sizes import is_too_large
 from hda_fsspec.workers import waiting
 

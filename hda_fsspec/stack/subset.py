@@ -26,14 +26,14 @@ from hda_fsspec.errors import (
     not_there,
     note_once,
 )
-from hda_fsspec.lazy.product import check_can_be_read
+from hda_fsspec.lazy.open_product import check_can_be_read
 from hda_fsspec.paths.locations import Location
 from hda_fsspec.printable import warn
 from hda_fsspec.reading.options import OpenOptions
 from hda_fsspec.records import Product, format_time, parse_time
-from hda_fsspec.schema.queryables import Schema
-from hda_fsspec.stack.open import StackOptions, open_pieces, open_query
-from hda_fsspec.stack.pieces import Pieces
+from hda_fsspec.schema.schema import Schema
+from hda_fsspec.stack.open_query import StackOptions, open_pieces, open_query
+from hda_fsspec.stack.product_grid import Pieces
 from hda_fsspec.subsets.canonical_request import is_subset_job, may_be_subset
 from hda_fsspec.subsets.grid import TIME, PieceGrid
 from hda_fsspec.subsets.recency import latest_in, provisional_from

@@ -14,7 +14,7 @@ import xarray as xr
 from hda_fsspec.client import Client
 from hda_fsspec.errors import ProductFormatError, QueryError, no_products_error
 from hda_fsspec.lazy import openfiles
-from hda_fsspec.lazy.product import ROOT, Nodes, check_can_be_read, open_query_tree
+from hda_fsspec.lazy.open_product import ROOT, Nodes, check_can_be_read, open_query_tree
 from hda_fsspec.lazy.product_table import ProductTable, Source
 from hda_fsspec.paths.locations import Location
 from hda_fsspec.printable import printable
@@ -29,8 +29,8 @@ from hda_fsspec.stack.lazy_tiles import (
     side_of,
     system_of,
 )
-from hda_fsspec.stack.open import MAX_TEMPLATES, StackOptions, open_pieces
-from hda_fsspec.stack.pieces import Pieces
+from hda_fsspec.stack.open_query import MAX_TEMPLATES, StackOptions, open_pieces
+from hda_fsspec.stack.product_grid import Pieces
 from hda_fsspec.stack.same_times import refuse_equal_times
 from hda_fsspec.stack.tile_positions import Grid, corners_of, predict_firsts, probe_of
 from hda_fsspec.stack.tiles import Tile, are_archives, find_tiles
@@ -54,7 +54,7 @@ def open_query_nodes(
     QueryError
         More products are to be fetched than ``max_nodes``, or more templates than may be ordered.
     FileNotFoundError, ProductMismatchError, HDAError
-        As :func:`hda_fsspec.stack.open.open_query`.
+        As :func:`hda_fsspec.stack.open_query.open_query`.
     """
     found = client.search(location)
     if not found:
@@ -134,7 +134,7 @@ class TileOpener:
         QueryError
             More templates than may be ordered are needed.
         ProductMismatchError, HDAError
-            As :func:`hda_fsspec.stack.open.open_pieces`.
+            As :func:`hda_fsspec.stack.open_query.open_pieces`.
         """
         location, how = self._location, self._how
         check_can_be_read(location, [p for tile in tiles for p in tile.products], self._options)

@@ -11,8 +11,8 @@ from collections.abc import Collection, Sequence
 from hda_fsspec.errors import QueryError
 from hda_fsspec.printable import printable
 from hda_fsspec.reading.essential_attributes import GRID_MAPPING, different_meaning
+from hda_fsspec.stack.concat_dim import ConcatLayout
 from hda_fsspec.stack.header import Header, VariableHeader
-from hda_fsspec.stack.layout import ConcatLayout
 
 #: What libraries call a variable that has no name of its own: that of a raster, above all.
 _NAMELESS = frozenset({"band_data", "Band1", "__xarray_dataarray_variable__"})

@@ -21,7 +21,7 @@ from hda_fsspec.printable import printable
 from hda_fsspec.records import Scalar
 from hda_fsspec.schema.date_lists import DayLists
 from hda_fsspec.schema.parameters import Parameter, text_of
-from hda_fsspec.schema.queryables import Schema
+from hda_fsspec.schema.schema import Schema
 from hda_fsspec.schema.time_and_box import BOX, END, START, TIME_PAIRS, find_time_keys
 from hda_fsspec.subsets.calendar_steps import (
     DAY,

@@ -15,7 +15,7 @@ from typing import Any
 
 from hda_fsspec.records import Scalar
 from hda_fsspec.schema.parameters import Parameter, text_of
-from hda_fsspec.schema.queryables import Schema
+from hda_fsspec.schema.schema import Schema
 from hda_fsspec.schema.time_and_box import BOX
 
 #: The family of the Copernicus Marine Toolbox, and that of ECMWF's data stores.

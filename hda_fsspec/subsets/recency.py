@@ -6,7 +6,7 @@ import re
 from datetime import UTC, datetime, timedelta
 
 from hda_fsspec.schema.date_lists import DayLists
-from hda_fsspec.schema.queryables import Schema
+from hda_fsspec.schema.schema import Schema
 
 #: Preliminary data are replaced by final ones within about three months.
 PROVISIONAL = timedelta(days=100)

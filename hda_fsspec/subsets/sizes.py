@@ -16,6 +16,7 @@ import numpy as np
 
 from hda_fsspec.errors import QueryError
 from hda_fsspec.printable import printable
+from hda_fsspec.service_limits import ORDERS_AN_HOUR
 from hda_fsspec.subsets.calendar_steps import DAY, HOUR, WEEK, Step
 from hda_fsspec.subsets.canonical_request import ECMWF, MARINE
 from hda_fsspec.subsets.grid import PieceGrid, Split
@@ -26,8 +27,6 @@ MAX_FIELDS = 5_000
 MAX_BYTES = 100_000_000
 #: Half a year is a little longer than half of a year.
 _HALF = 0.51
-#: Orders that the service takes in an hour.
-ORDERS_AN_HOUR = 100
 
 _LEVELS = ("pressure_level", "model_level")
 _TOO_LARGE = re.compile(

@@ -14,7 +14,7 @@ from hda_fsspec.errors import QueryError
 from hda_fsspec.paths.locations import Location
 from hda_fsspec.printable import printable
 from hda_fsspec.schema.parameters import nearest
-from hda_fsspec.schema.queryables import Schema
+from hda_fsspec.schema.schema import Schema
 from hda_fsspec.schema.time_and_box import END, START
 from hda_fsspec.subsets.axes import TIME_OF_DAY, Axes, Key
 from hda_fsspec.subsets.calendar_steps import DAY, UNIT_LENGTHS, Step, parse_step

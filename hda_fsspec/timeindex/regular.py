@@ -27,7 +27,7 @@ from hda_fsspec.timeindex.calendars import (
     UnpredictableError,
     axis_of,
 )
-from hda_fsspec.timeindex.evidence import (
+from hda_fsspec.timeindex.observed_times import (
     Seen,
     TimesRule,
     Undecided,

@@ -9,7 +9,7 @@ from conftest import Bench
 
 from hda_fsspec.cache.metadata import JsonStore
 from hda_fsspec.catalogue.answer_cache import Answers
-from hda_fsspec.catalogue.codecs import DATASETS
+from hda_fsspec.catalogue.json_codecs import DATASETS
 from hda_fsspec.records import Dataset
 from hda_fsspec.settings import Settings
 

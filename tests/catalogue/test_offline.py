@@ -19,7 +19,7 @@ from hda_fsspec.client import close_clients
 from hda_fsspec.emulator import Emulator, dated_product
 from hda_fsspec.errors import OfflineError, QueryError
 from hda_fsspec.records import Product
-from hda_fsspec.schema.queryables import Schema
+from hda_fsspec.schema.schema import Schema
 
 DATASET = "hda://EO:TEST:DAT:DAILY"
 MAY = "startdate=2024-05-01/enddate=2024-05-31"

@@ -14,7 +14,7 @@ import hda_fsspec
 from hda_fsspec import Location
 from hda_fsspec.emulator import dated_product
 from hda_fsspec.errors import QueryError
-from hda_fsspec.lazy import product
+from hda_fsspec.lazy import open_product
 
 DAYS = 6
 HINT = "one after another"
@@ -164,7 +164,7 @@ def test_consecutive_waits(
 ) -> None:
     """What counts is that a wait begins within a minute after another one ended."""
     now = [0.0]
-    hints = product.SequentialOpenHint(clock=lambda: now[0])
+    hints = open_product.SequentialOpenHint(clock=lambda: now[0])
     events = sorted(
         [(begin, 1, n) for n, (begin, _) in enumerate(spans)]
         + [(end, 0, n) for n, (_, end) in enumerate(spans)]

@@ -14,7 +14,7 @@ import pytest
 from rows import for_each
 
 from hda_fsspec.formats import hdf5storage
-from hda_fsspec.formats.reader import CorruptFileError, FileBytes, Reference
+from hda_fsspec.formats.file_reader import CorruptFileError, FileBytes, Reference
 from hda_fsspec.formats.references import find_reference
 from hda_fsspec.reading.opening import OpenOptions, open_local
 

@@ -11,7 +11,7 @@ from rows import for_each
 
 from hda_fsspec.errors import ProductFormatError
 from hda_fsspec.formats.detect import check_complete
-from hda_fsspec.formats.reader import CorruptFileError, FileBytes, Reference
+from hda_fsspec.formats.file_reader import CorruptFileError, FileBytes, Reference
 from hda_fsspec.formats.references import find_reference
 
 VICTIM = "/home/me/secret.tif"

@@ -12,7 +12,7 @@ import xarray as xr
 from rows import for_each
 
 from hda_fsspec.errors import ProductFormatError
-from hda_fsspec.formats.reader import FileBytes, Reference
+from hda_fsspec.formats.file_reader import FileBytes, Reference
 from hda_fsspec.formats.references import find_reference
 from hda_fsspec.reading.opening import OpenOptions, open_local
 

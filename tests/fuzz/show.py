@@ -13,7 +13,7 @@ from hda_fsspec.errors import HDAError
 from hda_fsspec.paths.locations import Location
 from hda_fsspec.printable import LONGEST_LINES
 from hda_fsspec.records import Dataset, Product
-from hda_fsspec.schema.queryables import Schema
+from hda_fsspec.schema.schema import Schema
 from hda_fsspec.views import markup
 from hda_fsspec.views.datasets import find_view
 from hda_fsspec.views.outlines import outlines_of

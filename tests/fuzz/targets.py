@@ -23,7 +23,7 @@ from typing import Any
 from hda_fsspec.cache.entries import RECORD_NAME, read_entry, safe_name
 from hda_fsspec.cache.folder import Folder, dump_json
 from hda_fsspec.cache.sizes import KnownSizes
-from hda_fsspec.catalogue.codecs import pack_products, unpack_products
+from hda_fsspec.catalogue.json_codecs import pack_products, unpack_products
 from hda_fsspec.cli import terminal
 from hda_fsspec.emulator.messages import Request
 from hda_fsspec.emulator.replay import Replay
@@ -38,7 +38,7 @@ from hda_fsspec.fetching import transfer
 from hda_fsspec.fetching.quota import ServiceQuota
 from hda_fsspec.filenames import alike, is_plain, plain_name
 from hda_fsspec.formats.detect import check_complete, extension, sniff
-from hda_fsspec.formats.reader import CorruptFileError, FileBytes
+from hda_fsspec.formats.file_reader import CorruptFileError, FileBytes
 from hda_fsspec.formats.references import find_reference
 from hda_fsspec.network import responses
 from hda_fsspec.network.api import Broker
@@ -53,9 +53,9 @@ from hda_fsspec.printable import LONGEST_TEXT, printable, python_text
 from hda_fsspec.reading.archives import list_members
 from hda_fsspec.reading.unpacking import unpack
 from hda_fsspec.records import Product, is_name
-from hda_fsspec.schema.queryables import Schema
+from hda_fsspec.schema.schema import Schema
 from hda_fsspec.settings.rcfile import read_rc, write_rc
-from hda_fsspec.stack.kept import load
+from hda_fsspec.stack.kept_header import load
 
 from .neighbours import plant_and_use
 from .services import TOKEN, Answering, wire_server

@@ -29,7 +29,7 @@ from hda_fsspec.errors import ConfigurationError, OfflineError
 from hda_fsspec.probing.contact import first_contact
 from hda_fsspec.probing.facts import Fact
 from hda_fsspec.probing.query import small_query
-from hda_fsspec.schema.queryables import Schema
+from hda_fsspec.schema.schema import Schema
 from hda_fsspec.settings import Settings
 
 Contact = Callable[..., dict[str, Fact]]

@@ -18,7 +18,7 @@ from rows import for_each
 
 from hda_fsspec import errors
 from hda_fsspec.emulator import Catalogue, Emulator, Fault, write_samples
-from hda_fsspec.emulator.oddities import ODDITIES
+from hda_fsspec.emulator.permanent_faults import ODDITIES
 from hda_fsspec.settings import Settings
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ import pytest
 from hda_fsspec.client import close_clients
 from hda_fsspec.emulator import dated_product
 from hda_fsspec.emulator.faults import Fault
-from hda_fsspec.emulator.oddities import ODDITIES
+from hda_fsspec.emulator.permanent_faults import ODDITIES
 from hda_fsspec.errors import (
     AuthenticationError,
     BrokerError,

@@ -18,7 +18,7 @@ import pytest
 import xarray as xr
 
 from hda_fsspec.errors import ProductFormatError
-from hda_fsspec.formats.reader import CorruptFileError, FileBytes, Reference
+from hda_fsspec.formats.file_reader import CorruptFileError, FileBytes, Reference
 from hda_fsspec.formats.references import find_reference
 from hda_fsspec.reading import selfcontained
 from hda_fsspec.reading.opening import OpenOptions, open_local

@@ -12,7 +12,7 @@ from rows import for_each
 
 from hda_fsspec import Location
 from hda_fsspec.errors import QueryError
-from hda_fsspec.schema.queryables import Schema
+from hda_fsspec.schema.schema import Schema
 from hda_fsspec.schema.time_and_box import TIME_PAIRS
 
 RECORDED = SHARED / "recorded" / "requests"

@@ -11,7 +11,7 @@ from rows import for_each
 
 from hda_fsspec.records import Dataset
 from hda_fsspec.schema.example_query import find_starting_point
-from hda_fsspec.schema.queryables import Schema
+from hda_fsspec.schema.schema import Schema
 
 NOW = datetime(2026, 11, 27, 12, tzinfo=UTC)
 

@@ -10,7 +10,7 @@ from checkout import SHARED
 from real_schemas import Query, in_the_real_style
 
 from hda_fsspec.errors import QueryError
-from hda_fsspec.schema.queryables import Schema
+from hda_fsspec.schema.schema import Schema
 
 RECORDED = SHARED / "recorded"
 

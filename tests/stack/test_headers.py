@@ -15,9 +15,9 @@ from rows import for_each
 
 from hda_fsspec.formats.hdf5values import StoredArray
 from hda_fsspec.lazy.fingerprint import digest_of
-from hda_fsspec.reading.stored import StoredVariable
+from hda_fsspec.reading.direct_reads import StoredVariable
 from hda_fsspec.stack.header import Header, array_from_json, array_to_json
-from hda_fsspec.stack.kept import KeptHeader, dump, load
+from hda_fsspec.stack.kept_header import KeptHeader, dump, load
 
 
 def header_of(dataset: xr.Dataset) -> Header:

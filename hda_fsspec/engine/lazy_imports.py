@@ -9,17 +9,17 @@ from __future__ import annotations
 import dask  # noqa: F401  (as a whole, before any of its modules)
 
 from hda_fsspec.lazy.map_task import ProductTask, name_of
-from hda_fsspec.lazy.product import (
+from hda_fsspec.lazy.open_product import (
     Nodes,
     check_can_be_read,
     open_product,
     open_product_tree,
 )
 from hda_fsspec.lazy.product_table import ProductTable, Source
-from hda_fsspec.planning import order_ahead
-from hda_fsspec.planning.graphs import products_read
+from hda_fsspec.planning import dask_readahead
+from hda_fsspec.planning.dask_graphs import products_read
 from hda_fsspec.stack.mosaic import open_mosaic
-from hda_fsspec.stack.open import StackOptions
+from hda_fsspec.stack.open_query import StackOptions
 from hda_fsspec.stack.subset import open_split
 from hda_fsspec.stack.tile_opening import open_query_nodes
 
@@ -40,4 +40,4 @@ __all__ = [
 ]
 
 # Whoever opens lazy data will compute it.
-order_ahead.register()
+dask_readahead.register()

@@ -15,10 +15,10 @@ import numpy as np
 from hda_fsspec.errors import ProductMismatchError, QueryError, note_once
 from hda_fsspec.printable import printable
 from hda_fsspec.records import Product
+from hda_fsspec.stack.concat_dim import ConcatLayout
 from hda_fsspec.stack.footprints import most_different_bbox
 from hda_fsspec.stack.header_store import HeaderIndex
-from hda_fsspec.stack.layout import ConcatLayout
-from hda_fsspec.stack.pieces import start_times
+from hda_fsspec.stack.product_grid import start_times
 from hda_fsspec.timeindex import predict
 from hda_fsspec.timeindex.overlaps import (
     Segments,

@@ -12,8 +12,8 @@ import xarray as xr
 from rows import for_each
 
 from hda_fsspec.errors import QueryError
+from hda_fsspec.stack.concat_dim import ConcatLayout, find_layout
 from hda_fsspec.stack.header import Header
-from hda_fsspec.stack.layout import ConcatLayout, find_layout
 
 DAY = np.datetime64("2024-05-01", "ns")
 GRID = (("y", "x"), np.zeros((2, 3)))

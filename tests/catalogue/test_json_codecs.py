@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from rows import for_each
 
 from hda_fsspec.cache.metadata import JsonStore
-from hda_fsspec.catalogue.codecs import pack_products, unpack_products
+from hda_fsspec.catalogue.json_codecs import pack_products, unpack_products
 from hda_fsspec.records import Product
 
 
@@ -46,7 +46,7 @@ def test_a_large_listing_is_small_and_little_more_than_json(tmp_path: Path) -> N
     script = (
         "import json, sys, time; from pathlib import Path;"
         "from hda_fsspec.cache.metadata import JsonStore;"
-        "from hda_fsspec.catalogue.codecs import unpack_products;"
+        "from hda_fsspec.catalogue.json_codecs import unpack_products;"
         "start = time.process_time();"
         "json.loads(Path(sys.argv[2]).read_bytes()); middle = time.process_time();"
         "products = unpack_products(JsonStore(Path(sys.argv[1]), 'listings').get('query'));"

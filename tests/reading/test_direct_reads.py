@@ -16,11 +16,11 @@ import numpy as np
 import pytest
 import xarray as xr
 
+from hda_fsspec.formats.file_reader import FileBytes
 from hda_fsspec.formats.hdf5values import StoredArray, find_arrays
-from hda_fsspec.formats.reader import FileBytes
-from hda_fsspec.reading import stored as stored_module
+from hda_fsspec.reading import direct_reads as stored_module
+from hda_fsspec.reading.direct_reads import StoredVariable, find_stored, read_stored
 from hda_fsspec.reading.options import OpenOptions
-from hda_fsspec.reading.stored import StoredVariable, find_stored, read_stored
 from hda_fsspec.reading.variables import NetCDFVariables, open_variables
 
 _SHAPE = (5, 4, 3)

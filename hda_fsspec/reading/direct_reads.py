@@ -18,8 +18,8 @@ from typing import Any, BinaryIO
 import numpy as np
 import xarray as xr
 
+from hda_fsspec.formats.file_reader import FileBytes
 from hda_fsspec.formats.hdf5values import StoredArray, find_arrays
-from hda_fsspec.formats.reader import FileBytes
 from hda_fsspec.reading.variables import VariableFacts, decoded
 
 _Array = np.ndarray[Any, Any]

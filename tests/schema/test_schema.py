@@ -15,7 +15,7 @@ from rows import for_each
 
 from hda_fsspec.errors import BrokerError, QueryError
 from hda_fsspec.records import Product
-from hda_fsspec.schema.queryables import Schema
+from hda_fsspec.schema.schema import Schema
 
 MONTHS = [f"{n:02d}" for n in range(1, 13)]
 

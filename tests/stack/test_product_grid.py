@@ -13,8 +13,8 @@ import hda_fsspec.engine.accessor  # noqa: F401  (registers ds.hda)
 from hda_fsspec.errors import ProductMismatchError
 from hda_fsspec.paths.locations import Location
 from hda_fsspec.reading.options import OpenOptions
-from hda_fsspec.stack.open import StackOptions, open_pieces
-from hda_fsspec.stack.pieces import Pieces
+from hda_fsspec.stack.open_query import StackOptions, open_pieces
+from hda_fsspec.stack.product_grid import Pieces
 from hda_fsspec.subsets.grid import PieceGrid
 
 NAMES = {"temperature": "t", "geopotential": "z"}

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from hda_fsspec.formats.reader import CorruptFileError, FileBytes
+from hda_fsspec.formats.file_reader import CorruptFileError, FileBytes
 
 HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
 GRIB_END = b"7777"

@@ -58,10 +58,10 @@ class PrefetchCallback(Callback):
 def _fetch_ahead(dsk: Mapping[Any, Any], keys: list[Any], reads: list[ReadAhead]) -> None:
     """Begin to fetch what the tasks of some keys read, and note it among the reads."""
     # xarray loads the engines of all packages at the first open: Dask's arrays can wait.
-    from hda_fsspec.planning import graphs
+    from hda_fsspec.planning import dask_graphs
 
     wanted: dict[Client, list[Product]] = {}
-    for source, number in graphs.products_in_order(dsk, keys):
+    for source, number in dask_graphs.products_in_order(dsk, keys):
         wanted.setdefault(get_client(source.settings), []).append(source.pieces[number])
     for client, products in wanted.items():
         if not client.settings.offline:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from hda_fsspec.formats.hdf5values import StoredArray
-from hda_fsspec.reading.stored import StoredVariable
+from hda_fsspec.reading.direct_reads import StoredVariable
 from hda_fsspec.stack.header import Header, attrs_from_json, attrs_to_json
 
 #: No file is longer.

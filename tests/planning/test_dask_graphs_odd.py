@@ -21,7 +21,7 @@ from xarray.core import indexing
 
 from hda_fsspec.lazy.arrays import HDABackendArray
 from hda_fsspec.lazy.product_table import ProductTable, Source
-from hda_fsspec.planning.graphs import products_in_order, products_read
+from hda_fsspec.planning.dask_graphs import products_in_order, products_read
 from hda_fsspec.reading.indexing import key_lengths
 from hda_fsspec.records import Product
 from hda_fsspec.settings import Settings

@@ -115,7 +115,7 @@ def test_a_graph_that_cannot_be_read_costs_only_speed(
     def fail(*_: object) -> None:
         raise TypeError
 
-    monkeypatch.setattr("hda_fsspec.planning.graphs.products_in_order", fail)
+    monkeypatch.setattr("hda_fsspec.planning.dask_graphs.products_in_order", fail)
 
     assert float(dataset["sst"].mean().compute()) == 1.5
 
