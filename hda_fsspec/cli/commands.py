@@ -10,10 +10,14 @@ import contextlib
 import dataclasses
 import importlib
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import warnings
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
+
+from hda_fsspec.cli.terminal import echo_error
+from hda_fsspec.cli.wording import as_command_says, options_of
 
 if TYPE_CHECKING:
     from hda_fsspec.client import Client
@@ -135,7 +139,9 @@ class Command(_Explained):
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run it."""
-        with _log_on_stderr(is_shown=ctx.ensure_object(Options).is_debug):
+        is_debug = ctx.ensure_object(Options).is_debug
+        options = options_of(self)
+        with _warnings_as_it_says(options), _log_on_stderr(options, is_debug=is_debug):
             return super().invoke(ctx)
 
 
@@ -230,18 +236,45 @@ def _told(examples: Sequence[str]) -> list[str]:
     return [title, *(f"  {line}" for line in examples)]
 
 
+def _warn(text: str, options: Collection[str]) -> None:
+    first, *more = as_command_says(text, options).split("\n")
+    echo_error(f"hda-fsspec: warning: {first}", *more)
+
+
 @contextlib.contextmanager
-def _log_on_stderr(*, is_shown: bool) -> Iterator[None]:
-    """Show the log; without debug only what Python shows by itself, which are warnings."""
-    if not is_shown:
+def _warnings_as_it_says(options: Collection[str]) -> Iterator[None]:
+    """Show warnings in the words of a command, and not the line of Python that they come from."""
+
+    def show(message: Warning | str, *_: Any, **__: Any) -> None:
+        _warn(str(message), options)
+
+    with warnings.catch_warnings():
+        warnings.showwarning = show
         yield
-        return
+
+
+class _AsItSays(logging.Handler):
+    """Shows what is logged as a warning as one of a command."""
+
+    def __init__(self, options: Collection[str]) -> None:
+        super().__init__(logging.WARNING)
+        self._options = options
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Show it."""
+        _warn(self.format(record), self._options)
+
+
+@contextlib.contextmanager
+def _log_on_stderr(options: Collection[str], *, is_debug: bool) -> Iterator[None]:
+    """Show the log; without debug only warnings, in the words of a command."""
     logger = logging.getLogger("hda_fsspec")
-    handler = logging.StreamHandler()
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    handler = logging.StreamHandler() if is_debug else _AsItSays(options)
     before = logger.level
+    if is_debug:
+        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+        logger.setLevel(logging.DEBUG)
     logger.addHandler(handler)
-    logger.setLevel(logging.DEBUG)
     try:
         yield
     finally:

@@ -1,18 +1,26 @@
 """Scripted faults: what goes wrong, where, how often.
 
-A fault is a value. This module decides which faults a request meets; others carry them out.
+A fault is a value. This module decides which faults a request meets, and makes the answers of those
+that are the whole answer; what spoils a transfer or a job is done where those are.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from hda_fsspec.emulator.messages import Request
+from hda_fsspec.emulator.messages import (
+    Answer,
+    Request,
+    error_answer,
+    html_answer,
+    json_answer,
+)
 from hda_fsspec.emulator.processes import ProcessLock
 from hda_fsspec.errors import ConfigurationError
 
+_BROKEN = "<!DOCTYPE html><html><body><h1>Something went wrong</h1></body></html>"
 _FILE = "dataaccess/download/"
 
 # Where a fault strikes if it does not say so: method and path prefix.
@@ -202,3 +210,40 @@ class FaultScript:
 def _fits(fault: Fault, met: Sequence[Fault]) -> bool:
     """Return True if a fault can strike together with those before it."""
     return not met or (fault.is_transfer and fault.kind not in {other.kind for other in met})
+
+
+#: The faults that a request meets, by their kinds.
+Faults = Mapping[str, Fault]
+
+
+def instead(faults: Faults) -> Answer | None:
+    """Return the answer to a request that is not even looked at, None if it is."""
+    if "reset" in faults and faults["reset"].is_early_reset:
+        return Answer(0, ending="reset")
+    if "hang" in faults or "closed" in faults:
+        return Answer(0, ending="close")
+    if "html" in faults:
+        return html_answer(_BROKEN, faults["html"].status or 200)
+    if "redirect" in faults:
+        return Answer(302, {"Location": str(faults["redirect"].value)})
+    return _with_status(faults["status"]) if "status" in faults else None
+
+
+def _with_status(fault: Fault) -> Answer:
+    status = fault.status or 500
+    if isinstance(fault.body, str):
+        return html_answer(fault.body, status)
+    if fault.body is not None:
+        return json_answer(fault.body, status)
+    return error_answer(status, "Internal Server Error" if status == 500 else None, "Task Error")
+
+
+def spoil(answer: Answer, faults: Faults) -> Answer:
+    """Return an answer as the faults leave it that cut it short."""
+    if "cut-json" in faults and answer.file is None:
+        answer = dataclasses.replace(answer, body=answer.body[: len(answer.body) // 2])
+    if "cut-head" in faults:
+        fault = faults["cut-head"]
+        ending = str(fault.value or "close")
+        return dataclasses.replace(answer, head_bytes=fault.after_bytes or -1, ending=ending)
+    return answer

@@ -5,7 +5,6 @@ It knows the whole protocol and no socket: how an answer goes out is the server'
 
 from __future__ import annotations
 
-import dataclasses
 import re
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -15,7 +14,7 @@ from hda_fsspec.emulator.accounts import Accounts
 from hda_fsspec.emulator.catalogue import Catalogue
 from hda_fsspec.emulator.delivery import Delivery
 from hda_fsspec.emulator.entries import DatasetEntry, ProductEntry
-from hda_fsspec.emulator.faults import Fault
+from hda_fsspec.emulator.faults import Fault, Faults, instead, spoil
 from hda_fsspec.emulator.jobs.job import JobFailedError, SubsetDataset
 from hda_fsspec.emulator.messages import (
     API_PREFIX,
@@ -34,9 +33,7 @@ from hda_fsspec.emulator.terms import describe, known_terms
 from hda_fsspec.errors import ConfigurationError
 
 _HOME = "<!DOCTYPE html><html><body><h1>HDA emulator</h1><p>The API is below.</p></body></html>"
-_BROKEN = "<!DOCTYPE html><html><body><h1>Something went wrong</h1></body></html>"
 
-Faults = Mapping[str, Fault]
 _Handler = Callable[[Request, str, Faults], Answer]
 
 
@@ -82,23 +79,12 @@ class Routes:
     def answer(self, request: Request, faults: tuple[Fault, ...] = ()) -> Answer:
         """Answer a request, with the faults that it meets."""
         by_kind = {fault.kind: fault for fault in faults}
-        for fault in faults:
-            if fault.is_early_reset:
-                return Answer(0, ending="reset")
-            if fault.kind in {"hang", "closed"}:
-                return Answer(0, ending="close")
         odd = () if faults else self.options.odd
-        answer = _scripted(by_kind) or permanent_faults.instead(request, odd)
+        answer = instead(by_kind) or permanent_faults.instead(request, odd)
         answer = answer or self._answer_or_500(request, by_kind)
-        if "cut-json" in by_kind and answer.file is None:
-            half = answer.body[: len(answer.body) // 2]
-            answer = Answer(answer.status, answer.headers, half)
-        if self.replay is None:
+        if self.replay is None and answer.status:
             answer = answer.with_headers(self.delivery.quota_headers())
-        if "cut-head" in by_kind:
-            fault = by_kind["cut-head"]
-            ending = str(fault.value or "close")
-            return dataclasses.replace(answer, head_bytes=fault.after_bytes or -1, ending=ending)
+        answer = spoil(answer, by_kind)
         return permanent_faults.spoil(request, answer, odd)
 
     def _answer_or_500(self, request: Request, faults: Faults) -> Answer:
@@ -259,20 +245,3 @@ def _paged(request: Request, items: list[dict[str, Any]]) -> Answer:
         return invalid_answer("startIndex", "value is not a valid integer", "type_error.integer")
     told = searches.paging_properties(start, length, len(items), style="total")
     return json_answer({"features": items[start : start + length], "properties": told})
-
-
-def _scripted(faults: Faults) -> Answer | None:
-    """Return the answer that a fault dictates, None if none does."""
-    if "html" in faults:
-        return html_answer(_BROKEN, faults["html"].status or 200)
-    if "redirect" in faults:
-        return Answer(302, {"Location": str(faults["redirect"].value)})
-    if "status" not in faults:
-        return None
-    fault = faults["status"]
-    status = fault.status or 500
-    if isinstance(fault.body, str):
-        return html_answer(fault.body, status)
-    if fault.body is not None:
-        return json_answer(fault.body, status)
-    return error_answer(status, "Internal Server Error" if status == 500 else None, "Task Error")

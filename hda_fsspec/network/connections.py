@@ -12,6 +12,9 @@ from requests.structures import CaseInsensitiveDict
 from hda_fsspec._version import __version__
 from hda_fsspec.network.response_limits import meter
 
+#: A connection is waited for no longer, whatever the setting ``timeout`` says of answers.
+CONNECT_SECONDS = 10.0
+
 
 class _Http(requests.Session):
     def prepare_request(self, request: requests.Request) -> requests.PreparedRequest:

@@ -23,7 +23,7 @@ import urllib3.exceptions
 from hda_fsspec.errors import BrokerError, HDAError, OfflineError
 from hda_fsspec.network import connection_errors
 from hda_fsspec.network.auth import Bearer, no_auth, stranger
-from hda_fsspec.network.connections import open_connections
+from hda_fsspec.network.connections import CONNECT_SECONDS, open_connections
 from hda_fsspec.network.proxies import proxies_for, secrets_of_proxy, shown_proxy
 from hda_fsspec.network.redaction import Secrets
 from hda_fsspec.network.redirects import REDIRECTS, RedirectError, next_address, shown
@@ -58,7 +58,6 @@ from hda_fsspec.settings import Settings
 logger = logging.getLogger("hda_fsspec")
 
 _PIECE_BYTES = 1 << 20
-_CONNECT_SECONDS = 10.0
 
 
 # Not the numbers of the module: who seeds those wants the same ones again, whatever is retried.
@@ -385,7 +384,7 @@ class Session:
                 response = self._http.request(
                     method,
                     address,
-                    timeout=(min(_CONNECT_SECONDS, timeout), timeout),
+                    timeout=(min(CONNECT_SECONDS, timeout), timeout),
                     stream=True,
                     allow_redirects=False,
                     **options,

@@ -87,9 +87,14 @@ class Plan:
     splits: tuple[Estimate, ...] = ()
 
     @property
+    def orders_to_place(self) -> int:
+        """How many orders are needed that are not under way, and so count against the quota."""
+        return self.orders_needed - self.under_way
+
+    @property
     def hours_of_quota(self) -> float:
-        """How many hours' worth of orders are needed, at the 100 that the service usually takes."""
-        return self.orders_needed / ORDERS_AN_HOUR
+        """How many hours' worth of orders are to place, at the 100 the service usually takes."""
+        return self.orders_to_place / ORDERS_AN_HOUR
 
     @property
     def fits(self) -> bool:
@@ -99,12 +104,12 @@ class Plan:
     @property
     def seconds_at_quota(self) -> float | None:
         """How long the orders have to wait for quota, at least; None if the quota is not known."""
-        if not self.orders_needed:
+        if not self.orders_to_place:
             return 0.0
         if not self.quota_limit:
             return None
         left = self.quota_limit if self.quota_left is None else self.quota_left
-        windows = math.ceil(max(0, self.orders_needed - left) / self.quota_limit)
+        windows = math.ceil(max(0, self.orders_to_place - left) / self.quota_limit)
         return windows * QUOTA_WINDOW_SECONDS
 
     def __repr__(self) -> str:
@@ -170,7 +175,7 @@ class Plan:
         seconds = self.seconds_at_quota
         if self.quota_limit is None:
             is_cut = bool(self.splits)
-            needed = duration(3600 * self.hours_of_quota) if self.orders_needed else "no time"
+            needed = duration(3600 * self.hours_of_quota) if self.orders_to_place else "no time"
             hours = f"; at {ORDERS_AN_HOUR} orders an hour {needed}"
             return f"not known{hours if is_cut else ''}"
         orders = f"{self.quota_limit} orders an hour"

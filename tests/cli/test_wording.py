@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import ast
 import io
+import logging
 import re
+import warnings
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 
 import hda_fsspec
 from hda_fsspec.cli import main
+from hda_fsspec.cli.commands import Options, command
 from hda_fsspec.cli.wording import as_command_says
 from hda_fsspec.emulator import dated_product
+from hda_fsspec.printable import warn
 
 SOURCES = Path(hda_fsspec.__file__).parent
 OPTIONS = {"member", "group", "split", "skip-existing", "target-option", "period", "bbox", "json"}
@@ -135,3 +140,28 @@ def test_errors_of_commands(archive: str, capsys: pytest.CaptureFixture[str]) ->
     assert "as in --bbox -6,43,-1,46" in told("datasets", "--bbox", "1,2")
     assert "engine=" not in told("open", "some/file.nc")
     assert "leave --split out" in told("open", "--split", "month", archive)
+
+
+def test_warnings_are_the_command_s_own(capsys: pytest.CaptureFixture[str]) -> None:
+    """What is warned of is one line in the command's words, and not a line of Python's source."""
+
+    @command("odd hda://X")
+    @click.option("--split")
+    def odd(_options: Options, split: str | None) -> None:
+        assert split is None
+        logging.getLogger("hda_fsspec").info("Nobody asked for this.")
+        logging.getLogger("hda_fsspec").warning("A size is not known; use fs.prefetch(path).")
+        warn("The box is off the grid.\x1b[2J Choose with split='month'.")
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        shown = warnings.showwarning
+        odd.main([], standalone_mode=False)
+        assert warnings.showwarning is shown
+
+    output = capsys.readouterr()
+    assert output.out == ""
+    assert output.err.splitlines() == [
+        "hda-fsspec: warning: A size is not known; use hda-fsspec get.",
+        r"hda-fsspec: warning: The box is off the grid.\x1b[2J Choose with --split month.",
+    ]

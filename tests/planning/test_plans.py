@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
+import pytest
 from rows import for_each
 
 from hda_fsspec.planning.plan import Plan, merge_plans
@@ -25,27 +26,37 @@ def make(count: int = 3, dataset: str = "EO:A", **given: Any) -> Plan:
 
 
 @for_each(
-    ("orders", "limit", "left", "seconds"),
+    ("orders", "under_way", "limit", "left", "seconds", "hours"),
     [
-        (0, None, None, 0),
-        (3, None, None, None),
-        (3, 0, 0, None),
-        (100, 100, None, 0),
-        (101, 100, None, 3600),
-        (100, 100, 100, 0),
-        (100, 100, 99, 3600),
-        (250, 100, 100, 7200),
-        (250, 100, 0, 10800),
-        (3, 100, 0, 3600),
+        (0, 0, None, None, 0, 0),
+        (3, 0, None, None, None, 0.03),
+        (3, 0, 0, 0, None, 0.03),
+        (100, 0, 100, None, 0, 1),
+        (101, 0, 100, None, 3600, 1.01),
+        (100, 0, 100, 100, 0, 1),
+        (100, 0, 100, 99, 3600, 1),
+        (100, 1, 100, 99, 0, 0.99),
+        (250, 0, 100, 100, 7200, 2.5),
+        (250, 0, 100, 0, 10800, 2.5),
+        (250, 50, 100, 0, 7200, 2),
+        (3, 0, 100, 0, 3600, 0.03),
+        (3, 3, 100, 0, 0, 0),
+        (3, 3, None, None, 0, 0),
     ],
 )
 def test_time_at_a_quota(
-    orders: int, limit: int | None, left: int | None, seconds: float | None
+    orders: int,
+    under_way: int,
+    limit: int | None,
+    left: int | None,
+    seconds: float | None,
+    hours: float,
 ) -> None:
-    """Orders beyond what is left wait for the hours in which they fit."""
-    plan = make(orders, quota_limit=limit, quota_left=left)
+    """Orders beyond what is left wait for the hours in which they fit; those under way do not."""
+    plan = make(orders, under_way=under_way, quota_limit=limit, quota_left=left)
 
     assert plan.seconds_at_quota == seconds
+    assert plan.hours_of_quota == pytest.approx(hours)
 
 
 def test_repr() -> None:
