@@ -14,7 +14,7 @@ import hashlib
 import logging
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from io import BufferedReader
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from fsspec.callbacks import DEFAULT_CALLBACK
 
@@ -48,7 +48,10 @@ from hda_fsspec.network.api import Broker, OrderStatus
 from hda_fsspec.network.session import Session
 from hda_fsspec.paths.locations import Location
 from hda_fsspec.records import Dataset, Product
-from hda_fsspec.settings import Settings
+from hda_fsspec.settings import SECRET_SETTINGS, Settings
+
+if TYPE_CHECKING:
+    from hda_fsspec.fetching.shared_cache import SharedCache
 
 __all__ = [
     "Client",
@@ -150,6 +153,7 @@ class Client:
         self._reporter = Reporter(
             self._quota.view, is_shown=settings.progress, begin=self._in_background
         )
+        self._shared = _shared_cache(settings)
         self._fetcher = Fetcher(
             settings,
             broker=broker,
@@ -170,6 +174,7 @@ class Client:
             size_of=self.size,
             on_bytes=self._reporter.tell,
             on_fetched=self._lengths.record,
+            shared=self._shared,
         )
         self.reads_ahead: set[ReadAhead] = set()
 
@@ -413,6 +418,11 @@ class Client:
             raise cannot_hold(self, len(wanted), None, kept=len(found), instead=instead)
         return [found[product] for product in products]
 
+    def flush_shared_cache(self) -> None:
+        """Wait until what was downloaded has been put into the shared cache, if there is one."""
+        if self._shared is not None:
+            self._shared.flush()
+
     def header(self, product: Product) -> bytes | None:
         """Return the description of a product that was kept, whether or not it is local."""
         return self._notes.header(product)
@@ -441,6 +451,18 @@ class Client:
         return self._quota.view()
 
 
+def _shared_cache(settings: Settings) -> SharedCache | None:
+    """Return the shared cache that settings name, if they name one."""
+    if settings.shared_cache is None:
+        return None
+    # Few have one, and filesystems of fsspec take long to load.
+    from hda_fsspec.fetching.shared_cache import SharedCache
+
+    return SharedCache(
+        settings.shared_cache, settings.shared_cache_options, timeout=settings.timeout
+    )
+
+
 def _open_or_none(entry: Entry, *, is_last: bool) -> BufferedReader | None:
     """Open an entry; None if it was evicted in this moment, by another process or for room."""
     try:
@@ -463,15 +485,16 @@ def _failed(error: BaseException) -> concurrent.futures.Future[Any]:
     return future
 
 
-_shared: dict[tuple[Settings, str | None, bool], Client] = {}
+_shared: dict[tuple[Settings, tuple[str, ...], bool], Client] = {}
 _of_the_parent: list[Client] = []
 _shared_lock = ForkLock()
 
 
 def get_client(settings: Settings) -> Client:
     """Return the one :class:`Client` of this process for these settings that is not closed."""
-    # The password is no part of equality, but who corrects it must not get the refused login.
-    key = (settings, settings.password, settings.progress)
+    # Secrets are no part of equality, but who corrects one must not get what was refused.
+    secrets = tuple(repr(getattr(settings, name)) for name in SECRET_SETTINGS)
+    key = (settings, secrets, settings.progress)
     with _shared_lock:
         found = _shared.get(key)
         if found is None or found.is_closed:

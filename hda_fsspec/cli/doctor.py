@@ -147,10 +147,12 @@ def _check_installation() -> Iterator[Finding]:
 
 
 def _show_settings(settings: Settings, sources: dict[str, str]) -> Iterator[Finding]:
+    from hda_fsspec.settings import SECRET_SETTINGS
+
     for name, source in sources.items():
         value = getattr(settings, name)
-        if name == "password":
-            value = "not set" if value is None else "set"
+        if name in SECRET_SETTINGS:
+            value = "set" if value else "not set"
         yield Finding("-", f"{name} = {'not set' if value is None else value}  ({source})")
 
 

@@ -69,7 +69,7 @@ def get(
     fs = options.filesystem
     locations, folder = _split(list(paths))
     if not isinstance(folder, Path):
-        from hda_fsspec.fs.bucket import RemoteFolder
+        from hda_fsspec.fetching.remote_folder import RemoteFolder
 
         RemoteFolder(folder, _options_of(target_options))  # refused before anything is listed
     if first is not None or last is not None:

@@ -22,6 +22,7 @@ from hda_fsspec.paths.locations import AnyPath, Location, is_remote_path
 from hda_fsspec.reading.essential_attributes import different_meaning, meaning_of
 from hda_fsspec.reading.options import OpenOptions
 from hda_fsspec.reading.requirements import check_installed
+from hda_fsspec.settings import SECRET_SETTINGS
 
 #: Where one file lies on its grid: of many that is told by their coordinates.
 _PLACE = "GeoTransform"
@@ -101,10 +102,10 @@ def open_mfdataset(
 
 
 class _Options(dict[str, Any]):
-    """Storage options that leave the password behind when they travel with a task."""
+    """Storage options that leave secrets behind when they travel with a task."""
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return dict, ({name: value for name, value in self.items() if name != "password"},)
+        return dict, ({name: value for name, value in self.items() if name not in SECRET_SETTINGS},)
 
     def __repr__(self) -> str:
         return repr(self.__reduce__()[1][0])

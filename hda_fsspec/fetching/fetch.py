@@ -13,6 +13,7 @@ import logging
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from hda_fsspec.cache.cache import Cache, Entry, Staging
 from hda_fsspec.cache.locks import FileLocks
@@ -40,6 +41,9 @@ from hda_fsspec.network.api import Broker
 from hda_fsspec.records import Product
 from hda_fsspec.safefiles import reader_of
 from hda_fsspec.settings import Settings
+
+if TYPE_CHECKING:
+    from hda_fsspec.fetching.shared_cache import SharedCache
 
 logger = logging.getLogger("hda_fsspec")
 
@@ -75,6 +79,8 @@ class Fetcher:
     on_bytes, on_fetched : callable
         Told each product and how many bytes of how many are here, as they arrive; and in the end
         its true length.
+    shared : SharedCache, optional
+        Where a product is looked for before it is ordered.
     """
 
     def __init__(
@@ -92,6 +98,7 @@ class Fetcher:
         size_of: Callable[[Product], int | None],
         on_bytes: Callable[[Product, int, int | None], object],
         on_fetched: Callable[[Product, int], object],
+        shared: SharedCache | None = None,
     ) -> None:
         self._settings = settings
         self._broker = broker
@@ -105,6 +112,7 @@ class Fetcher:
         self._size_of = size_of
         self._on_bytes = on_bytes
         self._on_fetched = on_fetched
+        self._shared = shared
         # New orders wait for quota in a queue, of which the first few ask: thousands need not.
         self._queue = Semaphore(settings.max_in_flight)
         # Bounds the lock files that are open at one time.
@@ -164,6 +172,9 @@ class Fetcher:
     async def _order_and_receive(self, product: Product, task: Task[Entry], began: float) -> Entry:
         self._cache.check_writable(product)  # an order would be wasted
         terms = list(self._terms.ensure_accepted(product.dataset_id))
+        entry = await self._take_shared(product, task, terms)
+        if entry is not None:
+            return entry
         for attempt in range(1, _TRIES + 1):
             try:
                 download_id = await self._prepare(product, task, began)
@@ -191,6 +202,8 @@ class Fetcher:
                 logger.warning("%s Fetching it again.", err)
             else:
                 self._on_fetched(product, entry.size)
+                if self._shared is not None:
+                    self._shared.put(product, self._cache)
                 logger.info(
                     "%s: fetched %d bytes in %.1f s, %.1f s after it was asked for",
                     product.product_id,
@@ -200,6 +213,31 @@ class Fetcher:
                 )
                 return entry
         raise AssertionError  # the last attempt returns or raises
+
+    async def _take_shared(
+        self, product: Product, task: Task[Entry], terms: Sequence[str]
+    ) -> Entry | None:
+        """Take a product from the shared cache; None if it has to be ordered."""
+        shared = self._shared
+        if shared is None:
+            return None
+        async with self._transfers:
+            copy = shared.find(product)
+            if copy is None:
+                return None
+            with self._cache.stage(product, expected_bytes=copy.size) as staging:
+                # What an order has brought already goes on from there.
+                if staging.offset or not shared.receive(product, copy, staging, task.tell):
+                    return None
+                received = Received(copy.name, copy.size, resumed=False)
+                try:
+                    entry = _publish(product, staging, received, terms)
+                except ProductFormatError as err:
+                    shared.refuse(product, str(err))
+                    return None
+        self._on_fetched(product, entry.size)
+        logger.info("%s: taken from the shared cache", product.product_id)
+        return entry
 
     async def _prepare(self, product: Product, task: Task[Entry], began: float) -> str:
         """Order a product, or take up its order of an earlier run, and wait until it is ready."""

@@ -25,7 +25,7 @@ from fsspec.callbacks import DEFAULT_CALLBACK
 from hda_fsspec.concurrency.futures import wait_for
 from hda_fsspec.errors import ConfigurationError, LocationError
 from hda_fsspec.fetching.local_copies import files_in
-from hda_fsspec.fs.bucket import RemoteFolder
+from hda_fsspec.fetching.remote_folder import RemoteFolder
 from hda_fsspec.fs.files import Deliveries, ProductFile, Targets, close_unwanted, copy_out
 from hda_fsspec.fs.info import (
     Paths,
@@ -43,7 +43,7 @@ from hda_fsspec.fs.write_errors import explained
 from hda_fsspec.localpaths import remote_scheme, shown
 from hda_fsspec.paths.locations import AnyPath, Location
 from hda_fsspec.records import Product
-from hda_fsspec.settings import Settings, refuse_unknown_settings
+from hda_fsspec.settings import SECRET_SETTINGS, Settings, refuse_unknown_settings
 
 if TYPE_CHECKING:
     from hda_fsspec.client import Client, Entry, Listener
@@ -75,7 +75,7 @@ class HDAFileSystem(ReadOnly, ListingFileSystem):
         Any attribute of :class:`hda_fsspec.settings.Settings`: ``user``, ``password``,
         ``cache_dir``, ``offline``, … What is not given is read from the environment at each use,
         so that a pickled filesystem uses the credentials of the machine it arrives at. The
-        password is part of no pickle and no token.
+        password and the options of a shared cache are part of no pickle and no token.
 
     Raises
     ------
@@ -84,10 +84,10 @@ class HDAFileSystem(ReadOnly, ListingFileSystem):
     """
 
     local_file = True
-    # fsspec's cache of instances leaves the password out of its key: who corrects a password would
+    # fsspec's cache of instances leaves secrets out of its key: who corrects a password would
     # get the instance with the wrong one. Instances are cheap, since nothing is in them.
     cachable = False
-    _strip_tokenize_options = ("password",)
+    _strip_tokenize_options = SECRET_SETTINGS
 
     def __init__(
         self,
@@ -330,6 +330,15 @@ class HDAFileSystem(ReadOnly, ListingFileSystem):
         with quietly(is_so=not progress):
             entries = self._client.fetch_all(products_of(self._client, path), callback=callback)
         return [os.fspath(entry.path) for entry in entries]
+
+    def flush_shared_cache(self) -> None:
+        """Wait until all that was downloaded has been put into the shared cache.
+
+        It goes there beside the reading, and what is under way when a program ends does not
+        arrive. What cannot be put there is told in the log; without the setting ``shared_cache``
+        there is nothing to wait for.
+        """
+        self._client.flush_shared_cache()
 
     def download(
         self,

@@ -11,6 +11,7 @@ from fsspec import get_filesystem_class
 from upath import UPath
 
 from hda_fsspec.paths.locations import PROTOCOL
+from hda_fsspec.settings import SECRET_SETTINGS
 
 # UPath looks for a filesystem among those that fsspec has loaded, and warns where it is not.
 get_filesystem_class(PROTOCOL)
@@ -20,7 +21,7 @@ class HDAPath(UPath):
     """A path of the ``hda://`` filesystem; see :class:`hda_fsspec.HDAFileSystem`."""
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # UPath pickles all storage options; the password stays at home, as with the filesystem.
+        # UPath pickles all storage options; secrets stay at home, as with the filesystem.
         make, (cls, args, options), *rest = super().__reduce__()
-        options = {name: value for name, value in options.items() if name != "password"}
+        options = {name: value for name, value in options.items() if name not in SECRET_SETTINGS}
         return (make, (cls, args, options), *rest)

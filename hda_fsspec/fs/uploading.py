@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any, Self
 from fsspec.asyn import AsyncFileSystem
 from fsspec.implementations.memory import MemoryFileSystem
 
+from hda_fsspec.fetching.remote_folder import RemoteFile, RemoteFolder, UploadCancelledError
 from hda_fsspec.filenames import alike
-from hda_fsspec.fs.bucket import RemoteFile, RemoteFolder, UploadCancelledError
 from hda_fsspec.fs.files import close_unwanted, names_of
 from hda_fsspec.fs.info import Paths, product_name, products_of
 from hda_fsspec.printable import printable

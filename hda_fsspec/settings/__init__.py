@@ -2,10 +2,18 @@
 
 from hda_fsspec.settings.settings import (
     DEFAULT_URL,
+    SECRET_SETTINGS,
     SETTING_NAMES,
     Settings,
     rc_path,
     refuse_unknown_settings,
 )
 
-__all__ = ["DEFAULT_URL", "SETTING_NAMES", "Settings", "rc_path", "refuse_unknown_settings"]
+__all__ = [
+    "DEFAULT_URL",
+    "SECRET_SETTINGS",
+    "SETTING_NAMES",
+    "Settings",
+    "rc_path",
+    "refuse_unknown_settings",
+]

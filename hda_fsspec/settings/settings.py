@@ -10,6 +10,7 @@ import dataclasses
 import decimal
 import difflib
 import functools
+import json
 import math
 import os
 import re
@@ -156,6 +157,30 @@ def _folder(value: object) -> Path:
     return Path(os.path.abspath(local_path(value)))  # noqa: PTH100  (absolute, not resolved)
 
 
+def _shared_folder(value: object) -> str:
+    """Return the address of a folder of any filesystem; a local one as ``file://``."""
+    text = _path_text(value).strip()
+    scheme = remote_scheme(text)
+    if "::" in text or scheme == "hda":
+        raise ValueError("give the address of one filesystem that can be written to")
+    if scheme is None:
+        return f"file://{_folder(text)}"
+    if "@" in text.partition("://")[2].partition("/")[0]:
+        raise ValueError("give user and password in shared_cache_options, not in the address")
+    return text
+
+
+def _storage_options(value: object) -> Mapping[str, Any]:
+    """Return storage options, which the environment has as JSON."""
+    try:
+        options = json.loads(value) if isinstance(value, str) else value
+    except ValueError:
+        options = None
+    if not isinstance(options, Mapping) or not all(isinstance(name, str) for name in options):
+        raise ValueError("give a dict of storage options, or one as JSON")
+    return dict(options)
+
+
 @functools.lru_cache(maxsize=64)
 def _absolute(text: str) -> Path:
     return Path(os.path.abspath(text))  # noqa: PTH100
@@ -167,6 +192,8 @@ _CONVERTERS: Mapping[str, Callable[[object], Any]] = {
     "password": _text,
     "accept_terms": _boolean,
     "cache_dir": _folder,
+    "shared_cache": _shared_folder,
+    "shared_cache_options": _storage_options,
     "cache_max_bytes": _bytes,
     "on_quota": _on_quota,
     "max_wait": _seconds,
@@ -179,6 +206,8 @@ _CONVERTERS: Mapping[str, Callable[[object], Any]] = {
     "progress": _boolean,
     "verify": _verify,
 }
+#: What no pickle, token, message or repr holds.
+SECRET_SETTINGS = ("password", "shared_cache_options")
 _OFFICIAL_URL = "HDA_URL"  # what the official client reads; our own name for it counts first
 _VARIABLES = (
     ("endpoint_url", _OFFICIAL_URL),
@@ -190,9 +219,9 @@ _VARIABLES = (
 class Settings:
     """Every setting, with its default. Make one with :meth:`resolve`.
 
-    Settings are hashable and equal by value, password and progress left out. A pickle carries
-    what was given explicitly, the broker's address and the user; the process that unpickles it
-    resolves the rest, the password above all, from its own environment.
+    Settings are hashable and equal by value, secrets and progress left out. A pickle carries what
+    was given explicitly, the broker's address and the user; the process that unpickles it resolves
+    the rest, the secrets above all, from its own environment.
 
     Attributes
     ----------
@@ -204,6 +233,11 @@ class Settings:
         Whether to accept licences without being asked.
     cache_dir : Path
         The cache folder.
+    shared_cache : str or None
+        Address of a folder of any fsspec filesystem that machines without a common disk share: a
+        product is looked for in it before it is ordered, and put there when it was downloaded.
+    shared_cache_options : mapping
+        Storage options of that filesystem, its secrets among them; they stay in this process.
     cache_max_bytes : int, None or "auto"
         Bound of the cache in bytes; None for no bound; "auto" for the smaller of 50 GB and half
         of the free disk at first use.
@@ -238,6 +272,10 @@ class Settings:
     cache_dir: Path = dataclasses.field(
         default_factory=lambda: Path(platformdirs.user_cache_dir("hda_fsspec", appauthor=False))
     )
+    shared_cache: str | None = None
+    shared_cache_options: Mapping[str, Any] = dataclasses.field(
+        default_factory=dict, repr=False, compare=False
+    )
     cache_max_bytes: int | None | Literal["auto"] = "auto"
     on_quota: Literal["wait", "raise"] = "wait"
     max_wait: float = 6 * 3600.0
@@ -268,7 +306,7 @@ class Settings:
         kept = {
             k: found[k][1]
             for k, v in given.items()
-            if k != "password" and (v is not None or k == "cache_max_bytes")
+            if k not in SECRET_SETTINGS and (v is not None or k == "cache_max_bytes")
         }
         values = {name: value for name, (_, value) in found.items()}
         return cls(**values, _given=tuple(sorted(kept.items())))
@@ -358,7 +396,7 @@ def _convert(name: str, value: Any, convert: Callable[[object], Any], source: st
         return convert(value)
     except (ValueError, TypeError, OverflowError) as err:
         # An address may hold a password, where it is refused for just that.
-        shown = "" if name == "password" or "@" in str(value) else f" {value!r}"
+        shown = "" if name in SECRET_SETTINGS or "@" in str(value) else f" {value!r}"
         msg = f"Cannot use the value{shown} of setting {name!r} ({source}): {err}."
         raise ConfigurationError(msg) from err
 

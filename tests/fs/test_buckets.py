@@ -29,7 +29,7 @@ from hda_fsspec import Location
 from hda_fsspec.cli import main
 from hda_fsspec.emulator import Fault, ProductEntry
 from hda_fsspec.errors import ConfigurationError, HDAError, LocationError
-from hda_fsspec.fs.bucket import RemoteFolder, UploadCancelledError
+from hda_fsspec.fetching.remote_folder import RemoteFolder, UploadCancelledError
 
 #: The least that S3 takes in a part, and more than two of them make an upload of several.
 PART_BYTES = 5 << 20
@@ -446,3 +446,19 @@ def test_the_command_copies_there(
 
 if __name__ == "__main__":
     put_and_die(sys.argv[1])
+
+
+def test_a_bucket_is_a_second_cache(bench: Any, bucket: Any, s3: dict[str, Any]) -> None:
+    """What one machine put into a bucket another takes from there, and orders nothing."""
+    emulator = bench.start(days=2)
+    shared = {"shared_cache": "s3://bucket/team", "shared_cache_options": s3}
+    fs = bench.filesystem(emulator, **shared, cache_dir=bench.folder / "a")
+    fs.prefetch(bench.query)
+    fs.flush_shared_cache()
+    assert len(bucket.find("bucket/team")) == 4
+    assert emulator.order_posts == 2
+
+    other = bench.filesystem(emulator, **shared, cache_dir=bench.folder / "b")
+    assert [other.cat_file(bench.path(day)) for day in (1, 2)] == [bench.body(1), bench.body(2)]
+
+    assert emulator.order_posts == 2

@@ -35,6 +35,8 @@ SAMPLES: dict[str, tuple[Any, Any, str, tuple[Any, Any, Any]]] = {
     "password": ("a", "b", "c:d", ("a", "b", "c:d")),
     "accept_terms": (True, "false", "yes", (True, False, True)),
     "cache_dir": ("/a", Path("/b"), "/c/", (Path("/a"), Path("/b"), Path("/c"))),
+    "shared_cache": ("s3://a", "/b", "file:///c/", ("s3://a", "file:///b", "file:///c")),
+    "shared_cache_options": ({"a": 1}, {"b": 2}, '{"c": 3}', ({"a": 1}, {"b": 2}, {"c": 3})),
     "cache_max_bytes": (10_000, "2GB", "1_000", (10_000, 2_000_000_000, 1000)),
     "on_quota": ("raise", "wait", "raise", ("raise", "wait", "raise")),
     "max_wait": (5, "6", "0.5", (5.0, 6.0, 0.5)),

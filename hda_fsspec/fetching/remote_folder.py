@@ -165,7 +165,7 @@ class RemoteFolder:
     """
 
     def __init__(self, target: Any, options: Mapping[str, Any] | None = None) -> None:
-        scheme = remote_scheme(target) or ""
+        scheme = remote_scheme(target) or "file"
         rest = text_of(target).strip()[len(scheme) + 1 :]
         # pathlib leaves one slash of two
         self.url = f"{scheme}://{rest.removeprefix('//' if rest.startswith('//') else '/')}"
