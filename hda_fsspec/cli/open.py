@@ -56,9 +56,11 @@ def parse_split(text: str) -> Split:
     "hda-fsspec open hda://DATASET/startdate=2024-05-01/enddate=2024-05-31",
     "hda-fsspec open --split month hda://DATASET/startdate=2000-01-01/enddate=2023-12-31",
     "hda-fsspec open --group data/ocean hda://DATASET/startdate=2024-05-01/PRODUCT",
+    "hda-fsspec open --mosaic hda://DATASET/bbox=7,45,9,47",
 )
 @click.argument("path", metavar="PATH")
 @reading_options
+@click.option("--mosaic", is_flag=True, help="put raster tiles side by side, as one data set")
 @json_option
 def open_(  # noqa: PLR0917  (click gives them by name)
     options: Options,
@@ -66,6 +68,7 @@ def open_(  # noqa: PLR0917  (click gives them by name)
     group: str | None,
     member: str | None,
     split: Split,
+    mosaic: bool,
     is_json: bool,
 ) -> None:
     """Open a product or query with xarray, and show what it is.
@@ -74,28 +77,29 @@ def open_(  # noqa: PLR0917  (click gives them by name)
     how the others are is ordered: one product of each kind, unless one of it is local or was opened
     before, and seldom a second or third, where their times leave a doubt.
     """
-    ds = open_with_xarray(options, path, group=group, member=member, split=split)
+    how = {"group": group, "member": member, "split": split, "mosaic": mosaic}
+    ds = open_with_xarray(options, path, **how)
     if is_json:
         echo_json(ds.to_dict(data=False))
     else:
         echo_block(repr(ds))
 
 
-def open_with_xarray(
-    options: Options, path: str, *, group: str | None, member: str | None, split: Split
-) -> xr.Dataset:
-    """Open a path as xarray does, with the settings of the options."""
+def open_with_xarray(options: Options, path: str, **how: Any) -> xr.Dataset:
+    """Open a path as xarray does, with the settings of the options.
+
+    Parameters
+    ----------
+    options : Options
+        Of the command line.
+    path : str
+        A product or query.
+    **how
+        Options of the engine.
+    """
     if not path.startswith(f"{PROTOCOL}://"):
         msg = f"This opens hda:// paths, and {path!r} is none. Other files are opened in Python."
         raise LocationError(msg)
     import xarray as xr
 
-    return xr.open_dataset(
-        path,
-        engine="hda",
-        cache=False,
-        storage_options=options.given,
-        group=group,
-        member=member,
-        split=split,
-    )
+    return xr.open_dataset(path, engine="hda", cache=False, storage_options=options.given, **how)

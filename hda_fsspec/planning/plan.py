@@ -60,7 +60,8 @@ class Plan:
         Orders that the account may make in an hour, and how many are left; None if not known.
     fields : int or None
         How many fields the products hold that the data stores of EO:ECMWF compute, as these count
-        them: variables times levels times times. None where none of them is such.
+        them: variables times levels times times. None where none of them is such, and of a data
+        set that was unpickled, which does not know how its query was cut.
     split : None, str or dict
         How the query was cut that the products are pieces of.
     splits : tuple of Estimate

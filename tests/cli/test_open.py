@@ -262,3 +262,31 @@ def test_what_cannot_be_opened(
     assert main(words) == 1
 
     assert says in capsys.readouterr().err
+
+
+@pytest.mark.filterwarnings("ignore:Use `@` matmul:PendingDeprecationWarning")  # rioxarray
+def test_open_puts_tiles_side_by_side(
+    stacks: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With ``--mosaic`` the tiles of a query are one data set; a product alone has none."""
+    pytest.importorskip("rioxarray")
+    tiles = {}
+    for number, tile in enumerate(("T32TPS", "T32TQS")):
+        name = f"ST_20240501T000000_S2_{tile}-010m_V101_PPI.tif"
+        raster = xr.DataArray(
+            np.full((4, 5), float(number)),
+            coords={"y": 40.0 - 10 * np.arange(4), "x": 50.0 * number + 10 * np.arange(5)},
+            dims=("y", "x"),
+        )
+        raster.rio.write_crs("EPSG:32632").rio.to_raster(stacks.folder / name)
+        tiles[name] = stacks.folder / name
+    stacks.serve(tiles)
+    for variable, value in stacks.emulator.environment.items():
+        monkeypatch.setenv(variable, value)
+    monkeypatch.setenv("HDA_CACHE_DIR", str(stacks.bench.cache_dir))
+
+    assert main(["open", "--mosaic", f"hda://{stacks.dataset}/{name}"]) == 1
+    assert "--mosaic puts the tiles of a query side by side" in capsys.readouterr().err
+    assert main(["open", "--mosaic", stacks.query]) == 0
+
+    assert "x: 10" in capsys.readouterr().out
