@@ -45,13 +45,15 @@ from hda_fsspec.fetching.quota import Quota, QuotaView
 from hda_fsspec.fetching.readahead import Budget, ReadAhead
 from hda_fsspec.fetching.throttle import RequestLimiter
 from hda_fsspec.network.api import Broker, OrderStatus
-from hda_fsspec.network.session import Session
 from hda_fsspec.paths.locations import Location
 from hda_fsspec.records import Dataset, Product
 from hda_fsspec.settings import SECRET_SETTINGS, Settings
 
 if TYPE_CHECKING:
     from hda_fsspec.fetching.shared_cache import SharedCache
+
+if TYPE_CHECKING:
+    from hda_fsspec.network.session import Session
 
 __all__ = [
     "Client",
@@ -132,9 +134,10 @@ class Client:
             own=settings.max_connections,
             patience_seconds=settings.max_wait,
         )
-        session = Session(settings, calls=limiter.request, on_response=self._quota.on_response)
         broker = Broker(
-            session, max_products=settings.max_products, workers=settings.max_connections
+            lambda: self._session,
+            max_products=settings.max_products,
+            workers=settings.max_connections,
         )
         notes = MetadataStore(settings.cache_dir)
         self.settings = settings
@@ -143,7 +146,8 @@ class Client:
         self.is_closed = False
         self.cache = Cache(settings.cache_dir, max_bytes=settings.cache_max_bytes)
         self.catalogue = Catalogue(settings, broker, notes, account, local=self._local_products)
-        self._session = session
+        self._limiter = limiter
+        self._sessions = Resources()
         self._broker = broker
         self._notes = notes
         self._lengths = notes.lengths
@@ -184,7 +188,9 @@ class Client:
         Whoever asks :func:`get_client` from now on gets another one.
         """
         self.is_closed = True
-        self._session.close()
+        session = self._sessions.find(self._open_session)
+        if session is not None:
+            session.close()
         self.resources.close()
 
     def expect_broker(self) -> None:
@@ -194,6 +200,18 @@ class Client:
         may start before its network.
         """
         self._session.expect_broker()
+
+    @property
+    def _session(self) -> Session:
+        return self._sessions.get(self._open_session)
+
+    def _open_session(self) -> Session:
+        # What speaks HTTP takes longer to import than most commands take that ask nobody.
+        from hda_fsspec.network.session import Session
+
+        return Session(
+            self.settings, calls=self._limiter.request, on_response=self._quota.on_response
+        )
 
     def run(self, work: Callable[[], T]) -> concurrent.futures.Future[T]:
         """Do blocking work in a thread of this object."""

@@ -12,15 +12,15 @@ import itertools
 import logging
 import time
 from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING
 
 from hda_fsspec.cache.metadata import MetadataStore
 from hda_fsspec.catalogue import offline
 from hda_fsspec.catalogue.answer_cache import Answers
 from hda_fsspec.catalogue.datasets import Datasets
 from hda_fsspec.catalogue.json_codecs import DATASETS, SEARCH, ProductsById
-from hda_fsspec.catalogue.order_limits import Limits
-from hda_fsspec.catalogue.piece_records import record_of_whole
 from hda_fsspec.catalogue.terms import Terms
+from hda_fsspec.concurrency.resources import Resources
 from hda_fsspec.errors import (
     AuthenticationError,
     BrokerError,
@@ -41,6 +41,9 @@ from hda_fsspec.schema.parameters import nearest
 from hda_fsspec.schema.schema import Schema
 from hda_fsspec.settings import Settings
 from hda_fsspec.subsets.canonical_request import is_subset_job
+
+if TYPE_CHECKING:
+    from hda_fsspec.catalogue.order_limits import Limits
 
 logger = logging.getLogger("hda_fsspec")
 
@@ -82,8 +85,6 @@ class Catalogue:
         The data sets and their schemas.
     terms : Terms
         Which licences the account has accepted.
-    limits : Limits
-        How much data sets deliver in one order.
     """
 
     def __init__(
@@ -102,8 +103,20 @@ class Catalogue:
         self._origins: dict[str, str] = {}
         self._answers = Answers(settings, metadata.listings, clock=clock)
         self.datasets = Datasets(settings, broker, self._answers)
-        self.limits = Limits(settings.endpoint_url, metadata.subsets, self.datasets.schema)
+        self._refused_sizes = metadata.subsets
+        self._made = Resources()
         self.terms = Terms(broker, metadata, account, self.datasets, accept=settings.accept_terms)
+
+    @property
+    def limits(self) -> Limits:
+        """How much data sets deliver in one order."""
+        return self._made.get(self._make_limits)
+
+    def _make_limits(self) -> Limits:
+        # It counts with numpy, which takes longer to import than to look into a kept listing.
+        from hda_fsspec.catalogue.order_limits import Limits
+
+        return Limits(self._settings.endpoint_url, self._refused_sizes, self.datasets.schema)
 
     def validate(self, location: Location) -> None:
         """Check that a query exists as a directory, which costs no search.
@@ -237,6 +250,9 @@ class Catalogue:
         """
         if not location.query or not is_subset_job(list(found)):
             return None
+        # As with the limits: it cuts queries with numpy.
+        from hda_fsspec.catalogue.piece_records import record_of_whole
+
         schema = self.datasets.schema(location.dataset or "")
         broker = self._settings.endpoint_url
         piece = record_of_whole(location.directory, schema, broker=broker)

@@ -30,7 +30,7 @@ from hda_fsspec.paths.locations import Location
 from hda_fsspec.printable import printable
 from hda_fsspec.records import Product
 from hda_fsspec.settings import Settings
-from hda_fsspec.subsets.sizes import is_too_large
+from hda_fsspec.subsets.refusals import is_too_large
 
 logger = logging.getLogger("hda_fsspec")
 

@@ -11,8 +11,8 @@ import dataclasses
 import enum
 import functools
 import logging
-from collections.abc import Collection, Iterator, Mapping
-from typing import Any
+from collections.abc import Callable, Collection, Iterator, Mapping
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from hda_fsspec.errors import (
@@ -28,9 +28,11 @@ from hda_fsspec.network.optional_requests import Conveniences
 from hda_fsspec.network.pagination import collect, page_parameters
 from hda_fsspec.network.responses import ResponseHead, delivered_name
 from hda_fsspec.network.retries import RETRIES_OF_CONVENIENCES
-from hda_fsspec.network.session import Session
 from hda_fsspec.printable import printable
 from hda_fsspec.records import Dataset, Product, Term, is_name
+
+if TYPE_CHECKING:
+    from hda_fsspec.network.session import Session
 
 logger = logging.getLogger("hda_fsspec")
 
@@ -75,8 +77,8 @@ class Broker:
 
     Parameters
     ----------
-    session : Session
-        How requests are sent.
+    session : callable
+        Returns what sends requests; not called before there is one.
     max_products : int
         The longest search that is paged through.
     workers : int
@@ -88,8 +90,8 @@ class Broker:
         Asks for what the job can do without.
     """
 
-    def __init__(self, session: Session, *, max_products: int, workers: int) -> None:
-        self._session = session
+    def __init__(self, session: Callable[[], Session], *, max_products: int, workers: int) -> None:
+        self._get_session = session
         self._max_products = max_products
         self._collect = functools.partial(
             collect, page_size=_PAGE, workers=workers, show=self._shown
@@ -98,6 +100,10 @@ class Broker:
         self._heads_work: bool | None = None
         self._lists_work: bool | None = None
         self.conveniences = Conveniences(self._log_in)
+
+    @property
+    def _session(self) -> Session:
+        return self._get_session()
 
     def datasets(self, *, is_convenience: bool = False) -> list[Dataset]:
         """Return all data sets of the catalogue; with little patience if it is a convenience."""

@@ -61,7 +61,7 @@ from hda_fsspec.stack.header_store import (
 from hda_fsspec.stack.json_packing import packed_array, packed_axis, unpacked_array, unpacked_axis
 from hda_fsspec.stack.kept_header import FittingFile, KeptHeader
 from hda_fsspec.stack.product_grid import CutFurther, asked_for
-from hda_fsspec.subsets.sizes import is_too_large
+from hda_fsspec.subsets.refusals import is_too_large
 from hda_fsspec.workers import waiting
 
 #: What tells preliminary data of ERA5 from final ones; files have it, or not, from month to month.

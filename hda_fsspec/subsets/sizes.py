@@ -21,6 +21,7 @@ from hda_fsspec.subsets.calendar_steps import DAY, HOUR, WEEK, Step
 from hda_fsspec.subsets.canonical_request import ECMWF, MARINE
 from hda_fsspec.subsets.grid import PieceGrid, Split
 from hda_fsspec.subsets.query_times import DateLists, DateRange
+from hda_fsspec.subsets.refusals import limit_in
 
 #: What one piece should not exceed.
 MAX_FIELDS = 5_000
@@ -29,19 +30,6 @@ MAX_BYTES = 100_000_000
 _HALF = 0.51
 
 _LEVELS = ("pressure_level", "model_level")
-_TOO_LARGE = re.compile(
-    r"cost limits? exceeded"
-    r"|(?:request|selection|subset|query|area|result|job)\b[^.;]{0,60}\btoo (?:large|big)\b"
-    r"|too (?:large|big) (?:a )?(?:request|selection|subset)"
-    r"|\breduce (?:your|the) (?:selection|request)"
-    r"|requesting [0-9][0-9,._ ]* (?:items|fields)\b.{0,40}\blimit"
-    r"|\bcost [0-9][0-9,._]* (?:is )?over\b.{0,40}\blimit",
-    re.IGNORECASE | re.DOTALL,
-)
-_NOT_OF_DATA = re.compile(r"entity too large|payload too large|header", re.IGNORECASE)
-_LIMIT = re.compile(
-    r"limit (?:is|of) ([0-9][0-9,._]*)|\bover (?:the )?([0-9][0-9,._]*) limit", re.IGNORECASE
-)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -254,21 +242,6 @@ def _load_of_steps(grid: PieceGrid) -> float:
     if ends[-1] - starts[0] >= length:
         return load(grid)
     return load(grid) * length / (int((ends - starts).max()) + 1)
-
-
-def is_too_large(text: str) -> bool:
-    """Whether the service refused an order since it asks for too much.
-
-    Limits of jobs, of requests and of licences are not that.
-    """
-    return _TOO_LARGE.search(text) is not None and _NOT_OF_DATA.search(text) is None
-
-
-def limit_in(text: str) -> int | None:
-    """Return how many fields a refusal says are allowed; None where it does not."""
-    match = _LIMIT.search(text)
-    digits = re.sub(r"\D", "", next(filter(None, match.groups()))) if match else ""
-    return int(digits) if digits and int(digits) > 0 else None
 
 
 def loads(grid: PieceGrid) -> np.ndarray:

@@ -25,7 +25,8 @@ _SEARCH = ("POST", "dataaccess/search")
 def catalogue(bench: Any, emulator: Emulator, clock: Clock, **given: Any) -> Catalogue:
     """Return the catalogue as a process has it, that begins now."""
     settings = Settings.resolve(**bench.settings(emulator, **given))
-    broker = Broker(Session(settings), max_products=settings.max_products, workers=4)
+    session = Session(settings)
+    broker = Broker(lambda: session, max_products=settings.max_products, workers=4)
     notes = MetadataStore(settings.cache_dir, clock=clock)
     return Catalogue(settings, broker, notes, "account", clock=clock)
 

@@ -34,6 +34,33 @@ COMMANDS = dict(_commands(cli._program))
 each_command = for_each("words", COMMANDS)
 
 
+#: What takes longer to import than such a command may take. What draws on a terminal is needed
+#: while something is waited for.
+HEAVY = {
+    *("xarray", "pandas", "dask", "numpy", "netCDF4"),
+    *("requests", "urllib3", "rich", "tqdm"),
+}
+
+
+def _loaded_by(*words: str) -> set[str]:
+    """Run a command in a process of its own, and return all modules that it has at its end."""
+    code = (
+        "import sys; from hda_fsspec.cli import main; code = main(sys.argv[1:]); "
+        "print(*sys.modules, file=sys.stderr); sys.exit(code)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code, *words],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": ""},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stderr
+    return set(done.stderr.split())
+
+
 def test_all_commands_are_there() -> None:
     """No command is lost, and none is there that the help of all does not name."""
     assert {words[0] for words in COMMANDS} == {
@@ -180,25 +207,44 @@ def test_completion(
 
 def test_help_loads_nothing_heavy() -> None:
     """The help of all commands needs neither the client nor what draws on a terminal."""
-    heavy = {
-        *("xarray", "dask", "requests", "rich", "fsspec", "numpy", "tqdm", "netCDF4"),
-        *("hda_fsspec.settings", "hda_fsspec.emulator", "asyncio"),
-    }
-    code = (
-        "import sys; from hda_fsspec.cli import main; main(['--help']); "
-        f"print(sorted({heavy!r} & set(sys.modules)), file=sys.stderr)"
-    )
-    done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", code],
-        cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": ""},
-        capture_output=True,
-        text=True,
-        check=True,
-        timeout=60,
-    )
+    loaded = _loaded_by("--help")
 
-    assert done.stderr == "[]\n"
+    assert HEAVY & loaded == set()
+    assert {"fsspec", "hda_fsspec.settings", "hda_fsspec.emulator", "asyncio"} & loaded == set()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["datasets", "test"],
+        ["ls", "-l", "QUERY"],
+        ["info", "QUERY"],
+        ["info", "DATASET"],
+        ["cache", "ls"],
+        ["orders", "--offline"],
+    ],
+    ids=" ".join,
+)
+def test_what_is_kept_is_told_without_what_asks_and_counts(
+    words: list[str], bench: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was asked before, by anyone, loads neither what speaks HTTP nor what holds arrays."""
+    emulator = bench.start()
+    for name, value in emulator.environment.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("HDA_CACHE_DIR", str(bench.cache_dir))
+    named = {"QUERY": bench.query, "DATASET": f"hda://{bench.dataset}"}
+    asked = [named.get(word, word) for word in words]
+    assert main(asked) == 0
+    if words[0] == "cache":
+        assert main(["get", bench.path(1), str(bench.folder / "out")]) == 0
+    requests = len(emulator.log)
+
+    loaded = _loaded_by(*asked)
+
+    assert HEAVY & loaded == set()
+    assert len(emulator.log) == requests
 
 
 def test_settings_count_on_either_side_of_a_command(

@@ -68,7 +68,7 @@ def test_a_long_body_in_pieces(held: int, served: Emulator, bench: Any) -> None:
     products = bench.filesystem(served)._client
     product = products.product(Location.parse(bench.path(1)))
     body = served.catalogue.product(bench.dataset, bench.product_id(1)).content.read()  # type: ignore[union-attr]
-    broker = Broker(products._session, max_products=10, workers=1)
+    broker = Broker(lambda: products._session, max_products=10, workers=1)
 
     with Cache(bench.cache_dir).stage(product) as staging:
         if held:

@@ -65,7 +65,7 @@ FAULTS: dict[str, tuple[dict[str, Any], dict[str, Any], Any]] = {
 def _hurry(monkeypatch: pytest.MonkeyPatch) -> None:
     """Skip the pauses between the attempts of a session, which no setting shortens."""
     session = functools.partial(Session, sleep=lambda _: None)
-    monkeypatch.setattr("hda_fsspec.client.Session", session)
+    monkeypatch.setattr("hda_fsspec.network.session.Session", session)
 
 
 @pytest.mark.slow

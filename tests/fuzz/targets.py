@@ -185,9 +185,13 @@ def broker(data: bytes) -> None:
         yield lambda broker: broker.status("5")
 
     for ask in asks():
-        asked = Broker(Answering(value), max_products=1000, workers=2)  # type: ignore[arg-type]
         with tells(HDAError):
-            _keep(ask(asked))
+            _keep(ask(_broker_that_answers(value)))
+
+
+def _broker_that_answers(value: Any) -> Broker:
+    session: Any = Answering(value)
+    return Broker(lambda: session, max_products=1000, workers=2)
 
 
 def _keep(found: Any) -> None:

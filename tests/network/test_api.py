@@ -31,8 +31,9 @@ def connect(bench: Any) -> Any:
 
     def connect(emulator: Emulator, *, max_products: int = 10_000, workers: int = 4) -> Broker:
         settings = Settings.resolve(**bench.settings(emulator))
-        sessions.append(Session(settings, sleep=lambda seconds: None))
-        return Broker(sessions[-1], max_products=max_products, workers=workers)
+        session = Session(settings, sleep=lambda seconds: None)
+        sessions.append(session)
+        return Broker(lambda: session, max_products=max_products, workers=workers)
 
     yield connect
     for session in sessions:

@@ -32,9 +32,9 @@ PICTURE_BYTES = 60_000
 _ROOM = re.compile(r"^(  (?:cache|disk) +)[\d.,]+ \w+", re.MULTILINE)
 
 
-def _load_documents_tool() -> ModuleType:
-    """Import the script that runs documents, which lies beside them, in no package."""
-    spec = importlib.util.spec_from_file_location("make_pictures", ROOT / "docs/make_pictures.py")
+def _load_beside_documents(name: str) -> ModuleType:
+    """Import a script that lies beside the documents, in no package."""
+    spec = importlib.util.spec_from_file_location(name, ROOT / f"docs/{name}.py")
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
@@ -43,7 +43,7 @@ def _load_documents_tool() -> ModuleType:
     return module
 
 
-documents = _load_documents_tool()
+documents = _load_beside_documents("make_pictures")
 _blocks = documents.read_blocks
 
 
@@ -197,6 +197,18 @@ def test_every_odd_answer_is_in_the_table() -> None:
 
     assert sorted(name for row in rows for name in re.findall(r"`([\w-]+)`", row)) == sorted(
         ODDITIES
+    )
+
+
+def test_docstrings_are_shown_without_roles() -> None:
+    """What Sphinx would make a link of is code on the site; other colons stay."""
+    shown = _load_beside_documents("hooks").on_page_content
+
+    assert shown("<p>of :class:<code>A</code>, :meth:<code>a.b</code></p>") == (
+        "<p>of <code>A</code>, <code>a.b</code></p>"
+    )
+    assert shown("<p>cache: <code>a</code> at 12:<code>b</code></p>") == (
+        "<p>cache: <code>a</code> at 12:<code>b</code></p>"
     )
 
 

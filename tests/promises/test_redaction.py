@@ -340,7 +340,7 @@ def test_a_kept_locator_with_a_token_is_sent_with_one(
     kept = Secrets(None, (TOKEN,), TOKEN).product(product)
     session = Session(Settings.resolve(**bench.settings(emulator)))
     with pytest.raises(BrokerError):
-        Broker(session, max_products=10, workers=1).order(kept)
+        Broker(lambda: session, max_products=10, workers=1).order(kept)
     session.close()
 
     assert orders == [f"https://x/?t={emulator.tokens_issued[0]}"]

@@ -15,8 +15,6 @@ from hda_fsspec.subsets.sizes import (
     compare,
     estimate,
     fields_of,
-    is_too_large,
-    limit_in,
     load,
     refine,
     split_that_fits,
@@ -180,50 +178,6 @@ def test_fields_of_uneven_pieces() -> None:
     assert estimate(grid).fields == 31 * 2 * 8
     assert estimate(grid).largest == 174
     assert fields_of(s.cut(s.marine(), "month", **LONG), 0) is None
-
-
-@for_each(
-    "text",
-    [
-        "cost limits exceeded",
-        "403 Client Error: cost limits exceeded",
-        "Your request is too large, please reduce your selection.",
-        "the request you have submitted is not valid. Request too large.",
-        "Requesting 975024 items, limit is 120000.",
-        "Cost 64512 over 60000 limit",
-        "Your selection is too big",
-    ],
-)
-def test_a_refusal_for_size_is_recognised(text: str) -> None:
-    """By its own words, old and new ones."""
-    assert is_too_large(text)
-
-
-@for_each(
-    "text",
-    [
-        "",
-        "Number of queued requests using the API is limited to 200",
-        "Maximum number of daily requests reached",
-        "Rate limit exceeded. Please wait 60 seconds.",
-        "required licences not accepted; please visit the page to manage the licences",
-        "MARS returned no data, please check your selection.",
-        "MARS has returned an error, please check your selection.",
-        "None of the data you have requested is available yet, please revise the period requested.",
-        "413 Request Entity Too Large",
-        "Your cost limit is fine",
-    ],
-)
-def test_other_refusals_are_not_about_size(text: str) -> None:
-    """Limits of jobs and requests, licences, and data that are not there."""
-    assert not is_too_large(text)
-
-
-def test_a_limit_is_read_from_a_refusal() -> None:
-    """Where it is told."""
-    assert limit_in("Requesting 975024 items, limit is 120000.") == 120_000
-    assert limit_in("Cost 64512 over 60000 limit") == 60_000
-    assert limit_in("Your request is too large, please reduce your selection.") is None
 
 
 def test_a_refused_split_is_made_finer_until_it_cannot_be() -> None:
