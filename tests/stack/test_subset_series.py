@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 import xarray as xr
-from clusters import cluster
 from cubes import PER_FILE, Cubes, cubes_of, plain
 
 from hda_fsspec.emulator import DatasetEntry, ecmwf_subset, marine_subset
@@ -79,14 +78,11 @@ REAL = {
 CUTS: list[tuple[str, Any, int]] = [
     ("duacs", None, 1),
     ("duacs", "month", 2),
-    ("duacs", "week", 2),
     ("eac4", "auto", 1),
     ("eac4", {"time": "month", "variable": 1}, 2),
-    ("land", "year", 1),
     ("land", {"time": "5YS", "variable": 1}, 5),
     ("land", {"time": 60, "variable": 2}, 3),
     ("levels", "day", 1),
-    ("levels", {"time": "day", "variable": 1}, 2),
     ("levels", {"time": "day", "pressure_level": 1}, 1),
     ("levels", {"variable": 1, "pressure_level": 1, "time": "12h"}, 2),
     ("psl", "10YS", 1),
@@ -133,24 +129,3 @@ def test_one_month_of_many_years(shared_data: Path, tmp_path: Path) -> None:
     wanted = real.whole(shared_data).sel(valid_time="2011-07")
     xr.testing.assert_identical(july.t2m.drop_encoding(), wanted.t2m)
     assert set(july.attrs) - {*PER_FILE} == set(wanted.attrs)
-
-
-@pytest.mark.slow
-def test_on_a_cluster(shared_data: Path, tmp_path: Path) -> None:
-    """Workers order and read pieces, each once for all of them."""
-    real = REAL["levels"]
-    entry = real.entry(shared_data)
-    split = {"time": "day", "variable": 1, "pressure_level": 1}
-    with cubes_of(tmp_path, entry) as cubes:
-        environment = {
-            **cubes.emulator.environment,
-            "HDA_CACHE_DIR": cubes.options["cache_dir"],
-            "HDA_ACCEPT_TERMS": "true",
-        }
-        with cluster(environment, environment, home=tmp_path):
-            found = plain(opened(cubes, real, split, chunks={}))
-
-        assert len(cubes.ordered) == 12
-        assert len(cubes.posted("dataaccess/download", "product_id")) == 12
-    whole = real.whole(shared_data)
-    xr.testing.assert_identical(found, whole.transpose(*found.dims))
