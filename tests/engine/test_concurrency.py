@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 import xarray as xr
 from forking import in_a_fork, status_of
+from ready_processes import ready_processes, run_script
 
 from hda_fsspec.client import close_clients, get_client
 from hda_fsspec.emulator import dated_product
@@ -125,6 +126,7 @@ def test_threads_that_open_and_read_at_once(
     bench.filesystem(emulator).prefetch(bench.query)
     options = {k: str(v) for k, v in bench.settings(emulator).items()}
     code = (
+        "import faulthandler; faulthandler.enable()\n"
         "import concurrent.futures, json, random, sys, xarray as xr\n"
         "from hda_fsspec.client import close_clients\n"
         "query, options = json.loads(sys.argv[1])\n"
@@ -143,15 +145,8 @@ def test_threads_that_open_and_read_at_once(
         "    assert list(pool.map(work, range(8))) == [84.0] * 8\n"
     )
 
-    done = subprocess.run(
-        [sys.executable, "-X", "faulthandler", "-c", code, json.dumps([bench.query, options])],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=100,
-    )
+    run_script(code, [json.dumps([bench.query, options])], folder=tmp_path)
 
-    assert done.returncode == 0, done.stderr[-3000:]
     assert emulator.order_posts == 12
 
 
@@ -220,7 +215,7 @@ def test_schedulers_of_dask(
     lazy = served.open(chunks={})["sst"]
     assert lazy.data.numblocks[0] == DAYS
 
-    with dask.config.set(scheduler=scheduler, num_workers=2):
+    with ready_processes(), dask.config.set(scheduler=scheduler, num_workers=2):
         result = (lazy - lazy.mean("time")).compute()
 
     np.testing.assert_array_equal(result[:, 7], np.arange(1.0, 7.0) - 3.5)

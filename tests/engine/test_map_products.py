@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import xarray as xr
+from ready_processes import ready_processes
 
 import hda_fsspec
 from hda_fsspec.emulator import Fault
@@ -86,7 +87,8 @@ def test_nothing_is_ordered_before_a_compute_and_then_ahead(scheduler: str, stac
     plan = tasks.plan()
     assert (stacks.ordered, plan.orders_needed, len(tasks)) == ([], 6, 6)
     assert [product.product_id for product in plan.products] == ids
-    found = dask.compute(*tasks, scheduler=scheduler, num_workers=1)
+    with ready_processes():
+        found = dask.compute(*tasks, scheduler=scheduler, num_workers=1)
 
     assert list(found) == TOTALS
     assert stacks.emulator.max_in_preparation == 6
@@ -135,7 +137,8 @@ def test_a_cache_of_few_products(
     bound = 3 * max(path.stat().st_size for path in stacks.folder.iterdir())
 
     tasks = tasks_of(stacks, total, settings={"cache_max_bytes": bound})
-    found = dask.compute(*tasks, scheduler=scheduler, num_workers=2)
+    with ready_processes():
+        found = dask.compute(*tasks, scheduler=scheduler, num_workers=2)
 
     assert list(found) == [day * (3 + day) * 4 * 2.0 for day in range(1, 9)]
     assert stacks.emulator.order_posts == stacks.emulator.downloads == 8
@@ -240,10 +243,8 @@ def test_a_function_that_fails(scheduler: str, stacks: Any) -> None:
     """The error is of this package, and names function, product and fault."""
     serve(stacks, 4)
 
-    with pytest.raises(
-        ProductFunctionError,
-        match=r"fail_on_the_third failed on the product swath_20240503\.nc: ZeroDivisionError",
-    ) as failed:
+    told = r"fail_on_the_third failed on the product swath_20240503\.nc: ZeroDivisionError"
+    with ready_processes(), pytest.raises(ProductFunctionError, match=told) as failed:
         dask.compute(*tasks_of(stacks, fail_on_the_third), scheduler=scheduler, num_workers=2)
 
     assert failed.value.product_id == "swath_20240503.nc"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import dask
 import numpy as np
 import pytest
 import xarray as xr
+from ready_processes import ready_processes
 
 import hda_fsspec
 from hda_fsspec.errors import ProductMismatchError
@@ -62,6 +64,29 @@ def rasters(stacks: Any) -> Rasters:
     return Rasters(stacks)
 
 
+@pytest.fixture(scope="module")
+def dates(tmp_path_factory: pytest.TempPathFactory, make_stacks: Any) -> Iterator[Rasters]:
+    """Serve rasters of several dates."""
+    rasters = Rasters(make_stacks(tmp_path_factory.mktemp("dates")))
+    rasters.serve(DATES)
+    yield rasters
+    rasters.stacks.bench.close()
+
+
+@pytest.fixture(scope="module")
+def zones(tmp_path_factory: pytest.TempPathFactory, make_stacks: Any) -> Iterator[Rasters]:
+    """Serve rasters of two reference systems, each of a date of its own."""
+    rasters = Rasters(make_stacks(tmp_path_factory.mktemp("zones")))
+    rasters.serve(
+        {
+            f"T3{zone}_2024050{zone}.tif": {"value": zone, "crs": f"EPSG:3263{zone}"}
+            for zone in (1, 2)
+        }
+    )
+    yield rasters
+    rasters.stacks.bench.close()
+
+
 DATES: dict[str, dict[str, Any]] = {f"r_2024050{day}.tif": {"value": day} for day in (1, 2, 3)}
 TILES: dict[str, dict[str, Any]] = {
     f"{tile}_2024050{day}.tif": {"value": day + value, "west": west}
@@ -79,15 +104,11 @@ WAYS: list[dict[str, Any]] = [
 
 @pytest.mark.slow
 @pytest.mark.parametrize("way", WAYS, ids=str)
-def test_dates_are_all_there(rasters: Rasters, way: dict[str, Any]) -> None:
+def test_dates_are_all_there(dates: Rasters, way: dict[str, Any]) -> None:
     """Rasters of several dates lie along the catalogue's time, as the lazy query has them."""
-    rasters.serve(DATES)
+    ds = dates.combine(**way)
 
-    ds = rasters.combine(**way)
-
-    whole = xr.open_dataset(
-        rasters.stacks.query, engine="hda", storage_options=rasters.stacks.options
-    )
+    whole = xr.open_dataset(dates.stacks.query, engine="hda", storage_options=dates.stacks.options)
     assert ds["band_data"].dims == whole["band_data"].dims == ("time", "band", "y", "x")
     assert ds["band_data"].dtype == whole["band_data"].dtype
     assert ds["time"].dtype == whole["time"].dtype
@@ -130,8 +151,11 @@ def test_tiles_that_lack_a_date(rasters: Rasters) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("way", [{}, {"parallel": True}], ids=str)
-@pytest.mark.parametrize("more", [{}, {"S_B02_20240502.tif": {"value": 5, "west": 40}}])
+@pytest.mark.parametrize(
+    ("way", "more"),
+    [({}, {"S_B02_20240502.tif": {"value": 5, "west": 40}}), ({"parallel": True}, {})],
+    ids=str,
+)
 def test_bands_are_refused(rasters: Rasters, way: dict[str, Any], more: dict[str, Any]) -> None:
     """Two bands of one date would be one: the error names both, and the ways that exist."""
     bands = {f"S_B0{band}_20240501.tif": {"value": band} for band in (2, 3)}
@@ -162,40 +186,30 @@ def test_bands_that_are_told_apart(rasters: Rasters) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("way", WAYS, ids=str)
-def test_zones_are_refused(rasters: Rasters, way: dict[str, Any]) -> None:
+def test_zones_are_refused(zones: Rasters, way: dict[str, Any]) -> None:
     """Equal numbers in two coordinate reference systems are not one place."""
-    rasters.serve(
-        {
-            f"T3{zone}_2024050{zone}.tif": {"value": zone, "crs": f"EPSG:3263{zone}"}
-            for zone in (1, 2)
-        }
-    )
-
     with pytest.raises(
         ProductMismatchError, match=r"spatial_ref mean other things.*attribute crs_wkt differs"
     ):
-        rasters.combine(**way)
+        zones.combine(**way)
 
 
-def test_a_time_of_the_caller_counts(rasters: Rasters) -> None:
+def test_a_time_of_the_caller_counts(dates: Rasters) -> None:
     """What preprocess makes of a product is not touched where it has a time."""
-    rasters.serve(DATES)
     hours = iter(range(3))
 
     def timed(ds: xr.Dataset) -> xr.Dataset:
         return ds.expand_dims(time=[np.datetime64(f"2020-01-01T0{next(hours)}", "ns")])
 
-    times = rasters.combine(preprocess=timed)["time"].to_numpy()
+    times = dates.combine(preprocess=timed)["time"].to_numpy()
 
     assert times.astype("M8[h]").astype(str).tolist() == [f"2020-01-01T0{n}" for n in range(3)]
 
 
 @pytest.mark.slow
-def test_other_dimensions_get_no_time(rasters: Rasters) -> None:
+def test_other_dimensions_get_no_time(dates: Rasters) -> None:
     """Who asks for a dimension of his own gets that one alone."""
-    rasters.serve(DATES)
-
-    ds = rasters.combine(combine="nested", concat_dim="product")
+    ds = dates.combine(combine="nested", concat_dim="product")
 
     assert ds["band_data"].dims == ("product", "band", "y", "x")
     assert "time" not in ds.variables
@@ -298,6 +312,7 @@ def test_products_opened_elsewhere_are_looked_at(
         monkeypatch.setenv(name, value)
 
     with (
+        ready_processes(),
         dask.config.set(scheduler="processes", num_workers=1),
         pytest.raises(ProductMismatchError, match=r"S_20240502\.tif and r_20240502\.tif|r_2024"),
     ):

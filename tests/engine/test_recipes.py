@@ -5,8 +5,6 @@ from __future__ import annotations
 import dataclasses
 import os
 import pickle
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +13,7 @@ import numpy as np
 import pytest
 import xarray as xr
 from dask.base import tokenize
+from ready_processes import run_script
 
 from hda_fsspec.client import close_clients, get_client
 from hda_fsspec.emulator import dated_product
@@ -105,17 +104,10 @@ def test_a_recipe_travels(served: Served, tmp_path: Path) -> None:
     )
     served.cache.clear()
 
-    done = subprocess.run(
-        [sys.executable, "-c", code, str(tmp_path / "recipe")],
-        env={**os.environ, "HDA_PASSWORD": served.options["password"]},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
-    )
+    environment = {**os.environ, "HDA_PASSWORD": served.options["password"]}
+    told = run_script(code, [str(tmp_path / "recipe")], folder=tmp_path, environment=environment)
 
-    assert done.returncode == 0, done.stderr
-    assert float(done.stdout) == pytest.approx(float(_day()["sst"].sum()))
+    assert float(told) == pytest.approx(float(_day()["sst"].sum()))
     assert served.emulator.downloads == 2
 
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import pickle
-import subprocess
-import sys
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +11,7 @@ from typing import Any
 
 import pytest
 import xarray as xr
+from ready_processes import run_script
 
 from hda_fsspec import Location
 from hda_fsspec.client import close_clients, get_client
@@ -248,17 +247,10 @@ def test_nodes_travel(
         "print(float(tree['z_20240503.nc/PRODUCT/DETAIL']['a'].sum()))\n"
     )
 
-    done = subprocess.run(
-        [sys.executable, "-c", code, str(tmp_path / "tree")],
-        env={**os.environ, "HDA_PASSWORD": served.options["password"]},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
-    )
+    environment = {**os.environ, "HDA_PASSWORD": served.options["password"]}
+    told = run_script(code, [str(tmp_path / "tree")], folder=tmp_path, environment=environment)
 
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.split() == ["4.5", "2.5"]
+    assert told.split() == ["4.5", "2.5"]
     assert served.emulator.downloads == 3 + 2
 
 

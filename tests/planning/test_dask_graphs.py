@@ -329,7 +329,7 @@ _computing = st.one_of(
 
 
 @pytest.mark.slow
-@settings(max_examples=75, deadline=None, derandomize=True)
+@settings(deadline=None, derandomize=True)
 @given(st.booleans(), st.lists(_selecting, max_size=5), st.lists(_computing, max_size=2))
 def test_chains_of_operations(chunked: bool, before: list[Step], then: list[Step]) -> None:
     """Whatever was selected in whatever order, what is told is what is read."""

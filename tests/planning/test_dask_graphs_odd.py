@@ -285,7 +285,8 @@ def test_ten_thousand_products() -> None:
         return (xr.DataArray(variable.chunk(t=1)) - 1.0).mean("t")
 
     few, many = mean(500), mean(10_000)
-    assert len(numbers(products_read(many))) == 10_000
+    found: list[Any] = []
 
     yardstick = cpu_seconds(lambda: products_read(few), tries=3)
-    assert cpu_seconds(lambda: products_read(many), tries=2) < 3 * 20 * yardstick
+    assert cpu_seconds(lambda: found.append(products_read(many)), tries=1) < 3 * 20 * yardstick
+    assert len(numbers(found[0])) == 10_000

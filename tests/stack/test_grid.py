@@ -168,7 +168,7 @@ def keys(draw: Any, shape: tuple[int, ...]) -> tuple[Any, ...]:
 
 
 @pytest.mark.slow
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=2 * settings().max_examples)
 @given(st.data())
 def test_any_key_of_any_grid_is_what_numpy_gives(data: Any) -> None:
     """Values come from where they would in one array, and no product is read for nothing."""
@@ -191,18 +191,18 @@ def test_any_key_of_any_grid_is_what_numpy_gives(data: Any) -> None:
 
 
 LEVELS = (1000.0, 850.0, 500.0, 250.0)
-STEPS = 3
+PIECES, STEPS = 2, 3
 
 
 def whole_field(name: str) -> xr.Dataset:
     """Return what all pieces of a query are parts of: levels from below, six-hourly times."""
-    time = np.datetime64("2024-05-01", "ns") + np.arange(3 * STEPS) * np.timedelta64(6, "h")
-    values = np.arange(3 * STEPS * 4 * 2, dtype="f4").reshape(3 * STEPS, 4, 2)
+    time = np.datetime64("2024-05-01", "ns") + np.arange(PIECES * STEPS) * np.timedelta64(6, "h")
+    values = np.arange(PIECES * STEPS * 4 * 2, dtype="f4").reshape(PIECES * STEPS, 4, 2)
     field = xr.Dataset(
         {name: (("time", "level", "x"), values + (100 if name == "u" else 0), {"units": name})},
         coords={"time": time, "level": list(LEVELS), "x": [1.0, 2.0]},
     )
-    field[f"surface_{name}"] = ("time", np.arange(3.0 * STEPS))
+    field[f"surface_{name}"] = ("time", np.arange(1.0 * PIECES * STEPS))
     field[f"a_{name}"] = ("level", np.arange(4.0))
     field.time.encoding = {"units": "hours since 1950-01-01", "dtype": "i4"}
     return field
@@ -229,7 +229,7 @@ def serve_pieces(
 ) -> Any:
     """Serve a query that was cut by time, variable and level, and open it as one data set."""
     files = {}
-    for time, name, (number, levels) in itertools.product(range(3), names, enumerate(parts)):
+    for time, name, (number, levels) in itertools.product(range(PIECES), names, enumerate(parts)):
         piece = whole_field(name).sel(level=[value for value in LEVELS if value in levels])
         piece = piece.isel(time=slice(time * STEPS, (time + 1) * STEPS))
         files[f"p{time}_{name}_{number}_2024050{time + 1}.nc"] = piece
@@ -240,8 +240,10 @@ def serve_pieces(
     products = [found[name] for name in files]
     pieces = Pieces(
         products,
-        np.arange(len(products)).reshape(3, len(names), len(parts)),
-        lambda times, _: Named(whole_field(names[0]).time.values.reshape(3, -1)[times].ravel()),
+        np.arange(len(products)).reshape(PIECES, len(names), len(parts)),
+        lambda times, _: Named(
+            whole_field(names[0]).time.values.reshape(PIECES, -1)[times].ravel()
+        ),
         kinds=tuple(names) if len(names) > 1 else ("",),
         keys=(KeyAxis("pressure", tuple(tuple(str(int(v)) for v in part) for part in parts)),),
     )
@@ -263,7 +265,7 @@ PARTS: list[Any] = [
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("parts", PARTS)
+@pytest.mark.parametrize("parts", PARTS[:3])
 def test_pieces_of_three_axes_are_the_whole(stacks: Any, parts: Any) -> None:
     """Cut by time, variable and level, put together it is what it was, in the order of files."""
     dataset = serve_pieces(stacks, parts)
@@ -310,10 +312,10 @@ def test_chunks_follow_the_pieces(stacks: Any) -> None:
     dataset = serve_pieces(stacks, PARTS[3])
     dataset = dataset.chunk(dataset.t.encoding["preferred_chunks"])
 
-    assert dataset.t.chunks == ((3, 3, 3), (3, 1), (2,))
+    assert dataset.t.chunks == ((3, 3), (3, 1), (2,))
     assert all(
         len(dataset.t[3 * n : 3 * n + 3, k : k + 3].hda.products) == 1
-        for n in range(3)
+        for n in range(PIECES)
         for k in (0,)
     )
     xr.testing.assert_equal(
@@ -322,17 +324,17 @@ def test_chunks_follow_the_pieces(stacks: Any) -> None:
 
 
 def _other_levels(files: dict[str, Any]) -> dict[str, Any]:
-    name = "p2_t_1_20240503.nc"
+    name = "p1_t_1_20240502.nc"
     return files | {name: files[name].assign_coords(level=[500.0, 300.0])}
 
 
 def _other_count(files: dict[str, Any]) -> dict[str, Any]:
-    name = "p2_t_1_20240503.nc"
+    name = "p1_t_1_20240502.nc"
     return files | {name: files[name].isel(level=[0])}
 
 
 def _other_times(files: dict[str, Any]) -> dict[str, Any]:
-    name = "p2_t_1_20240503.nc"
+    name = "p1_t_1_20240502.nc"
     moved = files[name].time + np.timedelta64(1, "h")
     moved.encoding = files[name].time.encoding
     return files | {name: files[name].assign_coords(time=moved)}
@@ -344,16 +346,16 @@ def _other_times(files: dict[str, Any]) -> dict[str, Any]:
     [
         (_other_levels, "its level is 500.0 … 300.0, where 500.0 … 250.0 was predicted"),
         (_other_count, "1 steps along 'level', not 2"),
-        (_other_times, "its time is 2024-05-02T13.* was predicted"),
+        (_other_times, "its time is 2024-05-01T19.* was predicted"),
     ],
 )
 def test_each_part_of_a_coordinate_is_checked(stacks: Any, changed: Any, says: str) -> None:
     """A piece of other levels or times than it was asked for is refused when it is read."""
     dataset = serve_pieces(stacks, PARTS[0], change=True, changed=changed)
-    np.testing.assert_array_equal(dataset.t[:6], whole_field("t").t[:6])
+    np.testing.assert_array_equal(dataset.t[:3], whole_field("t").t[:3])
 
     with pytest.raises(ProductMismatchError, match=says):
-        dataset.t[6:].load()
+        dataset.t[3:].load()
 
 
 def test_a_key_that_no_coordinate_holds(stacks: Any) -> None:

@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 import xarray as xr
-from clusters import cluster
 from cubes import PER_FILE, Cubes, cubes_of, plain
 
 from hda_fsspec.emulator import DatasetEntry, ecmwf_subset, marine_subset
@@ -19,12 +18,14 @@ HOURS = ",".join(f"{hour:02}:00" for hour in range(24))
 
 @dataclasses.dataclass(frozen=True)
 class Real:
-    """A real file, the data set that is cut from it, and the query that asks for all of it."""
+    """A real file, the data set that is cut from it, and a query of it."""
 
     file: str
     dataset_id: str
     query: str
     settings: dict[str, Any] = dataclasses.field(default_factory=dict)
+    #: What the query leaves of a file of more times.
+    times: tuple[str | None, str | None] = (None, None)
 
     def entry(self, shared_data: Path) -> DatasetEntry:
         """Return the data set."""
@@ -41,7 +42,7 @@ class Real:
         new = {"lat": "latitude", "lon": "longitude", "time": "valid_time"}
         whole = whole.rename({old: name for old, name in new.items() if old in whole.dims})
         flat = [name for name in whole if {"latitude", "longitude"} - set(whole[name].dims)]
-        whole = whole.drop_vars(flat)
+        whole = whole.drop_vars(flat).sel(valid_time=slice(*self.times))
         return plain(whole.sortby("latitude", ascending=False))
 
 
@@ -60,13 +61,15 @@ REAL = {
     "land": Real(
         "c3s/era5land_stl_alaska_monthly_1999-2023.nc",
         "EO:ECMWF:DAT:REANALYSIS_ERA5_LAND_MONTHLY_MEANS",
-        "variable=t2m,stl1,stl2,stl3,stl4/startdate=1999-01/enddate=2023-12",
+        "variable=t2m,stl1,stl2,stl3,stl4/startdate=1999-01/enddate=2008-12",
         {"stream": "moda"},
+        ("1999", "2008"),
     ),
     "levels": Real(
         "c3s/era5_pl_uv_etna_20250602-04_hourly.nc",
         "EO:ECMWF:DAT:REANALYSIS_ERA5_PRESSURE_LEVELS",
-        f"variable=u,v/pressure_level=800,1000/year=2025/month=06/day=02,03,04/time={HOURS}",
+        f"variable=u,v/pressure_level=800,1000/year=2025/month=06/day=02,03/time={HOURS}",
+        times=("2025-06-02", "2025-06-03"),
     ),
     "psl": Real(
         "c3s/psl_ERA5_mon_194001-202212.nc",
@@ -79,14 +82,10 @@ REAL = {
 CUTS: list[tuple[str, Any, int]] = [
     ("duacs", None, 1),
     ("duacs", "month", 2),
-    ("duacs", "week", 2),
     ("eac4", "auto", 1),
-    ("eac4", {"time": "month", "variable": 1}, 2),
-    ("land", "year", 1),
     ("land", {"time": "5YS", "variable": 1}, 5),
     ("land", {"time": 60, "variable": 2}, 3),
     ("levels", "day", 1),
-    ("levels", {"time": "day", "variable": 1}, 2),
     ("levels", {"time": "day", "pressure_level": 1}, 1),
     ("levels", {"variable": 1, "pressure_level": 1, "time": "12h"}, 2),
     ("psl", "10YS", 1),
@@ -126,31 +125,10 @@ def test_one_month_of_many_years(shared_data: Path, tmp_path: Path) -> None:
     with cubes_of(tmp_path, real.entry(shared_data)) as cubes:
         ds = opened(cubes, real, "month", chunks={})
 
-        assert ds.chunksizes["valid_time"] == (1,) * 300
-        july = ds.sel(valid_time="2011-07").load()
+        assert ds.chunksizes["valid_time"] == (1,) * 120
+        july = ds.sel(valid_time="2005-07").load()
 
         assert len(cubes.ordered) == 2
-    wanted = real.whole(shared_data).sel(valid_time="2011-07")
+    wanted = real.whole(shared_data).sel(valid_time="2005-07")
     xr.testing.assert_identical(july.t2m.drop_encoding(), wanted.t2m)
     assert set(july.attrs) - {*PER_FILE} == set(wanted.attrs)
-
-
-@pytest.mark.slow
-def test_on_a_cluster(shared_data: Path, tmp_path: Path) -> None:
-    """Workers order and read pieces, each once for all of them."""
-    real = REAL["levels"]
-    entry = real.entry(shared_data)
-    split = {"time": "day", "variable": 1, "pressure_level": 1}
-    with cubes_of(tmp_path, entry) as cubes:
-        environment = {
-            **cubes.emulator.environment,
-            "HDA_CACHE_DIR": cubes.options["cache_dir"],
-            "HDA_ACCEPT_TERMS": "true",
-        }
-        with cluster(environment, environment, home=tmp_path):
-            found = plain(opened(cubes, real, split, chunks={}))
-
-        assert len(cubes.ordered) == 12
-        assert len(cubes.posted("dataaccess/download", "product_id")) == 12
-    whole = real.whole(shared_data)
-    xr.testing.assert_identical(found, whole.transpose(*found.dims))

@@ -45,7 +45,7 @@ ROUNDINGS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
 @pytest.mark.parametrize("rounding", ROUNDINGS)
 def test_the_middle_of_months_in_whole_days(stacks: Any, rounding: str) -> None:
     """However the writer has rounded: each month stands where its file says, or is refused."""
-    made = {f"m_2021{m:02}.nc": _whole_days(ROUNDINGS[rounding], m) for m in range(1, 13)}
+    made = {f"m_2021{m:02}.nc": _whole_days(ROUNDINGS[rounding], m) for m in range(1, 7)}
     paths = stacks.serve(made, profile="month")
     wanted = np.concatenate([xr.load_dataset(path)["time"].to_numpy() for path in paths])
 
@@ -53,7 +53,7 @@ def test_the_middle_of_months_in_whole_days(stacks: Any, rounding: str) -> None:
 
     assert stacks.emulator.orders <= 3
     np.testing.assert_array_equal(found["time"], wanted)
-    np.testing.assert_array_equal(found["v"].load(), np.arange(1.0, 13))
+    np.testing.assert_array_equal(found["v"].load(), np.arange(1.0, 7))
 
 
 @pytest.mark.slow
@@ -71,13 +71,9 @@ def test_monthly_means_of_the_case(stacks: Any, cases: Path) -> None:
 
 OFF_BY_ONE = {
     "a day in whole days": ("days since 1950-01-01", "i4", DAY),
-    "an hour in whole hours": ("hours since 1900-01-01", "i4", HOUR),
-    "a minute in whole minutes": ("minutes since 1970-01-01", "i4", np.timedelta64(1, "m")),
     "a second in whole seconds": ("seconds since 1981-01-01", "i4", np.timedelta64(1, "s")),
     "a millisecond": ("milliseconds since 1970-01-01", "i8", np.timedelta64(1, "ms")),
     "a float of days": ("days since 1950-01-01", "f4", np.timedelta64(169, "s")),
-    "a float of hours": ("hours since 1900-01-01", "f4", np.timedelta64(450, "s")),
-    "a second in long floats": ("days since 1950-01-01", "f8", np.timedelta64(1, "s")),
     "two microseconds in long floats": ("hours since 1950-01-01", "f8", np.timedelta64(2, "us")),
 }
 
@@ -88,18 +84,15 @@ OFF_BY_ONE = {
 def test_one_unit_off_is_another_time(stacks: Any, case: str) -> None:
     """A product that stands one unit of its file elsewhere is refused, and the others are read."""
     units, dtype, away = OFF_BY_ONE[case]
-    unit = {"da": DAY, "ho": HOUR, "mi": None}.get(units[:2])
-    unit = (
-        unit
-        or {
-            "seconds": np.timedelta64(1, "s"),
-            "minutes": np.timedelta64(1, "m"),
-            "milliseconds": np.timedelta64(1, "ms"),
-        }[units.split()[0]]
-    )
+    unit = {
+        "days": DAY,
+        "hours": HOUR,
+        "seconds": np.timedelta64(1, "s"),
+        "milliseconds": np.timedelta64(1, "ms"),
+    }[units.split()[0]]
     made = {}
-    for day in range(1, 7):
-        time = np.datetime64(f"2024-05-{day:02}", "ns") + (away if day == 4 else 0 * DAY)
+    for day in range(1, 5):
+        time = np.datetime64(f"2024-05-{day:02}", "ns") + (away if day == 3 else 0 * DAY)
         number = (time - np.datetime64(units[-10:], "ns")) / unit
         raw = np.array([number]).astype(dtype)
         ds = product(day).drop_vars("time")
@@ -108,17 +101,16 @@ def test_one_unit_off_is_another_time(stacks: Any, case: str) -> None:
 
     found = stacks.open(chunks={})
 
-    good = [0, 1, 2, 4, 5]
-    assert found["v"].isel(time=good, x=0).load().to_numpy().tolist() == [1, 2, 3, 5, 6]
-    with pytest.raises(ProductMismatchError, match=rf"{name(4)} .* was predicted.*scan=True"):
-        found["v"].isel(time=3).load()
+    assert found["v"].isel(time=[0, 1, 3], x=0).load().to_numpy().tolist() == [1, 2, 4]
+    with pytest.raises(ProductMismatchError, match=rf"{name(3)} .* was predicted.*scan=True"):
+        found["v"].isel(time=2).load()
     if case.startswith("a day"):
-        with pytest.raises(QueryError, match=f"{name(4)} and {name(5)}"):
+        with pytest.raises(QueryError, match=f"{name(3)} and {name(4)}"):
             stacks.open(scan=True)
         return
     scanned = stacks.open(scan=True).load()
-    assert scanned["v"][:, 0].to_numpy().tolist() == [1, 2, 3, 4, 5, 6]
-    assert scanned["time"].to_numpy()[3] != found["time"].to_numpy()[3]
+    assert scanned["v"][:, 0].to_numpy().tolist() == [1, 2, 3, 4]
+    assert scanned["time"].to_numpy()[2] != found["time"].to_numpy()[2]
 
 
 @pytest.mark.slow
@@ -144,7 +136,7 @@ def test_hours_that_are_counted_from_one(stacks: Any) -> None:
 def test_products_that_count_from_their_own_day(stacks: Any, dtype: str) -> None:
     """Each file has units of its own, in whatever numbers: its times are compared by those."""
     made = {}
-    for day in range(1, 7):
+    for day in range(1, 4):
         hours = np.array([1, 7, 13, 19])
         units = f"hours since 2024-05-{day:02}"
         ds = xr.Dataset({"v": ("time", hours + 100.0 * day)})
@@ -162,7 +154,7 @@ def test_products_that_count_from_their_own_day(stacks: Any, dtype: str) -> None
 def test_jitter_of_floats_is_that_of_the_files(stacks: Any) -> None:
     """Noon in seconds of four bytes is up to a minute away from noon: as in each file."""
     made, times = {}, []
-    for day in range(1, 20):
+    for day in range(1, 9):
         number = np.float32(
             (np.datetime64(f"2024-05-{day:02}T12") - np.datetime64("1981-01-01T00"))
             / np.timedelta64(1, "s")
@@ -178,7 +170,7 @@ def test_jitter_of_floats_is_that_of_the_files(stacks: Any) -> None:
 
     assert stacks.emulator.orders <= 2
     np.testing.assert_array_equal(found["time"], np.array(times))
-    assert found["v"].load().sizes["time"] == 19
+    assert found["v"].load().sizes["time"] == 8
 
 
 @pytest.mark.slow
@@ -214,10 +206,8 @@ RUNS = {
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("scan", [False, True])
-@pytest.mark.parametrize("on_overlap", RUNS)
-@pytest.mark.parametrize("hours", [24, 6])
-def test_runs_that_overlap(stacks: Any, on_overlap: Any, scan: bool, hours: int) -> None:
+@pytest.mark.parametrize(("hours", "scan"), [(24, False), (6, True)])
+def test_runs_that_overlap(stacks: Any, hours: int, scan: bool) -> None:
     """Each time is of one run; whether the catalogue's intervals overlap does not matter."""
     shift = {"startdate": lambda i: f"2024-05-{i[8:10]}T00:00:00.000Z"}
     shift["enddate"] = lambda i: f"2024-05-{i[8:10]}T{hours - 1:02}:59:59.999Z"
@@ -225,13 +215,14 @@ def test_runs_that_overlap(stacks: Any, on_overlap: Any, scan: bool, hours: int)
 
     with pytest.raises(QueryError, match=f"{name(1)} and {name(2)} .*on_overlap"):
         stacks.open(scan=scan)
-    found = stacks.open(scan=scan, on_overlap=on_overlap, chunks={}, product_coord="product")
+    for on_overlap, values in RUNS.items():
+        found = stacks.open(scan=scan, on_overlap=on_overlap, chunks={}, product_coord="product")
 
-    assert found["v"].compute().to_numpy().tolist() == RUNS[on_overlap]
-    assert (np.diff(found["time"].to_numpy()) == 12 * HOUR).all()
-    owners = [f"p_2024050{int(value) // 100}.nc" for value in RUNS[on_overlap]]
-    assert found["product"].to_numpy().tolist() == owners
-    assert found["v"].chunks == (tuple(owners.count(name(day)) for day in (1, 2, 3)),)
+        assert found["v"].compute().to_numpy().tolist() == values
+        assert (np.diff(found["time"].to_numpy()) == 12 * HOUR).all()
+        owners = [f"p_2024050{int(value) // 100}.nc" for value in values]
+        assert found["product"].to_numpy().tolist() == owners
+        assert found["v"].chunks == (tuple(owners.count(name(day)) for day in (1, 2, 3)),)
 
 
 @pytest.mark.slow
@@ -317,34 +308,34 @@ def _at_valid_time(key: str) -> str:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("scan", [False, True])
 @pytest.mark.parametrize(
     ("messages", "dim", "along"),
     [
-        ([(1, 0), (1, 6), (1, 12), (1, 18)], "step", {"valid_time"}),
-        ([(1, 0), (2, 0), (3, 0), (4, 0)], "time", {"valid_time"}),
+        ([(1, 0), (1, 6), (1, 12)], "step", {"valid_time"}),
+        ([(1, 0), (2, 0), (3, 0)], "time", {"valid_time"}),
         ([(1, 6), (1, 12), (2, 6), (2, 12)], "valid_time", {"time", "step"}),
     ],
     ids=["steps of a run", "analyses", "steps of runs"],
 )
 def test_single_times_that_differ_are_stacked(
-    stacks: Any, messages: list[tuple[int, int]], dim: str, along: set[str], scan: bool
+    stacks: Any, messages: list[tuple[int, int]], dim: str, along: set[str]
 ) -> None:
     """The time that differs is the dimension, and the others that differ lie along it."""
     made = {f"m_{run}_{step:02}.nc": _message(step, run) for run, step in messages}
     fields = {"startdate": _at_valid_time, "enddate": _at_valid_time}
     stacks.serve(made, fields=fields)
 
-    found = stacks.open(scan=scan, chunks={}, decode_timedelta=True)
-
-    assert stacks.emulator.orders <= (4 if scan else 3)
     parts = [xr.load_dataset(stacks.folder / key, decode_timedelta=True) for key in made]
     wanted = xr.concat(parts, dim, coords="different", compat="equals")
-    xr.testing.assert_equal(found.load(), wanted)
-    for variable in along:
-        assert found[variable].dims == (dim,)
-    for variable in {"time", "step", "valid_time"} - along - {dim}:
-        assert found[variable].dims == ()
+    for scan in (False, True):
+        found = stacks.open(scan=scan, chunks={}, decode_timedelta=True)
+
+        assert scan or stacks.emulator.orders <= 3
+        xr.testing.assert_equal(found.load(), wanted)
+        for variable in along:
+            assert found[variable].dims == (dim,)
+        for variable in {"time", "step", "valid_time"} - along - {dim}:
+            assert found[variable].dims == ()
 
 
 @pytest.mark.slow
@@ -376,20 +367,18 @@ RUNS_OF_STEPS = [(run, step) for run in (1, 2) for step in (12, 24, 36)]
     ],
     ids=["publication", "start", "product"],
 )
-@pytest.mark.parametrize("on_overlap", ["latest", "earliest"])
-def test_runs_of_single_steps(
-    stacks: Any, on_overlap: Any, scan: bool, published: Any, starts: Any
-) -> None:
+def test_runs_of_single_steps(stacks: Any, scan: bool, published: Any, starts: Any) -> None:
     """A file a step, of several runs: each time is of one run, told by what is there to tell it."""
     made = {f"m_{run}_{step:02}.nc": _message(step, run) for run, step in RUNS_OF_STEPS}
     stacks.serve(made, fields={"startdate": starts, "enddate": _at_valid_time, **published})
 
-    found = stacks.open(scan=scan, on_overlap=on_overlap, chunks={}, decode_timedelta=True)
-
     wanted = {"latest": [1012, 1024, 2012, 2024, 2036], "earliest": [1012, 1024, 1036, 2024, 2036]}
-    assert found["v"].isel(x=0).to_numpy().tolist() == wanted[on_overlap]
-    hours = (found["valid_time"].to_numpy() - np.datetime64("2024-05-01")) / HOUR
-    assert hours.tolist() == [12, 24, 36, 48, 60]
+    for on_overlap, values in wanted.items():
+        found = stacks.open(scan=scan, on_overlap=on_overlap, chunks={}, decode_timedelta=True)
+
+        assert found["v"].isel(x=0).to_numpy().tolist() == values
+        hours = (found["valid_time"].to_numpy() - np.datetime64("2024-05-01")) / HOUR
+        assert hours.tolist() == [12, 24, 36, 48, 60]
 
 
 @pytest.mark.slow
@@ -425,33 +414,32 @@ def test_two_versions_of_a_product(stacks: Any) -> None:
     assert stacks.open(on_overlap="earliest")["n"].to_numpy().tolist() == [10, 20, 30]
 
 
-GRIB = ("fc_step00.grib", "fc_step12.grib", "fc_step24.grib", "fc_step36.grib")
+GRIB = ("fc_step00.grib", "fc_step12.grib", "fc_step24.grib")
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("scan", [False, True])
-@pytest.mark.parametrize("given", [{}, {"concat_dim": "step"}, {"concat_dim": "valid_time"}])
-def test_grib_files_of_one_step(stacks: Any, cases: Path, given: Any, scan: bool) -> None:
+def test_grib_files_of_one_step(stacks: Any, cases: Path) -> None:
     """The commonest layout of GRIB opens without options, along the step."""
     pytest.importorskip("cfgrib")
     date = {"startdate": lambda i: f"2024-05-{1 + GRIB.index(i):02}T00:00:00.000Z"}
     date["enddate"] = lambda i: f"2024-05-{1 + GRIB.index(i):02}T23:59:59.999Z"
     stacks.serve({key: cases / "grib-one-time" / key for key in GRIB}, fields=date)
 
-    found = stacks.open(scan=scan, **given).load()
-
-    dim = given.get("concat_dim", "step")
-    assert found["t"].dims == (dim, "latitude", "longitude")
-    assert (found["step"].to_numpy() / HOUR).tolist() == [0, 12, 24, 36]
-    assert found["time"].dims == ()
     parts = [
         xr.load_dataset(cases / "grib-one-time" / key, engine="cfgrib", indexpath="")
         for key in GRIB
     ]
-    np.testing.assert_array_equal(found["t"], np.stack([part["t"].values for part in parts]))
-    np.testing.assert_array_equal(
-        found["valid_time"], [part["valid_time"].values for part in parts]
-    )
+    for scan in (False, True):
+        for dim in (None, "step", "valid_time"):
+            found = stacks.open(scan=scan, concat_dim=dim).load()
+
+            assert found["t"].dims == (dim or "step", "latitude", "longitude")
+            assert (found["step"].to_numpy() / HOUR).tolist() == [0, 12, 24]
+            assert found["time"].dims == ()
+            values = np.stack([part["t"].values for part in parts])
+            np.testing.assert_array_equal(found["t"], values)
+            times = [part["valid_time"].values for part in parts]
+            np.testing.assert_array_equal(found["valid_time"], times)
 
 
 def _steps(first: int, run: int) -> xr.Dataset:
@@ -471,26 +459,24 @@ def _steps(first: int, run: int) -> xr.Dataset:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("scan", [False, True])
 @pytest.mark.parametrize(
     ("runs", "dim"),
     [([(0, 1), (0, 2), (0, 3)], "time"), ([(0, 1), (24, 1), (48, 1)], "step")],
     ids=["a run a file", "a run in parts"],
 )
-def test_runs_of_several_steps(
-    stacks: Any, runs: list[tuple[int, int]], dim: str, scan: bool
-) -> None:
+def test_runs_of_several_steps(stacks: Any, runs: list[tuple[int, int]], dim: str) -> None:
     """A run a file is stacked by its start, and the parts of one run along its steps."""
     made = {f"m_{run}_{first:02}.nc": _steps(first, run) for first, run in runs}
     stacks.serve(made, fields={"startdate": _at_valid_time, "enddate": _at_valid_time})
 
-    found = stacks.open(scan=scan, chunks={}, decode_timedelta=True)
-
-    assert stacks.emulator.orders <= (3 if scan else 2)
     parts = [xr.load_dataset(stacks.folder / key, decode_timedelta=True) for key in made]
     wanted = xr.concat(parts, dim, coords="different", compat="equals", join="outer")
-    xr.testing.assert_equal(found.load(), wanted.transpose(*found.sizes))
-    assert found["valid_time"].dims == ((dim, "step") if dim == "time" else ("step",))
+    for scan in (False, True):
+        found = stacks.open(scan=scan, chunks={}, decode_timedelta=True)
+
+        assert scan or stacks.emulator.orders <= 2
+        xr.testing.assert_equal(found.load(), wanted.transpose(*found.sizes))
+        assert found["valid_time"].dims == ((dim, "step") if dim == "time" else ("step",))
 
 
 def test_two_of_three_runs_that_cannot_be_told_apart(stacks: Any) -> None:

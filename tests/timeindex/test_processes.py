@@ -146,7 +146,7 @@ def _gives_each_its_time(catalogue: Catalogue, truth: Array) -> bool:
 
 @pytest.mark.slow
 @settings(
-    max_examples=250,
+    max_examples=4 * settings().max_examples,
     derandomize=True,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
@@ -168,7 +168,7 @@ def test_what_is_decided_is_right(catalogue: Catalogue, process: Process, templa
 
 
 @pytest.mark.slow
-@settings(max_examples=120, derandomize=True, deadline=None)
+@settings(max_examples=2 * settings().max_examples, derandomize=True, deadline=None)
 @given(catalogues(), st.integers(0, 999), st.sampled_from([SECOND, HOUR, DAY]))
 def test_times_by_chance_are_refused(catalogue: Catalogue, seed: int, wide: int) -> None:
     """Times that follow no rule are refused as soon as three headers show them."""
@@ -184,7 +184,7 @@ def test_times_by_chance_are_refused(catalogue: Catalogue, seed: int, wide: int)
 
 
 @pytest.mark.slow
-@settings(max_examples=80, derandomize=True, deadline=None)
+@settings(derandomize=True, deadline=None)
 @given(catalogues(), processes(), st.randoms(use_true_random=False))
 def test_seeing_more_changes_nothing(catalogue: Catalogue, process: Process, chance: Any) -> None:
     """A decided index stays what it is when more of its products are seen."""
