@@ -1,12 +1,14 @@
 """Dask clusters of real worker processes, for tests: quick to start, and none is left behind.
 
-A cluster takes some seconds to start, so the tests of a module share one, and give its workers
-another environment for each test.
+The tests of a module share a cluster, and give its workers another environment for each test. All
+workers of this process are forked from one server, which has imported what is large, but nothing
+of this package: a worker imports that as its tasks ask for it.
 """
 
 from __future__ import annotations
 
 import contextlib
+import multiprocessing
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -14,12 +16,37 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
+import dask
 import numpy as np
 import xarray as xr
 from distributed import Client, LocalCluster
+from distributed.utils import get_mp_context
 
 #: What a setting of the machine must not decide.
 _FOREIGN = ("HDA_", "FSSPEC_", "DASK_")
+#: What a worker needs some seconds to import; xarray asks for the engines among it.
+_LARGE = (
+    *("distributed", "dask.array", "xarray", "netCDF4", "pandas", "requests", "fsspec.asyn"),
+    *("cfgrib", "rioxarray", "h5netcdf", "scipy.sparse"),
+)
+
+
+@contextlib.contextmanager
+def forked_workers() -> Iterator[None]:
+    """Let clusters fork their workers from a server, with the environment that we have now."""
+    ours = {name: value for name, value in os.environ.items() if name.startswith(_FOREIGN[:2])}
+    with dask.config.set(
+        {
+            "distributed.worker.multiprocessing-method": "forkserver",
+            "distributed.nanny.environ": ours,
+            # Samples of what a worker does, every 10 ms, which nobody looks at.
+            "distributed.worker.profile.enabled": False,
+            "distributed.admin.system-monitor.interval": "10s",
+        }
+    ):
+        get_mp_context()  # it has a list of its own, which is the shorter one, for the first time
+        multiprocessing.set_forkserver_preload(list(_LARGE))
+        yield
 
 
 class _Cluster(LocalCluster):  # type: ignore[misc]
@@ -78,6 +105,7 @@ def cluster(
                 del os.environ[name]
         made = [{**base, **each} for each in environments]
         with (
+            forked_workers(),
             _Cluster(made, home / "scratch", threads_per_worker=threads, **options) as running,
             Client(running, set_as_default=False) as client,
         ):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import contextlib
+import fcntl
 import json
 import os
 import random
@@ -20,7 +21,14 @@ import hypothesis
 import pytest
 
 from hda_fsspec import HDAFileSystem
-from hda_fsspec.emulator import Catalogue, DatasetEntry, Emulator, ProductEntry, dated_product
+from hda_fsspec.emulator import (
+    Catalogue,
+    DatasetEntry,
+    Emulator,
+    ProductEntry,
+    dated_product,
+    write_samples,
+)
 
 # A shell's job in the background ignores interrupts, and so would all that tests interrupt.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -127,6 +135,18 @@ def cases() -> Path:
     if not folder.is_dir():
         pytest.skip("the folder ../shared/cases is absent")
     return folder
+
+
+@pytest.fixture(scope="session")
+def samples(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the catalogue of the sample data sets of today, written once for a run."""
+    folder = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        folder = folder.parent  # of all processes of this run
+    (folder / "samples").mkdir(exist_ok=True)
+    with (folder / "samples.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        return write_samples(folder / "samples" / "made")
 
 
 DATASET = "EO:TEST:DAT:DAILY"
@@ -313,28 +333,24 @@ def stacks(bench: Bench) -> Stacks:
 class Processes:
     """Starts processes that fetch, and leaves none behind."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, program: Callable[[], subprocess.Popen[str]]) -> None:
         self._folder = folder
         self._pids: list[int] = []
-        self._program = subprocess.Popen(
-            [sys.executable, str(_FETCHING)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
+        self._program = program
 
     def start(
         self, settings: dict[str, Any], paths: list[str], *, threads: int = 1, **more: Any
     ) -> int:
-        """Start a process and return its id; for ``more`` see the program."""
-        assert self._program.stdin is not None
-        assert self._program.stdout is not None
+        """Start a process in our environment and return its id; for ``more`` see the program."""
+        program = self._program()
+        assert program.stdin is not None
+        assert program.stdout is not None
         outcome = self._folder / f"outcome-{len(self._pids)}"
         job = {"settings": settings, "paths": paths, "threads": threads, "outcome": str(outcome)}
-        job |= more
-        self._program.stdin.write(json.dumps(job, default=str) + "\n")
-        self._program.stdin.flush()
-        self._pids.append(int(self._program.stdout.readline()))
+        job |= {"environment": dict(os.environ), **more}
+        program.stdin.write(json.dumps(job, default=str) + "\n")
+        program.stdin.flush()
+        self._pids.append(int(program.stdout.readline()))
         return self._pids[-1]
 
     def outcomes(self) -> list[dict[str, str]]:
@@ -353,8 +369,6 @@ class Processes:
         for pid in self._pids:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
-        self._program.kill()
-        self._program.communicate()
 
     @staticmethod
     def wait_until(is_so: Callable[[], bool]) -> None:
@@ -365,9 +379,29 @@ class Processes:
             time.sleep(0.005)
 
 
+@pytest.fixture(scope="session")
+def _fetching_program() -> Iterator[Callable[[], subprocess.Popen[str]]]:
+    """Return the program that forks processes for all tests, started when it is first needed."""
+    started: list[subprocess.Popen[str]] = []
+
+    def program() -> subprocess.Popen[str]:
+        if not started:
+            command = [sys.executable, str(_FETCHING)]
+            pipe = subprocess.PIPE
+            started.append(subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True))
+        return started[0]
+
+    yield program
+    for each in started:
+        each.kill()
+        each.communicate()
+
+
 @pytest.fixture
-def processes(tmp_path: Path) -> Iterator[Processes]:
+def processes(
+    tmp_path: Path, _fetching_program: Callable[[], subprocess.Popen[str]]
+) -> Iterator[Processes]:
     """Real processes, ended with the test."""
-    processes = Processes(tmp_path)
+    processes = Processes(tmp_path, _fetching_program)
     yield processes
     processes.close()

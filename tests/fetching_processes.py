@@ -9,7 +9,9 @@ With ``again`` the process is a notebook, whose user presses Ctrl-C while it rea
 runs the cell again when the file of that name exists. With ``held`` it stops in the middle of
 publishing, makes the file of that name, and goes on with the second attempt.
 
-With ``locks_lie`` all file locks succeed, as on some network disks.
+With ``locks_lie`` all file locks succeed, as on some network disks. With ``stdout`` and
+``stderr`` its streams are the files of these names, and what it waits for is told at once. It has
+the ``environment`` that the line says.
 """
 
 from __future__ import annotations
@@ -28,6 +30,7 @@ from typing import Any
 
 import hda_fsspec.client  # so that no process has to import it
 from hda_fsspec import HDAFileSystem
+from hda_fsspec.fetching import progress
 
 assert hda_fsspec.client
 
@@ -72,7 +75,19 @@ def _as_notebook(job: dict[str, Any]) -> dict[str, str]:
     return got
 
 
+def _show_at(stdout: str, stderr: str) -> None:
+    for path, stream in ((stdout, sys.stdout), (stderr, sys.stderr)):
+        with Path(path).open("wb") as target:
+            os.dup2(target.fileno(), stream.fileno())
+    progress.GRACE_SECONDS = 0.0
+    progress._LOOK_EVERY_SECONDS = 0.02
+
+
 def _work(job: dict[str, Any]) -> None:
+    os.environ.clear()
+    os.environ.update(job["environment"])
+    if "stderr" in job:
+        _show_at(job["stdout"], job["stderr"])
     if job.get("locks_lie"):
         fcntl.flock = lambda fd, operation: None
     if "again" in job:
@@ -96,6 +111,7 @@ def _work(job: dict[str, Any]) -> None:
 
 
 def _write(job: dict[str, Any], got: dict[str, str]) -> None:
+    sys.stdout.flush()
     outcome = Path(job["outcome"])
     outcome.with_suffix(".tmp").write_text(json.dumps(got))
     outcome.with_suffix(".tmp").rename(outcome)

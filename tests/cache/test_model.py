@@ -16,6 +16,7 @@ from clocks import Clock
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from random_inputs import examples
 
 from hda_fsspec.cache.cache import Cache
 from hda_fsspec.cache.entries import RECORD_NAME
@@ -266,4 +267,6 @@ class CacheAgainstDict(RuleBasedStateMachine):
 
 
 TestCacheAgainstDict = pytest.mark.slow(CacheAgainstDict.TestCase)
-TestCacheAgainstDict.settings = settings(max_examples=30, stateful_step_count=25, deadline=None)
+TestCacheAgainstDict.settings = settings(
+    max_examples=examples(15), stateful_step_count=25, deadline=None
+)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import functools
 import itertools
 import json
 import os
@@ -20,13 +21,26 @@ from hda_fsspec.emulator import Catalogue, Emulator, samples, write_samples
 
 pytestmark = pytest.mark.slow
 
+#: The day up to which there are swaths.
 TODAY = datetime.date(2026, 3, 10)
 
 
+def _copy(folder: Path, target: Path) -> Path:
+    """Return a second copy of a folder of samples, which takes no room."""
+    return shutil.copytree(folder, target, copy_function=os.link)
+
+
 @pytest.fixture(scope="module")
-def catalogue(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return the catalogue of samples."""
-    return write_samples(tmp_path_factory.mktemp("samples") / "made", today=TODAY)
+def written(samples: Path) -> Path:
+    """Return the catalogue of samples as they are written into a folder of their own."""
+    return samples
+
+
+@pytest.fixture(scope="module")
+def catalogue(written: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the catalogue of samples of a day that is always the same."""
+    copied = _copy(written.parent, tmp_path_factory.mktemp("samples") / "made")
+    return write_samples(copied, today=TODAY)
 
 
 @pytest.fixture
@@ -177,7 +191,7 @@ def test_no_week_is_without_a_swath(catalogue: Path) -> None:
 
 def test_days_since_are_added(catalogue: Path, tmp_path: Path) -> None:
     """A folder that was written before gets the swaths of the days since, and nothing else."""
-    copied = shutil.copytree(catalogue.parent, tmp_path / "made", copy_function=os.link)
+    copied = _copy(catalogue.parent, tmp_path / "made")
     catalogue = copied / catalogue.name
     before = {path: path.stat().st_mtime_ns for path in catalogue.parent.rglob("*.nc")}
 
@@ -223,15 +237,39 @@ def test_samples_are_written_once(catalogue: Path) -> None:
     assert [path.name for path in catalogue.parent.parent.iterdir()] == [catalogue.parent.name]
 
 
-def test_a_folder_that_is_used_keeps_what_it_holds(tmp_path: Path) -> None:
+def test_a_folder_that_is_used_keeps_what_it_holds(
+    written: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Samples come beside files that are there already, but those of an earlier version go."""
+    made = json.loads(written.read_text())["datasets"]
+    makers = ("era5", "era5_levels", "cams", "sea_level", "sea_ice", "ndvi", "tiles", "olci")
+
+    def take(entry: Any, folder: Path, *_: Any) -> Any:
+        """Return what a maker has returned before, and take its files, which cost seconds."""
+        for name in {each["file"] for each in entry.get("products", [entry])}:
+            (folder / name).parent.mkdir(exist_ok=True)
+            os.link(written.parent / name, folder / name)
+        return entry
+
+    for maker, entry in zip(makers, made, strict=True):
+        monkeypatch.setattr(samples, maker, functools.partial(take, entry))
     (tmp_path / "mine.txt").write_text("kept")
     (tmp_path / "catalogue.json").write_text('{"datasets": []}')
 
     catalogue = write_samples(tmp_path)
 
     assert (tmp_path / "mine.txt").read_text() == "kept"
-    described = json.loads(catalogue.read_text())["datasets"]
+    assert json.loads(catalogue.read_text())["datasets"] == made
+    files = {path.relative_to(written.parent) for path in written.parent.rglob("*.*")}
+    assert files == {path.relative_to(tmp_path) for path in tmp_path.rglob("*.*")} - {
+        Path("mine.txt")
+    }
+
+
+def test_there_are_samples_of_each_manner(written: Path) -> None:
+    """The data sets are these, and each says that its values are invented."""
+    described = json.loads(written.read_text())["datasets"]
+
     assert [entry["dataset_id"] for entry in described] == [
         *(samples.ERA5, samples.ERA5_LEVELS, samples.CAMS, samples.SEA_LEVEL, samples.SEA_ICE),
         *(samples.NDVI, samples.TILES, samples.OLCI),

@@ -8,8 +8,6 @@ import io
 import os
 import pickle
 import pty
-import subprocess
-import sys
 import termios
 import threading
 from collections.abc import Callable
@@ -233,23 +231,18 @@ def test_data_sets_are_the_same_with_it_and_without(bench: Any, emulator: Any) -
     assert not pickle.loads(pickle.dumps(Settings.resolve(progress=False))).progress
 
 
-_PROGRAM = """
-import sys
-from hda_fsspec.fetching import progress
-progress.GRACE_SECONDS = 0.0
-progress._LOOK_EVERY_SECONDS = 0.02
-from hda_fsspec import HDAFileSystem
-print(HDAFileSystem().prefetch(sys.argv[1]))
-"""
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "columns"),
     [("terminal", 80), ("terminal", 0), ("file", 80), ("terminal, turned off", 80)],
 )
 def test_a_real_terminal_shows_it(
-    kind: str, columns: int, bench: Any, emulator: Any, processes: Any
+    kind: str,
+    columns: int,
+    bench: Any,
+    emulator: Any,
+    processes: Any,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """A terminal gets the line, on standard error; a file, or whoever turned it off, none."""
     controller, terminal = pty.openpty()
@@ -263,28 +256,25 @@ def test_a_real_terminal_shows_it(
 
     reader = threading.Thread(target=read)
     reader.start()
-    errors = bench.folder / "errors"
-    with errors.open("wb") as written:
-        program = subprocess.Popen(
-            [sys.executable, "-c", _PROGRAM, bench.path(1)],
-            stdout=subprocess.PIPE,
-            stderr=written if kind == "file" else terminal,
-            env={**os.environ, **({"HDA_PROGRESS": "no"} if "off" in kind else {})},
-        )
-    os.close(terminal)
+    output, errors = bench.folder / "output", bench.folder / "errors"
+    errors.touch()
+    if "off" in kind:
+        monkeypatch.setenv("HDA_PROGRESS", "no")
+    stderr = errors if kind == "file" else os.ttyname(terminal)
     try:
+        processes.start({}, [bench.path(1)], stdout=output, stderr=stderr)
         processes.wait_until(lambda: emulator.order_posts == 1)
         if kind == "terminal":
             processes.wait_until(lambda: b"waiting for" in b"".join(shown))
         release(emulator)
-        out, _ = program.communicate(timeout=60)
+        (got,) = processes.outcomes()
     finally:
-        program.kill()
-        program.communicate()
+        os.close(terminal)
+        processes.close()
         reader.join(30)
         os.close(controller)
 
-    assert program.returncode == 0
-    assert b"waiting" not in out
+    assert list(got) == [bench.path(1)]
+    assert output.read_bytes() == b""
     assert (b"waiting for sst_20240501.nc" in b"".join(shown)) is (kind == "terminal")
     assert errors.read_bytes() == b""

@@ -12,6 +12,7 @@ import pytest
 from fsspec.utils import other_paths
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from random_inputs import examples
 
 from hda_fsspec import HDAFileSystem, Location
 from hda_fsspec.emulator import Catalogue, DatasetEntry, Emulator, ProductEntry
@@ -133,7 +134,7 @@ def test_an_odd_id_opens_by_its_url(odd: Any, product_id: str, tmp_path: Path) -
 
 @pytest.mark.slow
 @given(ids=st.lists(TEXT, min_size=1, max_size=6, unique=True))
-@settings(derandomize=True, deadline=None, max_examples=12)
+@settings(derandomize=True, deadline=None, max_examples=examples(7))
 def test_any_ids_go_all_the_way(ids: list[str]) -> None:
     """Whatever the catalogue calls its products, listing, reading and copying agree."""
     with tempfile.TemporaryDirectory() as name, start(ids) as emulator:
@@ -144,7 +145,7 @@ def test_any_ids_go_all_the_way(ids: list[str]) -> None:
 
 @pytest.mark.slow
 @given(ids=st.lists(TEXT, min_size=1, max_size=6, unique=True))
-@settings(derandomize=True, deadline=None, max_examples=200)
+@settings(derandomize=True, deadline=None, max_examples=examples(90))
 def test_names_of_copies_stay_in_their_folder(ids: list[str]) -> None:
     """The names that fsspec makes of our paths for ``get`` lie in the target, each its own."""
     paths = [HDAFileSystem._strip_protocol(Location(DATASET, product=one)) for one in ids]

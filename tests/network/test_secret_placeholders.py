@@ -11,6 +11,7 @@ from urllib.parse import quote, quote_plus, unquote
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from random_inputs import examples
 from rows import for_each
 
 from hda_fsspec.errors import BrokerError
@@ -58,7 +59,11 @@ parts = st.lists(
 
 
 @pytest.mark.slow
-@settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(
+    max_examples=examples(150),
+    deadline=None,
+    suppress_health_check=list(HealthCheck),
+)
 @given(secrets_of_any_kind, secrets_of_any_kind, tokens, parts)
 def test_what_is_kept_is_sent_back_as_it_came(
     password: str, user: str, issued: list[str], given_parts: list[str | tuple[int, str]]

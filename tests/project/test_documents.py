@@ -14,10 +14,11 @@ from unittest import mock
 import fsspec
 import pytest
 from checkout import ROOT
+from clusters import forked_workers
 from rows import for_each
 
 from hda_fsspec import errors
-from hda_fsspec.emulator import Catalogue, Emulator, Fault, write_samples
+from hda_fsspec.emulator import Catalogue, Emulator, Fault
 from hda_fsspec.emulator.permanent_faults import ODDITIES
 from hda_fsspec.settings import Settings
 
@@ -56,23 +57,28 @@ def _document_id(path: Path) -> str:
 
 
 @pytest.fixture(scope="module")
-def catalogue(tmp_path_factory: pytest.TempPathFactory) -> Catalogue:
+def catalogue(samples: Path) -> Catalogue:
     """Return the sample data sets, which the documents use."""
-    return Catalogue.from_json(write_samples(tmp_path_factory.mktemp("samples") / "made"))
+    return Catalogue.from_json(samples)
 
 
 @pytest.fixture
 def emulator(
-    catalogue: Catalogue, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    samples: Path, catalogue: Catalogue, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> Iterator[Emulator]:
-    """Serve the catalogue where the environment leads, with a working folder of its own."""
+    """Serve the catalogue where the environment leads, with a working folder of its own.
+
+    Samples are there already for pages that have them written.
+    """
     work = tmp_path / "work"
     work.mkdir()
+    (work / "samples").symlink_to(samples.parent)
     monkeypatch.chdir(work)
     with mock.patch.dict(os.environ), Emulator(catalogue) as running:
         os.environ.update(running.environment)
         _forget_instances()
-        yield running
+        with forked_workers():
+            yield running
         _forget_instances()
 
 

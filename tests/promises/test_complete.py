@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import io
-import json
 import os
 import random
 import shutil
 import signal
 import subprocess
-import sys
 import threading
 import time
 import zipfile
@@ -19,16 +18,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from checkout import TESTS
 
 from hda_fsspec.cache.cache import Cache
 from hda_fsspec.emulator import Emulator, Fault, dated_product
 from hda_fsspec.errors import DownloadError, ProductFormatError
 
-_PROGRAM = TESTS.joinpath("fetching_processes.py")
 _KILLS = 25
 
 
+@functools.lru_cache(maxsize=31)
 def archive(number: int, size: int) -> bytes:
     """Return a ZIP, which shows by itself whether it is whole."""
     buffer = io.BytesIO()
@@ -216,32 +214,23 @@ def test_a_cache_that_is_deleted_again_and_again(bench: Any) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", [1, 2])
-def test_kill_at_any_moment(seed: int, bench: Any, tmp_path: Path) -> None:
+def test_kill_at_any_moment(seed: int, bench: Any, processes: Any, tmp_path: Path) -> None:
     """Processes that are killed at random moments leave whole files or none; the next completes."""
     size = 300_000
     emulator = start(bench, 30, size, preparation_seconds=0.03, rate_bytes_per_second=3e6)
     settings = bench.settings(emulator)
-    job = {"settings": settings, "paths": [bench.path(day) for day in range(1, 31)]}
+    paths = [bench.path(day) for day in range(1, 31)]
     outcome = tmp_path / "outcome"
-    line = json.dumps({**job, "outcome": str(outcome)}, default=str) + "\n"
     chance = random.Random(seed)
     killed = 0
 
-    with subprocess.Popen(
-        [sys.executable, str(_PROGRAM)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    ) as program:
-        assert program.stdin is not None
-        assert program.stdout is not None
-        for _ in range(_KILLS):
-            program.stdin.write(line)
-            program.stdin.flush()
-            pid = int(program.stdout.readline())
-            time.sleep(chance.uniform(0.0, 0.12))
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
-            killed += not outcome.exists()
-            assert wrong_entries(bench, size) == []
-        program.stdin.close()
+    for _ in range(_KILLS):
+        pid = processes.start(settings, paths, outcome=str(outcome))
+        time.sleep(chance.uniform(0.0, 0.12))
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+        killed += not outcome.exists()
+        assert wrong_entries(bench, size) == []
 
     bodies = bench.filesystem(emulator).cat(f"{bench.query}/*")
     assert list(bodies.values()) == [archive(day, size) for day in range(1, 31)]

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from hda_fsspec import HDAFileSystem, Location
 from hda_fsspec.cache.entries import safe_name
-from hda_fsspec.emulator import ProductEntry
+from hda_fsspec.emulator import Catalogue, DatasetEntry, Emulator, ProductEntry
 from hda_fsspec.errors import LocationError
 from hda_fsspec.filenames import alike, is_device, is_plain, plain_name
 
@@ -39,18 +39,20 @@ VERBS: dict[str, Callable[..., Any]] = {
 }
 
 
+def entry(product_id: str, name: str | None) -> ProductEntry:
+    """Return a product that has its id in it, and the name that it is delivered under."""
+    return ProductEntry(
+        product_id,
+        b"CDF\x01" + bytes(28) + product_id.encode(),
+        "2024-05-02T00:00:00.000Z",
+        "2024-05-02T23:59:59.999Z",
+        delivered_name=name,
+    )
+
+
 def serve(bench: Any, names: dict[str, str | None], **more: Any) -> HDAFileSystem:
     """Serve products by their ids, with the names that they are delivered under."""
-    entries = [
-        ProductEntry(
-            product_id,
-            b"CDF\x01" + bytes(28) + product_id.encode(),
-            "2024-05-02T00:00:00.000Z",
-            "2024-05-02T23:59:59.999Z",
-            delivered_name=name,
-        )
-        for product_id, name in names.items()
-    ]
+    entries = [entry(product_id, name) for product_id, name in names.items()]
     fs: HDAFileSystem = bench.filesystem(bench.start(products=entries, **more))
     return fs
 
@@ -70,32 +72,53 @@ def is_harmless(name: str) -> bool:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("product_id", ODD)
-def test_odd_ids_are_copied_under_harmless_names(
-    product_id: str, bench: Any, tmp_path: Path
-) -> None:
+def test_odd_ids_are_copied_under_harmless_names(bench: Any, tmp_path: Path) -> None:
     """Whatever an id is, or the name that the service delivers, the file is called otherwise."""
-    fs = serve(bench, {product_id: product_id if product_id.isprintable() else None})
-    for verb, copy in VERBS.items():
-        folder = tmp_path / verb
-        folder.mkdir()
+    datasets = [
+        DatasetEntry(
+            f"{DATASET}:{number}",
+            [entry(product_id, product_id if product_id.isprintable() else None)],
+        )
+        for number, product_id in enumerate(ODD)
+    ]
+    with Emulator(Catalogue(datasets)) as emulator:
+        fs = bench.filesystem(emulator)
+        for number, product_id in enumerate(ODD):
+            query = bench.query.replace(DATASET, f"{DATASET}:{number}")
+            for verb, copy in VERBS.items():
+                folder = tmp_path / str(number) / verb
+                folder.mkdir(parents=True)
 
-        copy(fs, bench.query, folder)
+                copy(fs, query, folder)
 
-        (written,) = folder.iterdir()
-        assert is_harmless(written.name), verb
-        assert written.read_bytes().endswith(product_id.encode()), verb
+                (written,) = folder.iterdir()
+                assert is_harmless(written.name), (product_id, verb)
+                assert written.read_bytes().endswith(product_id.encode()), (product_id, verb)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("verb", VERBS)
-@pytest.mark.parametrize("kind", ["file", "link", "dangling link", "folder", "empty link"])
-def test_what_somebody_else_wrote_stays(verb: str, kind: str, bench: Any, tmp_path: Path) -> None:
+def test_what_somebody_else_wrote_stays(verb: str, bench: Any, tmp_path: Path) -> None:
     """A file, link or folder that has the name of a product is neither replaced nor followed."""
     fs = serve(bench, {"settings": "settings.nc"})
-    folder = tmp_path / "out"
-    folder.mkdir()
     (tmp_path / "victim").write_text("mine")
+    for kind in ("file", "link", "dangling link", "folder", "empty link"):
+        folder = tmp_path / kind
+        folder.mkdir()
+        _check_it_stays(VERBS[verb], kind, fs, bench.query, folder, is_download=verb == "download")
+
+
+def _check_it_stays(
+    copy: Callable[..., Any],
+    kind: str,
+    fs: HDAFileSystem,
+    query: str,
+    folder: Path,
+    *,
+    is_download: bool,
+) -> None:
+    """Put something of a kind where a copy would go; copy, and see that it is as it was."""
+    outside = folder.parent
     for name in ("settings", "settings.nc"):
         place = folder / name
         if kind == "file":
@@ -103,22 +126,22 @@ def test_what_somebody_else_wrote_stays(verb: str, kind: str, bench: Any, tmp_pa
         elif kind == "folder":
             place.mkdir()
         else:
-            place.symlink_to(tmp_path / ("nowhere" if kind == "dangling link" else "victim"))
+            place.symlink_to(outside / ("nowhere" if kind == "dangling link" else "victim"))
     before = {p.name: (p.lstat().st_ino, p.lstat().st_mtime_ns) for p in folder.iterdir()}
 
     try:
-        VERBS[verb](fs, bench.query, folder)
+        copy(fs, query, folder)
     except OSError as err:
-        assert verb != "download"
-        assert err.errno in {errno.EEXIST, errno.EISDIR}  # noqa: PT017
-    assert (tmp_path / "victim").read_text() == "mine"
-    assert not (tmp_path / "nowhere").exists()
+        assert not is_download, kind
+        assert err.errno in {errno.EEXIST, errno.EISDIR}, kind  # noqa: PT017
+    assert (outside / "victim").read_text() == "mine", kind
+    assert not (outside / "nowhere").exists(), kind
     after = {p.name: (p.lstat().st_ino, p.lstat().st_mtime_ns) for p in folder.iterdir()}
     if kind != "folder":
-        assert before.items() <= after.items()
+        assert before.items() <= after.items(), kind
     assert set(after) - set(before) == (
-        {"EO_TEST_DAT_DAILY_settings.nc"} if verb == "download" else set()
-    )
+        {"EO_TEST_DAT_DAILY_settings.nc"} if is_download else set()
+    ), kind
 
 
 @pytest.mark.slow
@@ -148,20 +171,18 @@ def test_what_we_wrote_is_replaced(verb: str, bench: Any, tmp_path: Path) -> Non
 
 @pytest.mark.slow
 @pytest.mark.parametrize("verb", VERBS)
-@pytest.mark.parametrize("cut", [0, 1, 20, None])
-def test_a_beginning_of_the_same_file_is_replaced(
-    verb: str, cut: int | None, bench: Any, tmp_path: Path
-) -> None:
+def test_a_beginning_of_the_same_file_is_replaced(verb: str, bench: Any, tmp_path: Path) -> None:
     """An empty file, a part of the product, or all of it: nothing is lost."""
     fs = serve(bench, {"a.nc": "a.nc"})
     body = fs.cat(f"{bench.query}/a.nc")
-    folder = tmp_path / "out"
-    folder.mkdir()
-    (folder / "a.nc").write_bytes(body[:cut])
+    for cut in (0, 1, 20, None):
+        folder = tmp_path / f"up to {cut}"
+        folder.mkdir()
+        (folder / "a.nc").write_bytes(body[:cut])
 
-    VERBS[verb](fs, bench.query, folder)
+        VERBS[verb](fs, bench.query, folder)
 
-    assert {path.name: path.read_bytes() for path in folder.iterdir()} == {"a.nc": body}
+        assert {path.name: path.read_bytes() for path in folder.iterdir()} == {"a.nc": body}, cut
 
 
 def test_who_names_the_file_means_it(bench: Any, tmp_path: Path) -> None:

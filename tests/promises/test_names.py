@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from hda_fsspec.cache.cache import Cache
-from hda_fsspec.emulator import Emulator, Fault, dated_product
+from hda_fsspec.emulator import Catalogue, DatasetEntry, Emulator, Fault, dated_product
 
 HOSTILE = [
     "../../../escaped.nc",
@@ -55,12 +56,19 @@ def tree(folder: Path, *leave_out: Path) -> dict[str, bytes | None]:
     }
 
 
-def start(bench: Any, product_id: str, delivered_name: str | None = "x.nc") -> Emulator:
-    """Start a service with one product of that id."""
-    product = dated_product(product_id, bench.body(1), delivered_name=delivered_name)
-    emulator: Emulator = bench.start(products=[product], entry={"date_keys": None})
-    bench.query = f"hda://{bench.dataset}"
-    return emulator
+@pytest.fixture
+def hostile(bench: Any) -> Iterator[Emulator]:
+    """Start a service with a data set for each hostile id, which is that of its one product."""
+    datasets = [
+        DatasetEntry(
+            f"{bench.dataset}:{number}",
+            [dated_product(product_id, bench.body(1), delivered_name="")],
+            date_keys=None,
+        )
+        for number, product_id in enumerate(HOSTILE)
+    ]
+    with Emulator(Catalogue(datasets)) as emulator:
+        yield emulator
 
 
 def is_inside(path: Path, folder: Path) -> bool:
@@ -69,71 +77,77 @@ def is_inside(path: Path, folder: Path) -> bool:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", [*IN_A_HEADER, ""])
 @pytest.mark.parametrize("is_quoted", [True, False])
-def test_hostile_delivered_names(name: str, is_quoted: bool, bench: Any, tmp_path: Path) -> None:
+def test_hostile_delivered_names(is_quoted: bool, bench: Any, tmp_path: Path) -> None:
     """However a delivered file is named, cache and download folder alone are written to."""
-    emulator = bench.start(days=1, quoted_names=is_quoted)
-    emulator.fault(Fault("name", value=name, times=None))
+    names = [*IN_A_HEADER, ""]
+    emulator = bench.start(days=len(names), quoted_names=is_quoted)
+    for day, name in enumerate(names, start=1):
+        emulator.fault(Fault("name", value=name, times=None, product_id=bench.product_id(day)))
+    bodies = [bench.body(day) for day in range(1, len(names) + 1)]
     target = tmp_path / "a" / "b" / "target"
     target.parent.mkdir(parents=True)
     fs = bench.filesystem(emulator)
     before = tree(tmp_path, bench.cache_dir, target)
 
-    (local,) = fs.prefetch(bench.query)
-    (copied,) = fs.download(bench.query, target)
-    fs.get(bench.path(1), f"{target}/got/")
+    fetched = fs.prefetch(bench.query)
+    copied = fs.download(bench.query, target)
+    fs.get(fs.ls(bench.query, detail=False), f"{target}/got/")
 
     assert tree(tmp_path, bench.cache_dir, target) == before
-    assert is_inside(Path(local), bench.cache_dir / "v1" / "products")
-    assert Path(copied).parent == target
-    assert Path(copied).read_bytes() == bench.body(1)
-    assert not Path(copied).name.startswith(".")
-    assert Path(copied).name.isprintable()
-    assert [entry.path.read_bytes() for entry in Cache(bench.cache_dir).entries()] == [
-        bench.body(1)
-    ]
+    for name, body, local, copy in zip(names, bodies, fetched, copied, strict=True):
+        assert is_inside(Path(local), bench.cache_dir / "v1" / "products"), name
+        assert Path(copy).parent == target, name
+        assert Path(local).read_bytes() == Path(copy).read_bytes() == body, name
+        assert not Path(copy).name.startswith("."), name
+        assert Path(copy).name.isprintable(), name
+    kept = [entry.path.read_bytes() for entry in Cache(bench.cache_dir).entries()]
+    assert sorted(kept) == sorted(bodies)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("product_id", HOSTILE)
-def test_hostile_product_ids_in_the_cache(product_id: str, bench: Any, tmp_path: Path) -> None:
+def test_hostile_product_ids_in_the_cache(hostile: Emulator, bench: Any, tmp_path: Path) -> None:
     """However a product is named, it is one entry of the cache, and opens by its path."""
-    emulator = start(bench, product_id, "")
-    fs = bench.filesystem(emulator)
+    fs = bench.filesystem(hostile)
     before = tree(tmp_path, bench.cache_dir)
+    for number, product_id in enumerate(HOSTILE):
+        (info,) = fs.ls(f"hda://{bench.dataset}:{number}")
+        (local,) = fs.prefetch(info["name"])
 
-    (info,) = fs.ls(bench.query)
-    (local,) = fs.prefetch(info["name"])
-
-    assert info["product_id"] == product_id
+        assert info["product_id"] == product_id
+        assert is_inside(Path(local), bench.cache_dir / "v1" / "products"), product_id
+        assert Path(local).read_bytes() == fs.cat(info["name"]) == bench.body(1)
     assert tree(tmp_path, bench.cache_dir) == before
-    assert is_inside(Path(local), bench.cache_dir / "v1" / "products")
-    assert Path(local).read_bytes() == fs.cat(info["name"]) == bench.body(1)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("product_id", HOSTILE)
-def test_hostile_product_ids_outside_the_cache(product_id: str, bench: Any, tmp_path: Path) -> None:
+def test_hostile_product_ids_outside_the_cache(
+    hostile: Emulator, bench: Any, tmp_path: Path
+) -> None:
     """`fs.get` and `fs.download` write into their target, or refuse; never anywhere else."""
-    emulator = start(bench, product_id, "")
-    fs = bench.filesystem(emulator)
-    (info,) = fs.ls(bench.query)
-    targets = [tmp_path / "a" / "b" / f"target{number}" for number in range(3)]
-    for target in targets:
+    fs = bench.filesystem(hostile)
+    targets = [
+        [tmp_path / str(number) / "a" / "b" / f"target{each}" for each in range(3)]
+        for number in range(len(HOSTILE))
+    ]
+    every_target = [target for three in targets for target in three]
+    for target in every_target:
         target.mkdir(parents=True)
-    before = tree(tmp_path, bench.cache_dir, *targets)
+    before = tree(tmp_path, bench.cache_dir, *every_target)
 
-    # A name too long for the disk, or one that cannot be a file's, may be refused.
-    with contextlib.suppress(OSError, ValueError):
-        fs.get(info["name"], f"{targets[0]}/")
-    with contextlib.suppress(OSError, ValueError):
-        fs.get(f"{bench.query}/", f"{targets[1]}/", recursive=True)
-    with contextlib.suppress(OSError, ValueError):
-        fs.download(bench.query, targets[2])
+    for number, (one, all_of_it, downloaded) in enumerate(targets):
+        query = f"hda://{bench.dataset}:{number}"
+        (info,) = fs.ls(query)
+        # A name too long for the disk, or one that cannot be a file's, may be refused.
+        with contextlib.suppress(OSError, ValueError):
+            fs.get(info["name"], f"{one}/")
+        with contextlib.suppress(OSError, ValueError):
+            fs.get(f"{query}/", f"{all_of_it}/", recursive=True)
+        with contextlib.suppress(OSError, ValueError):
+            fs.download(query, downloaded)
 
-    assert tree(tmp_path, bench.cache_dir, *targets) == before
-    assert all(is_inside(Path(path), target) for target in targets for path in tree(target))
+    assert tree(tmp_path, bench.cache_dir, *every_target) == before
+    assert all(is_inside(Path(path), target) for target in every_target for path in tree(target))
 
 
 def test_equal_hostile_names_stay_apart(bench: Any, tmp_path: Path) -> None:

@@ -3,25 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import signal
 import subprocess
 import sys
 import threading
 import time
-from pathlib import Path
 from typing import Any
 
 import fsspec.asyn
 import pytest
-from checkout import TESTS
 
 from hda_fsspec.cache.locks import FileLocks
 from hda_fsspec.emulator import Fault
 from hda_fsspec.errors import OrderTimeoutError
-
-_PROGRAM = TESTS.joinpath("fetching_processes.py")
 
 
 @pytest.fixture
@@ -97,54 +92,41 @@ def _wait_for_orders(emulator: Any, count: int) -> None:
 
 @pytest.mark.slow
 def test_orders_overlap(bench: Any) -> None:
-    """60 products of 0.3 s take near three times 0.3 s with 20 orders at a time, not 60 times."""
-    emulator = bench.start_many(60, preparation_seconds=0.3)
-    fs = bench.filesystem(emulator, max_orders=20)
+    """30 products of 0.3 s take near three times 0.3 s with 10 orders at a time, not 30 times."""
+    emulator = bench.start_many(30, preparation_seconds=0.3)
+    fs = bench.filesystem(emulator, max_orders=10)
     fs.ls(bench.query)
     began = time.monotonic()
 
-    assert len(fs.prefetch(bench.query)) == 60
+    assert len(fs.prefetch(bench.query)) == 30
 
-    assert time.monotonic() - began < 60 * 0.3 / 2
-    assert 1 < emulator.max_in_preparation <= 20
-    assert emulator.downloads == 60
+    assert time.monotonic() - began < 30 * 0.3 / 2
+    assert 1 < emulator.max_in_preparation <= 10
+    assert emulator.downloads == 30
 
 
 @pytest.mark.slow
-def test_never_more_than_max_orders_over_processes(bench: Any, tmp_path: Path) -> None:
+def test_never_more_than_max_orders_over_processes(bench: Any, processes: Any) -> None:
     """Two processes and this one on a cache have no more than `max_orders` orders together."""
     emulator = bench.start_many(30, preparation_seconds=0.1)
     fs = bench.filesystem(emulator, max_orders=4)
     paths = [f"hda://{path}" for path in fs.ls(bench.query, detail=False)]
     settings = bench.settings(emulator, max_orders=4)
-    program = subprocess.Popen([sys.executable, str(_PROGRAM)], stdin=subprocess.PIPE, text=True)
-    assert program.stdin is not None
-    outcomes = [tmp_path / "0", tmp_path / "1"]
 
-    try:
-        for number, outcome in enumerate(outcomes):
-            job = {"settings": settings, "paths": paths[number * 10 :], "outcome": str(outcome)}
-            program.stdin.write(json.dumps(job, default=str) + "\n")
-        program.stdin.flush()
-        fs.prefetch(paths[20:])
-        until = time.monotonic() + 20
-        while not all(outcome.exists() for outcome in outcomes):
-            assert time.monotonic() < until
-            time.sleep(0.01)
-    finally:
-        program.kill()
-        program.communicate()
+    for number in range(2):
+        processes.start(settings, paths[number * 10 :])
+    fs.prefetch(paths[20:])
 
-    assert [len(json.loads(outcome.read_text())) for outcome in outcomes] == [30, 20]
+    assert [len(got) for got in processes.outcomes()] == [30, 20]
     assert (emulator.order_posts, emulator.downloads) == (30, 30)
     assert emulator.max_in_preparation <= 4
 
 
 @pytest.mark.slow
 def test_threads_and_connections_stay_bounded(bench: Any) -> None:
-    """A hundred products that are waited for need no more threads and sockets than a few."""
-    emulator = bench.start_many(100, preparation_seconds=0.02)
-    fs = bench.filesystem(emulator, max_orders=80, max_connections=8)
+    """Fifty products that are waited for need no more threads and sockets than a few."""
+    emulator = bench.start_many(50, preparation_seconds=0.02)
+    fs = bench.filesystem(emulator, max_orders=40, max_connections=8)
     fs.ls(bench.query)
     before = set(threading.enumerate())  # tests that just ended leave threads for some seconds
     most = 0
@@ -156,7 +138,7 @@ def test_threads_and_connections_stay_bounded(bench: Any) -> None:
         most = max(most, len(set(ours) - before))
         job.join(0.005)
 
-    assert emulator.downloads == 100
+    assert emulator.downloads == 50
     assert most <= 8 + 16
     assert emulator.max_connections <= 8
 
