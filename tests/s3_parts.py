@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import fsspec
-from hda_fsspec.fs.bucket import RemoteFolder
+
+from hda_fsspec.fetching.remote_folder import RemoteFolder
 
 #: The least that S3 takes in a part, and more than two of them make an upload of several.
 PART_BYTES = 5 << 20
