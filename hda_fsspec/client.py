@@ -26,6 +26,7 @@ from hda_fsspec.catalogue.catalogue import Catalogue
 from hda_fsspec.catalogue.offline import LOCAL
 from hda_fsspec.concurrency.daskworkers import dask_worker
 from hda_fsspec.concurrency.forks import ForkLock, on_fork
+from hda_fsspec.concurrency.futures import wait_for
 from hda_fsspec.concurrency.resources import Resources
 from hda_fsspec.concurrency.tasks import Listener, SharedTasks
 from hda_fsspec.errors import HDAError, OfflineError
@@ -437,9 +438,24 @@ class Client:
         return [found[product] for product in products]
 
     def flush_shared_cache(self) -> None:
-        """Wait until what was downloaded has been put into the shared cache, if there is one."""
-        if self._shared is not None:
-            self._shared.flush()
+        """Wait until what was downloaded has been put into the shared cache, if there is one.
+
+        Clients of this process whose settings differ otherwise, and have it too, are waited for.
+        """
+        clients = [self, *open_clients()]
+        shared = [c._shared for c in clients if c._shared is not None]
+        address = self.settings.shared_cache
+        pending = [
+            (product, future)
+            for cache in dict.fromkeys(shared)
+            if cache.url == address
+            for product, future in cache.pending
+        ]
+        with waiting_for("the shared cache"):
+            for product, future in pending:
+                self._reporter.watch(product, future)
+        for _, future in pending:
+            wait_for(future)
 
     def header(self, product: Product) -> bytes | None:
         """Return the description of a product that was kept, whether or not it is local."""

@@ -66,6 +66,7 @@ class _Program(LazyGroup):
         options = ctx.ensure_object(Options)
         try:
             code: int | None = super().invoke(ctx)
+            _flush_shared_caches()
             if sys.stdout is not None:
                 sys.stdout.flush()
         except (click.ClickException, click.exceptions.Exit):
@@ -166,6 +167,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _tell_misuse(err)
         raise SystemExit(err.exit_code) from None
     return code or 0
+
+
+def _flush_shared_caches() -> None:
+    """Wait until what was fetched is in the shared cache, if there is one: this process ends."""
+    client = sys.modules.get("hda_fsspec.client")
+    for each in client.open_clients() if client else ():
+        each.flush_shared_cache()
 
 
 def _tell_misuse(err: click.ClickException) -> None:

@@ -246,7 +246,8 @@ def _warnings_as_it_says(options: Collection[str]) -> Iterator[None]:
     """Show warnings in the words of a command, and not the line of Python that they come from."""
 
     def show(message: Warning | str, *_: Any, **__: Any) -> None:
-        _warn(str(message), options)
+        with contextlib.suppress(OSError, ValueError):  # nobody reads it any more
+            _warn(str(message), options)
 
     with warnings.catch_warnings():
         warnings.showwarning = show
@@ -261,8 +262,9 @@ class _AsItSays(logging.Handler):
         self._options = options
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Show it."""
-        _warn(self.format(record), self._options)
+        """Show it; it may be a thread of a download that logs, which goes on where it cannot."""
+        with contextlib.suppress(OSError, ValueError):
+            _warn(self.format(record), self._options)
 
 
 @contextlib.contextmanager

@@ -38,7 +38,8 @@ _ARGUMENTS = (
 #: Settings, which are options of all commands or variables of the environment.
 _SETTINGS = (
     *("cache_dir", "cache_max_bytes", "endpoint_url", "listings_expiry_time", "max_connections"),
-    *("max_orders", "max_products", "max_wait", "on_quota"),
+    *("max_orders", "max_products", "max_wait", "on_quota", "shared_cache"),
+    "shared_cache_options",
 )
 
 #: Keys of queries have these names, too: they are options only of commands that have them.

@@ -43,7 +43,7 @@ from hda_fsspec.safefiles import reader_of
 from hda_fsspec.settings import Settings
 
 if TYPE_CHECKING:
-    from hda_fsspec.fetching.shared_cache import SharedCache
+    from hda_fsspec.fetching.shared_cache import SharedCache, SharedCopy
 
 logger = logging.getLogger("hda_fsspec")
 
@@ -135,6 +135,11 @@ class Fetcher:
         """
         began = time.monotonic()
         self._cache.prepare()
+        # Before the queue of those that wait for quota, which what is there already needs not.
+        if self._shared is not None:
+            entry = await self._take_shared(self._shared, product, task)
+            if entry is not None:
+                return entry
         blocked_since: float | None = None
         while True:
             is_new = not self._orders.was_ordered(product)
@@ -172,9 +177,6 @@ class Fetcher:
     async def _order_and_receive(self, product: Product, task: Task[Entry], began: float) -> Entry:
         self._cache.check_writable(product)  # an order would be wasted
         terms = list(self._terms.ensure_accepted(product.dataset_id))
-        entry = await self._take_shared(product, task, terms)
-        if entry is not None:
-            return entry
         for attempt in range(1, _TRIES + 1):
             try:
                 download_id = await self._prepare(product, task, began)
@@ -215,29 +217,58 @@ class Fetcher:
         raise AssertionError  # the last attempt returns or raises
 
     async def _take_shared(
-        self, product: Product, task: Task[Entry], terms: Sequence[str]
+        self, shared: SharedCache, product: Product, task: Task[Entry]
     ) -> Entry | None:
         """Take a product from the shared cache; None if it has to be ordered."""
-        shared = self._shared
-        if shared is None:
-            return None
-        async with self._transfers:
-            copy = shared.find(product)
-            if copy is None:
-                return None
+        async with self._locking:
+            lock = self._locks.acquire(f"product {product.key}")
+            if lock is None:
+                return None  # another process fetches it
+            with lock:
+                entry = self._cache.lookup(product)
+                if entry is not None:
+                    return entry
+                self._cache.check_writable(product)
+                terms = list(self._terms.ensure_accepted(product.dataset_id))
+                copy = await shared.find(product)
+                if copy is None:
+                    return None
+                async with self._transfers:
+                    entry = await self._receive_shared(shared, product, copy, task, terms)
+        if entry is not None:
+            self._on_fetched(product, entry.size)
+            logger.info("%s: taken from the shared cache", product.product_id)
+        return entry
+
+    async def _receive_shared(
+        self,
+        shared: SharedCache,
+        product: Product,
+        copy: SharedCopy,
+        task: Task[Entry],
+        terms: Sequence[str],
+    ) -> Entry | None:
+        try:
             with self._cache.stage(product, expected_bytes=copy.size) as staging:
-                # What an order has brought already goes on from there.
-                if staging.offset or not shared.receive(product, copy, staging, task.tell):
+                if not await shared.receive(product, copy, staging, self._teller(product, task)):
                     return None
                 received = Received(copy.name, copy.size, resumed=False)
-                try:
-                    entry = _publish(product, staging, received, terms)
-                except ProductFormatError as err:
-                    shared.refuse(product, str(err))
-                    return None
-        self._on_fetched(product, entry.size)
-        logger.info("%s: taken from the shared cache", product.product_id)
-        return entry
+                return _publish(product, staging, received, terms)
+        except ProductFormatError as err:
+            shared.refuse(product, str(err))
+        except OSError as err:
+            # ESTALE: somebody cleared the cache folder while this was written into it.
+            if err.errno != errno.ESTALE:
+                raise
+            logger.info("%s", err)
+        return None
+
+    def _teller(self, product: Product, task: Task[Entry]) -> Callable[[int, int | None], None]:
+        def tell(done: int, total: int | None) -> None:
+            self._on_bytes(product, done, total)
+            task.tell(done, total)
+
+        return tell
 
     async def _prepare(self, product: Product, task: Task[Entry], began: float) -> str:
         """Order a product, or take up its order of an earlier run, and wait until it is ready."""
@@ -281,10 +312,7 @@ class Fetcher:
     async def _receive(
         self, product: Product, download_id: str, task: Task[Entry], terms: Sequence[str]
     ) -> Entry:
-        def tell(done: int, total: int | None) -> None:
-            self._on_bytes(product, done, total)
-            task.tell(done, total)
-
+        tell = self._teller(product, task)
         began = time.monotonic()
         for pause in poll_pauses():
             try:

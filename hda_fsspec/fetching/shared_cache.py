@@ -2,7 +2,8 @@
 
 What one of them ordered, downloaded and checked is put there beside the reading, and the others
 take it from there in place of an order. What comes from there is trusted no more than what the
-service sends. Nothing depends on it: where it is away, products are ordered as without it.
+service sends. Nothing depends on it: where it is away, products are ordered as without it. Its
+filesystem may hang, or need an event loop that is busy: it is called in threads that nobody joins.
 """
 
 from __future__ import annotations
@@ -18,16 +19,20 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
+from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 from hda_fsspec.cache.cache import Cache, Entry
 from hda_fsspec.cache.staging import Staging
+from hda_fsspec.concurrency import tasks
 from hda_fsspec.concurrency.tasks import SharedTasks
 from hda_fsspec.errors import HDAError
 from hda_fsspec.fetching.remote_folder import RemoteFile, RemoteFolder
 from hda_fsspec.localpaths import shown
 from hda_fsspec.printable import printable
-from hda_fsspec.records import Product
+from hda_fsspec.records import Product, parse_time
+from hda_fsspec.subsets.canonical_request import is_subset_job
+from hda_fsspec.subsets.recency import PROVISIONAL
 
 logger = logging.getLogger("hda_fsspec")
 
@@ -37,12 +42,18 @@ _LAYOUT = "v1"
 _RECORD = "record.json"
 #: No record is longer: a name, a length and a checksum.
 _MOST_RECORD_BYTES = 10_000
-_PIECE_BYTES = 1 << 20
+_PIECE_BYTES = 4 << 20
 #: Each may hold parts of some 100 MB in memory.
 _UPLOADS_AT_A_TIME = 4
-#: For so long what could not be reached is not asked again.
+#: For so long what could not be reached is not asked again, and twice as long each time.
 _AWAY_SECONDS = 60.0
+_LONGEST_AWAY_SECONDS = 3600.0
+_PAUSES = (0.001, 0.05)
 _SHA256 = re.compile(r"[0-9a-f]{64}")
+#: Of options, texts that are no secret: too short, and part of many words.
+_SHORTEST_SECRET = 4
+#: What is noted of bytes in a staging that come from here, as the checksum of the whole.
+_SHARED_FACT = "shared"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,6 +92,21 @@ class SharedCopy:
         return cls(name, size, sha256)
 
 
+def is_settled(product: Product, now: datetime) -> bool:
+    """Whether products of this name and version are one and the same for ever, as far as is known.
+
+    What the service computes near the present is corrected later under the same name; and without
+    a size or the time of an update nothing tells two versions apart.
+    """
+    if not product.request and not is_subset_job([product.product_id]):
+        return product.size is not None or product.updated is not None
+    try:
+        end = parse_time(product.enddate or "")
+    except ValueError:
+        return False
+    return now - end > PROVISIONAL
+
+
 class _UnreachableError(Exception):
     """The shared cache, and not the disk or the product, is at fault."""
 
@@ -91,6 +117,11 @@ class SharedCache:
     Each version of a product has a folder of its own, ``v1/KEY[:2]/KEY/VERSION``, with the file
     under its SHA-256 and, put there last, ``record.json``.
 
+    Attributes
+    ----------
+    url : str
+        Its address.
+
     Parameters
     ----------
     url : str
@@ -98,9 +129,11 @@ class SharedCache:
     options : mapping
         Storage options of its filesystem.
     timeout : float
-        Seconds after which the question whether a product is there counts as not answered.
+        Seconds without an answer after which it counts as away.
     clock : callable
         Seconds that go on whatever is done to the time of day.
+    now : callable
+        The time of day.
     """
 
     def __init__(
@@ -110,53 +143,74 @@ class SharedCache:
         *,
         timeout: float,
         clock: Callable[[], float] = time.monotonic,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
+        self.url = url
         self._url = url.rstrip("/")
         self._options = dict(options)
+        self._secrets = sorted(_texts_in(options), key=len, reverse=True)
         self._timeout = timeout
         self._clock = clock
+        self._now = now
         self._lock = threading.Lock()
+        self._failures: dict[str, int] = {}
         self._away_until: dict[str, float] = {}
-        self._is_told = False
-        self._looks: SharedTasks[SharedCopy | None] = SharedTasks(_UPLOADS_AT_A_TIME)
         self._uploads: SharedTasks[None] = SharedTasks(_UPLOADS_AT_A_TIME)
-        self._pending: set[concurrent.futures.Future[None]] = set()
+        self._pending: dict[concurrent.futures.Future[None], Product] = {}
 
-    def find(self, product: Product) -> SharedCopy | None:
+    @property
+    def pending(self) -> list[tuple[Product, concurrent.futures.Future[None]]]:
+        """What is on its way there, each with a future of when it has arrived or failed."""
+        with self._lock:
+            return [(product, future) for future, product in self._pending.items()]
+
+    async def find(self, product: Product) -> SharedCopy | None:
         """Return the copy of a product that is there; None if there is none, or it is away."""
-        if self._is_away("read"):
+        if self._is_away("read") or not is_settled(product, self._now()):
             return None
-
-        async def look() -> SharedCopy | None:
-            return self._read_record(product)
-
         try:
-            # What fsspec's filesystems wait for is theirs to bound, and some do not.
-            return self._looks.submit(object(), lambda _: look()).result(self._timeout)
-        except TimeoutError:
-            self._note("read", f"it did not answer within {self._timeout:g} s")
+            copy, there = await self._wait(_in_thread(lambda: self._look(product)))
         except _UnreachableError as err:
             self._note("read", str(err))
-        return None
+            return None
+        with self._lock:
+            self._failures.pop("read", None)
+        if copy is not None and there != copy.size:
+            # Before room is made for it.
+            self.refuse(product, f"it has {there} bytes, and its record tells of {copy.size}")
+            return None
+        return copy
 
-    def receive(
+    async def receive(
         self,
         product: Product,
         copy: SharedCopy,
         staging: Staging,
         tell: Callable[[int, int | None], object],
     ) -> bool:
-        """Write a copy into the cache's staging; False, and nothing there, if it is of no use.
+        """Write a copy into the cache's staging; False if it is of no use, or not needed.
+
+        What an order has brought already is left to go on from there.
 
         Raises
         ------
         OSError
-            The disk of the cache has no room for it.
+            The disk of the cache has no room for it, or the staging was taken away.
         """
+        facts = staging.facts
+        if staging.offset and facts and _SHARED_FACT not in facts:
+            return False
+        staging.restart()
+        staging.remember(**{_SHARED_FACT: copy.sha256})
         digest, done = hashlib.sha256(), 0
+        stream: Any = None
         try:
+            stream = await self._wait(_in_thread(lambda: self._open(product, copy)))
             with staging.open() as handle:
-                for piece in self._pieces(product, copy):
+                while done <= copy.size:
+                    piece = await self._wait(_in_thread(lambda: self._read(stream)))
+                    if not piece:
+                        break
                     staging.admit(done, len(piece), copy.size)
                     handle.write(piece)
                     digest.update(piece)
@@ -166,10 +220,14 @@ class SharedCache:
             self._note("read", str(err))
             staging.restart()
             return False
+        finally:
+            if stream is not None:
+                # That a stream of which all was read cannot be closed changes nothing.
+                _in_thread(stream.close)
         if done == copy.size and digest.hexdigest() == copy.sha256:
             return True
         staging.restart()
-        self.refuse(product, f"it is not the {copy.size} bytes that its record tells of")
+        self.refuse(product, "its bytes are not those that its record tells of")
         return False
 
     def refuse(self, product: Product, why: str) -> None:
@@ -182,8 +240,9 @@ class SharedCache:
         )
 
     def put(self, product: Product, cache: Cache) -> None:
-        """Copy a product of the cache there, some time from now; see :meth:`flush`."""
-        if self._is_away("write"):
+        """Copy a product of the cache there, some time from now; see :attr:`pending`."""
+        is_away = self._is_away("read") or self._is_away("write")
+        if is_away or not is_settled(product, self._now()):
             return
 
         async def upload() -> None:
@@ -196,31 +255,16 @@ class SharedCache:
 
         future = self._uploads.submit((product.key, product.version_tag), lambda _: upload())
         with self._lock:
-            self._pending.add(future)
+            self._pending[future] = product
         future.add_done_callback(self._forget)
-
-    def flush(self) -> None:
-        """Wait until what was put has arrived, or was told to have failed."""
-        with self._lock:
-            pending = list(self._pending)
-        for future in pending:
-            future.result()
 
     def _forget(self, future: concurrent.futures.Future[None]) -> None:
         with self._lock:
-            self._pending.discard(future)
+            self._pending.pop(future, None)
 
     def _folder(self, product: Product) -> RemoteFolder:
         path = f"{_LAYOUT}/{product.key[:2]}/{product.key}/{product.version_tag}/"
         return RemoteFolder(f"{self._url}/{path}", self._options)
-
-    def _read_record(self, product: Product) -> SharedCopy | None:
-        with self._reached():
-            file = self._file(product, _RECORD)
-            if file is None or (file.size or 0) > _MOST_RECORD_BYTES:
-                return None
-            with file.open(_MOST_RECORD_BYTES) as stream:
-                return SharedCopy.from_json(stream.read(_MOST_RECORD_BYTES))
 
     def _file(self, product: Product, name: str) -> RemoteFile | None:
         """Return a file of a product; whatever else lies there, such as a FIFO, is not opened."""
@@ -231,24 +275,32 @@ class SharedCache:
             info = folder.fs.info(path)
         except FileNotFoundError:
             return None
-        return RemoteFile(folder, name, info) if info.get("type") == "file" else None
+        is_file = info.get("type") == "file" and not info.get("islink")
+        return RemoteFile(folder, name, info) if is_file else None
 
-    def _pieces(self, product: Product, copy: SharedCopy) -> Iterator[bytes]:
-        """Yield the bytes of a copy; no more than one piece too many."""
-        left = copy.size
-        with contextlib.ExitStack() as opened:
-            with self._reached():
-                file = self._file(product, copy.sha256)
-                if file is None:
-                    return
-                stream = opened.enter_context(file.open(_PIECE_BYTES))
-            while left >= 0:
-                with self._reached():
-                    piece = stream.read(_PIECE_BYTES)
-                if not piece:
-                    return
-                yield piece
-                left -= len(piece)
+    def _look(self, product: Product) -> tuple[SharedCopy | None, int | None]:
+        """Return what the record of a product says, and the length of the file that it names."""
+        with self._reached():
+            file = self._file(product, _RECORD)
+            if file is None or (file.size or 0) > _MOST_RECORD_BYTES:
+                return None, None
+            with file.open(_MOST_RECORD_BYTES) as stream:
+                copy = SharedCopy.from_json(stream.read(_MOST_RECORD_BYTES))
+            data = None if copy is None else self._file(product, copy.sha256)
+            return copy, None if data is None else data.size
+
+    def _open(self, product: Product, copy: SharedCopy) -> Any:
+        with self._reached():
+            file = self._file(product, copy.sha256)
+            if file is None:
+                msg = "it was removed"
+                raise FileNotFoundError(msg)
+            return file.open(_PIECE_BYTES)
+
+    def _read(self, stream: Any) -> bytes:
+        with self._reached():
+            piece: bytes = stream.read(_PIECE_BYTES)
+            return piece
 
     def _upload(self, product: Product, cache: Cache) -> None:
         entry: Entry | None = cache.lookup(product, touch=False)
@@ -259,24 +311,39 @@ class SharedCache:
         except FileNotFoundError:
             logger.info("%s was evicted before it was put into the shared cache", product)
             return
+        never = threading.Event()
         with handle, tempfile.TemporaryFile() as record:
             digest = hashlib.file_digest(handle, "sha256").hexdigest()
             record.write(SharedCopy(entry.delivered_name, entry.size, digest).to_json())
             record.flush()
-            never = threading.Event()
             with self._reached():
                 folder = self._folder(product)
                 folder.put(handle, digest, never)
                 folder.put(record, _RECORD, never)
 
+    async def _wait(self, future: concurrent.futures.Future[T]) -> T:
+        """Wait for an answer, without a thread, for as long as may be."""
+        give_up_at = self._clock() + self._timeout
+        pause, longest = _PAUSES
+        while not future.done():
+            if self._clock() >= give_up_at:
+                raise _UnreachableError(f"it did not answer within {self._timeout:g} s")
+            await tasks.sleep(pause)
+            pause = min(2 * pause, longest)
+        return future.result()
+
     @contextlib.contextmanager
     def _reached(self) -> Iterator[None]:
         try:
             yield
-        except Exception as err:
-            # Every filesystem has errors of its own.
-            told = str(err) if isinstance(err, HDAError) else f"{type(err).__name__}: {err}"
-            raise _UnreachableError(told) from err
+        except Exception as err:  # noqa: BLE001  (every filesystem has errors of its own)
+            # They may quote what it was given.
+            cause = err if isinstance(err, HDAError) or err.__cause__ is None else err.__cause__
+            told = str(cause) if isinstance(cause, HDAError) else f"{type(cause).__name__}: {cause}"
+            for secret in self._secrets:
+                told = told.replace(secret, "…")
+            # Without its cause, for the same reason.
+            raise _UnreachableError(printable(told).rstrip(".")) from None
 
     def _is_away(self, what: str) -> bool:
         with self._lock:
@@ -285,13 +352,41 @@ class SharedCache:
     def _note(self, what: str, why: str) -> None:
         """Leave it alone for a while, and say so once."""
         with self._lock:
-            self._away_until[what] = self._clock() + _AWAY_SECONDS
-            is_told, self._is_told = self._is_told, True
+            number = self._failures.get(what, 0)
+            self._failures[what] = number + 1
+            away = min(_AWAY_SECONDS * 2**number, _LONGEST_AWAY_SECONDS)
+            is_told = what in self._away_until
+            self._away_until[what] = self._clock() + away
         logger.log(
             logging.DEBUG if is_told else logging.WARNING,
             "Cannot %s the shared cache %s: %s. Products are ordered as without it. Correct "
-            "shared_cache or shared_cache_options, or leave both out.",
+            "shared_cache (HDA_SHARED_CACHE) or shared_cache_options "
+            "(HDA_SHARED_CACHE_OPTIONS), or leave both out.",
             what,
             shown(self._url),
-            printable(why),
+            why,
         )
+
+
+def _in_thread(work: Callable[[], T]) -> concurrent.futures.Future[T]:
+    """Do what may hang in a thread of its own, which ends with the process if not before."""
+    outcome: concurrent.futures.Future[T] = concurrent.futures.Future()
+
+    def run() -> None:
+        try:
+            outcome.set_result(work())
+        except BaseException as err:  # noqa: BLE001  (whoever waits for the outcome gets it)
+            outcome.set_exception(err)
+
+    threading.Thread(target=run, name="hda-shared-cache", daemon=True).start()
+    return outcome
+
+
+def _texts_in(value: Any) -> set[str]:
+    """Return the texts in options, however deep, of which any may be a secret."""
+    if isinstance(value, str):
+        return {value} if len(value) >= _SHORTEST_SECRET else set()
+    inner = value.values() if isinstance(value, Mapping) else value
+    if isinstance(value, (Mapping, list, tuple, set)):
+        return set().union(*map(_texts_in, inner))
+    return set()

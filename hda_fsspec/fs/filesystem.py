@@ -331,14 +331,18 @@ class HDAFileSystem(ReadOnly, ListingFileSystem):
             entries = self._client.fetch_all(products_of(self._client, path), callback=callback)
         return [os.fspath(entry.path) for entry in entries]
 
-    def flush_shared_cache(self) -> None:
+    async def _flush_shared_cache(self) -> None:
         """Wait until all that was downloaded has been put into the shared cache.
 
         It goes there beside the reading, and what is under way when a program ends does not
         arrive. What cannot be put there is told in the log; without the setting ``shared_cache``
         there is nothing to wait for.
         """
-        self._client.flush_shared_cache()
+        loop = asyncio.get_running_loop()
+        # The bucket's filesystem may need this loop.
+        await loop.run_in_executor(None, self._client.flush_shared_cache)
+
+    flush_shared_cache = sync_method(_flush_shared_cache)
 
     def download(
         self,

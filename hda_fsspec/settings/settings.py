@@ -19,8 +19,10 @@ from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
+import fsspec
 import platformdirs
 from fsspec.config import conf as fsspec_config
+from fsspec.registry import registry as fsspec_registry
 
 from hda_fsspec.errors import ConfigurationError
 from hda_fsspec.localpaths import local_path, remote_scheme
@@ -34,6 +36,7 @@ _UNITS = {"": 1, "B": 1} | {
     for suffix, base in (("", 1000), ("B", 1000), ("IB", 1024))
 }
 _PORTS = {"http": 80, "https": 443}
+_NO_NAMES = frozenset({".", ".."})
 _NONE_WORDS = frozenset({"none", "null", "unbounded", "unlimited"})
 
 
@@ -157,24 +160,37 @@ def _folder(value: object) -> Path:
     return Path(os.path.abspath(local_path(value)))  # noqa: PTH100  (absolute, not resolved)
 
 
-def _shared_folder(value: object) -> str:
+def _shared_folder(value: object) -> str | None:
     """Return the address of a folder of any filesystem; a local one as ``file://``."""
-    text = _path_text(value).strip()
-    scheme = remote_scheme(text)
+    text = os.fspath(value) if isinstance(value, os.PathLike) else value
+    if not isinstance(text, str):
+        raise TypeError("give an address such as s3://bucket/prefix")
+    text = _path_text(text.strip())
+    if text.lower() in _NONE_WORDS:
+        return None
+    scheme, is_url, rest = text.partition("://")
+    scheme = scheme.lower()
+    if text.startswith(("/", "~")) or (is_url and scheme in {"file", "local"}):
+        return f"file://{_folder(rest if is_url else text)}"
+    if not is_url or not re.fullmatch(r"[a-z][a-z0-9+._-]*", scheme):
+        raise ValueError("give an address such as s3://bucket/prefix")
     if "::" in text or scheme == "hda":
         raise ValueError("give the address of one filesystem that can be written to")
-    if scheme is None:
-        return f"file://{_folder(text)}"
-    if "@" in text.partition("://")[2].partition("/")[0]:
-        raise ValueError("give user and password in shared_cache_options, not in the address")
-    return text
+    if scheme not in fsspec_registry and scheme not in fsspec.available_protocols():
+        msg = f"fsspec knows no filesystem {scheme!r}"
+        raise ValueError(msg)
+    if re.search(r":[^@]*@", rest) or "?" in rest:
+        raise ValueError("give credentials in shared_cache_options, not in the address")
+    if not _NO_NAMES.isdisjoint(rest.split("/")):
+        raise ValueError("give it without '.' and '..'")
+    return f"{scheme}://{rest}"
 
 
 def _storage_options(value: object) -> Mapping[str, Any]:
     """Return storage options, which the environment has as JSON."""
     try:
         options = json.loads(value) if isinstance(value, str) else value
-    except ValueError:
+    except (ValueError, RecursionError):
         options = None
     if not isinstance(options, Mapping) or not all(isinstance(name, str) for name in options):
         raise ValueError("give a dict of storage options, or one as JSON")
@@ -396,7 +412,8 @@ def _convert(name: str, value: Any, convert: Callable[[object], Any], source: st
         return convert(value)
     except (ValueError, TypeError, OverflowError) as err:
         # An address may hold a password, where it is refused for just that.
-        shown = "" if name in SECRET_SETTINGS or "@" in str(value) else f" {value!r}"
+        is_secret = name in {*SECRET_SETTINGS, "shared_cache"} or "@" in str(value)
+        shown = "" if is_secret else f" {value!r}"
         msg = f"Cannot use the value{shown} of setting {name!r} ({source}): {err}."
         raise ConfigurationError(msg) from err
 

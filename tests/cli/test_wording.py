@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import contextlib
 import io
 import logging
 import re
@@ -165,3 +166,24 @@ def test_warnings_are_the_command_s_own(capsys: pytest.CaptureFixture[str]) -> N
         "hda-fsspec: warning: A size is not known; use hda-fsspec get.",
         r"hda-fsspec: warning: The box is off the grid.\x1b[2J Choose with --split month.",
     ]
+
+
+def test_a_warning_that_nobody_reads_ends_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where standard error takes nothing, what was warned of is lost, and the command goes on."""
+    done: list[bool] = []
+
+    @command("odd hda://X")
+    def odd(_options: Options) -> None:
+        logging.getLogger("hda_fsspec").warning("A size is not known.")
+        warn("The box is off the grid.")
+        done.append(True)
+
+    with Path("/dev/full").open("w", buffering=1) as full, warnings.catch_warnings():
+        monkeypatch.setattr("sys.stderr", full)
+        warnings.simplefilter("always")
+        odd.main([], standalone_mode=False)
+        monkeypatch.undo()
+        with contextlib.suppress(OSError):
+            full.close()
+
+    assert done == [True]
