@@ -49,7 +49,8 @@ def hanging(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
     def impatient(settings: Any) -> SharedCache | None:
         if settings.shared_cache is None:
             return None
-        return SharedCache(settings.shared_cache, settings.shared_cache_options, timeout=0.05)
+        timeout = 0.05 if begins.is_set() else 30.0
+        return SharedCache(settings.shared_cache, settings.shared_cache_options, timeout=timeout)
 
     monkeypatch.setattr(Vault, "fails", staticmethod(fails))
     monkeypatch.setattr(client, "_shared_cache", impatient)
@@ -61,7 +62,7 @@ def test_one_that_hangs_while_data_arrive(
     team: Team, bench: Any, hanging: threading.Event, caplog: pytest.LogCaptureFixture
 ) -> None:
     """What does not answer is given up, and the product is ordered; its lock is free again."""
-    team.machine("first").cat_file(bench.path(1))
+    team.give(1)
     hanging.set()
 
     assert team.machine("second").cat_file(bench.path(1)) == bench.body(1)
