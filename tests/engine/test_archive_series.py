@@ -276,7 +276,7 @@ def test_indexing(zips: Archives) -> None:
     for key in keys:
         xr.testing.assert_equal(ds["v"].isel(key).load(), want["v"].isel(key))
     rng = np.random.default_rng(7)
-    for _ in range(50):
+    for _ in range(20):
         random = {
             dim: rng.integers(-size, size, rng.integers(0, 5)).tolist()
             for dim, size in want.sizes.items()
@@ -414,17 +414,17 @@ def test_files_beside_a_series(zips: Archives) -> None:
 
 @pytest.mark.slow
 def test_several_archives_are_one(zips: Archives) -> None:
-    """A query of monthly archives is the whole series, each month with as many days as it has."""
+    """A query of monthly archives is the whole series, each month with as many files as it has."""
     ids = {"m_20240601.zip": 6, "m_20240701.zip": 7}
     for product_id, month in ids.items():
-        days = range(1, 31 if month == 6 else 32)
+        days = range(1, 31 if month == 6 else 32, 3)
         zips.write(product_id, {f"sm_{n:02}.nc": day(n, month=month) for n in days})
     zips.serve(profile="month")
 
     ds = zips.open(scan=True, chunks={})
 
     want = xr.concat([zips.nested(product_id) for product_id in ids], "time", data_vars="minimal")
-    assert ds.sizes["time"] == 30 + 31
+    assert ds.sizes["time"] == 10 + 11
     assert ds["time"].to_numpy().tolist() == want["time"].to_numpy().tolist()
     assert len(zips.stacks.ordered) == 2
     xr.testing.assert_equal(ds.load(), want.load())
@@ -435,7 +435,7 @@ def test_the_first_of_several_archives_tells_of_all(zips: Archives) -> None:
     """Of months of equal length one is ordered at opening, and the values are those of all."""
     ids = {"m_20240701.zip": 7, "m_20240801.zip": 8}
     for product_id, month in ids.items():
-        zips.write(product_id, {f"sm_{n:02}.nc": day(n, month=month) for n in range(1, 32)})
+        zips.write(product_id, {f"sm_{n:02}.nc": day(n, month=month) for n in range(1, 32, 3)})
     zips.serve(profile="month")
 
     ds = zips.open()
@@ -443,7 +443,7 @@ def test_the_first_of_several_archives_tells_of_all(zips: Archives) -> None:
     want = xr.concat([zips.nested(product_id) for product_id in ids], "time", data_vars="minimal")
     assert len(zips.stacks.ordered) == 1
     xr.testing.assert_equal(ds.load(), want.load())
-    xr.testing.assert_equal(zips.open(chunks={"time": 31}).load(), want)
+    xr.testing.assert_equal(zips.open(chunks={"time": 11}).load(), want)
 
 
 @pytest.mark.slow
