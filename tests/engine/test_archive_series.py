@@ -7,7 +7,7 @@ import re
 import shutil
 import warnings
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -182,13 +182,25 @@ for _number, _ds in enumerate(KINDS["other units of time"]):
     _ds["time"].encoding["units"] = f"days since 2024-05-0{_number + 1}"
 
 
+@pytest.fixture(scope="module")
+def kinds(tmp_path_factory: pytest.TempPathFactory, make_stacks: Any) -> Iterator[Archives]:
+    """Serve an archive of each kind."""
+    zips = Archives(make_stacks(tmp_path_factory.mktemp("kinds")))
+    for number, members in enumerate(KINDS.values()):
+        zips.write(f"a{number}_20240501.zip", {f"{n}.nc": each for n, each in enumerate(members)})
+    zips.serve(profile="month")
+    yield zips
+    zips.stacks.bench.close()
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
-def test_values_are_those_of_nested_files(zips: Archives, kind: str) -> None:
+def test_values_are_those_of_nested_files(kinds: Archives, kind: str) -> None:
     """Each member is decoded with what it says itself; the whole is what xarray makes of it."""
-    ds = zips.one({f"{n}.nc": each for n, each in enumerate(KINDS[kind])})
+    product_id = f"a{list(KINDS).index(kind)}_20240501.zip"
+    ds = kinds.open(product_id)
 
-    want = zips.nested()
+    want = kinds.nested(product_id)
     if kind == "an empty member":
         want = want.sortby("time")
     xr.testing.assert_equal(ds.load(), want)
@@ -358,17 +370,28 @@ RAW: dict[str, dict[str, Any]] = {
 }
 
 
+@pytest.fixture(scope="module")
+def wrong(tmp_path_factory: pytest.TempPathFactory, make_stacks: Any) -> Iterator[Archives]:
+    """Serve all archives whose files do not fit."""
+    zips = Archives(make_stacks(tmp_path_factory.mktemp("wrong")))
+    for number, (members, _) in enumerate(WRONG.values()):
+        zips.write(f"a{number}_20240501.zip", members)
+    zips.serve(profile="month")
+    yield zips
+    zips.stacks.bench.close()
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("case", WRONG)
-def test_what_does_not_fit_is_refused(zips: Archives, case: str) -> None:
+def test_what_does_not_fit_is_refused(wrong: Archives, case: str) -> None:
     """One error names both files, what differs and what to do; nothing is put together."""
-    members, why = WRONG[case]
+    product_id = f"a{list(WRONG).index(case)}_20240501.zip"
 
-    with pytest.raises(ProductFormatError, match=re.escape(why)) as caught:
-        zips.one(members, **RAW.get(case, {}))
+    with pytest.raises(ProductFormatError, match=re.escape(WRONG[case][1])) as caught:
+        wrong.open(product_id, **RAW.get(case, {}))
 
     text = str(caught.value)
-    assert "a_20240501.zip" in text
+    assert product_id in text
     assert ".nc and " in text
     assert "member=" in text
     assert "concat_dim" not in text  # which was given

@@ -163,8 +163,7 @@ class _Trap:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("where", ["scratch", "grib"])
-@pytest.mark.parametrize("is_kept", [True, False])
+@pytest.mark.parametrize(("where", "is_kept"), [("scratch", True), ("grib", True), ("grib", False)])
 def test_an_index_that_is_planted_at_the_last_moment(
     where: str, is_kept: bool, product: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
