@@ -55,7 +55,7 @@ def test_mutated_file_passes_or_is_refused(
     @settings(
         derandomize=True,
         database=None,
-        max_examples=25,
+        max_examples=settings().max_examples * 2 // 3,
         deadline=1000,
         suppress_health_check=[HealthCheck.too_slow],
     )
@@ -69,7 +69,7 @@ def test_mutated_file_passes_or_is_refused(
 
 
 @pytest.mark.slow
-@settings(derandomize=True, database=None, max_examples=200)
+@settings(derandomize=True, database=None, max_examples=4 * settings().max_examples)
 @given(head=st.sampled_from(list(sample_files.SAMPLES.values())), tail=st.binary(max_size=200))
 def test_noise_after_a_signature_never_breaks_the_check(
     tmp_path_factory: pytest.TempPathFactory, head: sample_files.Sample, tail: bytes

@@ -40,15 +40,15 @@ def days(count: int) -> dict[str, xr.Dataset]:
 @pytest.mark.parametrize("scheduler", ["threads", "sync"])
 def test_orders_overlap(scheduler: str, stacks: Any) -> None:
     """With fewer threads than products all orders are in preparation at one time."""
-    stacks.serve(days(13))
+    stacks.serve(days(7))
     dataset = stacks.open(chunks={})
-    stacks.emulator.hold_orders(12)
+    stacks.emulator.hold_orders(6)
 
     found = dataset["sst"].mean().compute(scheduler=scheduler, num_workers=2)
 
-    assert float(found) == 6.0
-    assert stacks.emulator.max_in_preparation == 12  # the template is local
-    assert stacks.emulator.orders == stacks.emulator.downloads == 13
+    assert float(found) == 3.0
+    assert stacks.emulator.max_in_preparation == 6  # the template is local
+    assert stacks.emulator.orders == stacks.emulator.downloads == 7
 
 
 @pytest.mark.slow
@@ -69,7 +69,7 @@ def test_processes_are_ahead_too(stacks: Any) -> None:
 @pytest.mark.slow
 def test_only_what_is_computed_is_ordered(stacks: Any) -> None:
     """A selection orders its own products, in the order of its tasks."""
-    stacks.serve(days(12))
+    stacks.serve(days(8))
     dataset = stacks.open(chunks={})
 
     (dataset["sst"].isel(time=slice(4, 7)) * 2).compute(scheduler="threads")
@@ -151,29 +151,29 @@ def test_offline_nothing_is_asked_for(stacks: Any) -> None:
 @pytest.mark.slow
 def test_a_cache_of_three_products_is_enough(stacks: Any) -> None:
     """What is fetched ahead drives out nothing that was not read: each comes over the line once."""
-    files = stacks.serve(days(12))
+    files = stacks.serve(days(8))
     dataset = stacks.open(
         chunks={}, settings={"cache_max_bytes": 3 * files[0].stat().st_size + 2000}
     )
 
     found = dataset["sst"].mean().compute(scheduler="threads", num_workers=1)
 
-    assert float(found) == 5.5
-    assert stacks.emulator.order_posts == 12
-    assert stacks.emulator.downloads <= 13
+    assert float(found) == 3.5
+    assert stacks.emulator.order_posts == 8
+    assert stacks.emulator.downloads <= 9
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("scheduler", ["threads", "sync"])
 def test_an_interrupt_ends_the_wait(scheduler: str, stacks: Any) -> None:
     """Ctrl-C ends a compute that waits for orders, and leaves no thread of Dask's waiting."""
-    stacks.serve(days(8), preparation_seconds=0.0)
+    stacks.serve(days(5), preparation_seconds=0.0)
     dataset = stacks.open(chunks={})
     stacks.emulator._broker.delivery.orders._preparation_seconds = 600.0
 
     def interrupt() -> None:
         until = time.monotonic() + _PATIENCE_SECONDS
-        while stacks.emulator.order_posts < 8 and time.monotonic() < until:
+        while stacks.emulator.order_posts < 5 and time.monotonic() < until:
             time.sleep(0.01)
         main = threading.main_thread().ident
         assert main is not None

@@ -32,12 +32,31 @@ SPLIT = {
 }
 
 
+@pytest.fixture(scope="module")
+def fields(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Write the first time and level of a real GRIB file: two variables of ten members."""
+    eccodes: Any = importlib.import_module("eccodes")  # it has no types
+    path = tmp_path_factory.mktemp("fields") / "fields.grib"
+    wanted = None
+    with (
+        (shared_data / "grib/era5-levels-members.grib").open("rb") as source,
+        path.open("wb") as target,
+    ):
+        while (message := eccodes.codes_grib_new_from_file(source)) is not None:
+            here = [eccodes.codes_get(message, key) for key in ("dataDate", "dataTime", "level")]
+            wanted = wanted or here
+            if here == wanted:
+                eccodes.codes_write(message, target)
+            eccodes.codes_release(message)
+    return path
+
+
 @pytest.fixture
-def product(shared_data: Path, tmp_path: Path) -> Path:
-    """Copy a GRIB file of two variables into a folder of its own."""
+def product(fields: Path, tmp_path: Path) -> Path:
+    """Copy the file into a folder of its own."""
     folder = tmp_path / "product {odd} name"
     folder.mkdir()
-    return Path(shutil.copy(shared_data / "grib/era5-levels-members.grib", folder / "data.grib"))
+    return Path(shutil.copy(fields, folder / "data.grib"))
 
 
 def _open(path: Path, scratch: Path, **options: Any) -> xr.Dataset:
@@ -99,7 +118,7 @@ def test_the_index_is_kept_and_used(
     made = index.stat()
 
     with _open(product, scratch) as ds:
-        assert ds["t"].isel(number=0, time=0, isobaricInhPa=0).mean() > 200
+        assert ds["t"].isel(number=0).mean() > 200
 
     assert index.stat().st_mtime_ns == made.st_mtime_ns
     assert list(scratch.rglob("*")) == [index.parent, index]
@@ -163,8 +182,7 @@ class _Trap:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("where", ["scratch", "grib"])
-@pytest.mark.parametrize("is_kept", [True, False])
+@pytest.mark.parametrize(("where", "is_kept"), [("scratch", True), ("grib", True), ("grib", False)])
 def test_an_index_that_is_planted_at_the_last_moment(
     where: str, is_kept: bool, product: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -266,7 +284,8 @@ from pathlib import Path
 from hda_fsspec.reading.opening import OpenOptions, open_local
 
 for path in sys.argv[2:]:
-    open_local(Path(path), OpenOptions(), name="P1", scratch=Path(sys.argv[1])).load()
+    ds = open_local(Path(path), OpenOptions(), name="P1", scratch=Path(sys.argv[1]))
+    ds.isel({dim: slice(9) for dim in ds.sizes}).load()
 """
 _OPEN_PRODUCT = """
 import json, sys

@@ -66,7 +66,7 @@ def test_pieces(shared_data: Path, tmp_path: Path, workers: Workers) -> None:
     file = shared_data / "c3s/era5_pl_uv_etna_20250602-04_hourly.nc"
     hours = ",".join(f"{hour:02}:00" for hour in range(24))
     entry = ecmwf_subset("EO:ECMWF:DAT:REANALYSIS_ERA5_PRESSURE_LEVELS", file)
-    asked = f"variable=u,v/pressure_level=800,1000/year=2025/month=06/day=02,03,04/time={hours}"
+    asked = f"variable=u,v/pressure_level=800,1000/year=2025/month=06/day=02,03/time={hours}"
     split = {"time": "day", "variable": 1, "pressure_level": 1}
     with cubes_of(tmp_path, entry) as cubes:
         environment = {
@@ -78,9 +78,9 @@ def test_pieces(shared_data: Path, tmp_path: Path, workers: Workers) -> None:
         lazy = cubes.open(f"{entry.dataset_id}/{asked}", split=split, chunks={})
         found = plain(lazy.compute(scheduler=workers.client))
 
-        assert len(cubes.ordered) == 12
-        assert len(cubes.posted("dataaccess/download", "product_id")) == 12
+        assert len(cubes.ordered) == 8
+        assert len(cubes.posted("dataaccess/download", "product_id")) == 8
     with xr.open_dataset(file) as whole:
         for name in ("u", "v"):
-            wanted = whole[name].transpose(*found[name].dims)
+            wanted = whole[name].sel(valid_time=found.valid_time).transpose(*found[name].dims)
             np.testing.assert_array_equal(found[name], wanted)

@@ -90,7 +90,7 @@ def chosen(array: xr.DataArray, key: dict[str, Any]) -> xr.DataArray:
 
 
 @pytest.mark.slow
-@settings(deadline=None, derandomize=True, max_examples=75)
+@settings(deadline=None, derandomize=True)
 @given(name=st.sampled_from(NAMES), key=keys)
 def test_outer_indexing(
     stack: tuple[xr.Dataset, xr.Dataset], name: str, key: dict[str, Any]
@@ -105,7 +105,7 @@ def test_outer_indexing(
 
 
 @pytest.mark.slow
-@settings(deadline=None, derandomize=True, max_examples=37)
+@settings(deadline=None, derandomize=True, max_examples=settings().max_examples // 2)
 @given(name=st.sampled_from(["sst", "turned"]), first=keys, second=st.data())
 def test_indexing_what_was_indexed(
     stack: tuple[xr.Dataset, xr.Dataset], name: str, first: dict[str, Any], second: Any
@@ -120,7 +120,7 @@ def test_indexing_what_was_indexed(
 
 
 @pytest.mark.slow
-@settings(deadline=None, derandomize=True, max_examples=37)
+@settings(deadline=None, derandomize=True, max_examples=settings().max_examples // 2)
 @given(
     name=st.sampled_from(["sst", "turned"]),
     dims=st.sets(st.sampled_from(sorted(SIZES)), min_size=2),
@@ -142,7 +142,7 @@ def test_vectorised_indexing(
 
 
 @pytest.mark.slow
-@settings(deadline=None, derandomize=True, max_examples=25)
+@settings(deadline=None, derandomize=True, max_examples=settings().max_examples // 2)
 @given(key=keys, chunks=st.sampled_from([{}, {"time": 1}, {"time": 4, "lat": 2}, {"time": -1}]))
 def test_indexing_chunks(
     stack: tuple[xr.Dataset, xr.Dataset], key: dict[str, Any], chunks: dict[str, int]

@@ -54,7 +54,7 @@ def _assert_read_singly(path: Path, group: str | None = None) -> int:
 @for_each("pattern", PRODUCTS)
 def test_a_variable_by_itself_is_that_of_the_dataset(shared_data: Path, pattern: str) -> None:
     """Real products: the rest of the file does not change the values of a variable of numbers."""
-    paths = sorted(shared_data.glob(pattern))[:4]
+    paths = sorted(shared_data.glob(pattern))[: 1 if "daily" in pattern else 4]
     assert paths
 
     assert sum(map(_assert_read_singly, paths)) > 0

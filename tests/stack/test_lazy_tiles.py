@@ -117,8 +117,16 @@ def test_tiles_whose_values_mean_other_things(stacks: Any, is_far: bool) -> None
     assert set(stacks.ordered) == (set(names) if is_far else {names[0], names[2]})
 
 
-@pytest.mark.parametrize("is_far", [False, True])
-@pytest.mark.parametrize("change", ["system", "height", "unit of a side", "lacks height"])
+@pytest.mark.parametrize(
+    ("change", "is_far"),
+    [
+        ("system", True),
+        ("height", False),
+        ("height", True),
+        ("unit of a side", False),
+        ("lacks height", True),
+    ],
+)
 def test_tiles_that_differ_in_what_they_share(stacks: Any, is_far: bool, change: str) -> None:
     """What lies along neither side is compared of every tile, at once or when it is read."""
 

@@ -73,7 +73,7 @@ def opened(
     return open_pieces(stacks.client, "query", pieces, OpenOptions(), StackOptions(**more))
 
 
-LEVELS = (1000.0, 850.0, 500.0, 250.0, 100.0)
+LEVELS = (1000.0, 500.0, 100.0)
 ASKED: dict[str, Any] = {
     "variable": list(NAMES),
     "pressure_level": [str(int(level)) for level in LEVELS],

@@ -25,16 +25,16 @@ QUERY = (
 @pytest.mark.slow
 def test_a_range_without_a_step_is_empty(tmp_path: Path) -> None:
     """The service delivers the nearest time: it is never shown as another, and then left out."""
-    days = np.arange("2024-01-01", "2024-03-01", dtype="datetime64[D]")
+    days = np.arange("2024-01-01", "2024-01-21", dtype="datetime64[D]")
     source = write_marine(tmp_path / "marine.nc", times=np.delete(days, slice(10, 12)))
     with cubes_of(tmp_path, marine_subset(MARINE, source)) as cubes:
-        query = f"{MARINE}/startdate=2024-01-01/enddate=2024-02-29"
+        query = f"{MARINE}/startdate=2024-01-01/enddate=2024-01-20"
         ds = cubes.open(query, split="2D")
         with pytest.raises(ProductMismatchError, match=r"2024-01-11T.*no data.*nearest.*anew"):
             ds.adt.sel(time="2024-01-11").load()
         again = plain(cubes.open(query, split="2D"))
 
-        assert len(ds.time) == 60
+        assert len(ds.time) == 20
         with xr.open_dataset(source) as whole:
             xr.testing.assert_identical(again, plain(whole))
 
@@ -69,7 +69,7 @@ def test_grib_has_the_names_of_netcdf(tmp_path: Path) -> None:
     pytest.importorskip("cfgrib")
     source = write_era5(tmp_path / "era5.nc", names=("t2m",), expver=False, levels=[850.0, 500.0])
     entry = ecmwf_subset(ERA5, source, variables={"2m_temperature": "t2m"})
-    query = QUERY.replace(",total_precipitation", "")
+    query = f"{ERA5}/variable=2m_temperature/startdate=2024-02-26/enddate=2024-03-04/time=00:00"
     with cubes_of(tmp_path, entry) as cubes:
         grib, netcdf = (
             plain(cubes.open(f"{query}/data_format={name}", split="month"))
@@ -132,12 +132,12 @@ def test_a_range_without_any_step(tmp_path: Path, split: str) -> None:
 @for_each(("split", "more"), [(None, {}), ("month", {}), ("month", {"scan": True})])
 def test_fields_of_eight_days(tmp_path: Path, split: Any, more: dict[str, Any]) -> None:
     """Not all days that a request names are there: those that are there tell which."""
-    days = np.arange("2024-01-01", "2024-12-31", 8, dtype="datetime64[D]")
+    days = np.arange("2024-01-01", "2024-05-31", 8, dtype="datetime64[D]")
     dataset_id = "EO:ECMWF:DAT:SATELLITE_LAI_FAPAR"
     source = write_era5(tmp_path / "lai.nc", times=days, expver=False, names=("lai",))
     entry = ecmwf_subset(dataset_id, source, lists=("year", "month", "day"))
     with cubes_of(tmp_path, entry) as cubes, xr.open_dataset(source) as whole:
-        query = f"{dataset_id}/variable=lai/startdate=2024-01-01/enddate=2024-12-31"
+        query = f"{dataset_id}/variable=lai/startdate=2024-01-01/enddate=2024-05-31"
         xr.testing.assert_identical(plain(cubes.open(query, split=split, **more)), plain(whole))
 
 

@@ -147,8 +147,7 @@ def test_fill_values_in_some_files_only(stacks: Any, first: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("scan", [False, True])
-def test_texts_of_any_width_are_stacked(stacks: Any, scan: bool) -> None:
+def test_texts_of_any_width_are_stacked(stacks: Any) -> None:
     """The first product says nothing of how long the texts of others are."""
     words = {1: "ab", 2: "abcdefgh", 3: "a"}
     made = {day: product(day, label=("time", [text])) for day, text in words.items()}
@@ -156,13 +155,14 @@ def test_texts_of_any_width_are_stacked(stacks: Any, scan: bool) -> None:
         ds["label"].encoding["dtype"] = "S1"
     serve(stacks, made)
 
-    found = stacks.open(scan=scan, chunks={})
+    for scan in (False, True):
+        found = stacks.open(scan=scan, chunks={})
 
-    assert found["label"].dtype == object
-    assert [str(text) for text in found["label"].load().to_numpy()] == list(words.values())
-    found.to_netcdf(stacks.folder / "saved.nc")
-    saved = xr.load_dataset(stacks.folder / "saved.nc")
-    assert [str(text) for text in saved["label"].to_numpy()] == list(words.values())
+        assert found["label"].dtype == object
+        assert [str(text) for text in found["label"].load().to_numpy()] == list(words.values())
+        found.to_netcdf(stacks.folder / "saved.nc")
+        saved = xr.load_dataset(stacks.folder / "saved.nc")
+        assert [str(text) for text in saved["label"].to_numpy()] == list(words.values())
 
 
 def _raw(day: int, **attrs: Any) -> xr.Dataset:
@@ -188,15 +188,15 @@ RAW: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
 def test_raw_numbers_of_other_packing_are_refused(stacks: Any, case: str) -> None:
     """Numbers that are not decoded are no numbers of the first product's attributes."""
     one, other = RAW[case]
-    serve(stacks, {1: _raw(1, **one), 2: _raw(2, **one), 3: _raw(3, **other)})
+    serve(stacks, {1: _raw(1, **one), 2: _raw(2, **other)})
 
     found = stacks.open(chunks={}, mask_and_scale=False)
 
-    assert found["k"].isel(time=[0, 1]).load().to_numpy().tolist() == [1, 2]
-    with pytest.raises(ProductMismatchError, match=f"{name(3)} .*of 'k' is.*mask_and_scale"):
+    assert found["k"].isel(time=[0]).load().to_numpy().tolist() == [1]
+    with pytest.raises(ProductMismatchError, match=f"{name(2)} .*of 'k' is.*mask_and_scale"):
         found["k"].load()
     decoded = stacks.open(chunks={}, scan=True)["k"].load()
-    parts = [xr.decode_cf(ds) for ds in (_raw(1, **one), _raw(2, **one), _raw(3, **other))]
+    parts = [xr.decode_cf(ds) for ds in (_raw(1, **one), _raw(2, **other))]
     np.testing.assert_array_equal(decoded, np.concatenate([ds["k"].values for ds in parts]))
 
 
@@ -269,12 +269,12 @@ MEANING: dict[str, tuple[Callable[[int], xr.Dataset], Callable[[int], xr.Dataset
 def test_attributes_that_carry_meaning(stacks: Any, case: str) -> None:
     """A product whose values mean something else does not stack, and the attribute is named."""
     one, other, told = MEANING[case]
-    serve(stacks, {1: one(1), 2: one(2), 3: other(3)})
+    serve(stacks, {1: one(1), 2: other(2)})
 
     for scan in (False, True):
-        with pytest.raises(ProductMismatchError, match=f"{name(3)} .*{told}"):
+        with pytest.raises(ProductMismatchError, match=f"{name(2)} .*{told}"):
             stacks.open(scan=scan).load()
-    assert stacks.open(f"hda://{stacks.dataset}/p_2024050[12]*").load().sizes["time"] == 2
+    assert stacks.open(f"hda://{stacks.dataset}/p_20240501*").load().sizes["time"] == 1
 
 
 @pytest.mark.filterwarnings("ignore:Use `@` matmul:PendingDeprecationWarning")
@@ -303,17 +303,17 @@ def test_a_product_that_is_fetched_again_means_the_same(stacks: Any) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("scan", [False, True])
 @pytest.mark.parametrize("first", ["duration", "number"])
-def test_numbers_are_no_durations(stacks: Any, first: str, scan: bool) -> None:
+def test_numbers_are_no_durations(stacks: Any, first: str) -> None:
     """Six without a unit is not six nanoseconds, though numpy would say so."""
     lag = {"duration": np.array([6], "m8[h]").astype("m8[ns]"), "number": np.array([6], "i8")}
     second = "number" if first == "duration" else "duration"
     made = {day: product(day, lag=("time", lag[second if day == 2 else first])) for day in (1, 2)}
     serve(stacks, made)
 
-    with pytest.raises(ProductMismatchError, match=f"{name(2)} .*'lag' is of dtype"):
-        stacks.open(scan=scan, decode_timedelta=True).load()
+    for scan in (False, True):
+        with pytest.raises(ProductMismatchError, match=f"{name(2)} .*'lag' is of dtype"):
+            stacks.open(scan=scan, decode_timedelta=True).load()
 
 
 @pytest.mark.slow
