@@ -39,9 +39,10 @@ def forked_workers() -> Iterator[None]:
         {
             "distributed.worker.multiprocessing-method": "forkserver",
             "distributed.nanny.environ": ours,
-            # Samples of what a worker does, every 10 ms, which nobody looks at.
+            # What processes note of themselves, many times a second, and nobody looks at.
             "distributed.worker.profile.enabled": False,
             "distributed.admin.system-monitor.interval": "10s",
+            "distributed.admin.tick.interval": "1s",
         }
     ):
         get_mp_context()  # it has a list of its own, which is the shorter one, for the first time

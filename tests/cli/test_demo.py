@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import io
 import json
@@ -80,33 +81,40 @@ def _but_home(folder: Path) -> list[Path]:
     return sorted(path for path in folder.rglob("*") if folder / "home" not in path.parents)
 
 
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """Run the command with ``--keep``; return the folder, and what was printed."""
+    folder = tmp_path_factory.mktemp("demo") / "kept"
+    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(io.StringIO()) as out:
+        patch.setattr(demo, "_PREPARATION_SECONDS", 0.0)
+        assert main(["demo", "--keep", str(folder)]) == 0
+    return folder, out.getvalue()
+
+
 @pytest.mark.slow
 def test_without_matplotlib_there_is_no_plot(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    monkeypatch: pytest.MonkeyPatch, kept: tuple[Path, str]
 ) -> None:
     """It is said in one line, and the demo goes on."""
-    monkeypatch.setattr(demo, "_PREPARATION_SECONDS", 0.0)
+    folder, _ = kept
+    (folder / "plot.png").unlink(missing_ok=True)
     monkeypatch.setitem(sys.modules, "matplotlib.backends.backend_agg", None)
-    monkeypatch.chdir(tmp_path)
     out = io.StringIO()
 
-    demo.run(out)
+    demo.run(out, keep=folder)
 
     assert out.getvalue().count("matplotlib is missing") == 1
     assert "ostia_sst_200702.nc" in out.getvalue().partition("copies")[2]
-    assert not list(tmp_path.glob("*.png"))
+    assert not list(folder.rglob("*.png"))
 
 
 @pytest.mark.slow
 def test_keep_keeps_products_cache_and_copies(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    kept: tuple[Path, str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     """With ``--keep`` everything stays, and a second run finds the year in the cache."""
-    monkeypatch.setattr(demo, "_PREPARATION_SECONDS", 0.0)
-    folder = tmp_path / "kept"
+    folder, first = kept
 
-    assert main(["demo", "--keep", str(folder)]) == 0
-    first = capsys.readouterr().out
     assert main(["demo", "--json", "--keep", str(folder)]) == 0
     second = json.loads(capsys.readouterr().out)
 

@@ -13,6 +13,7 @@ from clocks import Clock
 from hypothesis import strategies as st
 from rich.cells import cell_len
 from rich.console import Console
+from rows import for_each
 
 from hda_fsspec.cli import main
 from hda_fsspec.cli.progress import Bars, console_of
@@ -332,8 +333,8 @@ def test_bars_count_what_failed_and_what_is_only_counted(clock: Clock) -> None:
     assert _seen(counting, 100)[1].startswith("waiting for 4 files since ")
 
 
-@pytest.mark.parametrize("width", [20, 40, 59, 60, 80, 200])
-@pytest.mark.parametrize("name", ["[red]x[/red]:smile:.nc", "\x1b[31m\n.nc", "海" * 80, ID])
+@for_each("width", [20, 40, 59, 60, 80, 200])
+@for_each("name", ["[red]x[/red]:smile:.nc", "\x1b[31m\n.nc", "海" * 80, ID])
 def test_bars_fit_every_width(name: str, width: int, clock: Clock) -> None:
     """Nothing of a name is drawn but its letters, and no line is too long."""
     from hda_fsspec.paths.locations import Location

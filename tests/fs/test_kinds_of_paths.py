@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from upath import UPath
 
 import hda_fsspec
 from hda_fsspec import Location
+from hda_fsspec.emulator import Emulator
 from hda_fsspec.engine.backend import HDABackendEntrypoint
 from hda_fsspec.errors import LocationError
 
@@ -101,11 +102,29 @@ def served(stacks: Any) -> Any:
     return stacks
 
 
+@pytest.fixture(scope="module")
+def shared(
+    make_stacks: Callable[[Path], Any], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[Any, Emulator]]:
+    """Serve three days, for tests that read them from one cache."""
+    bench = make_stacks(tmp_path_factory.mktemp("shared")).bench
+    yield bench, bench.start(days=3)
+    bench.close()
+
+
+@pytest.fixture
+def days(shared: tuple[Any, Emulator]) -> tuple[Any, hda_fsspec.HDAFileSystem]:
+    """Return a bench that serves three days, and a filesystem that remembers nothing of others."""
+    bench, emulator = shared
+    hda_fsspec.HDAFileSystem.clear_instance_cache()
+    return bench, bench.filesystem(emulator)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
-def test_verbs_take_every_kind_of_path(bench: Any, kind: str) -> None:
+def test_verbs_take_every_kind_of_path(days: Any, kind: str) -> None:
     """A query and a product give what they give as text, however they are written."""
-    fs = bench.filesystem(bench.start(days=2))
+    bench, fs = days
 
     for verb, call in VERBS.items():
         for text in (bench.query, bench.path(2)):
@@ -114,9 +133,9 @@ def test_verbs_take_every_kind_of_path(bench: Any, kind: str) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
-def test_reading_takes_every_kind_of_path(bench: Any, kind: str) -> None:
+def test_reading_takes_every_kind_of_path(days: Any, kind: str) -> None:
     """A product is read by each of its paths."""
-    fs = bench.filesystem(bench.start(days=2))
+    bench, fs = days
     fs.prefetch(bench.path(2))
 
     for verb, call in READING.items():
@@ -126,9 +145,9 @@ def test_reading_takes_every_kind_of_path(bench: Any, kind: str) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["text", "Location", "UPath"])
 @pytest.mark.parametrize("verb", MANY)
-def test_verbs_take_several_paths(bench: Any, verb: str, kind: str) -> None:
+def test_verbs_take_several_paths(days: Any, verb: str, kind: str) -> None:
     """Lists, arrays and iterators of paths are what lists of text are."""
-    fs = bench.filesystem(bench.start(days=3))
+    bench, fs = days
     texts = [bench.path(3), bench.path(1)]
     expected = MANY[verb](fs, texts)
 
@@ -139,9 +158,9 @@ def test_verbs_take_several_paths(bench: Any, verb: str, kind: str) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
-def test_copies_take_every_kind_of_path(bench: Any, tmp_path: Path, kind: str) -> None:
+def test_copies_take_every_kind_of_path(days: Any, tmp_path: Path, kind: str) -> None:
     """Verbs that copy, of one path and of several, to a target of each kind."""
-    fs = bench.filesystem(bench.start(days=2))
+    bench, fs = days
     make = KINDS[kind]
 
     fs.get(make(bench.path(1)), str(tmp_path / "one.nc"))
@@ -151,18 +170,18 @@ def test_copies_take_every_kind_of_path(bench: Any, tmp_path: Path, kind: str) -
 
     assert (tmp_path / "one.nc").read_bytes() == (tmp_path / "two.nc").read_bytes()
     assert [(tmp_path / name).read_bytes() for name in "ab"] == [bench.body(1), bench.body(2)]
-    assert [Path(path).name for path in downloaded] == [bench.product_id(1), bench.product_id(2)]
+    assert [Path(path).name for path in downloaded] == [bench.product_id(day) for day in (1, 2, 3)]
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_mapper_takes_every_kind_of_path(bench: Any, kind: str) -> None:
+def test_a_mapper_takes_every_kind_of_path(days: Any, kind: str) -> None:
     """The mapping below a query has the names of its products."""
-    fs = bench.filesystem(bench.start(days=2))
+    bench, fs = days
 
     mapper = fs.get_mapper(KINDS[kind](bench.query))
 
-    assert sorted(mapper) == [bench.product_id(1), bench.product_id(2)]
+    assert sorted(mapper) == [bench.product_id(day) for day in (1, 2, 3)]
     assert mapper[bench.product_id(2)] == bench.body(2)
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from raw_broker import RawBroker
+from rows import for_each
 
 from hda_fsspec.emulator import Emulator, Fault
 from hda_fsspec.errors import AuthenticationError, BrokerError, OfflineError, QuotaError
@@ -67,12 +68,13 @@ GROWING = [0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 16.0, 16.0, 16.0]
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("status", "retries"), [(408, 6), (500, 3), (502, 9), (503, 9), (504, 9)])
-@pytest.mark.parametrize("call", sorted(CALLS))
+@for_each(("status", "retries"), [(408, 6), (500, 3), (502, 9), (503, 9), (504, 9)])
+@for_each("call", sorted(CALLS))
 def test_a_fault_that_stays_is_told_after_its_retries(
     bench: Any, connect: Any, sleep: FakeSleep, call: str, status: int, retries: int
 ) -> None:
     """Each status is asked again so often, with waits that double up to a bound, and no more."""
+    sleep.waits.clear()
     emulator = bench.start()
     emulator.fault(
         Fault("status", method=PLACES[call][0], path=PLACES[call][1], status=status, times=None)
@@ -207,7 +209,7 @@ def test_faults_of_the_connection_end_with_max_wait(bench: Any, fault: Fault) ->
     assert emulator.count("GET", "datasets") == 2
 
 
-@pytest.mark.parametrize(
+@for_each(
     "sent",
     [
         *(b"What is this?\r\n\r\n", bytes(range(256)), b"HTTP/1.1 abc OK\r\n\r\n", b"\n\n\n"),
@@ -215,11 +217,12 @@ def test_faults_of_the_connection_end_with_max_wait(bench: Any, fault: Fault) ->
         b"HTTP/1.1 200 OK\r\n" + b"a: b\r\n" * 300 + b"\r\n{}",
     ],
 )
-@pytest.mark.parametrize("logs_in", [True, False])
+@for_each("logs_in", [True, False])
 def test_what_is_no_head_of_an_answer_is_told_after_its_retries(
     sleep: FakeSleep, sent: bytes, logs_in: bool
 ) -> None:
     """Garbage in the place of a status line is asked for again twice, for a login as well."""
+    sleep.waits.clear()
     with RawBroker(lambda *_: [sent], logs_in=logs_in) as broker:
         session = Session(Settings.resolve(**broker.settings), sleep=sleep, jitter=lambda: 1.0)
         with pytest.raises(BrokerError, match="got no answer in 3 tries") as caught:
@@ -295,13 +298,19 @@ _LOST = {
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("lost", _LOST)
-@pytest.mark.parametrize("times", [9, None])
-@pytest.mark.parametrize("path", ["identity/gettoken", "datasets"])
+@for_each(
+    ("path", "times", "lost"),
+    [
+        *((path, 9, lost) for path in ("identity/gettoken", "datasets") for lost in _LOST),
+        ("identity/gettoken", None, "reset"),
+        ("datasets", None, "closed"),
+    ],
+)
 def test_a_first_request_that_is_lost_is_retried_like_any_other(
     bench: Any, connect: Any, sleep: FakeSleep, path: str, times: int | None, lost: str
 ) -> None:
     """An address that takes a connection has somebody: the login and the first request go on."""
+    sleep.waits.clear()
     emulator = bench.start()
     session = connect(emulator)
     emulator.fault(dataclasses.replace(_LOST[lost], path=path, times=times))

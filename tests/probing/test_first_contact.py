@@ -239,7 +239,7 @@ def test_consent_is_asked(serve: Callable[..., Emulator], contact: Contact, benc
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("page", [200, 500, 1000])
+@pytest.mark.parametrize("page", [200, 1000])
 def test_the_largest_page(page: int, bench: Any, contact: Contact) -> None:
     """Where a query finds more than is on a page, the largest page is seen."""
     emulator = bench.start_many(600, max_page=page)

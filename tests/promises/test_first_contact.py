@@ -135,8 +135,9 @@ def test_accepted_by_setting_without_a_list(odd: str, bench: Any) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("status", [403, 404])
-@pytest.mark.parametrize("odd", _UNREADABLE_LISTS)
+@pytest.mark.parametrize(
+    ("odd", "status"), [*((odd, 403) for odd in _UNREADABLE_LISTS), (_UNREADABLE_LISTS[0], 404)]
+)
 def test_refused_without_a_list(odd: str, status: int, bench: Any) -> None:
     """Without it the service is asked, and its refusal is explained with the line to paste."""
     emulator = start(bench, odd, accepted_terms=_TERMS[:1], terms_status=status)
@@ -159,9 +160,15 @@ def test_refused_without_a_list(odd: str, status: int, bench: Any) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("status", [400, 403, 404, 409, 422, 451])
-@pytest.mark.parametrize("place", [_SEARCH, _ORDER], ids=["search", "order"])
-@pytest.mark.parametrize("is_listed", [False, True])
+@pytest.mark.parametrize(
+    ("status", "place", "is_listed"),
+    [
+        *((status, _SEARCH, False) for status in (400, 403, 404, 409, 422, 451)),
+        *((status, _ORDER, True) for status in (400, 403, 404, 409, 422, 451)),
+        (403, _SEARCH, True),
+        (403, _ORDER, False),
+    ],
+)
 def test_a_refusal_in_words_is_believed(
     status: int, place: tuple[str, str], is_listed: bool, bench: Any
 ) -> None:
