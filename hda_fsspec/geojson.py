@@ -6,6 +6,7 @@ Earth, or nothing. Longitudes stay as they were told: who draws them knows about
 
 from __future__ import annotations
 
+import functools
 import itertools
 import json
 import math
@@ -51,7 +52,10 @@ def footprint_of(geometry: object, bbox: str | None = None) -> str | None:
     str or None
         None for what is malformed, lies outside the Earth, or is the box.
     """
-    told: Mapping[str, Any] = geometry if isinstance(geometry, Mapping) else {}
+    # What JSON makes is one at a glance, where the abstract class takes longer to be asked.
+    told: Mapping[str, Any] = (
+        geometry if type(geometry) is dict or isinstance(geometry, Mapping) else {}
+    )
     kind = told.get("type")
     if not isinstance(kind, str) or kind not in _TYPES:
         return None
@@ -155,8 +159,10 @@ def _is_box(rings: Any, bbox: str) -> bool:
         (ring,) = rings
         if len(ring) != 5:
             return False
-        points = [(point[0], point[1]) for point in ring]
+        if ring == _outline(bbox):
+            return True  # as most are written
         west, south, east, north = map(float, bbox.split(","))
+        points = [(point[0], point[1]) for point in ring]
         corners = {(west, south), (west, north), (east, south), (east, north)}
         if set(points) != corners:  # it costs less than to round all
             points, corners = _rounded(points), set(_rounded(corners))
@@ -165,6 +171,12 @@ def _is_box(rings: Any, bbox: str) -> bool:
     return set(points) == corners and all(
         one[0] == other[0] or one[1] == other[1] for one, other in itertools.pairwise(points)
     )
+
+
+@functools.lru_cache(maxsize=1024)
+def _outline(bbox: str) -> list[list[float]]:
+    west, south, east, north = map(float, bbox.split(","))
+    return [[west, south], [east, south], [east, north], [west, north], [west, south]]
 
 
 def _rounded(points: Iterable[tuple[Any, Any]]) -> list[tuple[float, float]]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import calendar
 import dataclasses
+import functools
 import hashlib
 import math
 import re
@@ -39,6 +40,8 @@ _HUGE = 1e300
 #: How the service writes times, and so almost all that is read.
 _CANONICAL_TIME = re.compile(r"\d{4}-\d\d-\d\dT(?:[01]\d|2[0-3]):\d\d:\d\d\.\d{3}Z", re.ASCII)
 
+#: What catalogues tell of a product that has a place of its own in its record, or none.
+_PARTS = frozenset({"location", "size", "startdate", "enddate", "metadata", "localpath"})
 #: Names under which catalogues tell when an entry last changed; the first one present counts.
 _UPDATED_KEYS = (
     "updated",
@@ -97,10 +100,12 @@ def _time_or_none(value: object) -> str | None:
     if not isinstance(value, str) or not value:
         return None
     try:
-        time = parse_time(value)
+        if _CANONICAL_TIME.fullmatch(value):
+            datetime.fromisoformat(value)  # for days that there are not
+            return value
+        return format_time(parse_time(value))
     except ValueError:
         return None
-    return value if _CANONICAL_TIME.fullmatch(value) else format_time(time)
 
 
 def _end_of_period(value: object, *, last: bool) -> str | None:
@@ -130,6 +135,12 @@ def _size_or_none(value: object) -> int | None:
     return size if size > 0 else None
 
 
+def _mapping(value: object) -> Mapping[str, Any]:
+    """Return a JSON object; an empty one for anything else."""
+    # What JSON makes is one at a glance, where the abstract class takes longer to be asked.
+    return value if type(value) is dict or isinstance(value, Mapping) else {}
+
+
 def _is_scalar(value: object) -> bool:
     """Whether a value can be kept: text, a boolean, or a number that equals itself."""
     return isinstance(value, (str, int)) or (isinstance(value, float) and math.isfinite(value))
@@ -137,9 +148,17 @@ def _is_scalar(value: object) -> bool:
 
 def _bbox_or_none(value: object) -> str | None:
     """Return W, S, E and N as text, None unless they are four numbers."""
-    if not isinstance(value, list) or len(value) != 4 or not all(map(_is_number, value)):
+    if not isinstance(value, list) or len(value) != 4:
         return None
-    return ",".join(f"{float(number):g}" for number in value)
+    if not {*map(type, value)} <= _NUMBERS or not -_HUGE < min(value) <= max(value) < _HUGE:
+        return None
+    return _box(*value)
+
+
+@functools.lru_cache(maxsize=1024)
+def _box(west: float, south: float, east: float, north: float) -> str:
+    # Most products of a listing have the same box, or one of a few.
+    return f"{float(west):g},{float(south):g},{float(east):g},{float(north):g}"
 
 
 def _bbox_of_envelope(geometry: object) -> str | None:
@@ -273,20 +292,18 @@ class Product(_Identity):
         BrokerError
             The feature has no usable id.
         """
-        product_id = _id_or_none(feature.get("id")) if isinstance(feature, Mapping) else None
-        if not isinstance(feature, Mapping) or product_id is None:
+        found = _mapping(feature)
+        product_id = _id_or_none(found.get("id"))
+        if product_id is None:
             msg = (
                 f"The search of {printable(dataset_id)} answered a product without an id "
                 f"({show(feature, 80)}): the service may have changed; please report it."
             )
             raise BrokerError(msg)
-        given = feature.get("properties")
-        told: Mapping[str, Any] = given if isinstance(given, Mapping) else {}
-        more = told.get("metadata")
-        metadata: Mapping[str, Any] = more if isinstance(more, Mapping) else {}
-        both = {**metadata, **told}
-        bbox = _bbox_or_none(feature.get("bbox"))
-        known = {"location", "size", "startdate", "enddate", "metadata", "localpath"}
+        told = _mapping(found.get("properties"))
+        both = {**_mapping(told.get("metadata")), **told}
+        geometry = found.get("geometry")
+        bbox = _bbox_or_none(found.get("bbox"))
         return cls(
             dataset_id=dataset_id,
             product_id=product_id,
@@ -299,14 +316,16 @@ class Product(_Identity):
             ),
             properties=tuple(
                 sorted(
-                    (str(key), value)
-                    for key, value in both.items()
-                    if key not in known and _is_scalar(value)
+                    [
+                        (str(key), value)
+                        for key, value in both.items()
+                        if key not in _PARTS and _is_scalar(value)
+                    ]
                 )
             ),
-            bbox=bbox or _bbox_around(feature.get("geometry")),
+            bbox=bbox or _bbox_around(geometry),
             broker=broker,
-            footprint=footprint_of(feature.get("geometry"), bbox),
+            footprint=footprint_of(geometry, bbox),
         )
 
     def __str__(self) -> str:

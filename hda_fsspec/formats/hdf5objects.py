@@ -55,6 +55,24 @@ def dense_heap(
     return heap, trees
 
 
+def attribute_parts(body: bytes) -> tuple[bytes, bytes, bytes, int] | None:
+    """Return name, type and dataspace of an attribute, and where in its message the values begin.
+
+    None where its type is kept elsewhere in the file, with others that are equal.
+    """
+    version = body[0]
+    sizes = [int.from_bytes(body[2 + 2 * i : 4 + 2 * i], "little") for i in range(3)]
+    position = 9 if version == 3 else 8
+    if version == 1:
+        sizes = [size + -size % 8 for size in sizes]
+    start = position + sizes[0]
+    after = start + sizes[1]
+    kind = body[start:after]
+    if not kind or (version > 1 and body[1] & 1):
+        return None
+    return body[position:start], kind, body[after : after + sizes[2]], after + sizes[2]
+
+
 def _text(raw: bytes) -> str:
     return raw.partition(b"\0")[0].decode("utf-8", "replace")
 
@@ -118,7 +136,7 @@ class _Walk:
                 raise
 
     def _visit(self, address: int, path: str) -> Iterator[Reference]:
-        for kind, flags, body in self._file.messages(address):
+        for kind, flags, body, _ in self._file.messages(address):
             handle = self._handlers.get(kind)
             if handle is not None:
                 yield from self._all(self._handled(handle, body, flags, path))
@@ -216,20 +234,12 @@ class _Walk:
         """Follow the references to objects that an attribute holds."""
         if flags & 2:
             return ()  # kept elsewhere in the file, with others that are equal
-        version = body[0]
-        sizes = [int.from_bytes(body[2 + 2 * i : 4 + 2 * i], "little") for i in range(3)]
-        position = 9 if version == 3 else 8
-        if version == 1:
-            sizes = [size + -size % 8 for size in sizes]
-        start = position + sizes[0]
-        kind = body[start : start + sizes[1]]
-        if not kind or (version > 1 and body[1] & 1):
-            return ()
-        values = body[start + sizes[1] + sizes[2] :]
-        inside = f"{path}@{_text(body[position:start])}"
-        for address in self._referred(kind, values):
-            if address is not None:
-                self._referred_to.append((address, inside))
+        parts = attribute_parts(body)
+        if parts is not None:
+            name, kind, _, start = parts
+            for address in self._referred(kind, body[start:]):
+                if address is not None:
+                    self._referred_to.append((address, f"{path}@{_text(name)}"))
         return ()  # an attribute itself leads nowhere
 
     def _referred(self, kind: bytes, values: bytes) -> Iterator[int | None]:

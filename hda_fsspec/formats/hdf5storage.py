@@ -7,6 +7,7 @@ trusted: addresses, counts and lengths are checked, and the work for one file ha
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import NamedTuple
 
 from hda_fsspec.formats.file_reader import CorruptFileError, FileBytes
 
@@ -22,6 +23,22 @@ _DEEPEST = 64
 _MANAGED, _HUGE, _TINY = 0, 1, 2
 #: Where the id in a heap stands in a record of a tree, by the type of the tree.
 _HEAP_ID_AT = {5: 4, 6: 8, 8: 0, 9: 0}
+
+
+class SealedPiece(NamedTuple):
+    """A piece of a file that may have a checksum.
+
+    Attributes
+    ----------
+    address, size : int
+        Where it lies, and its bytes, those of the checksum included.
+    checksum : int or None
+        Where in it the checksum stands, of all of its other bytes; None if it has none.
+    """
+
+    address: int
+    size: int
+    checksum: int | None
 
 
 class TooMuchWorkError(CorruptFileError):
@@ -120,8 +137,13 @@ class Hdf5Bytes:
 
     # Headers of objects
 
-    def messages(self, address: int) -> Iterator[tuple[int, int, bytes]]:
-        """Yield type, flags and body of each message in the header of an object."""
+    def messages(
+        self, address: int, pieces: list[SealedPiece] | None = None
+    ) -> Iterator[tuple[int, int, bytes, int]]:
+        """Yield type, flags, body and the body's address of each message in an object's header.
+
+        To ``pieces`` are added those that the header is made of.
+        """
         what = f"the object header at address {address}"
         look = self.look(address, _FIRST_LOOK_BYTES)
         if look[:4] == b"OHDR" and len(look) > 5:
@@ -140,12 +162,19 @@ class Hdf5Bytes:
             chunk = look[position : position + size]
         else:
             chunk = self.read(address + position, size, what)
-        waiting, seen = [chunk], set[tuple[int, int]]()
+        is_former = head_bytes == 8
+        if pieces is not None:
+            count = position + size
+            pieces.append(
+                SealedPiece(address, count + (not is_former) * 4, None if is_former else count)
+            )
+        waiting, seen = [(chunk, address + position)], set[tuple[int, int]]()
         while waiting:
-            for kind, flags, body in _split(waiting.pop(), head_bytes):
+            chunk, first = waiting.pop()
+            for kind, flags, body, position in _split(chunk, head_bytes):
                 self.step()
                 if kind != 0x10:
-                    yield kind, flags, body
+                    yield kind, flags, body, first + position
                     continue
                 if len(body) < self.width + self.lengths:
                     msg = f"{what} goes on nowhere: its HDF5 structure is damaged"
@@ -155,7 +184,9 @@ class Hdf5Bytes:
                     continue
                 seen.add((place, length))
                 piece = self.read(place, length, what)
-                waiting.append(piece if head_bytes == 8 else piece[4:-4])
+                if pieces is not None:
+                    pieces.append(SealedPiece(place, length, None if is_former else length - 4))
+                waiting.append((piece, place) if is_former else (piece[4:-4], place + 4))
 
     def look(self, address: int, count: int) -> bytes:
         """Return up to so many bytes from an address: fewer at the end of the file."""
@@ -209,14 +240,28 @@ class Hdf5Bytes:
         found = self._heaps.get(heap)
         if found is None:
             found = self._heaps[heap] = _Heap(self, heap)
+        for key in self._heap_keys(found, tree):
+            if key not in given:
+                yield found.get(key)
+                given.add(key)
+
+    def placed_objects(self, heap: int, tree: int) -> Iterator[tuple[int, bytes, SealedPiece]]:
+        """Yield address and bytes of what a tree finds in a fractal heap, and the block it is in.
+
+        Those are left out that lie in no block, or in one that has no checksum.
+        """
+        found = _Heap(self, heap)
+        for key in self._heap_keys(found, tree):
+            placed = found.placed(key)
+            if placed is not None:
+                yield placed
+
+    def _heap_keys(self, heap: _Heap, tree: int) -> Iterator[bytes]:
         for kind, record in self.records(tree):
             if kind not in _HEAP_ID_AT:
                 msg = f"the tree at address {tree} has the type {kind}, which finds no names"
                 raise CorruptFileError(msg)
-            key = record[_HEAP_ID_AT[kind] :][: found.id_bytes]
-            if key not in given:
-                yield found.get(key)
-                given.add(key)
+            yield record[_HEAP_ID_AT[kind] :][: heap.id_bytes]
 
     def records(self, address: int) -> Iterator[tuple[int, bytes]]:
         """Yield the records of a B-tree of version 2, each with the type of the tree."""
@@ -318,6 +363,8 @@ class _Heap:
         if head[7:9] != b"\0\0":
             msg = f"the heap at address {address} is packed, which no product needs"
             raise CorruptFileError(msg)
+        #: Whether its blocks have checksums.
+        self._is_sealed = bool(head[9] & 2)
         most_managed = int.from_bytes(head[10:14], "little")
         self._huge_tree = file.address(head, 14 + lengths)
         position = 14 + 10 * lengths + 2 * width
@@ -361,6 +408,19 @@ class _Heap:
                 return self._file.read(address, length, "a large object in a heap")
         msg = "an id of an object in a heap of HDF5 is damaged"
         raise CorruptFileError(msg)
+
+    def placed(self, key: bytes) -> tuple[int, bytes, SealedPiece] | None:
+        """Return address and bytes of an object by its id, and the block that it lies in.
+
+        None if it lies in none, or in one without a checksum.
+        """
+        if not self._is_sealed or len(key) != self.id_bytes or not key or key[0] >> 4 & 3:
+            return None
+        found = self.get(key)
+        offset = int.from_bytes(key[1 : 1 + self._offset_bytes], "little")
+        block, size, within = self._locate(offset)
+        checksum = 5 + self._file.width + self._offset_bytes
+        return block + within, found, SealedPiece(block, size, checksum)
 
     def _managed(self, offset: int, length: int) -> bytes:
         block, size, within = self._locate(offset)
@@ -420,8 +480,8 @@ class _Heap:
         raise CorruptFileError(msg)
 
 
-def _split(chunk: bytes, head_bytes: int) -> Iterator[tuple[int, int, bytes]]:
-    """Yield type, flags and body of the messages in one piece of an object header."""
+def _split(chunk: bytes, head_bytes: int) -> Iterator[tuple[int, int, bytes, int]]:
+    """Yield type, flags, body and the body's place of the messages in a piece of a header."""
     position = 0
     is_former = head_bytes == 8
     while position + head_bytes <= len(chunk):
@@ -438,7 +498,7 @@ def _split(chunk: bytes, head_bytes: int) -> Iterator[tuple[int, int, bytes]]:
         if position > len(chunk):
             msg = f"message {kind} of an HDF5 object is cut short"
             raise CorruptFileError(msg)
-        yield kind, flags, chunk[start:position]
+        yield kind, flags, chunk[start:position], start
 
 
 def _bytes_for(number: int) -> int:

@@ -13,12 +13,12 @@ import math
 import operator
 import struct
 from collections.abc import Collection, Iterator
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from hda_fsspec.formats.file_reader import CorruptFileError, FileBytes
 from hda_fsspec.formats.gridded_completeness import find_hdf5
 from hda_fsspec.formats.hdf5objects import dense_heap, link_parts
-from hda_fsspec.formats.hdf5storage import Hdf5Bytes
+from hda_fsspec.formats.hdf5storage import Hdf5Bytes, SealedPiece
 
 _DATASPACE, _LINK_INFO, _DATATYPE, _LINK = 0x01, 0x02, 0x03, 0x06
 _EXTERNAL_FILES, _LAYOUT, _FILTERS, _SYMBOL_TABLE = 0x07, 0x08, 0x0B, 0x11
@@ -47,7 +47,8 @@ class _OtherwiseStoredError(Exception):
     """An array is stored in a way that is not known here."""
 
 
-_NOT_MADE_OUT = (_OtherwiseStoredError, CorruptFileError, IndexError, ValueError, struct.error)
+#: What is raised of an array that is stored in another way, or cannot be made out.
+NOT_MADE_OUT = (_OtherwiseStoredError, CorruptFileError, IndexError, ValueError, struct.error)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,29 +89,36 @@ def find_arrays(
         return {}
     found = {}
     # What is wrong with a file is told by the library, which reads it then.
-    with contextlib.suppress(*_NOT_MADE_OUT):
+    with contextlib.suppress(*NOT_MADE_OUT):
         file = Hdf5Bytes(data, start)
-        members = _members_at(file, group)
+        address = group_address(file, group)
+        members = {} if address is None else members_of(file, address)
         for name in names:
-            if name in members and f"{_NO_COORDINATE}{name}" not in members:
-                with contextlib.suppress(*_NOT_MADE_OUT):
-                    found[name] = _array(file, members[name], start)
+            if is_array_of(name, members):
+                with contextlib.suppress(*NOT_MADE_OUT):
+                    kind, layout, _ = array_header(file, members[name])
+                    found[name] = place_array(file, kind, layout, start)
     return found
 
 
-def _members_at(file: Hdf5Bytes, group: str | None) -> dict[str, int]:
+def is_array_of(name: str, members: Collection[str]) -> bool:
+    """Whether the variable of a name is the object of that name."""
+    return name in members and f"{_NO_COORDINATE}{name}" not in members
+
+
+def group_address(file: Hdf5Bytes, group: str | None) -> int | None:
+    """Return the address of a group; None if there is none."""
     address = file.root
-    members = {} if address is None else _members(file, address)
     for name in (group or "").strip("/").split("/"):
-        if name:
-            members = _members(file, members[name]) if name in members else {}
-    return members
+        if name and address is not None:
+            address = members_of(file, address).get(name)
+    return address
 
 
-def _members(file: Hdf5Bytes, address: int) -> dict[str, int]:
+def members_of(file: Hdf5Bytes, address: int) -> dict[str, int]:
     """Return the addresses of the objects that a group has itself, by their names."""
     found: dict[str, int] = {}
-    for kind, _, body in file.messages(address):
+    for kind, _, body, _ in file.messages(address):
         if kind == _SYMBOL_TABLE:
             tree, heap = file.address(body, 0), file.address(body, file.width)
             if tree is None or heap is None:
@@ -132,26 +140,63 @@ def _members(file: Hdf5Bytes, address: int) -> dict[str, int]:
     return found
 
 
-def _array(file: Hdf5Bytes, address: int, start: int) -> StoredArray:
+class ArrayKind(NamedTuple):
+    """What an array is, but for where its values lie; see :class:`StoredArray`."""
+
+    dtype: str
+    shape: tuple[int, ...]
+    is_deflated: bool
+    is_shuffled: bool
+
+
+def array_header(
+    file: Hdf5Bytes, address: int, pieces: list[SealedPiece] | None = None
+) -> tuple[ArrayKind, bytes, int]:
+    """Return what an array is, and the message that tells where its values lie, with its address.
+
+    Raises one of ``NOT_MADE_OUT``. See :meth:`Hdf5Bytes.messages` for ``pieces``.
+    """
     bodies: dict[int, bytes] = {}
-    for kind, flags, body in file.messages(address):
+    layout_at = 0
+    for kind, flags, body, place in file.messages(address, pieces):
         if kind in (_DATASPACE, _DATATYPE, _LAYOUT, _FILTERS, _EXTERNAL_FILES):
             _require(not flags & _SHARED and kind not in bodies and kind != _EXTERNAL_FILES)
             bodies[kind] = body
+            layout_at = place if kind == _LAYOUT else layout_at
     _require({_DATASPACE, _DATATYPE, _LAYOUT} <= bodies.keys())
     shape, dtype = _shape(file, bodies[_DATASPACE]), _dtype(bodies[_DATATYPE])
-    item_bytes = int(dtype[2:])
-    filters = _filters(bodies[_FILTERS], item_bytes) if _FILTERS in bodies else ()
-    chunk, pieces = _laid(file, bodies[_LAYOUT], shape, item_bytes)
-    is_deflated, is_shuffled = _DEFLATE in filters, _SHUFFLE in filters
+    filters = _filters(bodies[_FILTERS], int(dtype[2:])) if _FILTERS in bodies else ()
     _require(bodies[_LAYOUT][1] == _CHUNKED or not filters)
+    found = ArrayKind(dtype, shape, _DEFLATE in filters, _SHUFFLE in filters)
+    return found, bodies[_LAYOUT], layout_at
+
+
+def place_array(
+    file: Hdf5Bytes,
+    kind: ArrayKind,
+    layout: bytes,
+    start: int,
+    nodes: list[tuple[int, int]] | None = None,
+) -> StoredArray:
+    """Return where the values of an array lie in a file whose signature stands at ``start``.
+
+    Address and count of bytes of each node of its index are added to ``nodes``, as far as they are
+    in use. Raises one of ``NOT_MADE_OUT``.
+    """
+    item_bytes = int(kind.dtype[2:])
+    chunk, pieces = _laid(file, layout, kind.shape, item_bytes, nodes)
     whole = math.prod(chunk) * item_bytes
     for place, count in pieces:
-        _require(count > 0 if is_deflated else count == whole)
+        _require(count > 0 if kind.is_deflated else count == whole)
         _require(file.end is not None and place + count <= file.end)
         file.require(place + count, "an array")
     placed = tuple((place + start, count) for place, count in pieces)
-    return StoredArray(dtype, shape, chunk, placed, is_deflated, is_shuffled)
+    return StoredArray(kind.dtype, kind.shape, chunk, placed, *kind[2:])
+
+
+def address_at(layout: bytes) -> int:
+    """Return where in the message of an array's layout the address of values or index stands."""
+    return 2 if layout[1] == _CONTIGUOUS else 3
 
 
 def _require(is_so: bool) -> None:
@@ -207,17 +252,29 @@ def _filters(body: bytes, item_bytes: int) -> tuple[int, ...]:
 _Laid = tuple[tuple[int, ...], tuple[tuple[int, int], ...]]
 
 
-def _laid(file: Hdf5Bytes, body: bytes, shape: tuple[int, ...], item_bytes: int) -> _Laid:
+def _laid(
+    file: Hdf5Bytes,
+    body: bytes,
+    shape: tuple[int, ...],
+    item_bytes: int,
+    nodes: list[tuple[int, int]] | None,
+) -> _Laid:
     """Return the shape of the pieces, with address and count of bytes of each."""
     version, kind = body[0], body[1]
     # Later versions have other indexes, and are made by nobody who makes products.
     _require(version == 3 and kind in (_CONTIGUOUS, _CHUNKED))
     if kind == _CHUNKED:
-        return _laid_by_tree(file, body, shape, item_bytes)
+        return _laid_by_tree(file, body, shape, item_bytes, nodes)
     return shape, ((_set(file.address(body, 2)), file.number(body, 2 + file.width)),)
 
 
-def _laid_by_tree(file: Hdf5Bytes, body: bytes, shape: tuple[int, ...], item_bytes: int) -> _Laid:
+def _laid_by_tree(
+    file: Hdf5Bytes,
+    body: bytes,
+    shape: tuple[int, ...],
+    item_bytes: int,
+    nodes: list[tuple[int, int]] | None,
+) -> _Laid:
     rank, tree = body[2] - 1, _set(file.address(body, 3))
     *chunk, item = struct.unpack_from(f"<{rank + 1}I", body, 3 + file.width)
     _require(rank == len(shape) and all(chunk) and item == item_bytes)
@@ -225,7 +282,7 @@ def _laid_by_tree(file: Hdf5Bytes, body: bytes, shape: tuple[int, ...], item_byt
     _require(math.prod(counts) <= _MOST_PIECES)
     level = file.read(tree + 5, 1, "the index of an array")[0]
     _require(level <= _DEEPEST)
-    found = _chunks(file, tree, (*chunk, item), level, None)
+    found = _chunks(file, tree, (*chunk, item), level, None, nodes=nodes)
     corners = itertools.product(*map(range, counts))
     pieces = []
     # One that was never written has the fill value.
@@ -245,7 +302,13 @@ _Key = tuple[int, ...]
 
 
 def _chunks(
-    file: Hdf5Bytes, address: int, sides: _Key, level: int, bounds: tuple[_Key, _Key] | None
+    file: Hdf5Bytes,
+    address: int,
+    sides: _Key,
+    level: int,
+    bounds: tuple[_Key, _Key] | None,
+    *,
+    nodes: list[tuple[int, int]] | None,
 ) -> Iterator[tuple[_Key, tuple[int, int]]]:
     """Yield the pieces that a tree leads to, in order: number along each axis, address and size.
 
@@ -258,6 +321,8 @@ def _chunks(
     key_format = struct.Struct(f"<II{len(sides)}Q")
     step = key_format.size + file.width
     table = file.read(address + len(head), used * step + key_format.size, "the index of an array")
+    if nodes is not None:
+        nodes.append((address, len(head) + len(table)))
     entries = [key_format.unpack_from(table, n * step) for n in range(used + 1)]
     _require(not any(any(map(operator.mod, key, sides)) for _, _, *key in entries))
     keys = [tuple(map(operator.floordiv, key, sides)) for _, _, *key in entries]
@@ -267,7 +332,7 @@ def _chunks(
         child = _set(file.address(table, n * step + key_format.size))
         count, mask = entries[n][:2]
         if level:
-            yield from _chunks(file, child, sides, level - 1, (keys[n], keys[n + 1]))
+            yield from _chunks(file, child, sides, level - 1, (keys[n], keys[n + 1]), nodes=nodes)
         else:
             _require(not mask)  # else some filter was left out
             yield keys[n], (child, count)

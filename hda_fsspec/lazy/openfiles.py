@@ -19,7 +19,7 @@ import time
 import weakref
 from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, BinaryIO, TypeVar
 
 import numpy as np
 import xarray as xr
@@ -398,6 +398,22 @@ def with_variables(
         return None
     files.tidy()
     return result if is_unchanged(entry.path, mark) else None
+
+
+def with_bytes(entry: Entry, mark: FileStamp, work: Callable[[BinaryIO], T | None]) -> T | None:
+    """Do something with a product's file without any library, and return what that returns.
+
+    None where the file is gone or another than the one of this mark.
+    """
+    try:
+        with entry.open() as stream:
+            if not _is_of(stream.fileno(), entry, mark):
+                return None
+            result = work(stream)
+            is_same = _is_of(stream.fileno(), entry, mark) and is_unchanged(entry.fspath, mark)
+            return result if is_same else None
+    except (FileNotFoundError, UntrustedFileError):
+        return None
 
 
 def is_everything(key: tuple[Any, ...]) -> bool:

@@ -180,7 +180,7 @@ class Broker:
                 )
                 raise QueryError(msg) from err
             raise
-        named = [secrets.product(product) for product in products if is_name(product.product_id)]
+        named = secrets.products([p for p in products if is_name(p.product_id)])
         if len(named) < len(products):
             lost = next(p.product_id for p in products if not is_name(p.product_id))
             logger.warning(

@@ -192,7 +192,7 @@ class _Reader:
     def __call__(self, start: int) -> tuple[list[Mapping[str, Any]], Mapping[str, Any]]:
         page = self._fetch(start)
         features = page.get("features") if isinstance(page, Mapping) else None
-        if not isinstance(features, list) or not all(isinstance(f, Mapping) for f in features):
+        if not isinstance(features, list) or not all(type(f) is dict for f in features):
             said = self._show(page, 200)
             msg = f"A page of {self._what} holds no list of features: {said!r}. Try again later."
             raise BrokerError(msg, status=200)

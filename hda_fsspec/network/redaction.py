@@ -9,18 +9,21 @@ away. A token in an id is no accident.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+import functools
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from hda_fsspec.errors import BrokerError
-from hda_fsspec.network.responses import excerpt, quotes, redact
-from hda_fsspec.network.secret_placeholders import NoPlaceError, Places, UnknownPlaceError
-from hda_fsspec.network.secret_spellings import FORMS, encoded
+from hda_fsspec.network.responses import excerpt, needles_for, quotes, redact
+from hda_fsspec.network.secret_placeholders import NoPlaceError, Places, UnknownPlaceError, has_mark
+from hda_fsspec.network.secret_spellings import FORMS, encoded, may_hold
 from hda_fsspec.records import Dataset, Product, Term, parse_time
 
 # A shorter password stands in a locator by chance.
 _LEAST_IN_LOCATOR = 8
 _DEEPEST = 100
+#: So many records are looked through at once.
+_AT_ONCE = 100
 # Of a schema these are compared with what a user writes, and sent back.
 _VOCABULARY = frozenset(
     {"const", "enum", "default", "pattern", "format", "type", "required", "constraints"}
@@ -72,6 +75,34 @@ class Secrets:
         except RecursionError:
             text = "something that is nested without end"
         return excerpt(text, self.masked, length)
+
+    def products(self, products: Sequence[Product]) -> list[Product]:
+        """Return records that can be kept; raises as :meth:`product`.
+
+        Of a hundred thousand hardly any quotes a secret. So many are looked through at once.
+        """
+        found: list[Product] = []
+        for first in range(0, len(products), _AT_ONCE):
+            some = products[first : first + _AT_ONCE]
+            may_quote = self._may_quote(some)
+            # One address with an escape makes all of them suspicious.
+            found += [self.product(p) if may_quote and self._may_quote([p]) else p for p in some]
+        return found
+
+    def _may_quote(self, products: Sequence[Product]) -> bool:
+        """Whether any of some records may have to be changed, or refused."""
+        texts = [p.product_id for p in products]
+        texts += [p.location for p in products]
+        texts += [str(part) for p in products for pair in p.properties for part in pair]
+        return may_hold("\0".join(texts), self._short) or any(
+            has_mark(p.location) for p in products
+        )
+
+    @functools.cached_property
+    def _short(self) -> frozenset[str]:
+        """All texts that are looked for."""
+        needles = (*needles_for(self.masked), *self._places.needles(with_password=True))
+        return frozenset(needle.text for needle in needles)
 
     def product(self, product: Product) -> Product:
         """Return a record that can be kept.

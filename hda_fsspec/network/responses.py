@@ -295,11 +295,12 @@ def quotes(text: str, secrets: Collection[str]) -> bool:
 
 
 def _spots(text: str, secrets: Collection[str]) -> list[Spot]:
-    return find(text, _needles_of(tuple(secrets))) if text else []
+    return find(text, needles_for(tuple(secrets))) if text else []
 
 
 @functools.lru_cache(maxsize=32)
-def _needles_of(secrets: tuple[str, ...]) -> tuple[Needle, ...]:
+def needles_for(secrets: tuple[str, ...]) -> tuple[Needle, ...]:
+    """Return what is looked for by :func:`redact`."""
     return tuple(needle for secret in secrets for needle in needles_of(secret, SHORT_CHARACTERS))
 
 

@@ -75,11 +75,9 @@ class Places:
 
     def written(self, text: str, *, with_password: bool) -> str:
         """Return a text with places for secrets; raises NoPlaceError."""
-        if with_password not in self._wanted:
-            self._wanted[with_password] = self._needles(with_password=with_password)
-        needles = self._wanted[with_password]
+        needles = self.needles(with_password=with_password)
         parts = list(_parts(text, needles))
-        if not any(isinstance(part, Spot) for part in parts) and not _has_mark(text):
+        if not any(isinstance(part, Spot) for part in parts) and not has_mark(text):
             return text
         secrets = self._known.values()
         free = (mark for mark in _MARKS if not any(mark in secret for secret in secrets))
@@ -93,7 +91,7 @@ class Places:
 
     def filled(self, text: str) -> str:
         """Return a text with the secrets in their places; raises UnknownPlaceError."""
-        if not _has_mark(text):
+        if not has_mark(text):
             return text
         mark = text[0]
         parts = text[1:].split(mark)
@@ -103,7 +101,10 @@ class Places:
         parts[1::2] = [self._secret(name) if name else mark for name in parts[1::2]]
         return "".join(parts)
 
-    def _needles(self, *, with_password: bool) -> Mapping[Needle, str]:
+    def needles(self, *, with_password: bool) -> Mapping[Needle, str]:
+        """Return what is looked for, with whose it is."""
+        if with_password in self._wanted:
+            return self._wanted[with_password]
         needles: dict[Needle, str] = {}
         for owner, secret in self._known.items():
             if with_password or owner not in {"p", "u"}:
@@ -112,6 +113,7 @@ class Places:
                 for needle in found:
                     if owner != "u" or needle.form in FORMS:
                         needles.setdefault(needle, owner)
+        self._wanted[with_password] = needles
         return needles
 
     def _secret(self, name: str) -> str:
@@ -129,7 +131,8 @@ class Places:
             raise UnknownPlaceError(msg) from err
 
 
-def _has_mark(text: str) -> bool:
+def has_mark(text: str) -> bool:
+    """Whether a text begins as one with places does."""
     return text != "" and text[0] in _MARKS
 
 

@@ -134,13 +134,18 @@ def _inside(data: bytes, encode: Callable[[bytes], str]) -> Iterator[str]:
         yield encode(bytes(before) + data)[first:last]
 
 
+def may_hold(text: str, wanted: Iterable[str]) -> bool:
+    """Whether texts of needles may stand in another text, or in a part of it, told in short."""
+    return any(kind in text for kind in _KINDS) or any(
+        each in text or " " in each for each in wanted
+    )
+
+
 def find(text: str, needles: Iterable[Needle]) -> list[Spot]:
     """Return all places where needles stand, by their start, the longest and plainest first."""
     wanted = tuple(needles)
-    # Nothing is there most of the time, and a listing asks for thousands of texts.
-    if not any(kind in text for kind in _KINDS) and not any(
-        n.text in text or " " in n.text for n in wanted
-    ):
+    # Nothing is there most of the time.
+    if not may_hold(text, {needle.text for needle in wanted}):
         return []
     found: dict[tuple[int, int, bool], Spot] = {}
     for decoded, starts in _readings(text):

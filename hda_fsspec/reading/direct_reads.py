@@ -78,10 +78,13 @@ def find_stored(
         facts = facts_of(name)
         # Along an unlimited dimension a variable may be shorter than others, and is filled up.
         if facts is not None and facts[:2] == (array.shape, np.dtype(array.dtype)):
-            attrs = facts[2]
-            coding = {key: attrs[key] for key in _CODING if key in attrs}
-            found[name] = StoredVariable(name, array, coding)
+            found[name] = StoredVariable(name, array, coding_of(facts[2]))
     return found
+
+
+def coding_of(attrs: Mapping[str, Any]) -> dict[str, Any]:
+    """Return those of a variable's attributes that say what its numbers stand for."""
+    return {key: attrs[key] for key in _CODING if key in attrs}
 
 
 def read_raw(descriptor: int, array: StoredArray) -> _Array | None:

@@ -96,6 +96,21 @@ class VariableHeader:
         moved = {k: v for k, v in self.encoding.items() if k == "grid_mapping"}
         return meaning_of({**moved, **self.attrs})
 
+    @functools.cached_property
+    def as_json(self) -> dict[str, Any]:
+        """The variable as JSON values; many products have the very same one."""
+        return {
+            "dims": list(self.dims),
+            "dtype": self.dtype.str if self.dtype != object else "object",
+            "coordinate": self.is_coordinate,
+            "attrs": attrs_to_json(self.attrs),
+            "encoding": attrs_to_json(self.encoding),
+            "values": None if self.values is None else array_to_json(self.values),
+            "digest": self.digest,
+            "stored": None if self.stored is None else self.stored.str,
+            "packing": self.packing,
+        }
+
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Header:
@@ -180,20 +195,7 @@ class Header:
             "format": _FORMAT,
             "sizes": dict(self.sizes),
             "attrs": attrs_to_json(self.attrs),
-            "variables": {
-                name: {
-                    "dims": list(v.dims),
-                    "dtype": v.dtype.str if v.dtype != object else "object",
-                    "coordinate": v.is_coordinate,
-                    "attrs": attrs_to_json(v.attrs),
-                    "encoding": attrs_to_json(v.encoding),
-                    "values": None if v.values is None else array_to_json(v.values),
-                    "digest": v.digest,
-                    "stored": None if v.stored is None else v.stored.str,
-                    "packing": v.packing,
-                }
-                for name, v in self.variables.items()
-            },
+            "variables": {name: v.as_json for name, v in self.variables.items()},
         }
 
     @classmethod

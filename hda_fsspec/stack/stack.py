@@ -28,7 +28,7 @@ import json
 import weakref
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import xarray as xr
@@ -49,7 +49,7 @@ from hda_fsspec.stack.checks import ExpectedPart, ExpectedProduct, lacks
 from hda_fsspec.stack.concat_dim import ConcatLayout
 from hda_fsspec.stack.grid import Grid
 from hda_fsspec.stack.header import Header
-from hda_fsspec.stack.header_reuse import AlikeFiles
+from hda_fsspec.stack.header_reuse import AlikeFiles, Told
 from hda_fsspec.stack.header_store import (
     Read,
     filled_for,
@@ -370,35 +370,42 @@ class Stack:
     ) -> np.ndarray[Any, Any] | None:
         """Read numbers of a file that is stored like that of another product; else None."""
         alike = self._alike.get(self.kind_of(number))
-        if alike is None:
+        if alike is None or openfiles.is_open(self.source, entry, mark):
             return None
+        seen: list[tuple[Told, frozenset[str]]] = []
 
-        def work(file: NetCDFVariables) -> np.ndarray[Any, Any] | None:
-            with entry.open() as stream:
-                found = alike.look(file, stream)
-                if found is None:
-                    return None
-                header, stored = found
-                try:
-                    lacking = self._checked_header(number, header)
-                except ProductMismatchError:
-                    return None  # what is wrong is told of its dataset
-                if name in lacking:
-                    return None
-                values = None
-                if name in stored:
-                    values = read_stored(stream.fileno(), stored[name], key)
-            if values is None:
+        def read(
+            told: Told | None, stream: BinaryIO, file: NetCDFVariables | None
+        ) -> np.ndarray[Any, Any] | None:
+            if told is None:
+                return None
+            try:
+                lacking = self._checked_header(number, told.header)
+            except ProductMismatchError:
+                return None  # what is wrong is told of its dataset
+            if name in lacking:
+                return None
+            values = None
+            if name in told.stored:
+                values = read_stored(stream.fileno(), told.stored[name], key)
+            if values is None and file is not None:
                 values = np.asarray(file[name][key].data)
-            seen.append((KeptHeader(header, mark, stored), lacking))
+            seen.append((told, lacking))
             return values
 
-        seen: list[tuple[KeptHeader, frozenset[str]]] = []
-        if openfiles.is_open(self.source, entry, mark):
-            return None
-        values = openfiles.with_variables(self.source, entry, mark, work)
+        def open_and_read(file: NetCDFVariables) -> np.ndarray[Any, Any] | None:
+            with entry.open() as stream:
+                return read(alike.look(file, stream), stream, file)
+
+        values = openfiles.with_bytes(
+            entry, mark, lambda stream: read(alike.look_at_bytes(stream), stream, None)
+        )
+        if values is None:
+            values = openfiles.with_variables(self.source, entry, mark, open_and_read)
         if values is not None:
-            kept, lacking = seen[-1]
+            told, lacking = seen[-1]
+            alike.note(told)
+            kept = KeptHeader(told.header, mark, told.stored)
             keep_header(self.source, self.mark, number, kept)
             self._checked[number] = FittingFile(mark, lacking, kept.stored)
         return values

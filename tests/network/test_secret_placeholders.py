@@ -131,3 +131,26 @@ def test_a_locator_with_a_secret_for_which_there_is_no_place() -> None:
     with pytest.raises(BrokerError, match="quotes a secret") as caught:
         Secrets("password").product(Product("EO:X", "a", location=f"https://x/?p={mixture}"))
     assert "ssword" not in str(caught.value)
+
+
+@for_each("password", ["password", "abc", "a b/c&d", "p"])
+def test_many_records_are_kept_as_each_by_itself(password: str) -> None:
+    """One that quotes a secret, or looks as if it did, changes, and the others do not."""
+    token = "0c2f4e0a-4b0e-8f0e-1234567890ab"
+    secrets = Secrets(password, (token,), token, user="me")
+    odd = [
+        Product("EO:X", "plain"),
+        Product("EO:X", f"id-{password}", location=f"https://x/?p={password}"),
+        Product("EO:X", "a", location=f"https://x/?t={token}"),
+        Product("EO:X", "b", location=f"https://x/?t={WRITTEN[next(iter(WRITTEN))](password)}"),
+        Product("EO:X", "c", location="\x1ano place"),
+        Product("EO:X", "d", location="https://x/?one=1&two=%20"),
+        Product("EO:X", "e", properties=(("note", f"by {password}"), (token, 3))),
+        Product("EO:X", "f", properties=(("note", token[::-1]),)),
+    ]
+    for products in (odd, [odd[0]] * 150 + odd, odd[:1] * 250):
+        assert [(p.location, p.properties) for p in secrets.products(products)] == [
+            (p.location, p.properties) for p in map(secrets.product, products)
+        ]
+    with pytest.raises(BrokerError, match="quotes a secret"):
+        secrets.products([*odd, Product("EO:X", f"id-{token}")])

@@ -16,6 +16,7 @@ import xarray as xr
 from hda_fsspec.errors import ProductMismatchError
 from hda_fsspec.lazy import openfiles
 from hda_fsspec.lazy.pool import Pool, is_unchanged
+from hda_fsspec.stack.header_reuse import AlikeFiles
 
 LON = np.arange(8.0)
 
@@ -116,7 +117,7 @@ def test_another_packing(days: Any, way: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("way", ["as a dataset", "as one like others"])
+@pytest.mark.parametrize("way", ["as a dataset", "as one like others", "by its bytes"])
 def test_a_file_that_is_replaced_while_it_is_opened(
     days: Any, monkeypatch: pytest.MonkeyPatch, way: str
 ) -> None:
@@ -126,18 +127,25 @@ def test_a_file_that_is_replaced_while_it_is_opened(
     days.forget()
     if way == "as a dataset":
         found = days.open()  # it has not seen yet what others are stored like
-    name = "open_local" if way == "as a dataset" else "open_variables"
-    open_it, replaced = getattr(openfiles, name), list[Path]()
+    if way == "as one like others":
+        monkeypatch.setattr(AlikeFiles, "look_at_bytes", lambda *_: None)
+    where, name = {
+        "as a dataset": (openfiles, "open_local"),
+        "as one like others": (openfiles, "open_variables"),
+        "by its bytes": (AlikeFiles, "look_at_bytes"),
+    }[way]
+    open_it, replaced = getattr(where, name), list[Path]()
 
-    def open_and_replace(path: Path, *args: Any, **options: Any) -> Any:
-        opened = open_it(path, *args, **options)
+    def open_and_replace(*args: Any, **options: Any) -> Any:
+        opened = open_it(*args, **options)
+        path = Path(args[1].name) if way == "by its bytes" else args[0]
         if path.name == _name(2) and not replaced:
             replaced.append(path)
             _replace(days, 2, _day(2, scale=0.25, lon=100.0))
             _close_handles(days.folder)
         return opened
 
-    monkeypatch.setattr(openfiles, name, open_and_replace)
+    monkeypatch.setattr(where, name, open_and_replace)
     # Only touched, so that it is to be checked anew.
     os.utime(_local_file(days, 2), (0, 0))
 

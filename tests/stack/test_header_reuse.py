@@ -76,9 +76,50 @@ def test_what_is_told_is_what_the_data_set_tells(tmp_path: Path, change: dict[st
     told = _look(alike, other)
 
     assert told is not None
-    header, stored = told
+    header, stored, _ = told
     assert header.to_json() == _header(other).to_json()
     assert stored.keys() == {"t2m"}
+
+
+def _look_at_bytes(alike: AlikeFiles, path: Path) -> Any:
+    with path.open("rb") as stream:
+        return alike.look_at_bytes(stream)
+
+
+@pytest.mark.slow
+@for_each("stored", ["f8", "i4", "i8"])
+def test_what_its_bytes_tell_is_what_the_data_set_tells(tmp_path: Path, stored: str) -> None:
+    """A file that is written in the way of one that was looked at needs no library."""
+    common = {"stored": stored}
+    alike = _alike(_write(tmp_path / "first.nc", common))
+    assert alike is not None
+    second = _write(tmp_path / "second.nc", common)
+    assert _look_at_bytes(alike, second) is None
+    alike.note(_look(alike, second))
+
+    changes: list[dict[str, Any]] = [
+        {},
+        {"first": 24, "value": 250.0},
+        {"first": -400_000},
+        {"history": "once"},
+        {"lat": [40.0, 41.0, 42.5], "height": 10.0},
+    ]
+    for change in changes:
+        other = _write(tmp_path / "other.nc", {**common, **change})
+        told = _look_at_bytes(alike, other)
+        assert told is not None, change
+        assert told.header.to_json() == _header(other).to_json()
+        assert told.stored == _look(alike, other).stored
+
+    for change in (
+        {"units": "hours since 2024-01-02"},
+        {"scale": 0.25},
+        {"steps": 3},
+        {"history": "anew"} | {"attrs": {"more": 3}},
+        {"first": 10**8},
+    ):
+        other = _write(tmp_path / "other.nc", {**common, **change})
+        assert _look_at_bytes(alike, other) is None, change
 
 
 @pytest.mark.slow
