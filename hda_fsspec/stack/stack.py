@@ -64,6 +64,8 @@ from hda_fsspec.stack.product_grid import CutFurther, asked_for
 from hda_fsspec.subsets.refusals import is_too_large
 from hda_fsspec.workers import waiting
 
+_Array = np.ndarray[Any, Any]
+
 #: What tells preliminary data of ERA5 from final ones; files have it, or not, from month to month.
 _VERSIONS = "expver"
 
@@ -259,7 +261,7 @@ class Stack:
 
     def read(
         self, fetch: concurrent.futures.Future[Entry], number: int, name: str, key: Key
-    ) -> np.ndarray[Any, Any] | None:
+    ) -> _Array | None:
         """Read part of a variable of one product; None if it is missing and may be."""
         try:
             client, product = self.source.client, self.source.pieces[number]
@@ -280,12 +282,13 @@ class Stack:
 
     def _read_in_pieces(
         self, cut_further: CutFurther, number: int, name: str, key: Key
-    ) -> np.ndarray[Any, Any] | None:
+    ) -> _Array | None:
         """Read part of a variable of a product that the service makes in smaller pieces only."""
         dataset = self._in_pieces.get(number)
         if dataset is None:
-            client, product = self.source.client, self.source.pieces[number]
-            dataset = cut_further(client, product, self.source.options)
+            dataset = cut_further(
+                self.source.client, self.source.pieces[number], self.source.options
+            )
             layout = self.templates[self.kind_of(number)].layout
             keep_grids = self.grid_tolerance is not None
             header = filled_for(layout, Header.of(dataset), dataset, keep_grids=keep_grids)
@@ -297,7 +300,7 @@ class Stack:
             self._refuse_absent(number, name, frozenset([name]))
         return np.asarray(dataset.variables[name][key].values)
 
-    def read_present(self, number: int, name: str, key: Key) -> np.ndarray[Any, Any]:
+    def read_present(self, number: int, name: str, key: Key) -> _Array:
         """Read part of a variable of one product, which is made local first and cannot miss."""
         values = self._read(number, openfiles.make_local(self.source, number), name, key)
         openfiles.mark_read(self.source, number)
@@ -305,10 +308,10 @@ class Stack:
             raise AssertionError
         return values
 
-    def _read(self, number: int, entry: Entry, name: str, key: Key) -> np.ndarray[Any, Any] | None:
+    def _read(self, number: int, entry: Entry, name: str, key: Key) -> _Array | None:
         looked_at: list[KeptHeader] = []
 
-        def work(dataset: xr.Dataset, mark: FileStamp) -> np.ndarray[Any, Any] | None:
+        def work(dataset: xr.Dataset, mark: FileStamp) -> _Array | None:
             lacking = self._lacking(number, dataset, mark, looked_at)
             if name in lacking and self._may_lack(number, name):
                 return None
@@ -339,9 +342,7 @@ class Stack:
                 self.source, entry, seen.file, lambda file: AlikeFiles.of(file, seen.header, placed)
             )
 
-    def _read_known(
-        self, number: int, entry: Entry, name: str, key: Key
-    ) -> np.ndarray[Any, Any] | None:
+    def _read_known(self, number: int, entry: Entry, name: str, key: Key) -> _Array | None:
         """Read numbers of a file that is known to fit, and nothing else of it; else None."""
         variable = self.templates[self.kind_of(number)].header.variables[name]
         if not are_numbers(variable.dtype, variable.encoding):
@@ -367,7 +368,7 @@ class Stack:
 
     def _read_alike(
         self, number: int, entry: Entry, mark: FileStamp, name: str, key: Key
-    ) -> np.ndarray[Any, Any] | None:
+    ) -> _Array | None:
         """Read numbers of a file that is stored like that of another product; else None."""
         alike = self._alike.get(self.kind_of(number))
         if alike is None or openfiles.is_open(self.source, entry, mark):
@@ -376,7 +377,7 @@ class Stack:
 
         def read(
             told: Told | None, stream: BinaryIO, file: NetCDFVariables | None
-        ) -> np.ndarray[Any, Any] | None:
+        ) -> _Array | None:
             if told is None:
                 return None
             try:
@@ -385,15 +386,14 @@ class Stack:
                 return None  # what is wrong is told of its dataset
             if name in lacking:
                 return None
-            values = None
-            if name in told.stored:
-                values = read_stored(stream.fileno(), told.stored[name], key)
+            place = told.stored.get(name)
+            values = None if place is None else read_stored(stream.fileno(), place, key)
             if values is None and file is not None:
                 values = np.asarray(file[name][key].data)
             seen.append((told, lacking))
             return values
 
-        def open_and_read(file: NetCDFVariables) -> np.ndarray[Any, Any] | None:
+        def look(file: NetCDFVariables) -> _Array | None:
             with entry.open() as stream:
                 return read(alike.look(file, stream), stream, file)
 
@@ -401,13 +401,12 @@ class Stack:
             entry, mark, lambda stream: read(alike.look_at_bytes(stream), stream, None)
         )
         if values is None:
-            values = openfiles.with_variables(self.source, entry, mark, open_and_read)
+            values = openfiles.with_variables(self.source, entry, mark, look)
         if values is not None:
             told, lacking = seen[-1]
             alike.note(told)
-            kept = KeptHeader(told.header, mark, told.stored)
-            keep_header(self.source, self.mark, number, kept)
-            self._checked[number] = FittingFile(mark, lacking, kept.stored)
+            keep_header(self.source, self.mark, number, KeptHeader(told.header, mark, told.stored))
+            self._checked[number] = FittingFile(mark, lacking, told.stored)
         return values
 
     def _note_stored(self, number: int, entry: Entry, read: Read) -> None:
