@@ -153,8 +153,9 @@ def test_an_evicted_product_is_fetched_again(stacks: Any, chunks: Any) -> None:
     ds = stacks.open(chunks=chunks)
     wanted = ds.compute()
 
-    stacks.client.cache.clear()
-    xr.testing.assert_identical(ds.compute(), wanted)
+    for _ in range(2):
+        stacks.client.cache.clear()
+        xr.testing.assert_identical(ds.compute(), wanted)
     assert len(list(stacks.client.cache.entries())) == DAYS
 
 
