@@ -69,6 +69,8 @@ _Array = np.ndarray[Any, Any]
 #: What tells preliminary data of ERA5 from final ones; files have it, or not, from month to month.
 _VERSIONS = "expver"
 
+_OPTIONS = ("on_missing", "grid_tolerance", "mark")
+
 _known: weakref.WeakValueDictionary[tuple[Source, bytes], Stack] = weakref.WeakValueDictionary()
 _known_lock = ForkLock()
 
@@ -175,7 +177,7 @@ class Stack:
                 for template in self.templates
             ],
             "absent": {name: numbers.tolist() for name, numbers in self.absent.items()},
-            "options": [self.on_missing, self.grid_tolerance, self.mark],
+            "options": {name: getattr(self, name) for name in _OPTIONS},
         }
         return zlib.compress(json.dumps(state, separators=(",", ":")).encode(), 6)
 
@@ -194,15 +196,12 @@ class Stack:
                 return found
             state = json.loads(zlib.decompress(packed))
             cells = None if state["cells"] is None else unpacked_array(state["cells"])
-            on_missing, grid_tolerance, mark = state["options"]
             found = Stack(
                 source,
                 Grid(tuple(unpacked_axis(axis) for axis in state["axes"]), cells),
                 [_unpacked_template(**template) for template in state["templates"]],
                 absent=state["absent"],
-                on_missing=on_missing,
-                grid_tolerance=grid_tolerance,
-                mark=mark,
+                **state["options"],
                 cut_further=cut_further,
             )
             found.__dict__["_packed"] = packed
@@ -412,8 +411,7 @@ class Stack:
     def _note_stored(self, number: int, entry: Entry, read: Read) -> None:
         """Keep where the numbers of a file lie whose header was kept before."""
         checked = self._checked.get(number)
-        values = read[2]
-        if checked is None or checked.stored is not None or values.dtype.kind not in "iuf":
+        if checked is None or checked.stored is not None or read[2].dtype.kind not in "iuf":
             return
         kept = kept_header(self.source, self.mark, number)
         if kept is None or kept.file != checked.file:
@@ -432,9 +430,8 @@ class Stack:
 
     def _refuse_absent(self, number: int, name: str, lacking: frozenset[str]) -> None:
         if name in lacking:
-            product_id = self.source.pieces[number].product_id
             is_scanned = self.templates[self.kind_of(number)].is_scanned
-            raise lacks(product_id, name, is_scanned=is_scanned)
+            raise lacks(self.source.pieces[number].product_id, name, is_scanned=is_scanned)
 
     def _lacking(
         self, number: int, dataset: xr.Dataset, mark: FileStamp, looked_at: list[KeptHeader]
