@@ -34,7 +34,7 @@ from hda_fsspec.fetching.fetch import Fetcher
 from hda_fsspec.fetching.fetch_many import cannot_hold, fetch_together
 from hda_fsspec.fetching.gather import gather_products
 from hda_fsspec.fetching.local_copies import Copies
-from hda_fsspec.fetching.orders import OrderDesk
+from hda_fsspec.fetching.order_desk import OrderDesk
 from hda_fsspec.fetching.orders_under_way import (
     OpenOrder,
     find_open_orders,

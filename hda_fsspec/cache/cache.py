@@ -18,7 +18,9 @@ from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 
 from hda_fsspec.cache import eviction, partials
-from hda_fsspec.cache.entries import (
+from hda_fsspec.cache.eviction import Bound, Eviction, Usage
+from hda_fsspec.cache.folder import READ_ONLY_ERRNOS, TRASH_PREFIX, Folder
+from hda_fsspec.cache.product_entries import (
     RECORD_NAME,
     Entry,
     read_entry,
@@ -27,8 +29,6 @@ from hda_fsspec.cache.entries import (
     versions_folder,
     versions_name,
 )
-from hda_fsspec.cache.eviction import Bound, Eviction, Usage
-from hda_fsspec.cache.folder import READ_ONLY_ERRNOS, TRASH_PREFIX, Folder
 from hda_fsspec.cache.staging import Staging
 from hda_fsspec.errors import ProductFormatError
 from hda_fsspec.records import Product

@@ -17,10 +17,10 @@ from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import Literal, NoReturn
 
-from hda_fsspec import safefiles
+from hda_fsspec import untrusted_files
 from hda_fsspec.cache import partials
-from hda_fsspec.cache.entries import RECORD_NAME, Entry, read_record
 from hda_fsspec.cache.folder import Folder, dump_json, read_json
+from hda_fsspec.cache.product_entries import RECORD_NAME, Entry, read_record
 from hda_fsspec.errors import DownloadError
 
 logger = logging.getLogger("hda_fsspec")
@@ -367,9 +367,9 @@ def bytes_in(folder: Folder, path: Path) -> int:
 def walk(folder: Folder) -> Iterator[CacheItem]:
     """Go through all folders that weigh something, entries and partials, in no order."""
     for path, inside in entry_folders(folder):
-        yield _weigh(path, safefiles.files_in(inside))
+        yield _weigh(path, untrusted_files.files_in(inside))
     for path, inside in folder.subfolders(folder.path / "partial"):
-        held = [facts for name, facts in safefiles.files_in(inside) if partials.is_held(name)]
+        held = [facts for name, facts in untrusted_files.files_in(inside) if partials.is_held(name)]
         size = sum(facts.st_size for facts in held)
         yield CacheItem(partials.last_touched(folder, path), path, size, is_partial=True)
 

@@ -18,9 +18,9 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from hda_fsspec import safefiles
+from hda_fsspec import untrusted_files
 from hda_fsspec.errors import ConfigurationError
-from hda_fsspec.safefiles import SafeFolder, UntrustedFileError
+from hda_fsspec.untrusted_files import SafeFolder, UntrustedFileError
 
 logger = logging.getLogger("hda_fsspec")
 
@@ -156,7 +156,7 @@ class Folder:
     def open_own_in(self, inside: int, path: Path, flags: int) -> int:
         """Return the same, given a descriptor of the folder that the file is in."""
         for left in reversed(range(_LOOKS)):
-            found = safefiles.open_regular(path.name, flags, dir_fd=inside, shown=path)
+            found = untrusted_files.open_regular(path.name, flags, dir_fd=inside, shown=path)
             facts = os.fstat(found)
             if self.is_own(facts, path.parent):
                 return found
@@ -220,7 +220,7 @@ class Folder:
         try:
             return self._safe.files(path)
         except (FileNotFoundError, PermissionError, UntrustedFileError) as err:
-            safefiles.tell_once(err)
+            untrusted_files.tell_once(err)
             return []
 
     def names(self, path: Path) -> list[str]:
@@ -233,7 +233,7 @@ class Folder:
         try:
             yield from self._safe.subfolders(path, depth)
         except UntrustedFileError as err:
-            safefiles.tell_once(err)
+            untrusted_files.tell_once(err)
 
     def owns(self, facts: os.stat_result, where: Path) -> bool:
         """Whether what lies in a folder is of the user of this process."""
@@ -407,7 +407,7 @@ def read_json(folder: Folder, path: Path) -> Any:
     try:
         return json_or_none(folder.read(path))
     except OSError as err:
-        safefiles.tell_once(err)
+        untrusted_files.tell_once(err)
         return None
 
 

@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from hda_fsspec.cache.folder import CANNOT_KEEP_ERRNOS, Folder, dump_json, json_or_none
-from hda_fsspec.cache.sizes import KnownSizes
+from hda_fsspec.cache.product_lengths import KnownSizes
 from hda_fsspec.records import Product
-from hda_fsspec.safefiles import files_in, names_in, read_all, tell_once
+from hda_fsspec.untrusted_files import files_in, names_in, read_all, tell_once
 
 logger = logging.getLogger("hda_fsspec")
 

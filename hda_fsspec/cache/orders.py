@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from hda_fsspec import safefiles
+from hda_fsspec import untrusted_files
 from hda_fsspec.cache.folder import Folder, dump_json, read_json
 from hda_fsspec.records import Product, is_name
 from hda_fsspec.service_limits import QUOTA_WINDOW_SECONDS
@@ -188,7 +188,7 @@ class OrderBook:
         try:
             there = self._folder.look(self._quota_file)
         except OSError as err:
-            safefiles.tell_once(err)
+            untrusted_files.tell_once(err)
             return None
         seen = None if there is None else (there.st_mtime_ns, there.st_ino)
         if seen is None or seen == self._quota_seen:

@@ -13,11 +13,11 @@ import stat
 from pathlib import Path
 from typing import BinaryIO
 
-from hda_fsspec import safefiles
-from hda_fsspec.cache import owners
-from hda_fsspec.cache.entries import RECORD_NAME
+from hda_fsspec import untrusted_files
+from hda_fsspec.cache import partial_writers
 from hda_fsspec.cache.folder import TRASH_PREFIX, Folder
-from hda_fsspec.safefiles import UntrustedFileError
+from hda_fsspec.cache.product_entries import RECORD_NAME
+from hda_fsspec.untrusted_files import UntrustedFileError
 
 # No delivered name can equal these: safe names do not begin with a dot.
 DATA_NAME = ".data"
@@ -40,7 +40,7 @@ def begin(folder: Folder, stem: str, *, now: float) -> Path:
     now : float
         The time, to tell whether a writer on another machine gave up.
     """
-    partial = folder.path / "partial" / f"{stem}.{owners.new_writer()}"
+    partial = folder.path / "partial" / f"{stem}.{partial_writers.new_writer()}"
     folder.make(partial.parent)
     if _claim(folder, partial, stem, now=now):
         return partial
@@ -59,7 +59,7 @@ def is_abandoned(folder: Folder, partial: Path, *, now: float) -> bool:
     if partial.name.startswith(TRASH_PREFIX):
         return True
     writer = ".".join(partial.name.split(".")[2:])
-    return owners.is_abandoned(writer, idle_seconds=now - last_touched(folder, partial))
+    return partial_writers.is_abandoned(writer, idle_seconds=now - last_touched(folder, partial))
 
 
 def last_touched(folder: Folder, partial: Path) -> float:
@@ -104,7 +104,10 @@ def _claim(folder: Folder, partial: Path, stem: str, *, now: float) -> bool:
     for _, path in sorted(found, reverse=True):
         if not is_abandoned(folder, path, now=now):
             continue
-        is_gone = owners.liveness(path.name.removeprefix(f"{stem}.")) is owners.Liveness.GONE
+        is_gone = (
+            partial_writers.liveness(path.name.removeprefix(f"{stem}."))
+            is partial_writers.Liveness.GONE
+        )
         try:
             if not _is_own(folder, path):
                 _copy(folder, path, partial)
@@ -117,7 +120,7 @@ def _claim(folder: Folder, partial: Path, stem: str, *, now: float) -> bool:
             _take_over(folder, partial, is_gone=is_gone)
         except (FileNotFoundError, PermissionError, UntrustedFileError) as err:
             # Another claimant was faster, a colleague keeps it private, or it is none.
-            safefiles.tell_once(err)
+            untrusted_files.tell_once(err)
             if folder.look(partial) is not None:
                 folder.discard(partial)
             continue

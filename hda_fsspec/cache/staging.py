@@ -17,19 +17,19 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO, Self
 
-from hda_fsspec.cache import owners, partials
-from hda_fsspec.cache.entries import (
+from hda_fsspec.cache import partial_writers, partials
+from hda_fsspec.cache.folder import NO_ROOM_ERRNOS, Folder, dump_json, read_json
+from hda_fsspec.cache.partials import DATA_NAME, FACTS_NAME
+from hda_fsspec.cache.product_entries import (
     RECORD_NAME,
     Entry,
     read_entry,
     safe_name,
     versions_folder,
 )
-from hda_fsspec.cache.folder import NO_ROOM_ERRNOS, Folder, dump_json, read_json
-from hda_fsspec.cache.partials import DATA_NAME, FACTS_NAME
 from hda_fsspec.errors import DownloadError, ProductFormatError
 from hda_fsspec.records import Product
-from hda_fsspec.safefiles import UntrustedFileError
+from hda_fsspec.untrusted_files import UntrustedFileError
 
 _PUBLISH_ATTEMPTS = 8
 _BEGIN_ATTEMPTS = 4
@@ -181,7 +181,7 @@ class Staging:
         # What cannot be handed over now keeps this process's name, and is free once it ends.
         with contextlib.suppress(OSError):
             if partials.held_bytes(self._folder, partial):
-                released = partial.with_name(f"{self._stem}.{owners.new_released()}")
+                released = partial.with_name(f"{self._stem}.{partial_writers.new_released()}")
                 self._folder.rename(partial, released)
             else:
                 self._folder.discard(partial)

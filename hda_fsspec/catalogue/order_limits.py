@@ -15,8 +15,8 @@ from hda_fsspec.errors import HDAError, QueryError
 from hda_fsspec.paths.locations import Location
 from hda_fsspec.printable import printable
 from hda_fsspec.schema.schema import Schema
-from hda_fsspec.subsets.axes import Axes
-from hda_fsspec.subsets.grid import PieceGrid
+from hda_fsspec.subsets.piece_grid import PieceGrid
+from hda_fsspec.subsets.query_axes import Axes
 from hda_fsspec.subsets.sizes import Limit, load, refine, split_that_fits, unit_of
 
 logger = logging.getLogger("hda_fsspec")

@@ -5,8 +5,8 @@ from __future__ import annotations
 from hda_fsspec.paths.locations import Location
 from hda_fsspec.records import Product, format_time
 from hda_fsspec.schema.schema import Schema
-from hda_fsspec.subsets.axes import Axes
-from hda_fsspec.subsets.grid import PieceGrid
+from hda_fsspec.subsets.piece_grid import PieceGrid
+from hda_fsspec.subsets.query_axes import Axes
 
 
 def record_of(grid: PieceGrid, n: int, *, broker: str) -> Product:

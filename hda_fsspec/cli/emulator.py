@@ -95,7 +95,7 @@ def emulator(
         msg = "Name a folder or a JSON file to serve, or give --samples, or --replay FILE."
         raise click.UsageError(msg)
     from hda_fsspec.emulator import write_samples
-    from hda_fsspec.emulator.serve import serve
+    from hda_fsspec.emulator.serve_command import serve
 
     more = {_LONG_NAMES.get(k, k): value for k, value in given.items() if value is not None}
     if "user" in options.given:

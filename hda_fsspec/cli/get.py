@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from hda_fsspec.cli.commands import Options, command, json_option
-from hda_fsspec.cli.slices import slice_options, take
+from hda_fsspec.cli.first_and_last import slice_options, take
 from hda_fsspec.cli.terminal import echo_json, echo_paths, is_terminal
 from hda_fsspec.errors import LocationError, no_products_error
 from hda_fsspec.paths.locations import PROTOCOL, Location

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from hda_fsspec.cli.commands import Options, command, json_option
-from hda_fsspec.cli.slices import slice_options, take
+from hda_fsspec.cli.first_and_last import slice_options, take
 from hda_fsspec.cli.terminal import (
     echo,
     echo_block,

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from hda_fsspec.cli.commands import Options, command, json_option
+from hda_fsspec.cli.first_and_last import slice_options
 from hda_fsspec.cli.open import Split, open_with_xarray, reading_options
-from hda_fsspec.cli.slices import slice_options
 from hda_fsspec.cli.terminal import echo_block, echo_json
 from hda_fsspec.errors import QueryError
 from hda_fsspec.paths.locations import Location

@@ -14,8 +14,8 @@ package but its values and errors, so that it cannot share their misunderstandin
 from __future__ import annotations
 
 from hda_fsspec.emulator.catalogue import Catalogue
+from hda_fsspec.emulator.dataset_entries import DatasetEntry, ProductEntry
 from hda_fsspec.emulator.emulator import Emulator
-from hda_fsspec.emulator.entries import DatasetEntry, ProductEntry
 from hda_fsspec.emulator.faults import Fault
 from hda_fsspec.emulator.jobs.ecmwf import EcmwfSubset, ecmwf_subset
 from hda_fsspec.emulator.jobs.marine import MarineSubset, marine_subset

@@ -10,9 +10,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from hda_fsspec.emulator.entries import DatasetEntry, ProductEntry
+from hda_fsspec.emulator.dataset_entries import DatasetEntry, ProductEntry
 from hda_fsspec.emulator.loaders import datasets_of_folder, datasets_of_json
-from hda_fsspec.emulator.processes import ProcessLock
+from hda_fsspec.emulator.process_lock import ProcessLock
 from hda_fsspec.errors import ConfigurationError
 
 

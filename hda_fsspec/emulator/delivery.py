@@ -14,13 +14,13 @@ from datetime import UTC, datetime
 from typing import Any
 
 from hda_fsspec.emulator.catalogue import Catalogue
-from hda_fsspec.emulator.entries import DatasetEntry, ProductEntry
+from hda_fsspec.emulator.dataset_entries import DatasetEntry, ProductEntry
 from hda_fsspec.emulator.faults import Fault
 from hda_fsspec.emulator.jobs.job import JobFailedError, SubsetDataset
 from hda_fsspec.emulator.messages import Answer, Request, error_answer, invalid_answer, json_answer
 from hda_fsspec.emulator.options import EmulatorOptions
 from hda_fsspec.emulator.permanent_faults import WITHOUT_LOCATORS
-from hda_fsspec.emulator.processes import ProcessLock
+from hda_fsspec.emulator.process_lock import ProcessLock
 from hda_fsspec.emulator.state import Order, PlacedOrders, RemainingQuota
 from hda_fsspec.emulator.transfers import Served, answer_file
 

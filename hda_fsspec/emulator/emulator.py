@@ -14,7 +14,7 @@ from hda_fsspec.emulator.faults import Fault, FaultScript
 from hda_fsspec.emulator.identity import name_of
 from hda_fsspec.emulator.messages import Request, RequestLog, RequestRecord, error_answer
 from hda_fsspec.emulator.options import EmulatorOptions
-from hda_fsspec.emulator.processes import ProcessLock
+from hda_fsspec.emulator.process_lock import ProcessLock
 from hda_fsspec.emulator.random_faults import RandomFaults
 from hda_fsspec.emulator.routes import Routes
 from hda_fsspec.emulator.server import Exchange, Server, Traffic

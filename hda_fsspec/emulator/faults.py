@@ -17,7 +17,7 @@ from hda_fsspec.emulator.messages import (
     html_answer,
     json_answer,
 )
-from hda_fsspec.emulator.processes import ProcessLock
+from hda_fsspec.emulator.process_lock import ProcessLock
 from hda_fsspec.errors import ConfigurationError
 
 _BROKEN = "<!DOCTYPE html><html><body><h1>Something went wrong</h1></body></html>"

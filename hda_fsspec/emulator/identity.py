@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from hda_fsspec.emulator.catalogue import Catalogue
-from hda_fsspec.emulator.entries import DatasetEntry
+from hda_fsspec.emulator.dataset_entries import DatasetEntry
 from hda_fsspec.emulator.jobs.job import SubsetDataset
 
 _TOLD_OTHERWISE = ("source", "products", "queryable")

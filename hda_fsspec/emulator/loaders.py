@@ -13,7 +13,7 @@ from typing import Any
 from urllib.parse import unquote
 
 from hda_fsspec.emulator.content import ARCHIVED_SUFFIXES
-from hda_fsspec.emulator.entries import DatasetEntry, ProductEntry
+from hda_fsspec.emulator.dataset_entries import DatasetEntry, ProductEntry
 from hda_fsspec.emulator.jobs.ecmwf import EcmwfSubset, ecmwf_subset
 from hda_fsspec.emulator.jobs.marine import MarineSubset, marine_subset
 from hda_fsspec.emulator.profiles import interval, nominal_times

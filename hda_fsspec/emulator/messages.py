@@ -13,7 +13,7 @@ from http import HTTPStatus
 from typing import Any, overload
 
 from hda_fsspec.emulator.content import Content
-from hda_fsspec.emulator.processes import ProcessLock
+from hda_fsspec.emulator.process_lock import ProcessLock
 
 API_PREFIX = "/hda-broker/api/v1/"
 BROKER_PREFIX = "/hda-broker/"

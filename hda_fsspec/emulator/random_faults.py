@@ -11,7 +11,7 @@ from collections import Counter
 
 from hda_fsspec.emulator.faults import Fault
 from hda_fsspec.emulator.messages import Request
-from hda_fsspec.emulator.processes import ProcessLock
+from hda_fsspec.emulator.process_lock import ProcessLock
 from hda_fsspec.errors import ConfigurationError
 
 #: What can be drawn for any request, and what more for the body of a file. No honest client can

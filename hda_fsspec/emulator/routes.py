@@ -12,8 +12,8 @@ from typing import Any
 from hda_fsspec.emulator import permanent_faults, searches
 from hda_fsspec.emulator.accounts import Accounts
 from hda_fsspec.emulator.catalogue import Catalogue
+from hda_fsspec.emulator.dataset_entries import DatasetEntry, ProductEntry
 from hda_fsspec.emulator.delivery import Delivery
-from hda_fsspec.emulator.entries import DatasetEntry, ProductEntry
 from hda_fsspec.emulator.faults import Fault, Faults, instead, spoil
 from hda_fsspec.emulator.jobs.job import JobFailedError, SubsetDataset
 from hda_fsspec.emulator.messages import (

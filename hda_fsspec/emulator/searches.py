@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from hda_fsspec.emulator.entries import BBox, DatasetEntry, ProductEntry
+from hda_fsspec.emulator.dataset_entries import BBox, DatasetEntry, ProductEntry
 from hda_fsspec.records import parse_time
 
 DEFAULT_PAGE = 10

@@ -21,7 +21,7 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 
 from hda_fsspec.emulator.content import CHUNK_BYTES
 from hda_fsspec.emulator.messages import Answer, FilePlan, Request, RequestRecord
-from hda_fsspec.emulator.processes import ProcessLock
+from hda_fsspec.emulator.process_lock import ProcessLock
 
 # Larger bodies are not worth a copy: the kernel sends them from the file.
 _SENDFILE_BYTES = 1 << 18

@@ -14,7 +14,7 @@ from collections import deque
 from collections.abc import Collection
 
 from hda_fsspec.emulator.jobs.job import Job
-from hda_fsspec.emulator.processes import ProcessLock
+from hda_fsspec.emulator.process_lock import ProcessLock
 
 _YOUNG_SECONDS = 1.0
 

@@ -27,7 +27,7 @@ from hda_fsspec.errors import (
     OrderTimeoutError,
     ProductFormatError,
 )
-from hda_fsspec.fetching.orders import (
+from hda_fsspec.fetching.order_desk import (
     DeadOrderError,
     OrderDesk,
     QuotaExhaustedError,
@@ -39,8 +39,8 @@ from hda_fsspec.fetching.transfer import NotReadyError, Received, transfer
 from hda_fsspec.formats.detect import check_complete, extension, name_contradicts, sniff
 from hda_fsspec.network.api import Broker
 from hda_fsspec.records import Product
-from hda_fsspec.safefiles import reader_of
 from hda_fsspec.settings import Settings
+from hda_fsspec.untrusted_files import reader_of
 
 if TYPE_CHECKING:
     from hda_fsspec.fetching.shared_cache import SharedCache, SharedCopy

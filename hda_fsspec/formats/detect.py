@@ -31,7 +31,7 @@ from hda_fsspec.formats.gridded_completeness import (
 )
 from hda_fsspec.formats.rasters import check_jp2, check_tiff
 from hda_fsspec.printable import printable
-from hda_fsspec.safefiles import reader_of
+from hda_fsspec.untrusted_files import reader_of
 
 _HEAD_BYTES = 512
 #: Pages and error bodies are small; a product that happens to be HTML or JSON seldom is.

@@ -23,7 +23,7 @@ from hda_fsspec.fs.write_errors import explained
 from hda_fsspec.paths.locations import Location
 from hda_fsspec.printable import printable
 from hda_fsspec.records import Product
-from hda_fsspec.safefiles import reader_of
+from hda_fsspec.untrusted_files import reader_of
 
 logger = logging.getLogger("hda_fsspec")
 

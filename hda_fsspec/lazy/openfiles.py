@@ -34,7 +34,7 @@ from hda_fsspec.reading.opening import OpenOptions, open_local
 from hda_fsspec.reading.trees import open_tree
 from hda_fsspec.reading.variables import NetCDFVariables, open_variables
 from hda_fsspec.records import Product
-from hda_fsspec.safefiles import UntrustedFileError, open_regular
+from hda_fsspec.untrusted_files import UntrustedFileError, open_regular
 from hda_fsspec.workers import computations, waiting
 
 T = TypeVar("T")

@@ -22,7 +22,7 @@ from hda_fsspec.concurrency.forks import ForkLock
 from hda_fsspec.reading.options import OpenOptions
 from hda_fsspec.records import Product
 from hda_fsspec.settings import Settings
-from hda_fsspec.subsets.grid import PieceGrid
+from hda_fsspec.subsets.piece_grid import PieceGrid
 
 #: What no read needs; a record that a worker unpickles is without it.
 _LEFT_OUT = frozenset({"properties", "bbox", "footprint"})

@@ -10,7 +10,7 @@ import numpy as np
 from hda_fsspec.client import Client
 from hda_fsspec.lazy.product_table import ProductTable
 from hda_fsspec.records import Product
-from hda_fsspec.subsets.grid import PieceGrid, Split
+from hda_fsspec.subsets.piece_grid import PieceGrid, Split
 from hda_fsspec.subsets.sizes import Estimate, compare, loads, unit_of
 
 

@@ -17,7 +17,7 @@ from hda_fsspec.planning.product_sizes import ProductSizes, estimate_sizes
 from hda_fsspec.printable import duration, format_bytes, plural, printable, python_text
 from hda_fsspec.records import Product
 from hda_fsspec.service_limits import ORDERS_AN_HOUR, QUOTA_WINDOW_SECONDS
-from hda_fsspec.subsets.grid import Split
+from hda_fsspec.subsets.piece_grid import Split
 from hda_fsspec.subsets.sizes import Estimate
 from hda_fsspec.views import markup
 

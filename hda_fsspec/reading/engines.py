@@ -26,7 +26,7 @@ from hda_fsspec.reading.library_locks import HDF5_LOCK
 from hda_fsspec.reading.options import OpenOptions
 from hda_fsspec.reading.requirements import check_engine, check_raster_engine, is_installed
 from hda_fsspec.reading.selfcontained import refuse_references
-from hda_fsspec.safefiles import reader_of
+from hda_fsspec.untrusted_files import reader_of
 
 _Opened = TypeVar("_Opened")
 

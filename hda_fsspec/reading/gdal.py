@@ -22,7 +22,7 @@ from xarray.core import indexing  # xarray documents this module for writers of 
 
 from hda_fsspec.errors import ProductFormatError
 from hda_fsspec.formats.detect import Format
-from hda_fsspec.safefiles import reader_of
+from hda_fsspec.untrusted_files import reader_of
 
 #: GDAL's settings around each opening and each read: of the thread, not of the process.
 _SETTINGS: Mapping[str, str] = {

@@ -28,7 +28,7 @@ from hda_fsspec.reading.unpacking import (
     make_folder,
     temporary_folder,
 )
-from hda_fsspec.safefiles import SafeFolder, tell_once
+from hda_fsspec.untrusted_files import SafeFolder, tell_once
 
 #: What to tell the parts of a file apart by, the most telling first.
 _SPLIT_KEYS = ("typeOfLevel", "stepType", "dataType", "numberOfPoints", "edition", "shortName")

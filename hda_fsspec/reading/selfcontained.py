@@ -16,7 +16,7 @@ from hda_fsspec.formats.detect import Format, sniff
 from hda_fsspec.formats.file_reader import CorruptFileError, FileBytes, Reference
 from hda_fsspec.formats.references import find_reference
 from hda_fsspec.reading.unpacking import folder_above, make_folder
-from hda_fsspec.safefiles import SafeFolder, reader_of, tell_once
+from hda_fsspec.untrusted_files import SafeFolder, reader_of, tell_once
 
 #: To be raised when more kinds of references are told than before.
 _RULES = 2

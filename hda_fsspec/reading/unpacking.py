@@ -25,7 +25,7 @@ from hda_fsspec.filenames import plain_name
 from hda_fsspec.formats.detect import check_complete, sniff
 from hda_fsspec.printable import printable
 from hda_fsspec.reading.archives import STREAMS, Member, damaged, opened
-from hda_fsspec.safefiles import SafeFolder, UntrustedFileError, reader_of, tell_once
+from hda_fsspec.untrusted_files import SafeFolder, UntrustedFileError, reader_of, tell_once
 
 #: A product may unpack to so many bytes, or to so many times its own length if that is more.
 #: Data come nowhere near it in products of this size; deflate reaches 1032:1 on zeros.

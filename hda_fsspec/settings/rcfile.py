@@ -13,7 +13,7 @@ from pathlib import Path
 
 from hda_fsspec.concurrency.forks import ForkLock
 from hda_fsspec.errors import ConfigurationError
-from hda_fsspec.safefiles import UntrustedFileError, read_all, reader_of
+from hda_fsspec.untrusted_files import UntrustedFileError, read_all, reader_of
 
 logger = logging.getLogger("hda_fsspec")
 

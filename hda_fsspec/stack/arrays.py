@@ -19,8 +19,8 @@ from hda_fsspec.reading.indexing import (
     missing_value,
     with_missing,
 )
-from hda_fsspec.stack.grid import NOTHING, GridAxis
 from hda_fsspec.stack.stack import Stack
+from hda_fsspec.stack.stack_axes import NOTHING, GridAxis
 
 _Array = np.ndarray[Any, Any]
 _NONE = np.zeros(0, dtype=np.int64)

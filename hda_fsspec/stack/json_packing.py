@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from hda_fsspec.stack.grid import GridAxis
 from hda_fsspec.stack.header import array_from_json, array_to_json
+from hda_fsspec.stack.stack_axes import GridAxis
 from hda_fsspec.timeindex.overlaps import Segments
 
 

@@ -19,7 +19,6 @@ from hda_fsspec.reading.essential_attributes import different_meaning, meaning_o
 from hda_fsspec.reading.opening import OpenOptions
 from hda_fsspec.records import Product, by_time
 from hda_fsspec.stack.arrays import StackArray, TemplateArray
-from hda_fsspec.stack.checks import is_promoted
 from hda_fsspec.stack.dataset import common_attrs, lazy_variable
 from hda_fsspec.stack.lazy_tiles import (
     PLACE,
@@ -31,6 +30,7 @@ from hda_fsspec.stack.lazy_tiles import (
 )
 from hda_fsspec.stack.mosaic_arrays import MosaicArray
 from hda_fsspec.stack.open_query import StackOptions
+from hda_fsspec.stack.product_checks import is_promoted
 from hda_fsspec.stack.product_kinds import find_kinds
 from hda_fsspec.stack.tile_opening import TileOpener
 from hda_fsspec.stack.tile_placement import MisplacedError, MosaicAxis, Placement

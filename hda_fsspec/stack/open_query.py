@@ -28,19 +28,19 @@ from hda_fsspec.paths.locations import Location
 from hda_fsspec.printable import printable
 from hda_fsspec.reading.opening import OpenOptions
 from hda_fsspec.records import Product, by_time
-from hda_fsspec.stack.checks import ExpectedProduct
 from hda_fsspec.stack.concat_dim import ConcatLayout, loose_times, run_start
 from hda_fsspec.stack.dataset import make_dataset, tell_absent, with_product_ids
 from hda_fsspec.stack.footprints import most_different_bbox
-from hda_fsspec.stack.grid import NOTHING, Grid, GridAxis
 from hda_fsspec.stack.header import Header
 from hda_fsspec.stack.header_store import HeaderIndex
+from hda_fsspec.stack.product_checks import ExpectedProduct
 from hda_fsspec.stack.product_grid import Pieces
 from hda_fsspec.stack.product_kinds import find_kinds
 from hda_fsspec.stack.product_positions import Steps, joined, layout_of, segments_of, steps_of
 from hda_fsspec.stack.same_times import refuse_equal_times
 from hda_fsspec.stack.split_dims import KeySplit, key_axis, split_dimension
 from hda_fsspec.stack.stack import Stack, Template
+from hda_fsspec.stack.stack_axes import NOTHING, Grid, GridAxis
 from hda_fsspec.stack.variable_names import names_of
 from hda_fsspec.timeindex.overlaps import time_order
 

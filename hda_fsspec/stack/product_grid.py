@@ -15,10 +15,10 @@ from hda_fsspec.errors import OrderError, QueryError
 from hda_fsspec.printable import printable
 from hda_fsspec.reading.options import OpenOptions
 from hda_fsspec.records import Product, Scalar
-from hda_fsspec.stack.grid import NOTHING
-from hda_fsspec.subsets.grid import TIME, PieceGrid
-from hda_fsspec.timeindex.predict import CatalogueTimes, Predictor
-from hda_fsspec.timeindex.regular import RegularTimes
+from hda_fsspec.stack.stack_axes import NOTHING
+from hda_fsspec.subsets.piece_grid import TIME, PieceGrid
+from hda_fsspec.timeindex.catalogue_times import CatalogueTimes, Predictor
+from hda_fsspec.timeindex.regular_times import RegularTimes
 
 _Array = np.ndarray[Any, Any]
 

@@ -19,14 +19,14 @@ from hda_fsspec.stack.concat_dim import ConcatLayout
 from hda_fsspec.stack.footprints import most_different_bbox
 from hda_fsspec.stack.header_store import HeaderIndex
 from hda_fsspec.stack.product_grid import start_times
-from hda_fsspec.timeindex import predict
+from hda_fsspec.timeindex import catalogue_times
 from hda_fsspec.timeindex.overlaps import (
     Segments,
     first_times,
     overlapping,
     without_overlaps,
 )
-from hda_fsspec.timeindex.regular import RegularTimes
+from hda_fsspec.timeindex.regular_times import RegularTimes
 
 _Array = np.ndarray[Any, Any]
 
@@ -105,7 +105,7 @@ def steps_of(
     headers: HeaderIndex,
     products: Sequence[Product],
     part_of: _Array,
-    predictor: predict.Predictor,
+    predictor: catalogue_times.Predictor,
     asked: int,
 ) -> Steps:
     """Return how many steps the parts of the axis of time have, and where they are.
@@ -147,25 +147,25 @@ def _predicted(
     headers: HeaderIndex,
     part_of: _Array,
     firsts: _Array,
-    predictor: predict.Predictor,
+    predictor: catalogue_times.Predictor,
     asked: int,
 ) -> Steps:
     """Return where products lie; what is needed to tell is ordered."""
     while True:
         layout = layout_of(headers)
-        seen: dict[int, predict.SeenProduct] = {}
+        seen: dict[int, catalogue_times.SeenProduct] = {}
         for number, header in sorted(headers.known.items()):
             part, values = int(part_of[number]), layout.index_values(header)
             if values is not None and part not in seen:
                 encoding = header.variables[layout.dim].time_encoding
-                seen[part] = predict.SeenProduct(
+                seen[part] = catalogue_times.SeenProduct(
                     part, values, layout.bounds_values(header), encoding
                 )
         known = list(seen.values())
         variable = headers.known[min(headers.known)].variables[layout.dim]
         try:
             prediction = predictor.predict(known, asked=asked)
-        except predict.UnpredictableError as err:
+        except catalogue_times.UnpredictableError as err:
             if isinstance(predictor, RegularTimes):
                 is_time = variable.is_date or variable.dtype.kind == "M"
                 raise _unpredictable_pieces(str(err), headers, is_time=is_time) from err
@@ -193,8 +193,8 @@ def _predicted(
 def _shown(
     index: _Array,
     lengths: _Array,
-    known: Sequence[predict.SeenProduct],
-    encoding: predict.TimeEncoding,
+    known: Sequence[catalogue_times.SeenProduct],
+    encoding: catalogue_times.TimeEncoding,
 ) -> _Array | None:
     """Return the index as files store it, if that is not the index itself."""
     if len(known) == len(lengths):

@@ -14,9 +14,9 @@ import numpy as np
 from hda_fsspec.errors import QueryError
 from hda_fsspec.printable import printable
 from hda_fsspec.records import Scalar
-from hda_fsspec.stack.grid import GridAxis
 from hda_fsspec.stack.header import Header, VariableHeader
 from hda_fsspec.stack.product_grid import KeyAxis
+from hda_fsspec.stack.stack_axes import GridAxis
 from hda_fsspec.timeindex.overlaps import Segments
 
 _Array = np.ndarray[Any, Any]

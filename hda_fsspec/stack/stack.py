@@ -45,9 +45,7 @@ from hda_fsspec.printable import warn
 from hda_fsspec.reading.direct_reads import read_stored
 from hda_fsspec.reading.indexing import Key
 from hda_fsspec.reading.variables import NetCDFVariables, are_numbers
-from hda_fsspec.stack.checks import ExpectedPart, ExpectedProduct, lacks
 from hda_fsspec.stack.concat_dim import ConcatLayout
-from hda_fsspec.stack.grid import Grid
 from hda_fsspec.stack.header import Header
 from hda_fsspec.stack.header_reuse import AlikeFiles, Told
 from hda_fsspec.stack.header_store import (
@@ -60,7 +58,9 @@ from hda_fsspec.stack.header_store import (
 )
 from hda_fsspec.stack.json_packing import packed_array, packed_axis, unpacked_array, unpacked_axis
 from hda_fsspec.stack.kept_header import FittingFile, KeptHeader
+from hda_fsspec.stack.product_checks import ExpectedPart, ExpectedProduct, lacks
 from hda_fsspec.stack.product_grid import CutFurther, asked_for
+from hda_fsspec.stack.stack_axes import Grid
 from hda_fsspec.subsets.refusals import is_too_large
 from hda_fsspec.workers import waiting
 

@@ -35,7 +35,7 @@ from hda_fsspec.schema.schema import Schema
 from hda_fsspec.stack.open_query import StackOptions, open_pieces, open_query
 from hda_fsspec.stack.product_grid import Pieces
 from hda_fsspec.subsets.canonical_request import is_subset_job, may_be_subset
-from hda_fsspec.subsets.grid import TIME, PieceGrid
+from hda_fsspec.subsets.piece_grid import TIME, PieceGrid
 from hda_fsspec.subsets.recency import latest_in, provisional_from
 from hda_fsspec.subsets.refusals import is_too_large
 from hda_fsspec.subsets.split import AUTO, is_auto, is_default, refuse_split, split_query

@@ -32,7 +32,7 @@ from hda_fsspec.stack.lazy_tiles import (
 from hda_fsspec.stack.open_query import MAX_TEMPLATES, StackOptions, open_pieces
 from hda_fsspec.stack.product_grid import Pieces
 from hda_fsspec.stack.same_times import refuse_equal_times
-from hda_fsspec.stack.tile_positions import Grid, corners_of, predict_firsts, probe_of
+from hda_fsspec.stack.tile_codes import Grid, corners_of, predict_firsts, probe_of
 from hda_fsspec.stack.tiles import Tile, are_archives, find_tiles
 
 

@@ -17,7 +17,7 @@ from hda_fsspec.errors import ProductMismatchError, note_once
 from hda_fsspec.printable import printable
 from hda_fsspec.records import Product
 from hda_fsspec.stack.product_kinds import find_kinds
-from hda_fsspec.stack.tile_positions import MGRS_COLUMNS
+from hda_fsspec.stack.tile_codes import MGRS_COLUMNS
 
 #: Codes of tiles, as they stand between other characters than letters and digits.
 _CODES = tuple(

@@ -10,8 +10,8 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from hda_fsspec.stack.checks import is_promoted
 from hda_fsspec.stack.header import Header, VariableHeader
+from hda_fsspec.stack.product_checks import is_promoted
 
 
 def unite(headers: Mapping[int, Header]) -> tuple[Header, dict[str, list[int]]]:

@@ -19,7 +19,7 @@ from hda_fsspec.printable import printable
 from hda_fsspec.service_limits import ORDERS_AN_HOUR
 from hda_fsspec.subsets.calendar_steps import DAY, HOUR, WEEK, Step
 from hda_fsspec.subsets.canonical_request import ECMWF, MARINE
-from hda_fsspec.subsets.grid import PieceGrid, Split
+from hda_fsspec.subsets.piece_grid import PieceGrid, Split
 from hda_fsspec.subsets.query_times import DateLists, DateRange
 from hda_fsspec.subsets.refusals import limit_in
 

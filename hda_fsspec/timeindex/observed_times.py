@@ -1,7 +1,7 @@
 """Times seen in some pieces, compared with a rule: whether it is decided for all pieces.
 
 A rule is a row of times, as files store them; each piece holds those that lie in its bounds. Which
-rules there are is for others to say: see :mod:`hda_fsspec.timeindex.regular`.
+rules there are is for others to say: see :mod:`hda_fsspec.timeindex.regular_times`.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from hda_fsspec.timeindex.calendars import (
     axis_of,
     ranges,
 )
-from hda_fsspec.timeindex.predict import Prediction, SeenProduct, stored_grid
+from hda_fsspec.timeindex.catalogue_times import Prediction, SeenProduct, stored_grid
 from hda_fsspec.timeindex.prediction_rules import TimeGrid
 
 #: Months around the pieces, of which a time may stand in the middle or at the end.

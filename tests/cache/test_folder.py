@@ -16,11 +16,11 @@ from cached_products import accept, product, put
 from clocks import Clock
 
 from hda_fsspec.cache.cache import Cache
-from hda_fsspec.cache.entries import RECORD_NAME
 from hda_fsspec.cache.folder import Folder
 from hda_fsspec.cache.metadata import MetadataStore
+from hda_fsspec.cache.product_entries import RECORD_NAME
 from hda_fsspec.errors import ConfigurationError
-from hda_fsspec.safefiles import UntrustedFileError
+from hda_fsspec.untrusted_files import UntrustedFileError
 
 _NOBODY = 65534
 

@@ -11,7 +11,7 @@ from cached_products import accept, partials_in, product, put
 from clocks import Clock
 
 from hda_fsspec.cache.cache import Cache
-from hda_fsspec.cache.entries import RECORD_NAME
+from hda_fsspec.cache.product_entries import RECORD_NAME
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from random_inputs import examples
 
 from hda_fsspec.cache.cache import Cache
-from hda_fsspec.cache.entries import RECORD_NAME
+from hda_fsspec.cache.product_entries import RECORD_NAME
 from hda_fsspec.errors import ProductFormatError
 from hda_fsspec.records import Product
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from rows import for_each
 
 from hda_fsspec.cache.cache import Cache
-from hda_fsspec.cache.entries import RECORD_NAME, safe_name
+from hda_fsspec.cache.product_entries import RECORD_NAME, safe_name
 
 
 @pytest.fixture

@@ -24,9 +24,9 @@ import pytest
 from cached_products import accept
 from checkout import ROOT
 
-from hda_fsspec.cache import owners
+from hda_fsspec.cache import partial_writers
 from hda_fsspec.cache.cache import Cache
-from hda_fsspec.cache.owners import Liveness
+from hda_fsspec.cache.partial_writers import Liveness
 from hda_fsspec.records import Product
 
 _PRODUCT = Product("EO:TEST:DAT", "p1", size=7)
@@ -245,7 +245,7 @@ def test_many_writers_publish_one_entry(crew: _Writers) -> None:
 @pytest.mark.slow
 def test_abandoned_partial_has_one_heir(crew: _Writers) -> None:
     """Of six writers that find an abandoned partial, exactly one goes on with it."""
-    _partial(Cache(crew.root), owners.new_released(), _CONTENT[:30_000])
+    _partial(Cache(crew.root), partial_writers.new_released(), _CONTENT[:30_000])
     pids = [crew.start(pause=0.002) for _ in range(6)]
     crew.go()
     outcomes = [crew.outcome(pid) for pid in pids]
@@ -267,7 +267,7 @@ def test_threads_publish_one_entry(tmp_path: Path) -> None:
 def test_killed_before_the_last_step_is_resumed(tmp_path: Path) -> None:
     """A writer that died between naming the file and publishing it loses nothing."""
     cache = Cache(tmp_path / "cache")
-    place = _partial(cache, owners.new_released(), b"")
+    place = _partial(cache, partial_writers.new_released(), b"")
     (place / ".data").unlink()
     (place / "p1.nc").write_bytes(_CONTENT)
     (place / "record.json").write_text('{"half": ')
@@ -304,20 +304,20 @@ def test_largest_partial_is_taken(tmp_path: Path) -> None:
     """Of several abandoned partials the one that saves most is resumed."""
     cache = Cache(tmp_path / "cache")
     for size in (10, 30, 20):
-        _partial(cache, owners.new_released(), _CONTENT[:size])
+        _partial(cache, partial_writers.new_released(), _CONTENT[:size])
 
     assert _finish(cache) == (30, _CONTENT)
 
 
 def test_who_is_alive() -> None:
     """Only a process that exists under the same number since the same time is alive."""
-    host, pid, start, unique = owners.new_writer().split(".")
+    host, pid, start, unique = partial_writers.new_writer().split(".")
 
-    assert owners.liveness(f"{host}.{pid}.{start}.{unique}") is Liveness.ALIVE
-    assert owners.liveness(owners.new_released()) is Liveness.GONE
-    assert owners.liveness(f"{'0' * 12}.{pid}.{start}.{unique}") is Liveness.UNKNOWN
-    assert owners.liveness("nonsense") is Liveness.UNKNOWN
-    assert owners.liveness(f"{host}.{2**40}.1.{unique}") is Liveness.GONE
+    assert partial_writers.liveness(f"{host}.{pid}.{start}.{unique}") is Liveness.ALIVE
+    assert partial_writers.liveness(partial_writers.new_released()) is Liveness.GONE
+    assert partial_writers.liveness(f"{'0' * 12}.{pid}.{start}.{unique}") is Liveness.UNKNOWN
+    assert partial_writers.liveness("nonsense") is Liveness.UNKNOWN
+    assert partial_writers.liveness(f"{host}.{2**40}.1.{unique}") is Liveness.GONE
     if platform.system() == "Linux":
-        assert owners.liveness(f"{host}.{pid}.{int(start) + 1}.{unique}") is Liveness.GONE
-        assert owners.liveness(f"{host}.{pid}.0.{unique}") is Liveness.ALIVE
+        assert partial_writers.liveness(f"{host}.{pid}.{int(start) + 1}.{unique}") is Liveness.GONE
+        assert partial_writers.liveness(f"{host}.{pid}.0.{unique}") is Liveness.ALIVE

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from hda_fsspec.cache.orders import OrderBook
-from hda_fsspec.cache.sizes import KnownSizes
+from hda_fsspec.cache.product_lengths import KnownSizes
 from hda_fsspec.cli import main
 from hda_fsspec.client import close_clients
 from hda_fsspec.emulator import Fault

@@ -261,7 +261,7 @@ def test_the_command_prints_three_lines_and_ends_cleanly(
     """It first says how to be reached, and a signal ends it with success."""
     (tmp_path / "served" / "EO:X").mkdir(parents=True)
     code = (
-        "import sys, pathlib; from hda_fsspec.emulator.serve import serve;"
+        "import sys, pathlib; from hda_fsspec.emulator.serve_command import serve;"
         "serve(pathlib.Path(sys.argv[1]), cache_dir=pathlib.Path('a folder'))"
     )
     command = [sys.executable, "-W", "error", "-c", code, str(tmp_path / "served")]

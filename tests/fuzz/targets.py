@@ -20,9 +20,9 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from hda_fsspec.cache.entries import RECORD_NAME, read_entry, safe_name
 from hda_fsspec.cache.folder import Folder, dump_json
-from hda_fsspec.cache.sizes import KnownSizes
+from hda_fsspec.cache.product_entries import RECORD_NAME, read_entry, safe_name
+from hda_fsspec.cache.product_lengths import KnownSizes
 from hda_fsspec.catalogue.json_codecs import pack_products, unpack_products
 from hda_fsspec.cli import terminal
 from hda_fsspec.emulator.messages import Request

@@ -52,7 +52,7 @@ def _calls() -> tuple[tuple[str, str, ast.Call], ...]:
 
 @pytest.mark.slow
 def test_what_lies_in_the_cache_is_reached_in_one_way() -> None:
-    """In the cache no file is opened or changed by its path, but through :mod:`safefiles`."""
+    """In the cache no file is opened or changed by its path, but through :mod:`untrusted_files`."""
     by_path = {
         *("open", "read_bytes", "read_text", "write_bytes", "write_text", "chmod", "mkdir"),
         *("iterdir", "glob", "rglob", "touch", "exists", "is_file", "is_dir", "symlink_to"),
@@ -67,7 +67,7 @@ def test_what_lies_in_the_cache_is_reached_in_one_way() -> None:
         "cache/folder.py: self.root.stat",
         # By a descriptor, or a descriptor and a name.
         "cache/folder.py: os.listdir",
-        "cache/entries.py: os.stat",
+        "cache/product_entries.py: os.stat",
         "cache/folder.py: os.utime",
         "cache/staging.py: os.utime",
         "cache/staging.py: handle.truncate",
@@ -75,8 +75,8 @@ def test_what_lies_in_the_cache_is_reached_in_one_way() -> None:
         "reading/gribs.py: os.replace",
         "reading/gribs.py: os.unlink",
         # Outside of the cache: what the system tells, and private folders.
-        "cache/owners.py: Path(f'/proc/{pid}/stat').read_text",
-        "cache/owners.py: Path('/proc/sys/kernel/random/boot_id').read_text",
+        "cache/partial_writers.py: Path(f'/proc/{pid}/stat').read_text",
+        "cache/partial_writers.py: Path('/proc/sys/kernel/random/boot_id').read_text",
         "cache/eviction.py: p.exists",
         "reading/unpacking.py: path.stat",
         # Of the disk that a folder is on, only its room is asked.
@@ -217,7 +217,7 @@ PROCESS_STATE = {
     "reading/unpacking.py:_guard": "guards the locks and the folder below",
     "reading/unpacking.py:_locks": "one writer for each member of an archive, by its path",
     "reading/unpacking.py:_temporary": "the folder that this process removes at its end",
-    "safefiles.py:_told": "files of others that the user was warned of",
+    "untrusted_files.py:_told": "files of others that the user was warned of",
     "settings/rcfile.py:_known": "what rc files hold, by path and stamp; settings are made of it",
     "settings/rcfile.py:_lock": "guards what rc files hold",
     "settings/rcfile.py:_told": "rc files that the user was warned of",

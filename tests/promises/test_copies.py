@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hda_fsspec import HDAFileSystem, Location
-from hda_fsspec.cache.entries import safe_name
+from hda_fsspec.cache.product_entries import safe_name
 from hda_fsspec.emulator import Catalogue, DatasetEntry, Emulator, ProductEntry
 from hda_fsspec.errors import LocationError
 from hda_fsspec.filenames import alike, is_device, is_plain, plain_name

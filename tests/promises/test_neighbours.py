@@ -24,7 +24,7 @@ import pytest
 import xarray as xr
 from plants import Victim
 
-from hda_fsspec.cache import owners
+from hda_fsspec.cache import partial_writers
 from hda_fsspec.cache.cache import Cache
 from hda_fsspec.cli import main
 from hda_fsspec.client import close_clients
@@ -33,7 +33,7 @@ from hda_fsspec.errors import HDAError
 from hda_fsspec.fs.filesystem import HDAFileSystem
 from hda_fsspec.paths.locations import Location
 from hda_fsspec.records import Product
-from hda_fsspec.safefiles import UntrustedFileError
+from hda_fsspec.untrusted_files import UntrustedFileError
 
 ARCHIVE = "sst_20240502.zip"
 ARRAY = xr.Dataset({"v": ("x", np.arange(5.0))}, coords={"x": np.arange(5)})
@@ -246,7 +246,7 @@ def test_what_is_planted_under_a_partials_name(plant: str, bench: Any, tmp_path:
     stem = f"{product.key}.{product.version_tag}"
     partial = bench.cache_dir / "v1" / "partial"
     partial.mkdir(exist_ok=True)
-    plants.put(plant, partial / f"{stem}.{owners.new_released()}", victim)
+    plants.put(plant, partial / f"{stem}.{partial_writers.new_released()}", victim)
 
     assert fs.cat(bench.path(1)) == bench.body(1)
 

@@ -18,11 +18,11 @@ import pytest
 from cached_products import accept
 from plants import ANN, BOB, TEAM, account
 
-from hda_fsspec.cache import owners
+from hda_fsspec.cache import partial_writers
 from hda_fsspec.cache.cache import Cache
 from hda_fsspec.cache.locks import FileLocks
 from hda_fsspec.cache.metadata import JsonStore, MetadataStore
-from hda_fsspec.cache.sizes import KnownSizes
+from hda_fsspec.cache.product_lengths import KnownSizes
 from hda_fsspec.reading.archives import list_members
 from hda_fsspec.reading.unpacking import unpack
 from hda_fsspec.records import Product
@@ -159,7 +159,7 @@ def test_a_partial_is_not_taken_in_place_by_its_folder_alone(root: Path) -> None
     with account(BOB):
         _half(root, b"half")
     (mine,) = (root / "v1" / "partial").glob(f"{STEM}.*")
-    theirs = mine.with_name(f"{STEM}.{owners.new_released()}")
+    theirs = mine.with_name(f"{STEM}.{partial_writers.new_released()}")
     with account(ANN):
         theirs.mkdir()
         theirs.chmod(0o2770)

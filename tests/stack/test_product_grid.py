@@ -15,7 +15,7 @@ from hda_fsspec.paths.locations import Location
 from hda_fsspec.reading.options import OpenOptions
 from hda_fsspec.stack.open_query import StackOptions, open_pieces
 from hda_fsspec.stack.product_grid import Pieces
-from hda_fsspec.subsets.grid import PieceGrid
+from hda_fsspec.subsets.piece_grid import PieceGrid
 
 NAMES = {"temperature": "t", "geopotential": "z"}
 

@@ -16,7 +16,7 @@ from cubes import Cubes, cubes_of, plain
 from subset_sources import ERA5, MARINE, write_era5, write_marine
 
 from hda_fsspec.emulator import dated_product, ecmwf_subset, marine_subset
-from hda_fsspec.emulator.entries import DatasetEntry, ProductEntry
+from hda_fsspec.emulator.dataset_entries import DatasetEntry, ProductEntry
 from hda_fsspec.errors import OfflineError, OrderError, ProductMismatchError, QueryError
 
 NAMES = {"2m_temperature": "t2m", "mean_sea_level_pressure": "msl"}

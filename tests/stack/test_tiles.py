@@ -10,7 +10,7 @@ from rows import for_each
 
 from hda_fsspec.errors import ProductMismatchError
 from hda_fsspec.records import Product
-from hda_fsspec.stack.tile_positions import corners_of, predict_firsts, probe_of
+from hda_fsspec.stack.tile_codes import corners_of, predict_firsts, probe_of
 from hda_fsspec.stack.tiles import find_tiles, refuse_several_zones
 
 DAY = "2024-05-01T00:00:00.000Z"

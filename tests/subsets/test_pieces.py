@@ -21,7 +21,7 @@ from hda_fsspec.errors import QueryError
 from hda_fsspec.paths.locations import Location
 from hda_fsspec.schema.schema import Schema
 from hda_fsspec.subsets.canonical_request import canonical_body
-from hda_fsspec.subsets.grid import PieceGrid
+from hda_fsspec.subsets.piece_grid import PieceGrid
 from hda_fsspec.subsets.split import split_query
 
 STEPS = [

@@ -14,7 +14,7 @@ from rows import for_each
 
 from hda_fsspec.errors import QueryError
 from hda_fsspec.schema.schema import Schema
-from hda_fsspec.subsets.axes import box_warning
+from hda_fsspec.subsets.query_axes import box_warning
 from hda_fsspec.subsets.recency import provisional_from
 from hda_fsspec.subsets.split import refuse_split, refuse_split_on
 

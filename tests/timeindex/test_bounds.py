@@ -12,7 +12,7 @@ import xarray as xr
 from rows import for_each
 
 from hda_fsspec.errors import ProductMismatchError
-from hda_fsspec.timeindex.predict import SeenProduct, predict
+from hda_fsspec.timeindex.catalogue_times import SeenProduct, predict
 
 Array = np.ndarray[Any, Any]
 MILLISECOND = np.timedelta64(1, "ms")

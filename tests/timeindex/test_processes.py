@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from hda_fsspec.timeindex import predict
+from hda_fsspec.timeindex import catalogue_times
 
 Array = np.ndarray[Any, Any]
 SECOND, MINUTE, HOUR, DAY = (n * 1_000_000 for n in (1, 60, 3600, 86400))
@@ -116,12 +116,14 @@ def processes(draw: st.DrawFn) -> Process:
     return Process(base, unit, draw(st.booleans()), offsets, grid)
 
 
-def _settle(catalogue: Catalogue, truth: Array, *, grid: int, template: int) -> predict.Prediction:
+def _settle(
+    catalogue: Catalogue, truth: Array, *, grid: int, template: int
+) -> catalogue_times.Prediction:
     """Predict as a caller does: see what is asked for, until it is decided."""
     seen = [template]
     while True:
         known = [_known(truth, piece, grid) for piece in seen]
-        prediction = predict.predict(*catalogue.as_times, known)
+        prediction = catalogue_times.predict(*catalogue.as_times, known)
         if not prediction.ask:
             return prediction
         assert len(seen) < 3
@@ -129,10 +131,10 @@ def _settle(catalogue: Catalogue, truth: Array, *, grid: int, template: int) -> 
         seen += prediction.ask
 
 
-def _known(truth: Array, piece: int, grid: int) -> predict.SeenProduct:
+def _known(truth: Array, piece: int, grid: int) -> catalogue_times.SeenProduct:
     unit = {MILLISECOND: "milliseconds", SECOND: "seconds"}[grid]
-    encoding = predict.TimeEncoding(f"{unit} since 1970-01-01", None, np.dtype("i8"))
-    return predict.SeenProduct(piece, _times(truth[piece]), None, encoding)
+    encoding = catalogue_times.TimeEncoding(f"{unit} since 1970-01-01", None, np.dtype("i8"))
+    return catalogue_times.SeenProduct(piece, _times(truth[piece]), None, encoding)
 
 
 def _times(ticks: Array) -> Array:
@@ -159,7 +161,7 @@ def test_what_is_decided_is_right(catalogue: Catalogue, process: Process, templa
         return
     try:
         prediction = _settle(catalogue, truth, grid=process.grid, template=template % len(truth))
-    except predict.UnpredictableError:
+    except catalogue_times.UnpredictableError:
         return
 
     assert prediction.values is not None
@@ -174,13 +176,13 @@ def test_times_by_chance_are_refused(catalogue: Catalogue, seed: int, wide: int)
     """Times that follow no rule are refused as soon as three headers show them."""
     chance = np.random.default_rng(seed)
     truth = catalogue.starts[:, None] + chance.integers(0, wide, (len(catalogue.starts), 1))
-    known = [predict.SeenProduct(piece, _times(truth[piece])) for piece in (0, 1, 3)]
+    known = [catalogue_times.SeenProduct(piece, _times(truth[piece])) for piece in (0, 1, 3)]
     steps = np.diff(truth[[0, 1, 3], 0] - catalogue.starts[[0, 1, 3]])
     if (np.abs(steps) < 10 * MILLISECOND).any():
         return
 
-    with pytest.raises(predict.UnpredictableError):
-        predict.predict(*catalogue.as_times, known, asked=2)
+    with pytest.raises(catalogue_times.UnpredictableError):
+        catalogue_times.predict(*catalogue.as_times, known, asked=2)
 
 
 @pytest.mark.slow
@@ -197,8 +199,8 @@ def test_seeing_more_changes_nothing(catalogue: Catalogue, process: Process, cha
     for count in range(1, len(order) + 1):
         known = [_known(truth, piece, process.grid) for piece in order[:count]]
         try:
-            prediction = predict.predict(*catalogue.as_times, known, asked=0)
-        except predict.UnpredictableError:
+            prediction = catalogue_times.predict(*catalogue.as_times, known, asked=0)
+        except catalogue_times.UnpredictableError:
             assert decided is None
             return
         if decided is not None:

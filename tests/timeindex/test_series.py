@@ -15,7 +15,7 @@ import xarray as xr
 from rows import for_each
 
 from hda_fsspec.emulator.profiles import PROFILES, interval, nominal_times
-from hda_fsspec.timeindex import predict
+from hda_fsspec.timeindex import catalogue_times
 
 Array = np.ndarray[Any, Any]
 
@@ -45,7 +45,7 @@ class Series:
 
     names: list[str]
     truth: list[Array]
-    encoding: predict.TimeEncoding
+    encoding: catalogue_times.TimeEncoding
     bounds: list[Array] | None = None
 
     def catalogue(self, profile: str) -> tuple[Array, Array]:
@@ -54,18 +54,18 @@ class Series:
         first, last = zip(*shown, strict=True)
         return _catalogue_times(first), _catalogue_times(last)
 
-    def open(self, profile: str) -> tuple[predict.Prediction, int]:
+    def open(self, profile: str) -> tuple[catalogue_times.Prediction, int]:
         """Predict, ordering what is asked for; return the prediction and the headers needed."""
         return self.settle(profile, encoding=self.encoding)
 
     def settle(
-        self, profile: str, *, encoding: predict.TimeEncoding, template: int = 0
-    ) -> tuple[predict.Prediction, int]:
+        self, profile: str, *, encoding: catalogue_times.TimeEncoding, template: int = 0
+    ) -> tuple[catalogue_times.Prediction, int]:
         """Predict as a caller does: see what is asked for, until it is decided."""
         seen = [template]
         while True:
             known = [self.known(piece, encoding) for piece in seen]
-            prediction = predict.predict(*self.catalogue(profile), known)
+            prediction = catalogue_times.predict(*self.catalogue(profile), known)
             if not prediction.ask:
                 return prediction, len(seen)
             assert prediction.values is None
@@ -73,11 +73,13 @@ class Series:
             seen += prediction.ask
 
     def known(
-        self, piece: int, encoding: predict.TimeEncoding | None = None
-    ) -> predict.SeenProduct:
+        self, piece: int, encoding: catalogue_times.TimeEncoding | None = None
+    ) -> catalogue_times.SeenProduct:
         """Return what the header of a product tells."""
         bounds = None if self.bounds is None else self.bounds[piece]
-        return predict.SeenProduct(piece, self.truth[piece], bounds, encoding or self.encoding)
+        return catalogue_times.SeenProduct(
+            piece, self.truth[piece], bounds, encoding or self.encoding
+        )
 
 
 def _catalogue_times(times: tuple[datetime, ...]) -> Array:
@@ -85,8 +87,8 @@ def _catalogue_times(times: tuple[datetime, ...]) -> Array:
     return np.array(whole, dtype="datetime64[ms]").astype("datetime64[us]")
 
 
-def _encoding(variable: xr.DataArray) -> predict.TimeEncoding:
-    return predict.TimeEncoding.of(variable.encoding, variable.encoding.get("dtype"))
+def _encoding(variable: xr.DataArray) -> catalogue_times.TimeEncoding:
+    return catalogue_times.TimeEncoding.of(variable.encoding, variable.encoding.get("dtype"))
 
 
 def _cut(source: str, daily: str, dim: str, steps: int = 1) -> Callable[[Path], Series]:
@@ -105,7 +107,7 @@ def _cut(source: str, daily: str, dim: str, steps: int = 1) -> Callable[[Path], 
 def _files(pattern: str, dim: str) -> Callable[[Path], Series]:
     def read(folder: Path) -> Series:
         paths = sorted(folder.glob(pattern))
-        truth, encoding = [], predict.TimeEncoding()
+        truth, encoding = [], catalogue_times.TimeEncoding()
         for path in paths:
             with xr.open_dataset(path, engine="netcdf4", decode_timedelta=False) as dataset:
                 truth.append(dataset[dim].to_numpy())
@@ -125,7 +127,7 @@ def _monthly(folder: Path, *, bounded: bool = False) -> Series:
 
 def _grib(folder: Path) -> Series:
     paths = sorted(folder.glob("c3s/era5-2t-uk-2019-03-grib/daily/*.grib"))
-    encoding = predict.TimeEncoding("seconds since 1970-01-01", None, np.dtype("int64"))
+    encoding = catalogue_times.TimeEncoding("seconds since 1970-01-01", None, np.dtype("int64"))
     return Series([path.name for path in paths], [_grib_times(p) for p in paths], encoding)
 
 
@@ -170,7 +172,7 @@ def test_times_are_true_or_refused(name: str, profile: str, shared_data: Path) -
     expected = dict(zip(PROFILES, HEADERS[name], strict=True))[profile]
 
     if expected == 0:
-        with pytest.raises(predict.UnpredictableError):
+        with pytest.raises(catalogue_times.UnpredictableError):
             series.open(profile)
         return
     prediction, headers = series.open(profile)
@@ -191,7 +193,7 @@ def test_any_template_and_encoding_is_safe(name: str, profile: str, shared_data:
     series = _series(name, shared_data)
     decided = 0
 
-    unknown, count = predict.TimeEncoding(), len(series.names)
+    unknown, count = catalogue_times.TimeEncoding(), len(series.names)
     for template, encoding in (
         (1, unknown),
         (count // 2, series.encoding),
@@ -199,7 +201,7 @@ def test_any_template_and_encoding_is_safe(name: str, profile: str, shared_data:
     ):
         try:
             prediction, _ = series.settle(profile, encoding=encoding, template=template)
-        except predict.UnpredictableError:
+        except catalogue_times.UnpredictableError:
             continue
         np.testing.assert_array_equal(prediction.values, np.concatenate(series.truth))
         decided += 1
@@ -229,8 +231,8 @@ def test_seeing_more_never_undoes_a_decision(name: str, shared_data: Path) -> No
         numbers = {0, len(series.names) - 1, *range(count)}
         known = [series.known(piece) for piece in sorted(numbers)]
         try:
-            later = predict.predict(starts, ends, known, asked=0)
-        except predict.UnpredictableError as err:
+            later = catalogue_times.predict(starts, ends, known, asked=0)
+        except catalogue_times.UnpredictableError as err:
             raise AssertionError(str(err)) from err
         if later.ask:
             assert needed > 1
@@ -243,9 +245,11 @@ def test_cmip5_opens_once_all_headers_are_known(shared_data: Path) -> None:
     """Products of different length need no rule when every one was seen."""
     series = _series("cmip5", shared_data)
     starts, ends = series.catalogue("day")
-    known = [predict.SeenProduct(piece, values) for piece, values in enumerate(series.truth)]
+    known = [
+        catalogue_times.SeenProduct(piece, values) for piece, values in enumerate(series.truth)
+    ]
 
-    prediction = predict.predict(starts, ends, known)
+    prediction = catalogue_times.predict(starts, ends, known)
 
     assert not prediction.ask
     assert prediction.lengths.tolist() == [len(values) for values in series.truth]

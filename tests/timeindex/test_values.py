@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from rows import for_each
 
-from hda_fsspec.timeindex.predict import SeenProduct, UnpredictableError, predict
+from hda_fsspec.timeindex.catalogue_times import SeenProduct, UnpredictableError, predict
 
 Array = np.ndarray[Any, Any]
 DAY = np.timedelta64(1, "D")

@@ -34,7 +34,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from hda_fsspec.emulator.entries import ProductEntry
+from hda_fsspec.emulator.dataset_entries import ProductEntry
 from hda_fsspec.emulator.jobs import dates
 from hda_fsspec.emulator.jobs.fields import Cut, make_file
 from hda_fsspec.emulator.jobs.job import (
@@ -46,7 +46,7 @@ from hda_fsspec.emulator.jobs.job import (
     as_timedelta,
     write_location,
 )
-from hda_fsspec.emulator.jobs.source import LEVELS, TIME, Stored
+from hda_fsspec.emulator.jobs.source_file import LEVELS, TIME, Stored
 from hda_fsspec.emulator.jobs.worker import call
 from hda_fsspec.emulator.schemas import BBOX, PAGING_KEYS, choices, multiple_choice, parameter
 from hda_fsspec.records import format_time, parse_time

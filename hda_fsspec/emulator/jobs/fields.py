@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from hda_fsspec.emulator.jobs.grib import Message, grib_bytes
 from hda_fsspec.emulator.jobs.grid import Points, interpolate, native, regular
 from hda_fsspec.emulator.jobs.netcdf import Written, netcdf_bytes, zip_bytes
-from hda_fsspec.emulator.jobs.source import LATITUDE, LONGITUDE, TIME, SourceFile
+from hda_fsspec.emulator.jobs.source_file import LATITUDE, LONGITUDE, TIME, SourceFile
 
 if TYPE_CHECKING:
     import numpy as np

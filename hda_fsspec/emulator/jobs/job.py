@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, unquote
 
 from hda_fsspec.emulator.content import Content
-from hda_fsspec.emulator.entries import DatasetEntry, ProductEntry
-from hda_fsspec.emulator.jobs.source import LATITUDE, LONGITUDE, TIME, SourceFile
-from hda_fsspec.emulator.processes import ProcessLock
+from hda_fsspec.emulator.dataset_entries import DatasetEntry, ProductEntry
+from hda_fsspec.emulator.jobs.source_file import LATITUDE, LONGITUDE, TIME, SourceFile
+from hda_fsspec.emulator.process_lock import ProcessLock
 from hda_fsspec.errors import ConfigurationError
 from hda_fsspec.records import format_time, parse_time
 

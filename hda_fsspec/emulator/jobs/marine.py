@@ -30,8 +30,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from hda_fsspec.emulator.entries import WORLD, BBox, ProductEntry
-from hda_fsspec.emulator.jobs.inside import choose, choose_longitudes
+from hda_fsspec.emulator.dataset_entries import WORLD, BBox, ProductEntry
 from hda_fsspec.emulator.jobs.job import (
     Job,
     JobFailedError,
@@ -40,8 +39,9 @@ from hda_fsspec.emulator.jobs.job import (
     as_time,
     write_location,
 )
+from hda_fsspec.emulator.jobs.marine_selection import choose, choose_longitudes
 from hda_fsspec.emulator.jobs.netcdf import Written, netcdf_bytes
-from hda_fsspec.emulator.jobs.source import LATITUDE, LONGITUDE, TIME, SourceFile, Stored
+from hda_fsspec.emulator.jobs.source_file import LATITUDE, LONGITUDE, TIME, SourceFile, Stored
 from hda_fsspec.emulator.jobs.worker import call
 from hda_fsspec.emulator.schemas import BBOX, PAGING_KEYS, choices, multiple_choice
 from hda_fsspec.records import format_time, parse_time

@@ -19,7 +19,7 @@ import sys
 from collections.abc import Callable
 from typing import Any, BinaryIO
 
-from hda_fsspec.emulator.processes import ProcessLock
+from hda_fsspec.emulator.process_lock import ProcessLock
 from hda_fsspec.errors import ConfigurationError
 
 _LENGTH = struct.Struct(">Q")

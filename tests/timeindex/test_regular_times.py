@@ -14,9 +14,9 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from rows import for_each
 
+from hda_fsspec.timeindex.catalogue_times import Prediction, SeenProduct
 from hda_fsspec.timeindex.encoding import TimeEncoding
-from hda_fsspec.timeindex.predict import Prediction, SeenProduct
-from hda_fsspec.timeindex.regular import Undecided, predict_regular
+from hda_fsspec.timeindex.regular_times import Undecided, predict_regular
 
 Array = np.ndarray[Any, Any]
 DATA = SHARED / "data"

@@ -20,13 +20,13 @@ from hda_fsspec.errors import ProductMismatchError, QueryError
 from hda_fsspec.reading.options import OpenOptions
 from hda_fsspec.stack.arrays import StackArray
 from hda_fsspec.stack.concat_dim import ConcatLayout
-from hda_fsspec.stack.grid import NOTHING, Grid, GridAxis
 from hda_fsspec.stack.header import Header, VariableHeader
 from hda_fsspec.stack.open_query import StackOptions, open_pieces
 from hda_fsspec.stack.product_grid import KeyAxis, Pieces
 from hda_fsspec.stack.stack import Stack, Template
+from hda_fsspec.stack.stack_axes import NOTHING, Grid, GridAxis
+from hda_fsspec.timeindex.catalogue_times import Prediction, SeenProduct
 from hda_fsspec.timeindex.overlaps import Segments
-from hda_fsspec.timeindex.predict import Prediction, SeenProduct
 
 DIMS = ("time", "level", "member")
 

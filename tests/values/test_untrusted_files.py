@@ -14,7 +14,7 @@ import pytest
 from plants import Victim
 
 from hda_fsspec.errors import ConfigurationError
-from hda_fsspec.safefiles import SafeFolder, UntrustedFileError, open_regular, reader_of
+from hda_fsspec.untrusted_files import SafeFolder, UntrustedFileError, open_regular, reader_of
 
 NOT_FILES = [each for each in plants.PLANTS if each != "file"]
 NOT_FOLDERS = [each for each in plants.PLANTS if each != "folder"]
@@ -210,7 +210,7 @@ def test_long_files_are_not_read(root: Path, monkeypatch: pytest.MonkeyPatch) ->
     """A file without an end does not fill the memory."""
     path = root / "a" / "b" / "file"
     os.truncate(path, 1 << 40)
-    monkeypatch.setattr("hda_fsspec.safefiles.MAX_BYTES", 1000)
+    monkeypatch.setattr("hda_fsspec.untrusted_files.MAX_BYTES", 1000)
 
     with pytest.raises(OSError, match="longer than any file of its kind"):
         SafeFolder(root).read(path)

@@ -20,7 +20,7 @@ from io import BufferedReader
 from pathlib import Path
 from typing import Any
 
-from hda_fsspec import safefiles
+from hda_fsspec import untrusted_files
 from hda_fsspec.cache.folder import Folder, dump_json
 from hda_fsspec.errors import ProductFormatError
 from hda_fsspec.filenames import RESERVED, is_device
@@ -86,7 +86,7 @@ class Entry:
 
     def open(self) -> BufferedReader:
         """Open the file; FileNotFoundError if it was evicted, or another lies at its path."""
-        handle = safefiles.reader_of(self.path, is_given=False)
+        handle = untrusted_files.reader_of(self.path, is_given=False)
         facts = os.fstat(handle.fileno())
         if (facts.st_dev, facts.st_ino) != self.file_id:
             handle.close()
@@ -142,10 +142,12 @@ def _read(folder: Folder, path: Path) -> tuple[Entry | None, os.stat_result | No
     """Return the entry that a record describes, and the facts of what lies there as its file."""
     try:
         with folder.inside(path) as inside:
-            record = safefiles.open_regular(RECORD_NAME, dir_fd=inside, shown=path / RECORD_NAME)
+            record = untrusted_files.open_regular(
+                RECORD_NAME, dir_fd=inside, shown=path / RECORD_NAME
+            )
             with os.fdopen(record, "rb") as handle:
                 used_at = os.fstat(record).st_mtime
-                data = safefiles.read_all(handle, path / RECORD_NAME)
+                data = untrusted_files.read_all(handle, path / RECORD_NAME)
             entry = _parse(data, path, used_at)
             if entry is None:
                 return None, None
@@ -154,7 +156,7 @@ def _read(folder: Folder, path: Path) -> tuple[Entry | None, os.stat_result | No
             except OSError:
                 return entry, None
     except OSError as err:
-        safefiles.tell_once(err)
+        untrusted_files.tell_once(err)
         return None, None
     return dataclasses.replace(entry, file_id=(facts.st_dev, facts.st_ino)), facts
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from costs import cpu_seconds
 
-from hda_fsspec.cache.sizes import KnownSizes
+from hda_fsspec.cache.product_lengths import KnownSizes
 from hda_fsspec.records import Product
 
 _PRODUCT = Product("EO:TEST:DAT", "p1", size=5)

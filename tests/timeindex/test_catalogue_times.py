@@ -11,8 +11,13 @@ from costs import cpu_seconds
 from rows import for_each
 
 from hda_fsspec.records import parse_time
+from hda_fsspec.timeindex.catalogue_times import (
+    SeenProduct,
+    TimeEncoding,
+    UnpredictableError,
+    predict,
+)
 from hda_fsspec.timeindex.overlaps import overlapping
-from hda_fsspec.timeindex.predict import SeenProduct, TimeEncoding, UnpredictableError, predict
 
 Array = np.ndarray[Any, Any]
 MILLISECOND = np.timedelta64(1, "ms")

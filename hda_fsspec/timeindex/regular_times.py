@@ -27,6 +27,7 @@ from hda_fsspec.timeindex.calendars import (
     UnpredictableError,
     axis_of,
 )
+from hda_fsspec.timeindex.catalogue_times import MAX_ASKED, Prediction, SeenProduct
 from hda_fsspec.timeindex.observed_times import (
     Seen,
     TimesRule,
@@ -43,7 +44,6 @@ from hda_fsspec.timeindex.observed_times import (
     place_in,
     roundest,
 )
-from hda_fsspec.timeindex.predict import MAX_ASKED, Prediction, SeenProduct
 from hda_fsspec.timeindex.prediction_rules import HALF_UP, ROUNDINGS
 
 __all__ = ["RegularTimes", "Undecided", "predict_regular"]
@@ -73,7 +73,7 @@ class RegularTimes:
     until: np.datetime64 | None = None
 
     def predict(self, known: Sequence[SeenProduct], *, asked: int) -> Prediction:
-        """Predict the index, as :class:`hda_fsspec.timeindex.predict.Predictor` says."""
+        """Predict the index, as :class:`hda_fsspec.timeindex.catalogue_times.Predictor` says."""
         found = predict_regular(
             self.starts,
             self.ends,

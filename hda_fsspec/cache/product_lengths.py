@@ -17,7 +17,7 @@ from pathlib import Path
 
 from hda_fsspec.cache.folder import Folder
 from hda_fsspec.records import Product
-from hda_fsspec.safefiles import read_all, tell_once
+from hda_fsspec.untrusted_files import read_all, tell_once
 
 _UNKNOWN = "ND"
 _SUFFIX = ".tsv"

@@ -18,7 +18,6 @@ import numpy.typing as npt
 
 from hda_fsspec.paths.locations import Location
 from hda_fsspec.records import Scalar
-from hda_fsspec.subsets.axes import Axes, Key, box_warning
 from hda_fsspec.subsets.calendar_steps import (
     MAX_PIECES,
     DataStep,
@@ -28,6 +27,7 @@ from hda_fsspec.subsets.calendar_steps import (
     too_many,
 )
 from hda_fsspec.subsets.canonical_request import identity, texts_of
+from hda_fsspec.subsets.query_axes import Axes, Key, box_warning
 from hda_fsspec.subsets.query_times import Cached, DateRange, Pieces
 from hda_fsspec.timeindex.calendars import ranges
 
