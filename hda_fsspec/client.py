@@ -52,8 +52,6 @@ from hda_fsspec.settings import SECRET_SETTINGS, Settings
 
 if TYPE_CHECKING:
     from hda_fsspec.fetching.shared_cache import SharedCache
-
-if TYPE_CHECKING:
     from hda_fsspec.network.session import Session
 
 __all__ = [

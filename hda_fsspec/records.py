@@ -152,13 +152,15 @@ def _bbox_or_none(value: object) -> str | None:
         return None
     if not {*map(type, value)} <= _NUMBERS or not -_HUGE < min(value) <= max(value) < _HUGE:
         return None
-    return _box(*value)
+    # What is no number is neither the least nor the greatest, unless it stands first.
+    return _box(*value) if math.isfinite(sum(value)) else None
 
 
 @functools.lru_cache(maxsize=1024)
 def _box(west: float, south: float, east: float, north: float) -> str:
     # Most products of a listing have the same box, or one of a few.
-    return f"{float(west):g},{float(south):g},{float(east):g},{float(north):g}"
+    # A negative zero is equal to zero, and would be written as whichever came first.
+    return ",".join(f"{float(side) + 0.0:g}" for side in (west, south, east, north))
 
 
 def _bbox_of_envelope(geometry: object) -> str | None:

@@ -124,6 +124,32 @@ def test_sizes(size: object, known: int | None) -> None:
     assert Product.from_feature(DATASET, feature(size=size)).size == known
 
 
+@for_each(
+    ("box", "known"),
+    [
+        ([-180, -90, 180.0, 90], "-180,-90,180,90"),
+        ([1.25, 2, 3, 4], "1.25,2,3,4"),
+        ([0.0, 0, 1, 1], "0,0,1,1"),
+        ([-0.0, 0, 1, 1], "0,0,1,1"),
+        ([float("nan"), 0, 1, 1], None),
+        ([0, float("nan"), 1, 1], None),
+        ([0, 0, float("nan"), 1], None),
+        ([0, 0, 1, float("nan")], None),
+        ([0, 0, 1, float("inf")], None),
+        ([float("-inf"), 0, 1, 1], None),
+        ([0, 0, 1, 10**400], None),
+        ([True, 0, 1, 1], None),
+        (["0", 0, 1, 1], None),
+        ([0, 0, 1], None),
+        ((0, 0, 1, 1), None),
+        ("0,0,1,1", None),
+    ],
+)
+def test_boxes(box: object, known: str | None) -> None:
+    """A box is four finite numbers, of which zero has one spelling."""
+    assert Product.from_feature(DATASET, {**feature(), "bbox": box}).bbox == known
+
+
 def test_a_feature_in_full() -> None:
     """Known fields have their names; other scalars are kept, nested values are not."""
     product = Product.from_feature(
