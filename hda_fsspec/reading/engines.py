@@ -115,6 +115,12 @@ def open_data_file(file: DataFile, options: OpenOptions) -> xr.Dataset:
     return ds
 
 
+def _opens_groups(engine: str) -> bool:
+    """Whether one of xarray's engines opens groups: old ones do not say it of themselves."""
+    own = type(xr.backends.list_engines()[engine]).open_groups_as_dict
+    return own is not xr.backends.BackendEntrypoint.open_groups_as_dict
+
+
 def open_data_file_groups(file: DataFile, options: OpenOptions) -> dict[str, xr.Dataset]:
     """Open every group of a file, by its path below ``group``; ``"/"`` where there is only one.
 
@@ -126,7 +132,7 @@ def open_data_file_groups(file: DataFile, options: OpenOptions) -> dict[str, xr.
     arguments = _arguments(file, options)
     if engine == "cfgrib":
         return _open_grib_parts(file, options)
-    if engine not in _NETCDF_ENGINES and not xr.backends.list_engines()[engine].supports_groups:
+    if engine not in _NETCDF_ENGINES and not _opens_groups(engine):
         return {"/": open_data_file(file, options)}
 
     def open_groups(engine_name: str, **more: Any) -> dict[str, xr.Dataset]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import re
+import warnings
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -224,7 +225,9 @@ def _offset(value: object) -> Any:
 
     is_duration = isinstance(value, (timedelta, np.timedelta64))
     offset = None
-    with contextlib.suppress(ValueError, TypeError, OverflowError):
+    # Some words that are no offsets are warned of before they are refused.
+    with contextlib.suppress(ValueError, TypeError, OverflowError), warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)
         offset = to_offset(Timedelta(value) if is_duration else value)
     if offset is None:
         msg = f"split={printable(value)!r} is no step of time. Use {_EXAMPLES}."

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -145,7 +146,7 @@ def test_the_command_line_plans_a_split(
 def test_the_command_line_opens_a_split(cubes: Cubes, capsys: pytest.CaptureFixture[str]) -> None:
     """One order shows it; a split that makes no sense is refused in a line."""
     assert main(["open", "--split", "month", f"hda://{SPRING}"]) == 0
-    assert "(time: 92, latitude: 8" in capsys.readouterr().out
+    assert {"time: 92", "latitude: 8"} <= {*re.findall(r"\w+: \d+", capsys.readouterr().out)}
     assert len(cubes.ordered) == 1
     assert main(["plan", "--split", "month", "--sel", "time=2024-03", f"hda://{SPRING}"]) == 0
     assert "1 product of" in capsys.readouterr().out
