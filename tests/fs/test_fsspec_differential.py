@@ -10,13 +10,17 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import fsspec
 import pytest
 from fsspec.implementations.local import LocalFileSystem
 from fsspec.tests.abstract.common import GLOB_EDGE_CASES_TESTS
+from packaging.version import Version
 from rows import for_each
 
 from hda_fsspec import HDAFileSystem
 from hda_fsspec.emulator import dated_product
+
+FSSPEC = Version(fsspec.__version__)
 
 NAMES = ("a_20240501.nc", "a_20240502.nc", "b_20240503.nc", "file1_20240504", "sub.txt_20240505")
 PATTERNS = ("*", "*.nc", "a_*", "?_2024050[12].nc", "?_2024050[!1].nc", "*[0-9]", "file1*", "no*")
@@ -157,6 +161,7 @@ def test_du_of_directories_counts_nothing_for_them(sides: Sides) -> None:
     assert {**local, "ROOT": 0} == ours
 
 
+@pytest.mark.skipif(Version("2026.4") > FSSPEC, reason="its glob of local files takes no withdirs")
 @pytest.mark.parametrize("pattern", PATTERNS)
 def test_patterns_agree(sides: Sides, pattern: str) -> None:
     """The same glob finds the same products, whatever verb expands it."""
@@ -247,6 +252,9 @@ def test_ranges_agree_with_slices(sides: Sides, start: int | None) -> None:
         assert fs.read_bytes(path, start=start, end=end) == whole[start:end]
 
 
+@pytest.mark.skipif(
+    Version("2026.6") > FSSPEC, reason="its local files raise what they are asked to return"
+)
 def test_many_ranges_agree(sides: Sides) -> None:
     """cat_ranges and cat of a list give each path its own bytes, or its own error."""
     paths, starts, ends = [*NAMES, NAMES[0]], [0, 1, 2, -5, None, 7], [4, None, 20, None, -1, 9]
