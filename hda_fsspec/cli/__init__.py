@@ -171,9 +171,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _flush_shared_caches() -> None:
     """Wait until what was fetched is in the shared cache, if there is one: this process ends."""
-    client = sys.modules.get("hda_fsspec.client")
-    for each in client.open_clients() if client else ():
-        each.flush_shared_cache()
+    module = sys.modules.get("hda_fsspec.client")
+    for client in module.open_clients() if module else ():
+        client.flush_shared_cache()
 
 
 def _tell_misuse(err: click.ClickException) -> None:

@@ -117,11 +117,6 @@ class SharedCache:
     Each version of a product has a folder of its own, ``v1/KEY[:2]/KEY/VERSION``, with the file
     under its SHA-256 and, put there last, ``record.json``.
 
-    Attributes
-    ----------
-    url : str
-        Its address.
-
     Parameters
     ----------
     url : str
@@ -134,6 +129,11 @@ class SharedCache:
         Seconds that go on whatever is done to the time of day.
     now : callable
         The time of day.
+
+    Attributes
+    ----------
+    url : str
+        Its address.
     """
 
     def __init__(
@@ -146,7 +146,6 @@ class SharedCache:
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self.url = url
-        self._url = url.rstrip("/")
         self._options = dict(options)
         self._secrets = sorted(_texts_in(options), key=len, reverse=True)
         self._timeout = timeout
@@ -173,8 +172,7 @@ class SharedCache:
         except _UnreachableError as err:
             self._note("read", str(err))
             return None
-        with self._lock:
-            self._failures.pop("read", None)
+        self._forgive("read")
         if copy is not None and there != copy.size:
             # Before room is made for it.
             self.refuse(product, f"it has {there} bytes, and its record tells of {copy.size}")
@@ -235,7 +233,7 @@ class SharedCache:
         logger.warning(
             "The copy of %s in the shared cache %s is damaged: %s. It was not used.",
             product,
-            shown(self._url),
+            shown(self.url),
             why,
         )
 
@@ -264,7 +262,7 @@ class SharedCache:
 
     def _folder(self, product: Product) -> RemoteFolder:
         path = f"{_LAYOUT}/{product.key[:2]}/{product.key}/{product.version_tag}/"
-        return RemoteFolder(f"{self._url}/{path}", self._options)
+        return RemoteFolder(f"{self.url.rstrip('/')}/{path}", self._options)
 
     def _file(self, product: Product, name: str) -> RemoteFile | None:
         """Return a file of a product; whatever else lies there, such as a FIFO, is not opened."""
@@ -320,6 +318,7 @@ class SharedCache:
                 folder = self._folder(product)
                 folder.put(handle, digest, never)
                 folder.put(record, _RECORD, never)
+        self._forgive("write")
 
     async def _wait(self, future: concurrent.futures.Future[T]) -> T:
         """Wait for an answer, without a thread, for as long as may be."""
@@ -349,6 +348,11 @@ class SharedCache:
         with self._lock:
             return self._clock() < self._away_until.get(what, float("-inf"))
 
+    def _forgive(self, what: str) -> None:
+        """Forget how often it could not be reached: now it was."""
+        with self._lock:
+            self._failures.pop(what, None)
+
     def _note(self, what: str, why: str) -> None:
         """Leave it alone for a while, and say so once."""
         with self._lock:
@@ -363,7 +367,7 @@ class SharedCache:
             "shared_cache (HDA_SHARED_CACHE) or shared_cache_options "
             "(HDA_SHARED_CACHE_OPTIONS), or leave both out.",
             what,
-            shown(self._url),
+            shown(self.url),
             why,
         )
 
