@@ -198,7 +198,8 @@ def _look(client: Any) -> dict[str, Held]:
 
 
 def _workers(client: Any) -> dict[str, Any]:
-    found: dict[str, Any] = client.scheduler_info(n_workers=-1)["workers"]
+    # Not client.scheduler_info: what it returns, a timer of the client overwrites without workers.
+    found: dict[str, Any] = client.sync(client.scheduler.identity, n_workers=-1)["workers"]
     return found
 
 

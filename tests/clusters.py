@@ -133,7 +133,9 @@ class Workers:
         return {info["name"]: found[address] for address, info in self._infos()}
 
     def _infos(self) -> list[tuple[str, Any]]:
-        return list(self.client.scheduler_info(n_workers=-1)["workers"].items())
+        # Not client.scheduler_info: a timer of the client overwrites it with nobody.
+        found = self.client.sync(self.client.scheduler.identity, n_workers=-1)
+        return list(found["workers"].items())
 
     def forget(self) -> None:
         """Let all workers forget what they were told and what they hold open."""

@@ -19,6 +19,7 @@ from typing import Any
 
 import hypothesis
 import pytest
+from fsspec.implementations.memory import MemoryFileSystem
 
 from hda_fsspec import HDAFileSystem
 from hda_fsspec.emulator import (
@@ -117,6 +118,15 @@ def _clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("HOME", str(home))
     monkeypatch.delenv("PYTHONPATH", raising=False)
     monkeypatch.setenv("XDG_CACHE_HOME", str(home / ".cache"))
+
+
+@pytest.fixture(autouse=True)
+def _empty_memory() -> Iterator[None]:
+    """Leave nothing in fsspec's memory://, which all tests of a process share."""
+    yield
+    if MemoryFileSystem.store:
+        MemoryFileSystem.store.clear()
+        MemoryFileSystem.pseudo_dirs[:] = [""]
 
 
 @pytest.fixture(scope="session")

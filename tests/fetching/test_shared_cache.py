@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 import pickle
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -429,15 +429,6 @@ def test_secrets_travel_nowhere(team: Team, bench: Any, capsys: pytest.CaptureFi
     assert SECRET not in capsys.readouterr().out
 
 
-@pytest.fixture
-def memory() -> Iterator[None]:
-    """Leave nothing in fsspec's memory."""
-    yield
-    MemoryFileSystem.store.clear()
-    MemoryFileSystem.pseudo_dirs[:] = [""]
-
-
-@pytest.mark.usefixtures("memory")
 def test_object_stores_get_whole_objects(bench: Any) -> None:
     """Where objects appear whole, no other name is used."""
     team = Team(bench, bench.start(days=2))

@@ -22,7 +22,6 @@ import s3_parts
 import xarray as xr
 from fsspec.callbacks import Callback
 from fsspec.implementations.local import LocalFileSystem
-from fsspec.implementations.memory import MemoryFileSystem
 from moto.server import ThreadedMotoServer
 from s3_parts import PART_BYTES, in_parts
 from upath import UPath
@@ -90,16 +89,14 @@ def bucket(s3: dict[str, Any]) -> Iterator[Any]:
 
 
 @pytest.fixture
-def targets(s3: dict[str, Any], tmp_path: Path) -> Iterator[dict[str, tuple[str, dict[str, Any]]]]:
+def targets(s3: dict[str, Any], tmp_path: Path) -> dict[str, tuple[str, dict[str, Any]]]:
     """Folders of three kinds of filesystems, with their options."""
     fsspec.register_implementation("shelf", Shelf, clobber=True)
-    yield {
+    return {
         "s3": ("s3://bucket/p/x/", s3),
         "memory": ("memory://bucket/p/x/", {}),
         "shelf": (f"shelf://{tmp_path}/elsewhere/x/", {}),
     }
-    MemoryFileSystem.store.clear()
-    MemoryFileSystem.pseudo_dirs[:] = [""]
 
 
 def named(names: dict[str, str | None], size: int = 10) -> list[ProductEntry]:

@@ -18,7 +18,6 @@ import pytest
 from fsspec.exceptions import BlocksizeMismatchError
 from fsspec.generic import GenericFileSystem, rsync
 from fsspec.implementations.dirfs import DirFileSystem
-from fsspec.implementations.memory import MemoryFileSystem
 from packaging.version import Version
 from upath import UPath
 
@@ -27,13 +26,6 @@ from hda_fsspec.errors import HDAError
 from hda_fsspec.fs.upath import HDAPath
 
 FSSPEC = Version(fsspec.__version__)
-
-
-@pytest.fixture(autouse=True)
-def _empty_memory() -> Iterator[None]:
-    yield
-    MemoryFileSystem.store.clear()
-    MemoryFileSystem.pseudo_dirs[:] = [""]
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -47,17 +47,6 @@ LOCAL = {
     "out/s3://bucket": "out/s3://bucket",
     "x:/y": "x:/y",
 }
-
-
-@pytest.fixture(autouse=True)
-def _empty_memory() -> Iterator[None]:
-    def clear() -> None:
-        MemoryFileSystem.store.clear()
-        MemoryFileSystem.pseudo_dirs[:] = [""]
-
-    clear()
-    yield
-    clear()
 
 
 @pytest.fixture

@@ -17,7 +17,6 @@ import fsspec
 import pytest
 from fsspec.asyn import get_loop
 from fsspec.generic import rsync
-from fsspec.implementations.memory import MemoryFileSystem
 
 from hda_fsspec.emulator import Fault
 
@@ -60,7 +59,6 @@ def test_the_loop_of_fsspec_runs_on_while_rsync_waits(
 
     assert sum(path.startswith("dataaccess/download/") for path in asked) >= 3 * 3
     assert len(fsspec.filesystem("memory").find("/loop")) == 3
-    MemoryFileSystem.store.clear()
 
 
 @pytest.mark.parametrize("verb", ["_cat_file", "_info", "_ls", "_get_file"])
