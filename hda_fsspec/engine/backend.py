@@ -135,7 +135,7 @@ class HDABackendEntrypoint(BackendEntrypoint):
             The product cannot be had.
         """
         location = _location(filename_or_obj)
-        _check_split(split, location, decoders)
+        _check_split(split, location)
         how = _stacked(
             concat_dim=concat_dim,
             scan=scan,
@@ -337,11 +337,9 @@ def _stacked(
     )
 
 
-def _check_split(split: object, location: Location, others: Mapping[str, Any]) -> None:
+def _check_split(split: object, location: Location) -> None:
     from hda_fsspec.subsets import split as splits
 
-    if "split_on" in others:
-        raise splits.refuse_split_on()
     if location.product is not None and not splits.is_default(split):
         msg = (
             f"split={printable(split)!r} cuts a query, and {location.path} names one product. "
