@@ -90,7 +90,7 @@ def coding_of(attrs: Mapping[str, Any]) -> dict[str, Any]:
 def read_raw(descriptor: int, array: StoredArray) -> _Array | None:
     """Return all values of an array as they are stored; None where they make no sense."""
     key = (slice(None),) * len(array.shape)
-    spans = [_Span(one, *sides) for one, *sides in zip(key, array.shape, array.chunk, strict=True)]
+    spans = [_Span(at, *sides) for at, *sides in zip(key, array.shape, array.chunk, strict=True)]
     is_read = _is_worth_it(array, spans, at_any_cost=True)
     return _block(descriptor, array, spans) if is_read else None
 
@@ -104,7 +104,7 @@ def read_stored(
     reads it better.
     """
     array = stored.array
-    spans = [_Span(one, *sides) for one, *sides in zip(key, array.shape, array.chunk, strict=True)]
+    spans = [_Span(at, *sides) for at, *sides in zip(key, array.shape, array.chunk, strict=True)]
     if any(not span.count for span in spans) or not _is_worth_it(
         array, spans, at_any_cost=at_any_cost
     ):
