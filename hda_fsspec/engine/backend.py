@@ -12,7 +12,7 @@ import difflib
 import inspect
 import numbers
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import xarray as xr
@@ -261,15 +261,21 @@ HDABackendEntrypoint.open_dataset_parameters = _parameters(HDABackendEntrypoint.
 
 
 def _known(decoders: dict[str, Any]) -> dict[str, Any]:
-    """Return decoders; raise TypeError for a name that no option has, as Python does."""
-    unknown = sorted(decoders.keys() - set(DECODERS))
-    if unknown:
-        methods = (HDABackendEntrypoint.open_dataset, HDABackendEntrypoint.open_groups_as_dict)
-        near = difflib.get_close_matches(unknown[0], _parameters(*methods), n=1)
-        hint = f" Did you mean {near[0]!r}?" if near else ""
-        msg = f'engine="hda" has no option {unknown[0]!r}.{hint} Nothing was ordered.'
-        raise TypeError(msg)
+    """Return decoders; raise TypeError for a name that no option has."""
+    methods = (HDABackendEntrypoint.open_dataset, HDABackendEntrypoint.open_groups_as_dict)
+    named = decoders.keys() - set(DECODERS)
+    refuse_unknown('engine="hda"', named, set(_parameters(*methods)) - named)
     return decoders
+
+
+def refuse_unknown(taker: str, given: Collection[str], known: Collection[str]) -> None:
+    """Raise TypeError for the first option that is not known, as Python does."""
+    unknown = sorted(set(given) - set(known))
+    if unknown:
+        near = difflib.get_close_matches(unknown[0], known, n=1)
+        hint = f" Did you mean {near[0]!r}?" if near else ""
+        msg = f"{taker} has no option {unknown[0]!r}.{hint} Nothing was ordered."
+        raise TypeError(msg)
 
 
 def _check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:

@@ -8,14 +8,13 @@ refused.
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import inspect
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import xarray as xr
 
-from hda_fsspec.engine.backend import HDABackendEntrypoint
+from hda_fsspec.engine.backend import HDABackendEntrypoint, refuse_unknown
 from hda_fsspec.errors import LocationError, ProductMismatchError, no_products_error
 from hda_fsspec.fs.filesystem import HDAFileSystem
 from hda_fsspec.fs.info import Paths, list_of
@@ -283,12 +282,7 @@ def _refuse_unknown(options: Mapping[str, Any]) -> None:
     known = {name for taker in takers for name in inspect.signature(taker).parameters}
     known.update(HDABackendEntrypoint.open_dataset_parameters or ())
     known -= {"kwargs", "paths", "filename_or_obj", "engine"}
-    unknown = sorted(options.keys() - known)
-    if unknown:
-        near = difflib.get_close_matches(unknown[0], known, n=1)
-        hint = f" Did you mean {near[0]!r}?" if near else ""
-        msg = f"hda_fsspec.open_mfdataset has no option {unknown[0]!r}.{hint} Nothing was ordered."
-        raise TypeError(msg)
+    refuse_unknown("hda_fsspec.open_mfdataset", options.keys(), known)
 
 
 def _paths(fs: HDAFileSystem, paths: Sequence[AnyPath]) -> list[str]:
