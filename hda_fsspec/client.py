@@ -30,8 +30,8 @@ from hda_fsspec.concurrency.futures import done_future, settle, wait_for
 from hda_fsspec.concurrency.resources import Resources
 from hda_fsspec.concurrency.tasks import Listener, SharedTasks
 from hda_fsspec.errors import HDAError, OfflineError
-from hda_fsspec.fetching.fetch import Fetcher
 from hda_fsspec.fetching.fetch_many import cannot_hold, fetch_together
+from hda_fsspec.fetching.fetcher import Fetcher
 from hda_fsspec.fetching.gather import gather_products
 from hda_fsspec.fetching.local_copies import Copies
 from hda_fsspec.fetching.order_desk import OrderDesk

@@ -8,7 +8,7 @@ from typing import Any
 from hda_fsspec.paths.locations import Location
 from hda_fsspec.schema.schema import Schema
 from hda_fsspec.subsets.piece_grid import PieceGrid
-from hda_fsspec.subsets.split import split_query
+from hda_fsspec.subsets.split_option import split_query
 
 DATE: dict[str, Any] = {"type": "string", "format": "date-time"}
 BOX: dict[str, Any] = {

@@ -16,8 +16,8 @@ import click
 
 from hda_fsspec._version import __version__
 from hda_fsspec.cli.commands import EXIT_CODES, LazyGroup, Options, settings_options
+from hda_fsspec.cli.messages import as_command_says, options_of
 from hda_fsspec.cli.terminal import echo_error, echo_error_block
-from hda_fsspec.cli.wording import as_command_says, options_of
 from hda_fsspec.errors import HDAError
 from hda_fsspec.printable import printable
 

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from hda_fsspec.cli.messages import as_command_says, options_of
 from hda_fsspec.cli.terminal import echo_error
-from hda_fsspec.cli.wording import as_command_says, options_of
 
 if TYPE_CHECKING:
     from hda_fsspec.client import Client

@@ -15,8 +15,8 @@ import click
 
 from hda_fsspec._version import __version__
 from hda_fsspec.cli.commands import Options, command, json_option
+from hda_fsspec.cli.messages import as_command_says, options_of
 from hda_fsspec.cli.terminal import echo, echo_json
-from hda_fsspec.cli.wording import as_command_says, options_of
 from hda_fsspec.errors import (
     AuthenticationError,
     BrokerError,

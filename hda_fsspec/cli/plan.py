@@ -103,7 +103,7 @@ def _wanted(client: Client, path: str, split: Split) -> tuple[Sequence[Product],
     from hda_fsspec.fs.info import products_of
     from hda_fsspec.lazy.product_table import ProductTable
     from hda_fsspec.planning.piece_costs import cut_of
-    from hda_fsspec.stack.subset import cut, pieces_of
+    from hda_fsspec.stack.open_split import cut, pieces_of
 
     location = Location.parse(path)
     if location.product is not None or not location.query:

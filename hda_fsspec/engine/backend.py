@@ -288,7 +288,7 @@ def _check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
 def _check_mosaic(
     location: Location, *, mosaic: object, product_coord: str | None, split: object
 ) -> None:
-    from hda_fsspec.subsets import split as splits
+    from hda_fsspec.subsets import split_option
 
     if not isinstance(mosaic, bool):
         msg = f"mosaic is True or False, not {mosaic!r}."
@@ -302,7 +302,7 @@ def _check_mosaic(
             "product_coord gives each time the id of its product, and with mosaic=True a time has "
             "several: ds.hda.products of a selection tells them. Leave one of the two out."
         )
-    elif mosaic and not splits.is_default(split):
+    elif mosaic and not split_option.is_default(split):
         msg = (
             f"split={printable(split)!r} cuts what the service computes, and mosaic=True joins "
             "files of tiles. Leave one of the two out."
@@ -344,9 +344,9 @@ def _stacked(
 
 
 def _check_split(split: object, location: Location) -> None:
-    from hda_fsspec.subsets import split as splits
+    from hda_fsspec.subsets import split_option
 
-    if location.product is not None and not splits.is_default(split):
+    if location.product is not None and not split_option.is_default(split):
         msg = (
             f"split={printable(split)!r} cuts a query, and {location.path} names one product. "
             f"Open {location.directory.path} to have it cut, or leave split out."

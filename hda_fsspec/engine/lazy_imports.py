@@ -18,10 +18,10 @@ from hda_fsspec.lazy.open_product import (
 from hda_fsspec.lazy.product_table import ProductTable, Source
 from hda_fsspec.planning import dask_readahead
 from hda_fsspec.planning.dask_graphs import products_read
-from hda_fsspec.stack.mosaic import open_mosaic
+from hda_fsspec.stack.open_mosaic import open_mosaic
 from hda_fsspec.stack.open_query import StackOptions
-from hda_fsspec.stack.subset import open_split
-from hda_fsspec.stack.tile_opening import open_query_nodes
+from hda_fsspec.stack.open_split import open_split
+from hda_fsspec.stack.open_tiles import open_query_nodes
 
 __all__ = [
     "Nodes",

@@ -19,7 +19,7 @@ from xarray.core import indexing  # xarray documents this module for writers of 
 
 from hda_fsspec.lazy import openfiles
 from hda_fsspec.lazy.fingerprint import StructureFingerprint
-from hda_fsspec.lazy.pool import FileStamp
+from hda_fsspec.lazy.open_file_pool import FileStamp
 from hda_fsspec.lazy.product_table import Source
 from hda_fsspec.reading.indexing import Key, as_axis, key_lengths
 from hda_fsspec.workers.pickling import add_worker_note, pack, unpack

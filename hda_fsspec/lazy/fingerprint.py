@@ -11,7 +11,7 @@ import numpy as np
 import xarray as xr
 
 from hda_fsspec.errors import ProductMismatchError
-from hda_fsspec.lazy.pool import FileStamp
+from hda_fsspec.lazy.open_file_pool import FileStamp
 from hda_fsspec.printable import printable
 from hda_fsspec.reading.essential_attributes import meaning_of
 

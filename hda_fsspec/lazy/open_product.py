@@ -13,7 +13,7 @@ from hda_fsspec.errors import ConfigurationError, QueryError, note_once
 from hda_fsspec.lazy import openfiles
 from hda_fsspec.lazy.arrays import Closer, HDAVariable, ProductArray
 from hda_fsspec.lazy.fingerprint import StructureFingerprint
-from hda_fsspec.lazy.pool import FileStamp
+from hda_fsspec.lazy.open_file_pool import FileStamp
 from hda_fsspec.lazy.product_table import ProductTable, Source
 from hda_fsspec.paths.locations import Location
 from hda_fsspec.reading.options import OpenOptions

@@ -26,7 +26,7 @@ import xarray as xr
 
 from hda_fsspec.client import Client, Entry, open_clients
 from hda_fsspec.formats.detect import Format, sniff
-from hda_fsspec.lazy.pool import FileStamp, Pool, file_mark, is_unchanged, mark_seen
+from hda_fsspec.lazy.open_file_pool import FileStamp, Pool, file_mark, is_unchanged, mark_seen
 from hda_fsspec.lazy.product_table import Source
 from hda_fsspec.printable import printable
 from hda_fsspec.reading.direct_reads import StoredVariable, find_stored, read_stored

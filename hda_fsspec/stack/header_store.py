@@ -18,7 +18,7 @@ import xarray as xr
 from hda_fsspec.client import Client, Entry, gather_products
 from hda_fsspec.errors import PER_PRODUCT_ERRORS
 from hda_fsspec.lazy import openfiles
-from hda_fsspec.lazy.pool import FileStamp, file_mark
+from hda_fsspec.lazy.open_file_pool import FileStamp, file_mark
 from hda_fsspec.lazy.product_table import Source
 from hda_fsspec.reading.indexing import Key
 from hda_fsspec.reading.opening import OpenOptions

@@ -20,7 +20,7 @@ from hda_fsspec.lazy.product_table import Source
 from hda_fsspec.reading.indexing import Key, compact, missing_value, with_missing
 from hda_fsspec.records import Product
 from hda_fsspec.stack.arrays import together
-from hda_fsspec.stack.tile_placement import Part, Placement
+from hda_fsspec.stack.mosaic_placement import Part, Placement
 
 _Array = np.ndarray[Any, Any]
 

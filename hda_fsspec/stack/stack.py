@@ -37,7 +37,7 @@ from hda_fsspec.errors import PER_PRODUCT_ERRORS, OrderError, ProductMismatchErr
 from hda_fsspec.fetching.readahead import ReadAhead
 from hda_fsspec.lazy import openfiles
 from hda_fsspec.lazy.fingerprint import digest_of
-from hda_fsspec.lazy.pool import FileStamp, file_mark
+from hda_fsspec.lazy.open_file_pool import FileStamp, file_mark
 from hda_fsspec.lazy.product_table import Source
 from hda_fsspec.printable import warn
 from hda_fsspec.reading.direct_reads import read_stored

@@ -18,7 +18,10 @@ import numpy.typing as npt
 
 from hda_fsspec.paths.locations import Location
 from hda_fsspec.records import Scalar
-from hda_fsspec.subsets.calendar_steps import (
+from hda_fsspec.subsets.canonical_request import identity, texts_of
+from hda_fsspec.subsets.query_axes import Axes, Key, box_warning
+from hda_fsspec.subsets.query_times import Cached, DateRange, Pieces
+from hda_fsspec.subsets.split_steps import (
     MAX_PIECES,
     DataStep,
     Step,
@@ -26,9 +29,6 @@ from hda_fsspec.subsets.calendar_steps import (
     to_datetime,
     too_many,
 )
-from hda_fsspec.subsets.canonical_request import identity, texts_of
-from hda_fsspec.subsets.query_axes import Axes, Key, box_warning
-from hda_fsspec.subsets.query_times import Cached, DateRange, Pieces
 from hda_fsspec.timeindex.calendars import ranges
 
 #: The name of the axis of time.

@@ -23,13 +23,6 @@ from hda_fsspec.schema.date_lists import DayLists
 from hda_fsspec.schema.parameters import Parameter, text_of
 from hda_fsspec.schema.schema import Schema
 from hda_fsspec.schema.time_and_box import BOX, END, START, TIME_PAIRS, find_time_keys
-from hda_fsspec.subsets.calendar_steps import (
-    DAY,
-    MINUTE,
-    month_starts,
-    step_of_layer,
-    to_milliseconds,
-)
 from hda_fsspec.subsets.canonical_request import (
     ECMWF,
     MARINE,
@@ -40,6 +33,13 @@ from hda_fsspec.subsets.canonical_request import (
     texts_of,
 )
 from hda_fsspec.subsets.query_times import DateLists, DateRange, Numbers, Times
+from hda_fsspec.subsets.split_steps import (
+    DAY,
+    MINUTE,
+    month_starts,
+    step_of_layer,
+    to_milliseconds,
+)
 
 #: The key of the times of day.
 TIME_OF_DAY = "time"

@@ -15,7 +15,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from hda_fsspec.records import Scalar
-from hda_fsspec.subsets.calendar_steps import DAY, DataStep, Milliseconds, Step, month_starts
+from hda_fsspec.subsets.split_steps import DAY, DataStep, Milliseconds, Step, month_starts
 
 Pieces = tuple[Milliseconds, Milliseconds]
 

@@ -17,11 +17,11 @@ import numpy as np
 from hda_fsspec.errors import QueryError
 from hda_fsspec.printable import printable
 from hda_fsspec.service_limits import ORDERS_AN_HOUR
-from hda_fsspec.subsets.calendar_steps import DAY, HOUR, WEEK, Step
 from hda_fsspec.subsets.canonical_request import ECMWF, MARINE
 from hda_fsspec.subsets.piece_grid import PieceGrid, Split
 from hda_fsspec.subsets.query_times import DateLists
 from hda_fsspec.subsets.refusals import limit_in
+from hda_fsspec.subsets.split_steps import DAY, HOUR, WEEK, Step
 
 #: What one piece should not exceed.
 MAX_FIELDS = 5_000

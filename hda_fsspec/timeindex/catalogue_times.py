@@ -31,7 +31,7 @@ from hda_fsspec.timeindex.calendars import (
     axis_of,
 )
 from hda_fsspec.timeindex.encoding import TimeEncoding
-from hda_fsspec.timeindex.prediction_rules import Interval, TimeGrid, rules
+from hda_fsspec.timeindex.interval_rules import Interval, TimeGrid, rules
 
 __all__ = [
     "CatalogueTimes",

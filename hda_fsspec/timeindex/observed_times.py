@@ -25,7 +25,7 @@ from hda_fsspec.timeindex.calendars import (
     ranges,
 )
 from hda_fsspec.timeindex.catalogue_times import Prediction, SeenProduct, are_centred, stored_grid
-from hda_fsspec.timeindex.prediction_rules import TimeGrid
+from hda_fsspec.timeindex.interval_rules import TimeGrid
 
 #: Months around the pieces, of which a time may stand in the middle or at the end.
 _MARGIN = 30

@@ -28,6 +28,7 @@ from hda_fsspec.timeindex.calendars import (
     axis_of,
 )
 from hda_fsspec.timeindex.catalogue_times import MAX_ASKED, Prediction, SeenProduct
+from hda_fsspec.timeindex.interval_rules import HALF_UP, ROUNDINGS
 from hda_fsspec.timeindex.observed_times import (
     Seen,
     TimesRule,
@@ -44,7 +45,6 @@ from hda_fsspec.timeindex.observed_times import (
     place_in,
     roundest,
 )
-from hda_fsspec.timeindex.prediction_rules import HALF_UP, ROUNDINGS
 
 __all__ = ["RegularTimes", "Undecided"]
 

@@ -9,7 +9,7 @@ from hda_fsspec.catalogue.dataset_search import Wanted, find_datasets, tells_all
 from hda_fsspec.printable import flat, lines, plural, printable
 from hda_fsspec.records import Dataset
 from hda_fsspec.views import markup
-from hda_fsspec.views.wording import ends_of, period_of
+from hda_fsspec.views.formatting import ends_of, period_of
 
 _FIRST_ROWS, _LAST_ROWS = 40, 0
 _FIRST_LINES = 20

@@ -19,10 +19,10 @@ from hda_fsspec.printable import format_bytes, lines, plural, printable
 from hda_fsspec.records import Product
 from hda_fsspec.settings import Settings
 from hda_fsspec.views import markup
+from hda_fsspec.views.formatting import ends_of, minute_of
 from hda_fsspec.views.markup import Markup, element
 from hda_fsspec.views.outlines import Outline, outlines_of
 from hda_fsspec.views.timebar import draw_times
-from hda_fsspec.views.wording import ends_of, minute_of
 from hda_fsspec.views.worldmap import Drawn, draw_map, place_of
 
 if TYPE_CHECKING:

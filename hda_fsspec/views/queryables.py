@@ -14,12 +14,12 @@ from hda_fsspec.network.optional_requests import UnavailableError
 from hda_fsspec.paths.locations import Location
 from hda_fsspec.printable import escaped, flat, lines, printable
 from hda_fsspec.records import Dataset, format_time
-from hda_fsspec.schema.example_query import find_starting_point
 from hda_fsspec.schema.parameters import Parameter, nearest, text_of
 from hda_fsspec.schema.schema import Schema
 from hda_fsspec.schema.time_and_box import END, START
 from hda_fsspec.views import markup
-from hda_fsspec.views.wording import day_of, period_of
+from hda_fsspec.views.example_query import find_starting_point
+from hda_fsspec.views.formatting import day_of, period_of
 
 logger = logging.getLogger("hda_fsspec")
 

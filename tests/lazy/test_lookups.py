@@ -13,7 +13,7 @@ import pytest
 import xarray as xr
 
 from hda_fsspec.cache.cache import Cache
-from hda_fsspec.fetching import fetch
+from hda_fsspec.fetching import fetcher
 from hda_fsspec.formats import detect
 from hda_fsspec.reading import opening
 
@@ -124,7 +124,7 @@ def test_the_format_of_a_cached_product_is_checked_once(
         checked.append(path.parent.name)
         return detect.check_complete(path, **options)
 
-    for module in (fetch, opening):
+    for module in (fetcher, opening):
         monkeypatch.setattr(module, "check_complete", check)
 
     for _ in range(3):

@@ -14,8 +14,8 @@ from forking import in_a_fork, status_of
 
 from hda_fsspec.client import close_clients, get_client, open_clients
 from hda_fsspec.lazy import openfiles
+from hda_fsspec.lazy.open_file_pool import Pool
 from hda_fsspec.lazy.openfiles import OpenFiles
-from hda_fsspec.lazy.pool import Pool
 from hda_fsspec.settings import Settings
 
 

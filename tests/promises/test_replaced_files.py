@@ -15,7 +15,7 @@ import xarray as xr
 
 from hda_fsspec.errors import ProductMismatchError
 from hda_fsspec.lazy import openfiles
-from hda_fsspec.lazy.pool import Pool, is_unchanged
+from hda_fsspec.lazy.open_file_pool import Pool, is_unchanged
 from hda_fsspec.stack.header_reuse import AlikeFiles
 
 LON = np.arange(8.0)

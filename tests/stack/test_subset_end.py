@@ -18,7 +18,7 @@ from hda_fsspec.paths.locations import Location
 from hda_fsspec.reading.options import OpenOptions
 from hda_fsspec.records import parse_time
 from hda_fsspec.stack.open_query import StackOptions
-from hda_fsspec.stack.subset import open_split
+from hda_fsspec.stack.open_split import open_split
 
 SINCE = f"{ERA5}/variable=2m_temperature/time=00:00,06:00,12:00,18:00/startdate=2024-06-01"
 FIRST, DAY_AFTER, NEXT_YEAR = "2024-11-27T08:00:00Z", "2024-11-28T08:00:00Z", "2025-04-02T08:00:00Z"

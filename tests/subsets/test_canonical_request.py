@@ -17,14 +17,14 @@ from rows import for_each
 
 from hda_fsspec.filenames import is_plain
 from hda_fsspec.paths.locations import Location
-from hda_fsspec.subsets.calendar_steps import step_of_layer
 from hda_fsspec.subsets.canonical_request import (
     canonical_body,
     identity,
     is_subset_job,
     may_be_subset,
 )
-from hda_fsspec.subsets.split import split_query
+from hda_fsspec.subsets.split_option import split_query
+from hda_fsspec.subsets.split_steps import step_of_layer
 
 RECORDED = SHARED / "recorded"
 HASH = "3e39d5e237d504ee0690327cd2536605"

@@ -22,7 +22,7 @@ from hda_fsspec.paths.locations import Location
 from hda_fsspec.schema.schema import Schema
 from hda_fsspec.subsets.canonical_request import canonical_body
 from hda_fsspec.subsets.piece_grid import PieceGrid
-from hda_fsspec.subsets.split import split_query
+from hda_fsspec.subsets.split_option import split_query
 
 STEPS = [
     "auto",

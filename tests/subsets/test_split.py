@@ -16,7 +16,7 @@ from hda_fsspec.errors import QueryError
 from hda_fsspec.schema.schema import Schema
 from hda_fsspec.subsets.query_axes import box_warning
 from hda_fsspec.subsets.recency import provisional_from
-from hda_fsspec.subsets.split import refuse_split
+from hda_fsspec.subsets.split_option import refuse_split
 
 YEAR: dict[str, Any] = {"startdate": "2020", "enddate": "2020"}
 LISTS: dict[str, Any] = {"variable": ["2m_temperature", "total_precipitation"], **YEAR}

@@ -19,7 +19,7 @@ import pytest
 import hda_fsspec
 from hda_fsspec.cli import main
 from hda_fsspec.cli.commands import Options, command
-from hda_fsspec.cli.wording import as_command_says
+from hda_fsspec.cli.messages import as_command_says
 from hda_fsspec.emulator import dated_product
 from hda_fsspec.printable import warn
 

@@ -25,10 +25,10 @@ from hda_fsspec.reading.opening import OpenOptions
 from hda_fsspec.settings import Settings
 from hda_fsspec.stack.arrays import StackArray, TemplateArray
 from hda_fsspec.stack.dataset import lazy_variable
+from hda_fsspec.stack.mosaic_placement import TOLERANCE
 from hda_fsspec.stack.open_query import StackOptions, open_pieces
 from hda_fsspec.stack.product_grid import Pieces, start_times
 from hda_fsspec.stack.stack_axes import NOTHING
-from hda_fsspec.stack.tile_placement import TOLERANCE
 from hda_fsspec.stack.tiles import Tile
 
 _Array = np.ndarray[Any, Any]

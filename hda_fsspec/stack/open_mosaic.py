@@ -20,7 +20,11 @@ from hda_fsspec.reading.opening import OpenOptions
 from hda_fsspec.records import Product, by_time
 from hda_fsspec.stack.arrays import StackArray, TemplateArray
 from hda_fsspec.stack.dataset import common_attrs, lazy_variable
-from hda_fsspec.stack.lazy_tiles import (
+from hda_fsspec.stack.mosaic_arrays import MosaicArray
+from hda_fsspec.stack.mosaic_placement import MisplacedError, MosaicAxis, Placement
+from hda_fsspec.stack.open_query import StackOptions
+from hda_fsspec.stack.open_tiles import TileOpener
+from hda_fsspec.stack.predicted_tiles import (
     PLACE,
     LazyTileArray,
     SharedVariable,
@@ -28,12 +32,8 @@ from hda_fsspec.stack.lazy_tiles import (
     reference_system,
     side_of,
 )
-from hda_fsspec.stack.mosaic_arrays import MosaicArray
-from hda_fsspec.stack.open_query import StackOptions
 from hda_fsspec.stack.product_checks import is_promoted
 from hda_fsspec.stack.product_kinds import find_kinds
-from hda_fsspec.stack.tile_opening import TileOpener
-from hda_fsspec.stack.tile_placement import MisplacedError, MosaicAxis, Placement
 from hda_fsspec.stack.tiles import Tile, find_tiles, refuse_several_zones
 
 _Array = np.ndarray[Any, Any]
@@ -67,7 +67,7 @@ def open_mosaic(
         Tiles differ in their coordinate reference system, their resolution, or in where their
         pixels lie.
     QueryError, HDAError
-        As :meth:`hda_fsspec.stack.tile_opening.TileOpener.open`.
+        As :meth:`hda_fsspec.stack.open_tiles.TileOpener.open`.
     """
     found = sorted(client.search(location), key=by_time)
     if not found:

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rows import for_each
 
-from hda_fsspec.stack.tile_placement import MisplacedError, MosaicAxis, Placement
+from hda_fsspec.stack.mosaic_placement import MisplacedError, MosaicAxis, Placement
 
 
 def axis(dim: str, spans: list[tuple[int, int]]) -> MosaicAxis:

@@ -1,4 +1,4 @@
-"""A query of which the service makes one product when it is ordered, cut into pieces of that kind.
+"""Opening a query that the service makes one product of: cut into pieces that are ordered singly.
 
 What such a query is shows in the answer to its search. Each piece is a query of its own, which is
 searched and ordered when something of it is computed.
@@ -38,7 +38,7 @@ from hda_fsspec.subsets.canonical_request import is_subset_job, may_be_subset
 from hda_fsspec.subsets.piece_grid import TIME, PieceGrid
 from hda_fsspec.subsets.recency import latest_in, provisional_from
 from hda_fsspec.subsets.refusals import is_too_large
-from hda_fsspec.subsets.split import AUTO, is_auto, is_default, refuse_split, split_query
+from hda_fsspec.subsets.split_option import AUTO, is_auto, is_default, refuse_split, split_query
 
 #: A value of the option ``split``.
 Split = None | str | Mapping[str, str | int] | object

@@ -10,8 +10,8 @@ from real_schemas import BOX, DATE, TEXT, many_of, one_of, schema
 from rows import for_each
 
 from hda_fsspec.records import Dataset
-from hda_fsspec.schema.example_query import find_starting_point
 from hda_fsspec.schema.schema import Schema
+from hda_fsspec.views.example_query import find_starting_point
 
 NOW = datetime(2026, 11, 27, 12, tzinfo=UTC)
 

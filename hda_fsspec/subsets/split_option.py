@@ -16,11 +16,11 @@ from hda_fsspec.printable import printable
 from hda_fsspec.schema.parameters import nearest
 from hda_fsspec.schema.schema import Schema
 from hda_fsspec.schema.time_and_box import END, START
-from hda_fsspec.subsets.calendar_steps import DAY, UNIT_LENGTHS, Step, parse_step
 from hda_fsspec.subsets.piece_grid import TIME, PieceGrid
 from hda_fsspec.subsets.query_axes import TIME_OF_DAY, Axes, Key
 from hda_fsspec.subsets.query_times import DateLists, DateRange
 from hda_fsspec.subsets.sizes import Limit, choose
+from hda_fsspec.subsets.split_steps import DAY, UNIT_LENGTHS, Step, parse_step
 
 AUTO = "auto"
 

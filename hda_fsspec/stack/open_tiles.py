@@ -20,7 +20,8 @@ from hda_fsspec.paths.locations import Location
 from hda_fsspec.printable import printable
 from hda_fsspec.reading.opening import OpenOptions
 from hda_fsspec.records import Product, by_time
-from hda_fsspec.stack.lazy_tiles import (
+from hda_fsspec.stack.open_query import MAX_TEMPLATES, StackOptions, open_pieces
+from hda_fsspec.stack.predicted_tiles import (
     LazyTile,
     LikeAnother,
     dataset_like,
@@ -29,7 +30,6 @@ from hda_fsspec.stack.lazy_tiles import (
     side_of,
     system_of,
 )
-from hda_fsspec.stack.open_query import MAX_TEMPLATES, StackOptions, open_pieces
 from hda_fsspec.stack.product_grid import Pieces
 from hda_fsspec.stack.same_times import refuse_equal_times
 from hda_fsspec.stack.tile_codes import Grid, corners_of, predict_firsts, probe_of
