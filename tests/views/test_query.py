@@ -83,7 +83,7 @@ def test_what_is_cached_under_way_and_missing(bench: Bench) -> None:
     client._orders.place(view[2], "an-id", time.time())
 
     assert view.states == ["cached", "missing", "under way", "missing"]
-    assert "orders: 2 needed" in repr(view)
+    assert "orders: 3 needed, 1 of them under way, 1 local already" in repr(view)
     assert "97 of 100 orders an hour left" in repr(view)
     html = _html(view)
     assert "1 cached" in html
