@@ -91,6 +91,11 @@ def test_help_of_a_command(
     assert out.isascii()
 
 
+def _context(command: click.Command, name: str, given: list[str]) -> click.Context:
+    # Which options ask for help, a command keeps from the first time.
+    return command.make_context(name, given, **cli._program.context_settings)
+
+
 @for_each("words", [w for w, command in COMMANDS.items() if not isinstance(command, click.Group)])
 def test_each_example_is_a_command(words: tuple[str, ...]) -> None:
     """The words of an example are taken by the command that they are an example of."""
@@ -99,7 +104,7 @@ def test_each_example_is_a_command(words: tuple[str, ...]) -> None:
         # What stands beside it in a pipe is another program.
         [mine] = [part for part in line.split(" | ") if part.lstrip().startswith("hda-fsspec")]
         given = shlex.split(mine)[1 + len(words) :]
-        with command.make_context(words[-1], given) as ctx:
+        with _context(command, words[-1], given) as ctx:
             assert ctx.args == []
 
 
@@ -118,7 +123,7 @@ def test_documented_commands_are_commands(words: list[str]) -> None:
     known = next(words[:n] for n in (2, 1) if tuple(words[:n]) in COMMANDS)
     command = COMMANDS[tuple(known)]
 
-    with command.make_context(known[-1], words[len(known) :]) as ctx:
+    with _context(command, known[-1], words[len(known) :]) as ctx:
         assert ctx.args == []
     assert not isinstance(command, click.Group)
 
