@@ -218,6 +218,11 @@ def _digest(*values: str | int | None) -> str:
     return hashlib.sha256(f"[{', '.join(texts)}]".encode()).hexdigest()
 
 
+@functools.lru_cache(maxsize=64)
+def _names_of_dataset(broker: str, dataset_id: str) -> str:
+    return f"[{_quoted(broker)}, {_quoted(dataset_id)}, "
+
+
 class _Identity:
     """The key of a record, computed once; in slots of its own, so that no pickle carries it."""
 
@@ -354,7 +359,9 @@ class Product(_Identity):
         try:
             return self._key
         except AttributeError:
-            key = _digest(self.broker, self.dataset_id, self.product_id)
+            # What _digest makes of the three: all products of a listing share the first two.
+            name = f"{_names_of_dataset(self.broker, self.dataset_id)}{_quoted(self.product_id)}]"
+            key = hashlib.sha256(name.encode()).hexdigest()
             object.__setattr__(self, "_key", key)
             return key
 
