@@ -26,7 +26,7 @@ from hda_fsspec.catalogue.catalogue import Catalogue
 from hda_fsspec.catalogue.offline import LOCAL
 from hda_fsspec.concurrency.daskworkers import dask_worker
 from hda_fsspec.concurrency.forks import ForkLock, on_fork
-from hda_fsspec.concurrency.futures import wait_for
+from hda_fsspec.concurrency.futures import done_future, settle, wait_for
 from hda_fsspec.concurrency.resources import Resources
 from hda_fsspec.concurrency.tasks import Listener, SharedTasks
 from hda_fsspec.errors import HDAError, OfflineError
@@ -347,16 +347,16 @@ class Client:
         """
         entry = self.cache.lookup(product)
         if entry is not None:
-            return _done(entry)
+            return done_future(entry)
         if self.settings.offline:
             msg = (
                 f"{product} is not in the cache "
                 f"{self.settings.cache_dir}, and offline is set. Unset offline (or HDA_OFFLINE) to "
                 "fetch it."
             )
-            return _failed(OfflineError(msg))
+            return done_future(error=OfflineError(msg))
         if _orders_are_forbidden.get():
-            return _failed(OrderNeededError(product))
+            return done_future(error=OrderNeededError(product))
         future = self._tasks.submit(
             product, lambda task: self._fetcher.fetch(product, task), listener
         )
@@ -387,12 +387,9 @@ class Client:
                     attempt(left - 1)
                     return
             except BaseException as err:  # noqa: BLE001  (whoever waits for the outcome gets it)
-                if outcome.set_running_or_notify_cancel():
-                    outcome.set_exception(err)
+                settle(outcome, error=err)
                 return
-            if outcome.set_running_or_notify_cancel():
-                outcome.set_result((entry, handle))
-            else:
+            if not settle(outcome, (entry, handle)):
                 handle.close()
 
         attempt(_TRIES_TO_OPEN - 1)
@@ -503,18 +500,6 @@ def _open_or_none(entry: Entry, *, is_last: bool) -> BufferedReader | None:
         if is_last:
             raise
         return None
-
-
-def _done(result: T) -> concurrent.futures.Future[T]:
-    future: concurrent.futures.Future[T] = concurrent.futures.Future()
-    future.set_result(result)
-    return future
-
-
-def _failed(error: BaseException) -> concurrent.futures.Future[Any]:
-    future: concurrent.futures.Future[Any] = concurrent.futures.Future()
-    future.set_exception(error)
-    return future
 
 
 _shared: dict[tuple[Settings, tuple[str, ...], bool], Client] = {}

@@ -98,7 +98,7 @@ class SafeFolder:
         self._owner: int | None = None
 
     @contextlib.contextmanager
-    def folder(self, path: Path, *, is_listed: bool = False) -> Iterator[int]:
+    def inside(self, path: Path, *, is_listed: bool = False) -> Iterator[int]:
         """Give a descriptor of a folder: to pass through, or also to list and change it."""
         found = self._reach(path, is_listed=is_listed)
         try:
@@ -108,7 +108,7 @@ class SafeFolder:
 
     def open(self, path: Path, flags: int = os.O_RDONLY) -> int:
         """Return a descriptor of a regular file. With O_EXCL it is made, for this user alone."""
-        with self.folder(path.parent) as folder:
+        with self.inside(path.parent) as folder:
             return open_regular(path.name, flags, dir_fd=folder, shown=path)
 
     def read(self, path: Path) -> bytes:
@@ -118,21 +118,21 @@ class SafeFolder:
 
     def stat(self, path: Path) -> os.stat_result:
         """Look at what lies there, be it a link."""
-        with self.folder(path.parent) as folder:
+        with self.inside(path.parent) as folder:
             return os.stat(path.name, dir_fd=folder, follow_symlinks=False)
 
     def make(self, path: Path) -> None:
         """Make a folder for this user alone."""
-        with self.folder(path.parent) as folder:
+        with self.inside(path.parent) as folder:
             os.mkdir(path.name, 0o700, dir_fd=folder)
 
     def rename(self, path: Path, target: Path) -> None:
         """Rename whatever lies there; a file takes the place of what is no folder."""
-        with self.folder(path.parent) as source:
+        with self.inside(path.parent) as source:
             if path.parent == target.parent:
                 os.rename(path.name, target.name, src_dir_fd=source, dst_dir_fd=source)
                 return
-            with self.folder(target.parent) as folder:
+            with self.inside(target.parent) as folder:
                 os.rename(path.name, target.name, src_dir_fd=source, dst_dir_fd=folder)
 
     @contextlib.contextmanager
@@ -144,7 +144,7 @@ class SafeFolder:
         """
         temporary = path.with_name(f".{uuid.uuid4().hex}.tmp")
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
-        with self.folder(path.parent) as folder:
+        with self.inside(path.parent) as folder:
             made = open_regular(temporary.name, flags, dir_fd=folder, shown=temporary)
             try:
                 with os.fdopen(made, "wb") as handle:
@@ -157,22 +157,23 @@ class SafeFolder:
 
     def unlink(self, path: Path) -> None:
         """Remove what lies there and is no folder."""
-        with self.folder(path.parent) as folder:
+        with self.inside(path.parent) as folder:
             os.unlink(path.name, dir_fd=folder)
 
     def remove(self, path: Path) -> None:
         """Remove whatever lies there, as far as possible; what is gone is fine."""
-        with contextlib.suppress(OSError), self.folder(path.parent) as folder:
+        with contextlib.suppress(OSError), self.inside(path.parent) as folder:
             _remove(path.name, folder)
 
-    def utime(self, path: Path, times: tuple[float, float] | None = None) -> None:
-        """Set the times of what lies there, be it a link; to the present without times."""
-        with self.folder(path.parent) as folder:
+    def utime(self, path: Path, moment: float | None = None) -> None:
+        """Set the times of what lies there, be it a link; to the present without one."""
+        times = None if moment is None else (moment, moment)
+        with self.inside(path.parent) as folder:
             os.utime(path.name, times, dir_fd=folder, follow_symlinks=False)
 
     def files(self, path: Path) -> list[tuple[str, os.stat_result]]:
         """Return name and facts of the regular files in a folder."""
-        with self.folder(path, is_listed=True) as folder:
+        with self.inside(path, is_listed=True) as folder:
             return files_in(folder)
 
     def subfolders(self, path: Path, depth: int = 1) -> Iterator[tuple[Path, int]]:
@@ -183,7 +184,7 @@ class SafeFolder:
         """
         with contextlib.ExitStack() as stack:
             try:
-                folder = stack.enter_context(self.folder(path, is_listed=True))
+                folder = stack.enter_context(self.inside(path, is_listed=True))
                 names = _folders_in(folder)
             except (FileNotFoundError, PermissionError):
                 return
@@ -199,7 +200,7 @@ class SafeFolder:
         if facts.st_uid == mine:
             return True
         if self._owner is None:
-            with self.folder(folder) as where:
+            with self.inside(folder) as where:
                 self._owner = _owner_of_new_files(where)
         return facts.st_uid == self._owner != mine
 

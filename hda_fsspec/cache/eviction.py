@@ -341,7 +341,7 @@ class Eviction:
             return mine
         with contextlib.suppress(OSError):
             # Without a folder to write to, each process goes by its own measure.
-            self._folder.write_first(path, dump_json({"max_bytes": mine}))
+            self._folder.write(path, dump_json({"max_bytes": mine}), is_first=True)
         return _bound_in(self._folder, path) or mine
 
 

@@ -44,7 +44,7 @@ _LOOKS = 25
 _LOOK_SECONDS = 0.002
 
 
-class Folder:
+class Folder(SafeFolder):
     """A cache folder, made when something is first written to it.
 
     One that is made here is private (mode 0700). One that is there already keeps its mode and
@@ -62,13 +62,12 @@ class Folder:
     """
 
     def __init__(self, root: Path) -> None:
-        self.root = Path(root)
+        super().__init__(Path(root))
         #: The sub-folder that holds this version of the layout.
         self.path = self.root / "v1"
         #: The same as text, for what is asked a hundred thousand times in a row.
         self.fspath = os.fspath(self.path)
         self._facts: os.stat_result | None = None
-        self._safe = SafeFolder(self.root)
         self._has_warned = False
 
     def is_present(self) -> bool:
@@ -111,46 +110,69 @@ class Folder:
 
     def check_passable(self, path: Path) -> None:
         """Raise UntrustedFileError if a part of this path is there and no folder of the cache."""
-        with contextlib.suppress(FileNotFoundError), self._safe.folder(path):
+        with contextlib.suppress(FileNotFoundError), self.inside(path):
             pass
 
-    def make(self, path: Path) -> Path:
-        """Make a sub-folder with the permissions of the root, and return it."""
+    def make(self, path: Path) -> None:
+        """Make a sub-folder with the permissions of the root."""
         try:
             self._make(path)
         except OSError as err:
             raise self.explained(err) from err
-        return path
 
     def file_mode(self) -> int:
         """Permission bits for a file of ours: those of the root, without execution."""
         return 0o600 | (self._mode() & 0o666)
 
-    def write(self, path: Path, data: bytes, *, modified_at: float | None = None) -> None:
+    def write(
+        self,
+        path: Path,
+        data: bytes,
+        *,
+        modified_at: float | None = None,
+        is_first: bool = False,
+    ) -> None:
         """Write a small file so that readers see the old one or the new one, never a part.
 
-        Its time of change, in seconds since 1970, is the present unless one is given.
+        Parameters
+        ----------
+        path : Path
+            Where; its folder is made if it is not there.
+        data : bytes
+            All of it.
+        modified_at : float, optional
+            Its time of change in seconds since 1970; else the present.
+        is_first : bool
+            Leave what is there already: of many processes, the first one decides.
         """
-        self._write(path, data, modified_at)
 
-    def write_first(self, path: Path, data: bytes) -> None:
-        """Write a small file unless it is there: of many processes, the first one decides."""
-        self._write(path, data, is_first=True)
+        def write() -> None:
+            with self.writing(path, is_first=is_first) as handle:
+                handle.write(data)
+                handle.flush()
+                self.adopt(handle.fileno())
+                if modified_at is not None:
+                    os.utime(handle.fileno(), (modified_at, modified_at))
+
+        try:
+            try:
+                write()
+            except FileNotFoundError:
+                self._make(path.parent)
+                write()
+        except OSError as err:
+            raise self.explained(err) from err
 
     def create(self, path: Path) -> BinaryIO:
         """Make a file that is not there, for this user alone, and open it to be written."""
-        return os.fdopen(self._safe.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL), "wb")
-
-    def open(self, path: Path, flags: int = os.O_RDONLY) -> int:
-        """Return a descriptor of a regular file, whoever owns it."""
-        return self._safe.open(path, flags)
+        return os.fdopen(self.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL), "wb")
 
     def open_own(self, path: Path, flags: int) -> int:
         """Return a descriptor of a file to be written in place: of this user, with no other name.
 
         Raises UntrustedFileError for any other.
         """
-        with self._safe.folder(path.parent) as inside:
+        with self.inside(path.parent) as inside:
             return self.open_own_in(inside, path, flags)
 
     def open_own_in(self, inside: int, path: Path, flags: int) -> int:
@@ -174,31 +196,23 @@ class Folder:
     def open_shared(self, path: Path) -> int:
         """Return a descriptor of a file that processes lock, made if it is not there."""
         try:
-            return self._safe.open(path, os.O_RDWR)
+            return self.open(path, os.O_RDWR)
         except FileNotFoundError:
             # With its permissions from the first moment on: others come at any time.
-            self.write_first(path, b"")
-            return self._safe.open(path, os.O_RDWR)
-
-    def read(self, path: Path) -> bytes:
-        """Return what is in a small file, whoever owns it."""
-        return self._safe.read(path)
+            self.write(path, b"", is_first=True)
+            return self.open(path, os.O_RDWR)
 
     def look(self, path: Path) -> os.stat_result | None:
         """Return the facts of what lies there, be it a link; None if nothing does."""
         try:
-            return self._safe.stat(path)
+            return self.stat(path)
         except FileNotFoundError:
             return None
-
-    def rename(self, path: Path, target: Path) -> None:
-        """Rename what lies there, be it a link."""
-        self._safe.rename(path, target)
 
     def unlink(self, path: Path) -> None:
         """Remove what is under a name of ours, be it a folder; nothing if it is gone."""
         try:
-            self._safe.unlink(path)
+            super().unlink(path)
         except FileNotFoundError:
             return
         except OSError as err:
@@ -207,41 +221,25 @@ class Folder:
                 raise self.explained(err) from err
             self.discard(path)
 
-    def utime(self, path: Path, time_of_use: float | None = None) -> None:
-        """Set the time of change of what lies there; to the present without one."""
-        self._safe.utime(path, None if time_of_use is None else (time_of_use, time_of_use))
-
-    def inside(self, path: Path) -> contextlib.AbstractContextManager[int]:
-        """Give a descriptor of a folder, for reading files in it by their names."""
-        return self._safe.folder(path)
-
     def files(self, path: Path) -> list[tuple[str, os.stat_result]]:
         """Return name and facts of the regular files in a folder; none if it is gone."""
         try:
-            return self._safe.files(path)
+            return super().files(path)
         except (FileNotFoundError, PermissionError, UntrustedFileError) as err:
             untrusted_files.tell_once(err)
             return []
 
     def names(self, path: Path) -> list[str]:
         """Return all names in a folder, whatever they stand for."""
-        with self._safe.folder(path, is_listed=True) as folder:
+        with self.inside(path, is_listed=True) as folder:
             return os.listdir(folder)  # noqa: PTH208  # a descriptor
 
     def subfolders(self, path: Path, depth: int = 1) -> Iterator[tuple[Path, int]]:
         """Go through the folders so many levels below one; see :meth:`SafeFolder.subfolders`."""
         try:
-            yield from self._safe.subfolders(path, depth)
+            yield from super().subfolders(path, depth)
         except UntrustedFileError as err:
             untrusted_files.tell_once(err)
-
-    def owns(self, facts: os.stat_result, where: Path) -> bool:
-        """Whether what lies in a folder is of the user of this process."""
-        return self._safe.owns(facts, where)
-
-    def is_own(self, facts: os.stat_result, where: Path) -> bool:
-        """Whether what lies in a folder is a file of this user alone."""
-        return self._safe.is_own(facts, where)
 
     def discard(self, path: Path) -> bool:
         """Take what lies there out of the cache in one step, then delete it; False if it is gone.
@@ -252,15 +250,15 @@ class Folder:
         trash = self.path / "partial" / f"{TRASH_PREFIX}{uuid.uuid4().hex}"
         try:
             try:
-                self._safe.rename(path, trash)
+                self.rename(path, trash)
             except FileNotFoundError:
                 self._make(trash.parent)
-                self._safe.rename(path, trash)
+                self.rename(path, trash)
         except FileNotFoundError:
             return False
         except OSError as err:
             raise self.explained(err) from err
-        self._safe.remove(trash)
+        self.remove(trash)
         return True
 
     @contextlib.contextmanager
@@ -335,37 +333,17 @@ class Folder:
             raise ConfigurationError(msg)
         return facts
 
-    def _write(
-        self, path: Path, data: bytes, modified_at: float | None = None, *, is_first: bool = False
-    ) -> None:
-        def write() -> None:
-            with self._safe.writing(path, is_first=is_first) as handle:
-                handle.write(data)
-                handle.flush()
-                self.adopt(handle.fileno())
-                if modified_at is not None:
-                    os.utime(handle.fileno(), (modified_at, modified_at))
-
-        try:
-            try:
-                write()
-            except FileNotFoundError:
-                self._make(path.parent)
-                write()
-        except OSError as err:
-            raise self.explained(err) from err
-
     def _mode(self) -> int:
         return _PRIVATE_MODE if self._facts is None else self._facts.st_mode
 
     def _make(self, path: Path) -> None:
         # Nearly all are there, and to see that is cheaper than to make one in vain.
-        with contextlib.suppress(FileNotFoundError), self._safe.folder(path):
+        with contextlib.suppress(FileNotFoundError), self.inside(path):
             return
         try:
-            self._safe.make(path)
+            super().make(path)
         except FileExistsError:
-            with self._safe.folder(path):
+            with self.inside(path):
                 return
         except FileNotFoundError:
             # A running job may lose the whole tree to a colleague's `rm -r`: start it again.
@@ -377,7 +355,7 @@ class Folder:
                 self._make(path.parent)
             self._make(path)
             return
-        with self._safe.folder(path, is_listed=True) as made:
+        with self.inside(path, is_listed=True) as made:
             facts = os.fstat(made)
             # A colleague may have put another one in its place: theirs is not ours to change.
             if self.owns(facts, path.parent):

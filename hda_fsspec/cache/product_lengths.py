@@ -95,7 +95,7 @@ class KnownSizes:
         try:
             descriptor = self._folder.open_own(path, flags)
         except FileNotFoundError:
-            self._folder.write_first(path, b"")
+            self._folder.write(path, b"", is_first=True)
             descriptor = self._folder.open_own(path, flags)
         try:
             # A line begins with its line break: what a full disk cut off spoils no later line.

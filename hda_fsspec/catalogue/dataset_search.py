@@ -13,6 +13,7 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any
 
+from hda_fsspec.catalogue.boxes import touch
 from hda_fsspec.errors import LocationError, QueryError
 from hda_fsspec.paths.values import text_of_value, values_in
 from hda_fsspec.records import Dataset, parse_time
@@ -206,26 +207,8 @@ def _in_box(dataset: Dataset, wanted: Wanted) -> bool | None:
         return True
     if dataset.bbox is None:
         return None
-    west, south, east, north = map(float, dataset.bbox.split(","))
-    if not (-90 <= south <= north <= 90):
-        return None
-    if wanted.box[1] > north or wanted.box[3] < south:
-        return False
-    return any(
-        low <= other_high and high >= other_low
-        for low, high in _spans(wanted.box[0], wanted.box[2])
-        for other_low, other_high in _spans(west, east)
-    )
-
-
-def _spans(west: float, east: float) -> list[tuple[float, float]]:
-    """Return the longitudes from one to another, eastwards, within -180 to 180."""
-    width = east - west if east >= west else east - west + 360
-    if width >= 360:
-        return [(-180.0, 180.0)]
-    first = (west + 180) % 360 - 180
-    last = first + width
-    return [(first, last)] if last <= 180 else [(first, 180.0), (-180.0, last - 360)]
+    box = [float(edge) for edge in dataset.bbox.split(",")]
+    return touch(box, wanted.box) if -90 <= box[1] <= box[3] <= 90 else None
 
 
 def _period(period: Any) -> tuple[datetime | None, datetime | None]:

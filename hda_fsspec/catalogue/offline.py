@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+from hda_fsspec.catalogue.boxes import contains, touch
 from hda_fsspec.errors import QueryError
 from hda_fsspec.paths.locations import Location
 from hda_fsspec.records import Product, by_time
@@ -144,7 +145,7 @@ def _part(
     """Return what of a wider answer is an answer to a query; None if that cannot be told."""
     if asked.start < wider.start or asked.end > wider.end:
         return None
-    if wider.box is not None and (asked.box is None or not _contains(wider.box, asked.box)):
+    if wider.box is not None and (asked.box is None or not contains(wider.box, asked.box)):
         return None
     if any(key not in asked.rest or asked.rest[key] != told for key, told in wider.rest.items()):
         return None
@@ -161,7 +162,8 @@ def _part(
                 None if asked.start == _EARLIEST else asked.start,
                 None if asked.end == _LATEST else asked.end,
             )
-            and (asked.box is None or asked.box == wider.box or _touches(product, asked.box))
+            # Where the catalogue tells no box, a product may lie in any.
+            and (asked.box is None or asked.box == wider.box or _is_near(product, asked.box))
             and all(_is_among(told[key.lower()], value) for key, value in more.items())
         ):
             found[product_id] = product
@@ -173,28 +175,5 @@ def _is_among(told: Any, asked: Any) -> bool:
     return str(told) in {str(value) for value in values}
 
 
-def _spans(box: Sequence[float]) -> list[tuple[float, float]]:
-    """Return the longitudes of a box; two ranges where it crosses the edge of the map."""
-    west, _, east, _ = box
-    return [(west, east)] if west <= east else [(west, 180.0), (-180.0, east)]
-
-
-def _contains(outer: Sequence[float], inner: Sequence[float]) -> bool:
-    if not (outer[1] <= inner[1] and inner[3] <= outer[3]):
-        return False
-    return all(
-        any(west <= first and last <= east for west, east in _spans(outer))
-        for first, last in _spans(inner)
-    )
-
-
-def _touches(product: Product, box: Sequence[float]) -> bool:
-    """Whether a product lies in a box at least in part; true where the catalogue tells no box."""
-    if product.bbox is None:
-        return True
-    own = [float(edge) for edge in product.bbox.split(",")]
-    if own[1] > box[3] or own[3] < box[1]:
-        return False
-    return any(
-        first <= east and west <= last for west, east in _spans(own) for first, last in _spans(box)
-    )
+def _is_near(product: Product, box: Sequence[float]) -> bool:
+    return product.bbox is None or touch([float(edge) for edge in product.bbox.split(",")], box)

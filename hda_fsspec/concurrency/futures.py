@@ -1,9 +1,9 @@
-"""Waiting for a future so that an interrupt ends the wait, and says that it is wanted no more."""
+"""Futures: waited for so that an interrupt ends the wait, and ended by whoever has the result."""
 
 from __future__ import annotations
 
 import concurrent.futures
-from typing import TypeVar
+from typing import Any, TypeVar
 
 T = TypeVar("T")
 
@@ -24,3 +24,25 @@ def wait_for(future: concurrent.futures.Future[T]) -> T:
         future.cancel()
         raise
     return future.result()
+
+
+def settle(
+    outcome: concurrent.futures.Future[Any], result: Any = None, error: BaseException | None = None
+) -> bool:
+    """End a future with a result or an error; return False if it was cancelled before."""
+    if not outcome.set_running_or_notify_cancel():
+        return False
+    if error is None:
+        outcome.set_result(result)
+    else:
+        outcome.set_exception(error)
+    return True
+
+
+def done_future(
+    result: Any = None, error: BaseException | None = None
+) -> concurrent.futures.Future[Any]:
+    """Return a future that has ended already."""
+    outcome: concurrent.futures.Future[Any] = concurrent.futures.Future()
+    settle(outcome, result, error)
+    return outcome

@@ -21,6 +21,8 @@ import types
 from collections.abc import Callable, Coroutine, Generator, Hashable
 from typing import Any, Generic, TypeVar
 
+from hda_fsspec.concurrency.futures import settle
+
 logger = logging.getLogger("hda_fsspec")
 
 T = TypeVar("T")
@@ -257,12 +259,7 @@ class SharedTasks(Generic[T]):
             waiters, task.waiters = task.waiters, []
         task.coroutine.close()
         for waiter in waiters:
-            if not waiter.set_running_or_notify_cancel():
-                continue
-            if error is None:
-                waiter.set_result(result)
-            else:
-                waiter.set_exception(error)
+            settle(waiter, result, error)
 
     def _forget(self, task: Task[T]) -> None:
         if self._by_key.get(task.key) is task:

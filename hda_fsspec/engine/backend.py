@@ -29,6 +29,7 @@ from hda_fsspec.settings import Settings
 if TYPE_CHECKING:
     from hda_fsspec.client import Client
     from hda_fsspec.lazy.open_product import Nodes
+    from hda_fsspec.stack.open_query import StackOptions
 
 _DATASET_PREFIX = "EO:"  # of the ids of all data sets of the service
 
@@ -135,9 +136,15 @@ class HDABackendEntrypoint(BackendEntrypoint):
         """
         location = _location(filename_or_obj)
         _check_split(split, location, decoders)
-        _check_choice("on_missing", on_missing, ("raise", "nan"))
-        _check_choice("on_overlap", on_overlap, ("raise", "latest", "earliest"))
-        _check_tolerance(grid_tolerance)
+        how = _stacked(
+            concat_dim=concat_dim,
+            scan=scan,
+            concat_variables=concat_variables,
+            on_missing=on_missing,
+            on_overlap=on_overlap,
+            grid_tolerance=grid_tolerance,
+            product_coord=product_coord,
+        )
         _check_mosaic(location, mosaic=mosaic, product_coord=product_coord, split=split)
         products = _products(filename_or_obj, storage_options)
         options = OpenOptions.make(
@@ -150,24 +157,10 @@ class HDABackendEntrypoint(BackendEntrypoint):
             product_engine_kwargs=product_engine_kwargs,
             **_known(decoders),
         )
-        from hda_fsspec.engine.lazy_imports import (
-            StackOptions,
-            open_mosaic,
-            open_product,
-            open_split,
-        )
+        from hda_fsspec.engine.lazy_imports import open_mosaic, open_product, open_split
 
         if location.product is not None:
             return open_product(products, location, options)
-        how = StackOptions(
-            concat_dim=concat_dim,
-            scan=scan,
-            concat_variables=_names(concat_variables),
-            on_missing=on_missing,
-            on_overlap=on_overlap,
-            grid_tolerance=None if grid_tolerance is None else float(grid_tolerance),
-            product_coord=product_coord,
-        )
         if mosaic:
             with _told("the templates of the tiles of", location):
                 return open_mosaic(products, location, options, how)
@@ -222,9 +215,14 @@ class HDABackendEntrypoint(BackendEntrypoint):
             As :meth:`open_dataset`.
         """
         location = _location(filename_or_obj)
-        _check_choice("on_missing", on_missing, ("raise", "nan"))
-        _check_choice("on_overlap", on_overlap, ("raise", "latest", "earliest"))
-        _check_tolerance(grid_tolerance)
+        how = _stacked(
+            concat_dim=concat_dim,
+            scan=scan,
+            on_missing=on_missing,
+            on_overlap=on_overlap,
+            grid_tolerance=grid_tolerance,
+            product_coord=product_coord,
+        )
         products = _products(filename_or_obj, storage_options)
         options = OpenOptions.make(
             group=group,
@@ -235,18 +233,10 @@ class HDABackendEntrypoint(BackendEntrypoint):
             product_engine_kwargs=product_engine_kwargs,
             **_known(decoders),
         )
-        from hda_fsspec.engine.lazy_imports import StackOptions, open_product_tree, open_query_nodes
+        from hda_fsspec.engine.lazy_imports import open_product_tree, open_query_nodes
 
         if location.product is not None:
             return open_product_tree(products, location, options)
-        how = StackOptions(
-            concat_dim=concat_dim,
-            scan=scan,
-            on_missing=on_missing,
-            on_overlap=on_overlap,
-            grid_tolerance=None if grid_tolerance is None else float(grid_tolerance),
-            product_coord=product_coord,
-        )
         with _told("the nodes of", location):
             return open_query_nodes(products, location, options, how, max_nodes=max_nodes)
 
@@ -316,13 +306,35 @@ def _check_mosaic(
     raise QueryError(msg, key="mosaic")
 
 
-def _check_tolerance(value: object) -> None:
+def _stacked(
+    *,
+    concat_variables: str | Iterable[str] = (),
+    on_missing: str,
+    on_overlap: str,
+    grid_tolerance: Any,
+    **others: Any,
+) -> StackOptions:
+    """Return the options of a stack; raises QueryError for those of no use."""
+    from hda_fsspec.engine.lazy_imports import StackOptions
+
+    _check_choice("on_missing", on_missing, ("raise", "nan"))
+    _check_choice("on_overlap", on_overlap, ("raise", "latest", "earliest"))
     # numpy's numbers are numbers, too; Python's booleans would be.
-    is_number = isinstance(value, numbers.Real) and not isinstance(value, bool)
-    number = float(str(value)) if is_number else -1.0
-    if value is not None and not 0 <= number < float("inf"):
-        msg = f"grid_tolerance is a number of 0 or more, in the units of the grid, not {value!r}."
+    is_number = isinstance(grid_tolerance, numbers.Real) and not isinstance(grid_tolerance, bool)
+    tolerance = float(grid_tolerance) if is_number else None
+    if grid_tolerance is not None and not (is_number and 0 <= grid_tolerance < float("inf")):
+        msg = (
+            "grid_tolerance is a number of 0 or more, in the units of the grid, not "
+            f"{grid_tolerance!r}."
+        )
         raise QueryError(msg, key="grid_tolerance")
+    return StackOptions(
+        concat_variables=_names(concat_variables),
+        on_missing=on_missing,
+        on_overlap=on_overlap,
+        grid_tolerance=tolerance,
+        **others,
+    )
 
 
 def _check_split(split: object, location: Location, others: Mapping[str, Any]) -> None:

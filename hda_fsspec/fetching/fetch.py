@@ -7,6 +7,7 @@ thread, no connection, and no lock that another product needs.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import errno
 import functools
 import logging
@@ -55,6 +56,7 @@ _TRIES = 3
 _SHOWN_BYTES = 20
 
 
+@dataclasses.dataclass(eq=False, repr=False)
 class Fetcher:
     """The way of products from the service into the cache.
 
@@ -83,43 +85,28 @@ class Fetcher:
         Where a product is looked for before it is ordered.
     """
 
-    def __init__(
-        self,
-        settings: Settings,
-        *,
-        broker: Broker,
-        cache: Cache,
-        locks: FileLocks,
-        account: str,
-        limiter: RequestLimiter,
-        orders: OrderBook,
-        desk: OrderDesk,
-        terms: Terms,
-        size_of: Callable[[Product], int | None],
-        on_bytes: Callable[[Product, int, int | None], object],
-        on_fetched: Callable[[Product, int], object],
-        shared: SharedCache | None = None,
-    ) -> None:
-        self._settings = settings
-        self._broker = broker
-        self._cache = cache
-        self._locks = locks
-        self._slot_name = f"orders of {account}"
-        self._limiter = limiter
-        self._orders = orders
-        self._desk = desk
-        self._terms = terms
-        self._size_of = size_of
-        self._on_bytes = on_bytes
-        self._on_fetched = on_fetched
-        self._shared = shared
+    settings: Settings
+    broker: Broker
+    cache: Cache
+    locks: FileLocks
+    account: str
+    limiter: RequestLimiter
+    orders: OrderBook
+    desk: OrderDesk
+    terms: Terms
+    size_of: Callable[[Product], int | None]
+    on_bytes: Callable[[Product, int, int | None], object]
+    on_fetched: Callable[[Product, int], object]
+    shared: SharedCache | None = None
+
+    def __post_init__(self) -> None:
         # New orders wait for quota in a queue, of which the first few ask: thousands need not.
-        self._queue = Semaphore(settings.max_in_flight)
+        self._queue = Semaphore(self.settings.max_in_flight)
         # Bounds the lock files that are open at one time.
-        self._locking = Semaphore(settings.max_in_flight)
-        self._preparing = Semaphore(settings.max_orders)
+        self._locking = Semaphore(self.settings.max_in_flight)
+        self._preparing = Semaphore(self.settings.max_orders)
         # One connection stays free for orders and polls.
-        self._transfers = Semaphore(max(1, settings.max_connections - 1))
+        self._transfers = Semaphore(max(1, self.settings.max_connections - 1))
 
     async def fetch(self, product: Product, task: Task[Entry]) -> Entry:
         """Make a product local.
@@ -134,15 +121,15 @@ class Fetcher:
             Nobody wanted it any more before it was ordered.
         """
         began = time.monotonic()
-        self._cache.prepare()
+        self.cache.prepare()
         # Before the queue of those that wait for quota, which what is there already needs not.
-        if self._shared is not None:
-            entry = await self._take_shared(self._shared, product, task)
+        if self.shared is not None:
+            entry = await self._take_shared(self.shared, product, task)
             if entry is not None:
                 return entry
         blocked_since: float | None = None
         while True:
-            is_new = not self._orders.was_ordered(product)
+            is_new = not self.orders.was_ordered(product)
             async with self._queue if is_new else contextlib.nullcontext():
                 entry = await self._fetch_in_turn(product, task, began, blocked_since)
             if entry is not None:
@@ -159,12 +146,12 @@ class Fetcher:
             task.check_wanted()
             try:
                 async with self._locking:
-                    lock = self._locks.acquire(f"product {product.key}")
+                    lock = self.locks.acquire(f"product {product.key}")
                     # Whoever holds it so long is stuck, and nothing but work depends on it.
                     if lock is None and not self._has_passed(blocked_since):
                         return None
                     with lock or contextlib.nullcontext():
-                        entry = self._cache.lookup(product)
+                        entry = self.cache.lookup(product)
                         return entry or await self._order_and_receive(product, task, began)
             except QuotaExhaustedError as closed:
                 seconds = closed.seconds
@@ -172,24 +159,24 @@ class Fetcher:
             await tasks.sleep(seconds)
 
     def _has_passed(self, since: float | None) -> bool:
-        return since is not None and time.monotonic() - since >= self._settings.max_wait
+        return since is not None and time.monotonic() - since >= self.settings.max_wait
 
     async def _order_and_receive(self, product: Product, task: Task[Entry], began: float) -> Entry:
-        self._cache.check_writable(product)  # an order would be wasted
-        terms = list(self._terms.ensure_accepted(product.dataset_id))
+        self.cache.check_writable(product)  # an order would be wasted
+        terms = list(self.terms.ensure_accepted(product.dataset_id))
         for attempt in range(1, _TRIES + 1):
             try:
                 download_id = await self._prepare(product, task, began)
                 ready = time.monotonic()
                 entry = await self._receive(product, download_id, task, terms)
             except DeadOrderError as err:
-                self._orders.drop(product)
+                self.orders.drop(product)
                 if attempt == _TRIES:
                     msg = order_failed(product, f"{attempt} orders of it are of no use: {err}")
                     raise OrderError(msg, product_id=product.product_id) from err
                 logger.info("%s: the order is gone (%s); ordering anew", product.product_id, err)
             except ProductFormatError as err:
-                self._orders.drop(product)
+                self.orders.drop(product)
                 if attempt == _TRIES:
                     msg = (
                         f"{err} It was fetched {attempt} times. Try again later; if it always "
@@ -203,9 +190,9 @@ class Fetcher:
                     raise
                 logger.warning("%s Fetching it again.", err)
             else:
-                self._on_fetched(product, entry.size)
-                if self._shared is not None:
-                    self._shared.put(product, self._cache)
+                self.on_fetched(product, entry.size)
+                if self.shared is not None:
+                    self.shared.put(product, self.cache)
                 logger.info(
                     "%s: fetched %d bytes in %.1f s, %.1f s after it was asked for",
                     product.product_id,
@@ -221,22 +208,22 @@ class Fetcher:
     ) -> Entry | None:
         """Take a product from the shared cache; None if it has to be ordered."""
         async with self._locking:
-            lock = self._locks.acquire(f"product {product.key}")
+            lock = self.locks.acquire(f"product {product.key}")
             if lock is None:
                 return None  # another process fetches it
             with lock:
-                entry = self._cache.lookup(product)
+                entry = self.cache.lookup(product)
                 if entry is not None:
                     return entry
-                self._cache.check_writable(product)
-                terms = list(self._terms.ensure_accepted(product.dataset_id))
+                self.cache.check_writable(product)
+                terms = list(self.terms.ensure_accepted(product.dataset_id))
                 copy = await shared.find(product)
                 if copy is None:
                     return None
                 async with self._transfers:
                     entry = await self._receive_shared(shared, product, copy, task, terms)
         if entry is not None:
-            self._on_fetched(product, entry.size)
+            self.on_fetched(product, entry.size)
             logger.info("%s: taken from the shared cache", product.product_id)
         return entry
 
@@ -249,7 +236,7 @@ class Fetcher:
         terms: Sequence[str],
     ) -> Entry | None:
         try:
-            with self._cache.stage(product, expected_bytes=copy.size) as staging:
+            with self.cache.stage(product, expected_bytes=copy.size) as staging:
                 if not await shared.receive(product, copy, staging, self._teller(product, task)):
                     return None
                 received = Received(copy.name, copy.size, resumed=False)
@@ -265,7 +252,7 @@ class Fetcher:
 
     def _teller(self, product: Product, task: Task[Entry]) -> Callable[[int, int | None], None]:
         def tell(done: int, total: int | None) -> None:
-            self._on_bytes(product, done, total)
+            self.on_bytes(product, done, total)
             task.tell(done, total)
 
         return tell
@@ -273,17 +260,17 @@ class Fetcher:
     async def _prepare(self, product: Product, task: Task[Entry], began: float) -> str:
         """Order a product, or take up its order of an earlier run, and wait until it is ready."""
         async with self._preparing, self._slot(product):
-            download_id = self._orders.get(product)
+            download_id = self.orders.get(product)
             is_old = download_id is not None
             if download_id is None:
                 task.check_wanted()
-                download_id = self._desk.order(product, began)
+                download_id = self.desk.order(product, began)
             try:
-                await self._desk.wait_until_ready(product, download_id)
+                await self.desk.wait_until_ready(product, download_id)
             except OrderTimeoutError:
                 raise
             except OrderError as err:
-                self._orders.drop(product)
+                self.orders.drop(product)
                 if is_old:
                     raise DeadOrderError(str(err)) from err
                 raise
@@ -292,9 +279,9 @@ class Fetcher:
     @contextlib.asynccontextmanager
     async def _slot(self, product: Product) -> AsyncIterator[None]:
         """Take one of the orders that the processes of the account may have in preparation."""
-        give_up_at = time.monotonic() + self._settings.max_wait
-        numbers = range(self._settings.max_orders)
-        while (slot := self._locks.acquire_slot(self._slot_name, numbers)) is None:
+        give_up_at = time.monotonic() + self.settings.max_wait
+        numbers = range(self.settings.max_orders)
+        while (slot := self.locks.acquire_slot(f"orders of {self.account}", numbers)) is None:
             if time.monotonic() > give_up_at:
                 raise self._too_many(product)
             await tasks.sleep(_SLOT_POLL_SECONDS)
@@ -304,8 +291,8 @@ class Fetcher:
     def _too_many(self, product: Product) -> OrderTimeoutError:
         msg = (
             f"{product} could not be ordered within "
-            f"{self._settings.max_wait:g} s: other processes on this cache have all "
-            f"{self._settings.max_orders} orders (max_orders) in preparation. Open it again later."
+            f"{self.settings.max_wait:g} s: other processes on this cache have all "
+            f"{self.settings.max_orders} orders (max_orders) in preparation. Open it again later."
         )
         return OrderTimeoutError(msg, product_id=product.product_id)
 
@@ -316,14 +303,14 @@ class Fetcher:
         began = time.monotonic()
         for pause in poll_pauses():
             try:
-                async with self._transfers, self._limiter.transfer():
-                    expected = self._size_of(product)
-                    with self._cache.stage(product, expected_bytes=expected) as staging:
-                        received = await transfer(self._broker, download_id, staging, tell)
+                async with self._transfers, self.limiter.transfer():
+                    expected = self.size_of(product)
+                    with self.cache.stage(product, expected_bytes=expected) as staging:
+                        received = await transfer(self.broker, download_id, staging, tell)
                         return _publish(product, staging, received, terms)
             except NotReadyError:
-                if time.monotonic() - began > self._settings.max_wait:
-                    raise self._desk.too_late(product, download_id) from None
+                if time.monotonic() - began > self.settings.max_wait:
+                    raise self.desk.too_late(product, download_id) from None
             except BrokerError as err:
                 # What the service refuses to hand out may be had by a new order.
                 if err.status is not None and err.status not in {401, 403}:

@@ -14,6 +14,7 @@ from typing import Any
 from fsspec.callbacks import DEFAULT_CALLBACK
 
 from hda_fsspec.cache.cache import Entry
+from hda_fsspec.concurrency.futures import done_future
 from hda_fsspec.fetching.gather import gather_products
 from hda_fsspec.fetching.readahead import Budget, Client
 from hda_fsspec.printable import format_bytes, plural
@@ -58,7 +59,7 @@ def fetch_together(
     is_full = False
 
     def begin(product: Product) -> _Future:
-        return _none() if is_full else client.fetch(product)  # type: ignore[return-value]
+        return done_future() if is_full else client.fetch(product)  # type: ignore[return-value]
 
     def finish(product: Product, fetched: _Future) -> None:
         nonlocal is_full
@@ -119,9 +120,3 @@ def cannot_hold(
         f"one time: {where}. {cure}, {instead}"
     )
     return OSError(errno.ENOSPC, msg)
-
-
-def _none() -> _Future:
-    future: _Future = concurrent.futures.Future()
-    future.set_result(None)
-    return future

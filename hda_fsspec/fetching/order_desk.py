@@ -6,6 +6,7 @@ it is ready. What is fetched then is its caller's affair.
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import threading
 import time
@@ -60,6 +61,7 @@ class DeadOrderError(Exception):
     """The service does not know an order any more, or it failed in an earlier run."""
 
 
+@dataclasses.dataclass(eq=False, repr=False)
 class OrderDesk:
     """Places the orders of one account, and waits until the service has prepared them.
 
@@ -79,22 +81,14 @@ class OrderDesk:
         All products that are being fetched, whose number the log tells.
     """
 
-    def __init__(
-        self,
-        settings: Settings,
-        *,
-        broker: Broker,
-        catalogue: Catalogue,
-        book: OrderBook,
-        quota: Quota,
-        under_way: Sized = (),
-    ) -> None:
-        self._settings = settings
-        self._broker = broker
-        self._catalogue = catalogue
-        self._book = book
-        self._quota = quota
-        self._under_way = under_way
+    settings: Settings
+    broker: Broker
+    catalogue: Catalogue
+    book: OrderBook
+    quota: Quota
+    under_way: Sized = ()
+
+    def __post_init__(self) -> None:
         self._granted_at = float("-inf")
         self._logged_at = float("-inf")
         self._log_lock = threading.Lock()
@@ -124,14 +118,14 @@ class OrderDesk:
         """
         if product.request:
             # Of a data set that is read in parallel one order at most goes out in vain, or few.
-            said = self._catalogue.limits.refusal(
-                Location.parse(product.request), was_taken=self._book.was_ordered(product)
+            said = self.catalogue.limits.refusal(
+                Location.parse(product.request), was_taken=self.book.was_ordered(product)
             )
             if said is not None:
                 raise self._not_asked(product, said)
         try:
             # First: a search that fails leaves no order behind of which nobody knows.
-            return self._order(product, self._catalogue.located(product), began)
+            return self._order(product, self.catalogue.located(product), began)
         except (AuthenticationError, BrokerError, QueryError) as err:
             # Whatever the status: some stand for a lack of rights, too.
             if not product.request or not is_too_large(str(err)):
@@ -140,7 +134,7 @@ class OrderDesk:
 
     def _not_asked(self, product: Product, said: str) -> OrderError:
         """Return the error of an order that was not placed, for what the service said before."""
-        advice = self._catalogue.limits.advice(Location.parse(product.request), said)
+        advice = self.catalogue.limits.advice(Location.parse(product.request), said)
         msg = (
             f"{product} was not ordered, since the service refused as much as this within the last "
             f"minutes: {printable(said).rstrip('.')}. {advice}"
@@ -151,7 +145,7 @@ class OrderDesk:
         """Return the error of an order that the service does not carry out, and take note of it."""
         msg = order_failed(product, why)
         if product.request and is_too_large(why):
-            advice = self._catalogue.limits.refused(Location.parse(product.request), why)
+            advice = self.catalogue.limits.refused(Location.parse(product.request), why)
             msg = f"The service could not prepare {product}: {printable(why).rstrip('.')}. {advice}"
         return OrderError(msg, product_id=product.product_id, download_id=download_id)
 
@@ -169,59 +163,59 @@ class OrderDesk:
         """
         began = time.monotonic()
         for pause in poll_pauses():
-            status = self._broker.status(download_id)
+            status = self.broker.status(download_id)
             if status.state is OrderState.READY:
                 return
             if status.state is OrderState.GONE:
                 raise DeadOrderError(download_id)
             if status.state is OrderState.FAILED:
                 raise self.failed(product, status.message, download_id)
-            if time.monotonic() - began > self._settings.max_wait:
+            if time.monotonic() - began > self.settings.max_wait:
                 raise self.too_late(product, download_id)
             await tasks.sleep(pause)
 
     def too_late(self, product: Product, download_id: str) -> OrderTimeoutError:
         """Return the error that an order was not ready in time."""
         msg = (
-            f"{product} was not ready {self._settings.max_wait:g} s after it was ordered "
+            f"{product} was not ready {self.settings.max_wait:g} s after it was ordered "
             f"({printable(download_id)}). The order is kept: open it again later, or raise "
             "max_wait."
         )
         return OrderTimeoutError(msg, product_id=product.product_id, download_id=download_id)
 
     def _order(self, product: Product, located: Product, began: float) -> str:
-        is_new = not self._book.was_ordered(product)
+        is_new = not self.book.was_ordered(product)
         if is_new:
-            closed = self._quota.reserve(product)
+            closed = self.quota.reserve(product)
             if closed is not None:
                 raise self._closed(closed, began)
         try:
             download_id = self._post(located)
         except QuotaError as err:
-            raise self._closed(self._quota.refused(product, err.reset_at), began) from err
+            raise self._closed(self.quota.refused(product, err.reset_at), began) from err
         except BrokerError as err:
             if is_new and err.status is None:
                 # Nobody knows whether the service took it.
-                self._quota.granted(product, None)
+                self.quota.granted(product, None)
             else:
-                self._quota.release(product)
+                self.quota.release(product)
             if err.status is None or err.status >= 500:
                 raise
             raise self.failed(product, str(err)) from err
         except BaseException:
-            self._quota.release(product)
+            self.quota.release(product)
             raise
         if is_new:
-            self._quota.granted(product, download_id)
+            self.quota.granted(product, download_id)
             self._granted_at = time.monotonic()
         else:
-            self._book.renew(product, download_id)
+            self.book.renew(product, download_id)
         logger.info("%s: ordered (%s)", product.product_id, download_id)
         return download_id
 
     def _post(self, product: Product) -> str:
         try:
-            return self._broker.order(product)
+            return self.broker.order(product)
         except (AuthenticationError, BrokerError) as err:
             is_refusal = isinstance(err, AuthenticationError) or (
                 err.status is not None and (err.status == 404 or is_about_licences(err))
@@ -231,18 +225,18 @@ class OrderDesk:
             # An unaccepted licence looks like a lack of rights, or like an unknown product. The
             # latter is as likely by itself, unless the service says more.
             is_likely = isinstance(err, AuthenticationError)
-            terms = self._catalogue.terms
+            terms = self.catalogue.terms
             if not terms.check_after_refusal(product.dataset_id, err, is_likely=is_likely):
                 raise
-        return self._broker.order(product)
+        return self.broker.order(product)
 
     def _closed(self, closed: QuotaWait, began: float) -> Exception:
         """Say what a used-up quota means here: an error, or how long to wait."""
         seconds = closed.seconds
-        if closed.is_used_up and self._settings.on_quota == "raise":
+        if closed.is_used_up and self.settings.on_quota == "raise":
             why = "on_quota is 'raise'"
-        elif time.monotonic() + seconds - max(began, self._granted_at) > self._settings.max_wait:
-            why = f"waiting for it would take longer than max_wait ({self._settings.max_wait:g} s)"
+        elif time.monotonic() + seconds - max(began, self._granted_at) > self.settings.max_wait:
+            why = f"waiting for it would take longer than max_wait ({self.settings.max_wait:g} s)"
         else:
             if closed.is_used_up:
                 self._log(closed)
@@ -251,7 +245,7 @@ class OrderDesk:
         if not closed.is_used_up:
             state = "has no order left beside those of other processes, which wait for an answer"
         msg = (
-            f"The order quota of {self._settings.user!r} {state}, and {why}. Products that were "
+            f"The order quota of {self.settings.user!r} {state}, and {why}. Products that were "
             "ordered before are not affected; try again then."
         )
         return QuotaError(msg, reset_at=time.time() + seconds)
@@ -267,7 +261,7 @@ class OrderDesk:
         logger.warning(
             "The order quota is used up until %s. Waiting; products left: %d.",
             until.isoformat(timespec="seconds"),
-            len(self._under_way),
+            len(self.under_way),
         )
 
 

@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from typing import Any, Protocol, Self
 
 from hda_fsspec.cache.cache import Cache, Entry
+from hda_fsspec.concurrency.futures import done_future
 from hda_fsspec.errors import PER_PRODUCT_ERRORS
 from hda_fsspec.records import Product
 from hda_fsspec.settings import Settings
@@ -191,9 +192,7 @@ class ReadAhead:
                 self._budget.release(product)
                 if self._is_read_here:
                     # Looked up once is enough: it is read in a moment.
-                    local: concurrent.futures.Future[Entry] = concurrent.futures.Future()
-                    local.set_result(entry)
-                    self._fetches[product] = local
+                    self._fetches[product] = done_future(entry)
             return
         fetch = self._client.fetch(product)
         with self._lock:

@@ -25,6 +25,7 @@ from typing import Any, TypeVar
 from hda_fsspec.cache.cache import Cache, Entry
 from hda_fsspec.cache.staging import Staging
 from hda_fsspec.concurrency import tasks
+from hda_fsspec.concurrency.futures import settle
 from hda_fsspec.concurrency.tasks import SharedTasks
 from hda_fsspec.errors import HDAError
 from hda_fsspec.fetching.remote_folder import RemoteFile, RemoteFolder
@@ -378,9 +379,9 @@ def _in_thread(work: Callable[[], T]) -> concurrent.futures.Future[T]:
 
     def run() -> None:
         try:
-            outcome.set_result(work())
+            settle(outcome, work())
         except BaseException as err:  # noqa: BLE001  (whoever waits for the outcome gets it)
-            outcome.set_exception(err)
+            settle(outcome, error=err)
 
     threading.Thread(target=run, name="hda-shared-cache", daemon=True).start()
     return outcome

@@ -143,26 +143,34 @@ def _test_members(data: FileBytes) -> None:
                 with archive.open(member) as stream:
                     while stream.read(BLOCK_BYTES):
                         pass
-    except _member_errors() as err:
-        # bzip2 calls its own damage an OSError, without a number, and a seek to a wild place is
-        # an invalid argument; all others come from the file system.
-        if isinstance(err, OSError) and err.errno not in (None, errno.EINVAL):
+    except damage_errors() as err:
+        if not is_damage(err):
             raise
         msg = f"{name} cannot be read: {err or type(err).__name__}"
         raise CorruptFileError(msg) from err
 
 
-def _member_errors() -> tuple[type[Exception], ...]:
-    """Return what reading a damaged member raises: zipfile lets each library's own errors out."""
-    errors = [zipfile.BadZipFile, zlib.error, struct.error, EOFError, ValueError, OverflowError]
-    # These come from what a file says too: a method that is not known, encryption, damage of a
-    # bzip2 stream, the size of an LZMA dictionary.
-    errors += [NotImplementedError, RuntimeError, OSError, MemoryError]
+def damage_errors() -> tuple[type[Exception], ...]:
+    """Return what reading a damaged archive may raise: readers let their libraries' errors out."""
+    import tarfile
+
+    errors = [zipfile.BadZipFile, tarfile.TarError, zlib.error, struct.error, EOFError]
+    # NotImplementedError: an unknown method; RuntimeError: encryption; OSError: damage of bzip2;
+    # MemoryError: the size of an LZMA dictionary.
+    errors += [ValueError, OverflowError, NotImplementedError, RuntimeError, OSError, MemoryError]
     with contextlib.suppress(ImportError):
         import lzma
 
         errors.append(lzma.LZMAError)
     return tuple(errors)
+
+
+def is_damage(err: Exception) -> bool:
+    """Whether one of :func:`damage_errors` tells of content, and not of the file system.
+
+    Damage is an OSError without a number, and a seek to a wild place an invalid argument.
+    """
+    return not isinstance(err, OSError) or err.errno in (None, errno.EINVAL)
 
 
 def is_tar_header(block: bytes) -> bool:

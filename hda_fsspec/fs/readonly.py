@@ -15,32 +15,24 @@ def refuse(verb: str, path: Any) -> NoReturn:
     raise OSError(errno.EROFS, msg)
 
 
+def _refusing(verb: str, position: int = 0) -> Any:
+    """Return a coroutine method that refuses to write to one of the paths that it is given."""
+
+    async def method(_: Any, *args: Any, **kwargs: Any) -> NoReturn:
+        refuse(verb, [*args, *kwargs.values()][position])
+
+    return method
+
+
 class ReadOnly:
     """Mix-in for an asynchronous filesystem: each writing verb raises OSError (EROFS)."""
 
-    async def _mkdir(self, path: Any, *args: Any, **kwargs: Any) -> NoReturn:
-        refuse("make the directory", path)
-
-    async def _makedirs(self, path: Any, *args: Any, **kwargs: Any) -> NoReturn:
-        refuse("make the directory", path)
-
-    async def _rm_file(self, path: Any, **kwargs: Any) -> NoReturn:
-        refuse("remove", path)
-
-    async def _rm(self, path: Any, *args: Any, **kwargs: Any) -> NoReturn:
-        refuse("remove", path)
-
-    async def _cp_file(self, path1: Any, path2: Any, **kwargs: Any) -> NoReturn:
-        refuse("copy to", path2)
-
-    async def _mv_file(self, path1: Any, path2: Any, **kwargs: Any) -> NoReturn:
-        refuse("move", path1)
-
-    async def _pipe_file(self, path: Any, value: Any, mode: str = "", **kwargs: Any) -> NoReturn:
-        refuse("write", path)
-
-    async def _put_file(self, lpath: Any, rpath: Any, mode: str = "", **kwargs: Any) -> NoReturn:
-        refuse("write", rpath)
+    _mkdir = _makedirs = _refusing("make the directory")
+    _rm = _rm_file = _refusing("remove")
+    _cp_file = _refusing("copy to", 1)
+    _mv_file = _refusing("move")
+    _pipe_file = _refusing("write")
+    _put_file = _refusing("write", 1)
 
     def rmdir(self, path: Any) -> NoReturn:
         """Raise OSError (EROFS)."""

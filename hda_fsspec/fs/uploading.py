@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Self
 from fsspec.asyn import AsyncFileSystem
 from fsspec.implementations.memory import MemoryFileSystem
 
+from hda_fsspec.concurrency.futures import done_future, settle
 from hda_fsspec.fetching.remote_folder import RemoteFile, RemoteFolder, UploadCancelledError
 from hda_fsspec.filenames import alike
 from hda_fsspec.fs.files import close_unwanted, names_of
@@ -107,10 +108,9 @@ class _Uploads:
 
     def begin(self, product: Product) -> concurrent.futures.Future[None]:
         """Order a product, fetch it, and put it; return a future of when it is there."""
-        outcome: concurrent.futures.Future[None] = concurrent.futures.Future()
         if self._refusal is not None:
-            outcome.set_exception(self._refusal)
-            return outcome
+            return done_future(error=self._refusal)
+        outcome: concurrent.futures.Future[None] = concurrent.futures.Future()
         opening = self._client.open(product)
         outcome.add_done_callback(lambda _: opening.cancel())
 
@@ -118,7 +118,7 @@ class _Uploads:
             try:
                 entry, handle = opened.result()
             except BaseException as err:  # noqa: BLE001  (whoever waits for the outcome gets it)
-                _end(outcome, err)
+                settle(outcome, error=err)
                 return
             with handle:
                 try:
@@ -126,13 +126,13 @@ class _Uploads:
                 except BaseException as err:  # noqa: BLE001  (likewise)
                     if isinstance(err, PermissionError | FileNotFoundError):
                         self._refusal = err
-                    _end(outcome, err)
+                    settle(outcome, error=err)
                     return
-            _end(outcome)
+            settle(outcome)
 
         def drop(opened: concurrent.futures.Future[tuple[Entry, BufferedReader]]) -> None:
             close_unwanted(opened)
-            _end(outcome, UploadCancelledError())
+            settle(outcome, error=UploadCancelledError())
 
         def hand_over(opened: concurrent.futures.Future[tuple[Entry, BufferedReader]]) -> None:
             try:
@@ -144,15 +144,6 @@ class _Uploads:
 
         opening.add_done_callback(hand_over)
         return outcome
-
-
-def _end(outcome: concurrent.futures.Future[None], error: BaseException | None = None) -> None:
-    if not outcome.set_running_or_notify_cancel():
-        return
-    if error is None:
-        outcome.set_result(None)
-    else:
-        outcome.set_exception(error)
 
 
 class _Deliveries:

@@ -133,8 +133,3 @@ class Pool(Generic[K, T]):
     def __len__(self) -> int:
         """Return how many are open."""
         return len(self._open)
-
-    def clear(self) -> None:
-        """Forget all."""
-        with self._lock:
-            self._open.clear()

@@ -1,4 +1,8 @@
-"""Connections to the service, pooled: no answer is followed elsewhere, and each is counted."""
+"""Connections to the service, pooled: no answer is followed elsewhere, and each is counted.
+
+Credentials are set here, each as what requests calls an auth, which is handed a request and returns
+it: ~/.netrc neither adds nor replaces any.
+"""
 
 from __future__ import annotations
 
@@ -90,3 +94,26 @@ def open_connections(*, is_verified: bool, most: int) -> requests.Session:
     http.mount("http://", adapter)
     http.mount("https://", adapter)
     return http
+
+
+class Bearer:
+    """Sets the token as requests' own auth, so that a line of ~/.netrc cannot replace it."""
+
+    def __init__(self, token: str) -> None:
+        self._token = token
+
+    def __call__(self, request: Any) -> Any:
+        """Add the token."""
+        request.headers["Authorization"] = f"Bearer {self._token}"
+        return request
+
+
+def no_auth(request: Any) -> Any:
+    """Add nothing."""
+    return request
+
+
+def stranger(request: Any) -> Any:
+    """Take with it nothing that the broker gave us: a cookie may be as good as a token."""
+    request.headers.pop("Cookie", None)
+    return request

@@ -22,8 +22,13 @@ import urllib3.exceptions
 
 from hda_fsspec.errors import BrokerError, HDAError, OfflineError
 from hda_fsspec.network import connection_errors
-from hda_fsspec.network.auth import Bearer, no_auth, stranger
-from hda_fsspec.network.connections import CONNECT_SECONDS, open_connections
+from hda_fsspec.network.connections import (
+    CONNECT_SECONDS,
+    Bearer,
+    no_auth,
+    open_connections,
+    stranger,
+)
 from hda_fsspec.network.proxies import proxies_for, secrets_of_proxy, shown_proxy
 from hda_fsspec.network.redaction import Secrets
 from hda_fsspec.network.redirects import REDIRECTS, RedirectError, next_address, shown

@@ -8,19 +8,17 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import errno
 import itertools
 import stat
-import struct
 import tarfile
 import zipfile
-import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any, TypeVar
 
 from hda_fsspec.errors import ProductFormatError
 from hda_fsspec.filenames import alike
+from hda_fsspec.formats.archive_completeness import damage_errors, is_damage
 from hda_fsspec.formats.detect import Format, sniff
 from hda_fsspec.printable import printable
 
@@ -149,10 +147,8 @@ def opened(path: Path) -> Iterator[Reader]:
             yield reader
     except ProductFormatError:
         raise
-    except _damage_errors() as err:
-        # Damage is an OSError without a number, and a seek to a wild place an invalid argument;
-        # all others come from the file system.
-        if isinstance(err, OSError) and err.errno not in (None, errno.EINVAL):
+    except damage_errors() as err:
+        if not is_damage(err):
             raise
         problem = str(err) or type(err).__name__
         raise damaged(path, reader.reading if reader else "", problem) from err
@@ -183,16 +179,6 @@ def _open(path: Path, stack: contextlib.ExitStack) -> Reader:
         return Reader([Member(name, None, size)], {name: path}, _open_gzip)
     msg = f"it is not an archive but a file of the format {format_}"
     raise ValueError(msg)
-
-
-def _damage_errors() -> tuple[type[Exception], ...]:
-    """Return what the readers of archives raise about content: each has errors of its own."""
-    import lzma
-
-    errors = [zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, struct.error]
-    # NotImplementedError: an unknown method; RuntimeError: encryption.
-    errors += [EOFError, ValueError, OverflowError, RuntimeError, NotImplementedError, OSError]
-    return tuple(errors)
 
 
 def _open_gzip(path: Path) -> Any:

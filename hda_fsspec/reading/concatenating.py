@@ -279,25 +279,19 @@ class _Concatenation:
         return conflict(self.name, one, other, f"{name} differs in its {what}")
 
 
+@dataclasses.dataclass(eq=False, repr=False)
 class _Parts(BackendArray):
     """The values of a variable, one file behind the other; each is read when it is indexed."""
 
-    def __init__(
-        self,
-        parts: Sequence[xr.Variable | None],
-        lengths: Sequence[int],
-        axis: int,
-        shape: tuple[int, ...],
-        dtype: np.dtype[Any],
-        *,
-        is_added: bool,
-    ) -> None:
-        self.shape = shape
-        self.dtype = dtype
-        self._parts = parts
-        self._ends = np.cumsum(lengths)
-        self._axis = axis
-        self._is_added = is_added
+    parts: Sequence[xr.Variable | None]
+    lengths: Sequence[int]
+    axis: int
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    is_added: bool
+
+    def __post_init__(self) -> None:
+        self._ends = np.cumsum(self.lengths)
 
     def __getitem__(self, key: indexing.ExplicitIndexer) -> Any:
         return indexing.explicit_indexing_adapter(
@@ -305,8 +299,8 @@ class _Parts(BackendArray):
         )
 
     def _read(self, key: tuple[Any, ...]) -> Any:
-        indexer = key[self._axis]
-        total = self.shape[self._axis]
+        indexer = key[self.axis]
+        total = self.shape[self.axis]
         is_single = not isinstance(indexer, slice) and np.ndim(indexer) == 0
         positions = (
             np.arange(total)[indexer]
@@ -314,12 +308,12 @@ class _Parts(BackendArray):
             else np.atleast_1d(indexer) % total
         )
         lengths = key_lengths(key, self.shape)
-        lengths[self._axis] = len(positions)
+        lengths[self.axis] = len(positions)
         is_kept = [np.ndim(as_axis(part)) > 0 for part in key]
-        is_kept[self._axis] = True
+        is_kept[self.axis] = True
         shape = [n for n, kept in zip(lengths, is_kept, strict=True) if kept]
         found = np.empty(shape, dtype=self.dtype)
-        place = sum(is_kept[: self._axis])
+        place = sum(is_kept[: self.axis])
         numbers = np.searchsorted(self._ends, positions, side="right")
         for number in np.unique(numbers).tolist():
             where = numbers == number
@@ -329,15 +323,15 @@ class _Parts(BackendArray):
         return found.take(0, axis=place) if is_single else found
 
     def _of_part(self, number: int, key: tuple[Any, ...], steps: _Array) -> Any:
-        part = self._parts[number]
+        part = self.parts[number]
         if part is None:
             return missing_value(self.dtype)
         rest = list(key)
-        if self._is_added:
-            del rest[self._axis]
+        if self.is_added:
+            del rest[self.axis]
             values = np.asarray(part[tuple(rest)].values)
-            return np.expand_dims(values, sum(np.ndim(as_axis(k)) for k in rest[: self._axis]))
-        rest[self._axis] = compact(steps)
+            return np.expand_dims(values, sum(np.ndim(as_axis(k)) for k in rest[: self.axis]))
+        rest[self.axis] = compact(steps)
         return np.asarray(part[tuple(rest)].values)
 
 

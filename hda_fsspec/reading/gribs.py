@@ -234,7 +234,7 @@ def _private_folder(scratch: Path) -> Iterator[tuple[int, str]]:
         return
     base = temporary_folder()
     make_folder(SafeFolder(base), base / "grib")
-    with SafeFolder(base).folder(base / "grib") as temporary:
+    with SafeFolder(base).inside(base / "grib") as temporary:
         yield temporary, os.fspath(base / "grib")
 
 
@@ -246,7 +246,7 @@ def _own_folder(scratch: Path) -> int | None:
         make_folder(safe, scratch)
         with contextlib.suppress(FileExistsError):
             safe.make(path)
-        with safe.folder(path) as found:
+        with safe.inside(path) as found:
             facts = os.fstat(found)
             is_private = safe.owns(facts, scratch) and not facts.st_mode & 0o022
             here = f"{_BY_DESCRIPTOR}/{found}"

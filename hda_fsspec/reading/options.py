@@ -32,30 +32,11 @@ _COLLECTIONS: dict[str, type[Any]] = {
 }
 
 
-@dataclasses.dataclass(frozen=True)
-class _Mapping:
-    """A dict, in the order of its keys' spelling."""
-
-    items: tuple[tuple[Any, Any], ...]
-
-
-@dataclasses.dataclass(frozen=True)
-class _Collection:
-    """A tuple, list or set."""
-
-    kind: str
-    items: tuple[Any, ...]
-
-
-@dataclasses.dataclass(frozen=True)
-class _Pickled:
-    """Any other object: most of them are not hashable, or equal only to themselves."""
-
-    data: bytes
-
-
 def freeze(value: Any) -> Any:
     """Return a hashable stand-in of a value; equal values have equal stand-ins.
+
+    Collections are their kind and their items. Objects of other types are what they pickle as,
+    since most of them are not hashable, or equal only to themselves.
 
     Raises ConfigurationError for an object that cannot be pickled.
     """
@@ -63,13 +44,13 @@ def freeze(value: Any) -> Any:
         return value
     if isinstance(value, Mapping):
         pairs = [(freeze(key), freeze(item)) for key, item in value.items()]
-        return _Mapping(tuple(sorted(pairs, key=repr)))
+        return "dict", tuple(sorted(pairs, key=repr))
     for kind, type_ in _COLLECTIONS.items():
         if type(value) is type_:
             items = [freeze(item) for item in value]
-            return _Collection(kind, tuple(sorted(items, key=repr) if "set" in kind else items))
+            return kind, tuple(sorted(items, key=repr) if "set" in kind else items)
     try:
-        return _Pickled(pickle.dumps(value, protocol=4))
+        return "pickle", pickle.dumps(value, protocol=4)
     except (pickle.PicklingError, TypeError, AttributeError) as err:
         msg = (
             f"The option value {value!r} cannot be sent to other processes: {err}. Give a value "
@@ -80,14 +61,14 @@ def freeze(value: Any) -> Any:
 
 def thaw(frozen: Any) -> Any:
     """Return a new object equal to the one that was frozen."""
-    match frozen:
-        case _Mapping(items):
-            return {thaw(key): thaw(value) for key, value in items}
-        case _Collection(kind, items):
-            return _COLLECTIONS[kind](thaw(item) for item in items)
-        case _Pickled(data):
-            return pickle.loads(data)  # noqa: S301 - made by freeze, from the caller's own object
-    return frozen
+    if not isinstance(frozen, tuple):
+        return frozen
+    kind, held = frozen
+    if kind == "pickle":
+        return pickle.loads(held)  # noqa: S301 - made by freeze, from the caller's own object
+    if kind == "dict":
+        return {thaw(key): thaw(value) for key, value in held}
+    return _COLLECTIONS[kind](thaw(item) for item in held)
 
 
 @dataclasses.dataclass(frozen=True)

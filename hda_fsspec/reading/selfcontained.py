@@ -98,7 +98,7 @@ def _leads_out(name: str, found: Reference) -> ProductFormatError:
 def _is_noted(scratch: Path, note: str) -> bool:
     safe = SafeFolder(scratch.parent, is_given=False)
     try:
-        with safe.folder(_folder(scratch)) as folder:
+        with safe.inside(_folder(scratch)) as folder:
             if not _is_private(safe, folder, scratch):
                 return False
             found = os.stat(note, dir_fd=folder, follow_symlinks=False)
@@ -114,7 +114,7 @@ def _note(scratch: Path, note: str) -> None:
         make_folder(safe, scratch)
         with contextlib.suppress(FileExistsError):
             safe.make(_folder(scratch))
-        with safe.folder(_folder(scratch), is_listed=True) as folder:
+        with safe.inside(_folder(scratch), is_listed=True) as folder:
             if _is_private(safe, folder, scratch):
                 for former in os.listdir(folder):  # noqa: PTH208  (by its descriptor)
                     os.rmdir(former, dir_fd=folder)

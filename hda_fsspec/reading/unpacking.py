@@ -215,7 +215,7 @@ def _unpack(
                 allowance.count(path, written)
                 copy.write(block)
         copy.flush()
-        with folder.folder(target.parent) as inside:
+        with folder.inside(target.parent) as inside:
             os.fchmod(copy.fileno(), 0o600 | (os.fstat(inside).st_mode & 0o666))
         os.fsync(copy.fileno())
         if member.size not in (None, written):
@@ -232,13 +232,13 @@ def folder_above(scratch: Path) -> SafeFolder:
 def make_folder(folder: SafeFolder, path: Path) -> None:
     """Make a folder and those above it, each with the permissions of the one that holds it."""
     try:
-        with folder.folder(path):
+        with folder.inside(path):
             return
     except FileNotFoundError:
         make_folder(folder, path.parent)
     with contextlib.suppress(FileExistsError):
         folder.make(path)
-        with folder.folder(path.parent) as above, folder.folder(path, is_listed=True) as made:
+        with folder.inside(path.parent) as above, folder.inside(path, is_listed=True) as made:
             facts = os.fstat(made)
             # Others may have put one of theirs in its place: that is not ours to change.
             if folder.owns(facts, path.parent):

@@ -176,10 +176,6 @@ class Grid:
         """The axis that tells kinds of products apart."""
         return next((n for n, axis in enumerate(self.axes) if axis.dim is None), None)
 
-    def axis_of(self, dim: str) -> int | None:
-        """Return which axis splits a dimension."""
-        return next((n for n, axis in enumerate(self.axes) if axis.dim == dim), None)
-
     def numbers(self, parts: Sequence[Any]) -> Array:
         """Return the numbers of the products at parts of each axis, which are broadcast."""
         if self.cells is None:

@@ -103,6 +103,7 @@ def _refuse_stacking(location: Location, how: StackOptions) -> None:
         raise QueryError(msg, key=given[0])
 
 
+@dataclasses.dataclass(eq=False, repr=False)
 class TileOpener:
     """Opens tiles of one query.
 
@@ -118,13 +119,10 @@ class TileOpener:
         How those of a tile are put together.
     """
 
-    def __init__(
-        self, client: Client, location: Location, options: OpenOptions, how: StackOptions
-    ) -> None:
-        self._client = client
-        self._location = location
-        self._options = options
-        self._how = how
+    client: Client
+    location: Location
+    options: OpenOptions
+    how: StackOptions
 
     def open(self, tiles: Sequence[Tile]) -> dict[str, xr.Dataset]:
         """Open each tile as a lazy data set of its own, by its name.
@@ -136,8 +134,8 @@ class TileOpener:
         ProductMismatchError, HDAError
             As :func:`hda_fsspec.stack.open_query.open_pieces`.
         """
-        location, how = self._location, self._how
-        check_can_be_read(location, [p for tile in tiles for p in tile.products], self._options)
+        location, how = self.location, self.how
+        check_can_be_read(location, [p for tile in tiles for p in tile.products], self.options)
         self._refuse_many(tiles)
         if how.concat_dim in {None, "time"} and not how.scan and how.on_overlap == "raise":
             for tile in tiles:
@@ -145,13 +143,13 @@ class TileOpener:
                     mine = [tile.products[number] for number in numbers]
                     refuse_equal_times(location, mine, self._is_known)
         # One after another they would be waited for one after another.
-        self._client.fetch_all([p for tile in tiles for p in self._templates(tile)])
+        self.client.fetch_all([p for tile in tiles for p in self._templates(tile)])
         return {
             tile.name: open_pieces(
-                self._client,
+                self.client,
                 location.path,
                 Pieces.of_search(tile.products, tile.kinds),
-                self._options,
+                self.options,
                 how,
             )
             for tile in tiles
@@ -165,7 +163,7 @@ class TileOpener:
         """
         self._refuse_many(tiles)
         corners = corners_of([tile.name for tile in tiles])
-        is_plain = self._how == StackOptions(grid_tolerance=self._how.grid_tolerance)
+        is_plain = self.how == StackOptions(grid_tolerance=self.how.grid_tolerance)
         is_like_the_first = all(tile.kinds.keys() <= tiles[0].kinds.keys() for tile in tiles)
         if len(tiles) < 3 or corners is None or not is_plain or not is_like_the_first:
             return self.open(tiles)
@@ -204,17 +202,17 @@ class TileOpener:
             shared_of(dataset, list(first)),
         )
         lazy = LazyTile(
-            self._client.settings,
-            self._location.path,
+            self.client.settings,
+            self.location.path,
             tile,
-            options=self._options,
-            how=self._how,
+            options=self.options,
+            how=self.how,
             like=like,
         )
         return dataset_like(lazy, dataset) if lazy.has_times_of_its_own else None
 
     def _is_known(self, product: Product) -> bool:
-        return self._client.header(product) is not None
+        return self.client.header(product) is not None
 
     def _templates(self, tile: Tile) -> list[Product]:
         """Return the products of a tile that are bound to be looked at, one of each kind."""
@@ -222,7 +220,7 @@ class TileOpener:
         for numbers in tile.kinds.values():
             products = [tile.products[number] for number in numbers]
             is_at_hand = any(
-                self._is_known(p) or self._client.cache.lookup(p, touch=False) is not None
+                self._is_known(p) or self.client.cache.lookup(p, touch=False) is not None
                 for p in products
             )
             if not is_at_hand:
@@ -231,14 +229,14 @@ class TileOpener:
 
     def _refuse_many(self, tiles: Sequence[Tile]) -> None:
         count = sum(len(tile.kinds) for tile in tiles)
-        if count <= MAX_TEMPLATES or self._how.scan:
+        if count <= MAX_TEMPLATES or self.how.scan:
             return
         total = sum(len(tile.products) for tile in tiles)
         names = ", ".join(printable(tile.name) for tile in tiles[:3])
         kinds = max(len(tile.kinds) for tile in tiles)
         of_kinds = f" of {kinds} kinds" if kinds > 1 else ""
         msg = (
-            f"{self._location.path} has {len(tiles)} tiles{of_kinds} ({names}, …). To see what "
+            f"{self.location.path} has {len(tiles)} tiles{of_kinds} ({names}, …). To see what "
             f"each is like takes a product of it, and no more than {MAX_TEMPLATES} are ordered for "
             "that. Narrow the query to the place that you need, by bbox or by a pattern over "
             f"product ids, such as *{printable(tiles[0].name)}*; or open with scan=True, which "

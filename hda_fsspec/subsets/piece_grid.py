@@ -171,12 +171,11 @@ class PieceGrid(Cached):
         """Return the query of a piece as a path."""
         return Location(self.dataset_id, self.request(n))
 
-    def product_id(self, n: int) -> str:
-        """Return the identity of what a piece delivers: see :func:`.requests.identity`."""
-        return identity(self.dataset_id, self.body(n))
-
     def named(self, n: int) -> tuple[str, Location]:
-        """Return :meth:`product_id` and :meth:`location` of a piece in the time of one."""
+        """Return the identity of what a piece delivers, and :meth:`location`, in the time of one.
+
+        See :func:`.canonical_request.identity`.
+        """
         body = self.body(n)
         return identity(self.dataset_id, body), Location(self.dataset_id, self._request(body))
 
@@ -189,27 +188,6 @@ class PieceGrid(Cached):
             return None
         start, end = self._edges(self.position(n)[TIME])
         return to_datetime(start), to_datetime(end)
-
-    def times(self, n: int) -> npt.NDArray[np.datetime64] | None:
-        """Return the times of a piece where the request names them; None where it does not.
-
-        Lists of years, months, days and hours name them, and so do ranges of days with hours.
-        """
-        if self.wanted.times is None or not self.wanted.times.hours:
-            return None
-        return self.nominal_times(n)
-
-    def nominal_times(self, n: int) -> npt.NDArray[np.datetime64] | None:
-        """Return the same as :meth:`times`, with the days or months where no hours are named.
-
-        What a product says may lie elsewhere in the day or month.
-        """
-        moments = self._nominal
-        if moments is None:
-            return None
-        start, end = self._edges(self.position(n)[TIME])
-        low, high = np.searchsorted(moments, start), np.searchsorted(moments, end, side="right")
-        return as_datetime64(moments[low:high])
 
     def index(self, axis: str) -> npt.NDArray[np.datetime64] | tuple[tuple[Scalar, ...], ...]:
         """Return what lies along an axis.
@@ -234,7 +212,10 @@ class PieceGrid(Cached):
         raise KeyError(axis)
 
     def time_index(self) -> tuple[npt.NDArray[np.datetime64], npt.NDArray[np.int64]] | None:
-        """Return :meth:`nominal_times` along the whole axis of time, and how many a piece has."""
+        """Return the times that the request names along all of time, and how many a piece has.
+
+        They are days or months where it names no hours; None if it names none.
+        """
         moments = self._nominal
         if moments is None:
             return None

@@ -20,7 +20,7 @@ from hda_fsspec.service_limits import ORDERS_AN_HOUR
 from hda_fsspec.subsets.calendar_steps import DAY, HOUR, WEEK, Step
 from hda_fsspec.subsets.canonical_request import ECMWF, MARINE
 from hda_fsspec.subsets.piece_grid import PieceGrid, Split
-from hda_fsspec.subsets.query_times import DateLists, DateRange
+from hda_fsspec.subsets.query_times import DateLists
 from hda_fsspec.subsets.refusals import limit_in
 
 #: What one piece should not exceed.
@@ -39,7 +39,7 @@ class Limit:
     Attributes
     ----------
     unit : str
-        That of :func:`load`: "fields", "bytes" or "milliseconds".
+        That of :func:`loads`: "fields", "bytes" or "milliseconds".
     most : float
         How many of them.
     """
@@ -79,13 +79,13 @@ class Estimate:
 def estimate(grid: PieceGrid) -> Estimate:
     """Return what the pieces of a grid cost."""
     # Of a list that is left out the service takes all values, or what it holds to be usual.
-    fields = None if grid.wanted.left_out else _fields(grid)
-    counts = None if fields is None else (int(fields[0].sum() * fields[1]), _largest(grid, fields))
+    is_counted = unit_of(grid) == "fields" and not grid.wanted.left_out
+    fields = loads(grid) if is_counted else None
     return Estimate(
         grid.split,
         len(grid),
-        None if counts is None else counts[0],
-        None if counts is None else counts[1],
+        None if fields is None else int(fields.sum()),
+        None if fields is None else int(fields.max(initial=0)),
         grid.size,
         len(grid) / ORDERS_AN_HOUR,
     )
@@ -112,37 +112,6 @@ def compare(grid: PieceGrid) -> tuple[Estimate, ...]:
         if other.split != grid.split and len(other)
     }
     return tuple(told.values())
-
-
-def fields_of(grid: PieceGrid, n: int) -> int | None:
-    """Return how many fields a piece holds; None where nothing tells.
-
-    Raises
-    ------
-    QueryError
-        The query asks for nothing, so that it has no pieces.
-    IndexError
-        There is no such piece.
-    """
-    if not len(grid):
-        msg = (
-            f"The query of {printable(grid.dataset_id)} asks for nothing: one of its lists is "
-            "empty. Give each key at least one value, or leave it out."
-        )
-        raise QueryError(msg, key="split")
-    found = _fields(grid)
-    if found is None:
-        return None
-    at = grid.position(n)
-    cut = {axis.name: grid.index(axis.name) for axis in grid.axes}
-    share = math.prod(
-        len(values[at[key.name]])
-        if isinstance(values := cut.get(key.name), tuple)
-        else len(key.values)
-        for key in grid.wanted.keys
-    )
-    times = found[0][at["time"]] if "time" in at else found[0][0]
-    return int(times) * share * _others(grid)
 
 
 def choose(grid: PieceGrid, *limits: Limit) -> PieceGrid:
@@ -198,8 +167,14 @@ def refine(grid: PieceGrid, refused: int, text: str = "") -> PieceGrid:
     Raises
     ------
     QueryError
-        The pieces cannot be cut into smaller ones.
+        The pieces cannot be cut into smaller ones, or the query asks for nothing.
     """
+    if not len(grid):
+        msg = (
+            f"The query of {printable(grid.dataset_id)} asks for nothing: one of its lists is "
+            "empty. Give each key at least one value, or leave it out."
+        )
+        raise QueryError(msg, key="split")
     most, half = _most_of(grid, refused, text)
     found = _fewest(grid, most)
     if load(found) > half or len(found) <= len(grid):
@@ -213,8 +188,8 @@ def refine(grid: PieceGrid, refused: int, text: str = "") -> PieceGrid:
 
 def _most_of(grid: PieceGrid, refused: int, text: str) -> tuple[float, float]:
     """Return how large pieces may be after one was refused, and how large they may be at most."""
-    half = _load_of(grid, refused) * _HALF
-    told = limit_in(text) if _fields(grid) is not None else None
+    half = float(loads(grid)[refused]) * _HALF
+    told = limit_in(text) if unit_of(grid) == "fields" else None
     return (half if told is None else min(told, half)), half
 
 
@@ -235,86 +210,48 @@ def split_that_fits(grid: PieceGrid, refused: int, text: str = "") -> Split:
 
 def _load_of_steps(grid: PieceGrid) -> float:
     """Return the size of the largest piece, were none shorter than the step that time is cut by."""
+    most = load(grid)
     if grid.step is None or grid.wanted.times is None:
-        return load(grid)
+        return most
     starts, ends = grid.pieces
     length = 31 * DAY * grid.step.months or grid.step.length
-    if ends[-1] - starts[0] >= length:
-        return load(grid)
-    return load(grid) * length / (int((ends - starts).max()) + 1)
-
-
-def loads(grid: PieceGrid) -> np.ndarray:
-    """Return the size of each piece, in what :func:`unit_of` says of a grid of no known size.
-
-    That is fields, or milliseconds of one value of each list.
-    """
-    found = np.ones(1, np.float64)
-    fields = _fields(grid)
-    for axis in grid.axes:
-        values = grid.index(axis.name)
-        if isinstance(values, tuple):
-            along = np.array([len(part) for part in values], np.float64)
-        elif fields is not None:
-            along = fields[0].astype(np.float64)
-        else:
-            starts, ends = grid.pieces
-            along = (ends - starts + 1).astype(np.float64)
-        found = np.multiply.outer(found, along).ravel()
-    cut = {axis.name for axis in grid.axes}
-    uncut = math.prod(len(key.values) for key in grid.wanted.keys if key.name not in cut)
-    times = fields[0][0] if fields is not None and grid.wanted.times is None else 1
-    return found * uncut * int(times) * _others(grid)
+    is_shorter = ends[-1] - starts[0] < length
+    return most * length / (int((ends - starts).max()) + 1) if is_shorter else most
 
 
 def unit_of(grid: PieceGrid) -> str:
-    """Return what :func:`load` counts."""
+    """Return what :func:`loads` counts: fields, else bytes, else milliseconds."""
     if _fields(grid) is not None:
         return "fields"
     return "milliseconds" if grid.size is None else "bytes"
 
 
-def load(grid: PieceGrid) -> float:
-    """Return the size of the largest piece.
-
-    It is in fields, or in bytes, or in milliseconds where neither is known.
-    """
+def loads(grid: PieceGrid) -> np.ndarray:
+    """Return the size of each piece, as a part of the whole where nothing counts fields."""
     fields = _fields(grid)
-    if fields is not None:
-        return _largest(grid, fields)
-    return _share(grid) * _whole_load(grid)
-
-
-def _load_of(grid: PieceGrid, n: int) -> float:
-    fields = fields_of(grid, n)
-    if fields is not None:
-        return fields
-    if grid.wanted.times is None:
-        return load(grid)
-    starts, ends = grid.pieces
-    position = grid.position(n)["time"]
-    longest = int((ends - starts).max()) + 1
-    return load(grid) * (int(ends[position] - starts[position]) + 1) / longest
-
-
-def _whole_load(grid: PieceGrid) -> float:
-    if grid.size is not None:
-        return grid.size
-    times = grid.wanted.times
-    return times.last - times.first + 1 if isinstance(times, DateRange) else 1
-
-
-def _share(grid: PieceGrid) -> float:
-    """Return the part of the whole that the largest piece is."""
-    share = 1.0
+    found = np.ones(1, np.float64)
     for axis in grid.axes:
         values = grid.index(axis.name)
         if isinstance(values, tuple):
-            share *= len(values[0]) / sum(map(len, values))
+            along = np.array([len(part) for part in values])
+        elif fields is not None:
+            along = fields[0]
         else:
             starts, ends = grid.pieces
-            share *= float((ends - starts).max() + 1) / float(ends[-1] - starts[0] + 1)
-    return share
+            along = ends - starts + 1
+        found = np.multiply.outer(found, along).ravel()
+    if fields is not None:
+        whole: float = int(fields[0].sum()) * fields[1]
+    elif grid.size is not None:
+        whole = grid.size
+    else:
+        whole = 1 if grid.wanted.times is None else int((grid.pieces[1] - grid.pieces[0] + 1).sum())
+    return found * (whole / (found.sum() or 1))
+
+
+def load(grid: PieceGrid) -> float:
+    """Return the size of the largest piece."""
+    return float(loads(grid).max(initial=0))
 
 
 def _limit(grid: PieceGrid) -> float:
@@ -338,15 +275,6 @@ def _fields(grid: PieceGrid) -> tuple[np.ndarray, int] | None:
         return np.ones(1, np.int64), per_time
     counts = grid.wanted.times.counts(grid.pieces)
     return None if counts is None else (counts, per_time)
-
-
-def _largest(grid: PieceGrid, fields: tuple[np.ndarray, int]) -> int:
-    share = math.prod(
-        min(count, len(key.values)) if count else len(key.values)
-        for key in grid.wanted.keys
-        for count in [dict(grid.counts).get(key.name, 0)]
-    )
-    return int(fields[0].max()) * share * _others(grid)
 
 
 def _others(grid: PieceGrid) -> int:

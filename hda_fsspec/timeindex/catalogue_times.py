@@ -19,18 +19,17 @@ from typing import Protocol
 
 import numpy as np
 
-from hda_fsspec.timeindex.bounds import are_centred, is_middle
 from hda_fsspec.timeindex.calendars import (
     HOUR,
     MILLISECOND,
     SECOND,
     Array,
+    Flags,
     Ticks,
     TimeAxis,
     UnpredictableError,
     axis_of,
 )
-from hda_fsspec.timeindex.duplicates import unseen_duplicate
 from hda_fsspec.timeindex.encoding import TimeEncoding
 from hda_fsspec.timeindex.prediction_rules import Interval, TimeGrid, rules
 
@@ -298,7 +297,7 @@ def _predict_times(
     lengths = np.full(len(starts), own.shape[1], np.int64)
     is_open = np.ones(len(starts), np.bool_)
     is_open[list(seen)] = False
-    twin = unseen_duplicate(*interval, is_open) if asked < MAX_ASKED else None
+    twin = _unseen_duplicate(*interval, is_open) if asked < MAX_ASKED else None
     if twin is not None:
         return Prediction(None, lengths, (twin,), names)
     spread = _spread(fits, is_open)
@@ -393,7 +392,7 @@ def _fits_by_bounds(
         return []
     if not are_centred(times, bounds, (start[rows], end[rows]), within=within[0]):
         return []
-    return [fit for fit in fits if is_middle(fit.exact, (start, end), within=within[1])]
+    return [fit for fit in fits if _is_middle(fit.exact, (start, end), within=within[1])]
 
 
 def _why_none_fits(interval: Interval, rows: Array) -> str:
@@ -455,3 +454,54 @@ def _duration(ticks: int) -> str:
     if ticks < SECOND:
         return f"{ticks / MILLISECOND:.0f} ms"
     return f"{ticks // SECOND} s" if ticks < 2 * HOUR else f"{ticks / HOUR:.1f} h"
+
+
+def are_centred(times: Ticks, bounds: Ticks, interval: tuple[Ticks, Ticks], *, within: int) -> bool:
+    """Whether products stand in the middle of bounds that are their interval in the catalogue.
+
+    Of one monthly mean alone nobody can tell the middle of the month from the 16th. But where its
+    bounds are the very interval that the catalogue shows, and its time is the middle of them, then
+    it stands in the middle because its writer put it there, and so do the others. It is evidence,
+    and no proof: like every prediction it is checked when a product is read.
+
+    Parameters
+    ----------
+    times : numpy.ndarray
+        One time for each product.
+    bounds : numpy.ndarray
+        Its bounds: one row of two for each product.
+    interval : tuple of numpy.ndarray
+        Start and end in the catalogue of each, where the end is the first moment after it, or a
+        millisecond before, or anything between the two.
+    within : int
+        The largest difference that is none.
+    """
+    start, end = interval
+    lower, upper = bounds.min(axis=1), bounds.max(axis=1)
+    is_interval = (abs(lower - start) <= within) & (abs(upper - end) <= within)
+    # Halves may be rounded either way.
+    is_middle = abs(2 * times - lower - upper) <= 2 * within
+    return bool(((upper > lower) & is_interval & is_middle).all())
+
+
+def _is_middle(values: Ticks, interval: tuple[Ticks, Ticks], *, within: int) -> bool:
+    """Whether predicted values, one row for each product, are the middle of its interval."""
+    start, end = interval
+    return bool((abs(2 * values - (start + end)[:, None]) <= 2 * within).all())
+
+
+def _unseen_duplicate(starts: Array, ends: Array, is_open: Flags) -> int | None:
+    """Return a product that was not seen, whose interval is that of another one.
+
+    They may be two versions of a product; or the catalogue shows of many products only the month
+    that they are in. The header of one shows which. Intervals that are not told are no twins.
+    """
+    order = np.lexsort((is_open, ends, starts))
+    same = (starts[order][1:] == starts[order][:-1]) & (ends[order][1:] == ends[order][:-1])
+    is_pair = same & is_open[order][1:]
+    # Rather one whose twin was seen; a pair of which both were seen has told already.
+    seen_pairs = np.flatnonzero(same & ~is_open[order][:-1])
+    if not is_pair.any() or (~is_open[order][1:][seen_pairs]).any():
+        return None
+    candidates = seen_pairs if seen_pairs.size else np.flatnonzero(is_pair)
+    return int(order[candidates[0] + 1])

@@ -11,7 +11,6 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 
 import numpy as np
 
-from hda_fsspec.timeindex.bounds import are_centred
 from hda_fsspec.timeindex.calendars import (
     DAY,
     HOUR,
@@ -25,7 +24,7 @@ from hda_fsspec.timeindex.calendars import (
     axis_of,
     ranges,
 )
-from hda_fsspec.timeindex.catalogue_times import Prediction, SeenProduct, stored_grid
+from hda_fsspec.timeindex.catalogue_times import Prediction, SeenProduct, are_centred, stored_grid
 from hda_fsspec.timeindex.prediction_rules import TimeGrid
 
 #: Months around the pieces, of which a time may stand in the middle or at the end.
@@ -128,9 +127,8 @@ def look_at(
         return Undecided("the calendar of its files has other days than ours")
     end = after - MILLISECOND
     own: dict[int, Ticks] = {}
-    last_there = (
-        [] if until is None else axis.place(np.array([until], "datetime64[us]"))[0].tolist()
-    )
+    at = moment_of(axis, until)
+    last_there = [] if at is None else [at]
     for product in sorted(known, key=lambda product: product.piece):
         ticks = axis.ticks(product.values) if product.values.size else np.empty(0, np.int64)
         is_last = product.piece in may_be_short
@@ -155,6 +153,11 @@ def look_at(
         edge = max([min(last_there), *(int(ticks[-1]) for ticks in own.values() if ticks.size)])
         short |= set(np.flatnonzero(end > edge).tolist())
     return Seen(axis, start, end, span, own, grid, {0}, short, edge)
+
+
+def moment_of(axis: TimeAxis, time: np.datetime64 | None) -> int | None:
+    """Return where a moment lies on an axis."""
+    return None if time is None else int(axis.place(np.array([time], "datetime64[us]"))[0][0])
 
 
 def grid_of(axis: TimeAxis, known: Sequence[SeenProduct], own: Iterable[Ticks]) -> TimeGrid:
@@ -221,7 +224,7 @@ def are_equal(seen: Seen, said: Ticks, own: Ticks) -> bool:
     return not len(own) or int(np.abs(said - own).max()) <= MILLISECOND
 
 
-def centred(seen: Seen, rules: list[TimesRule], known: Sequence[SeenProduct]) -> list[TimesRule]:
+def _centred(seen: Seen, rules: list[TimesRule], known: Sequence[SeenProduct]) -> list[TimesRule]:
     """Return the rules of the middle where bounds in files say that times stand there."""
     middles = [rule for rule in rules if "middle" in rule.name]
     if not middles or len(middles) == len(rules):
@@ -250,7 +253,7 @@ def decide(
     seen: Seen, rules: list[TimesRule], known: Sequence[SeenProduct]
 ) -> Prediction | Undecided:
     """Return what all rules say alike, or the piece about which they differ most."""
-    first, *others = rules
+    first, *others = _centred(seen, rules, known) or rules
     if not others:
         return joined(seen, first, known)
     is_open = np.ones(len(seen.start), np.bool_)

@@ -33,12 +33,12 @@ from hda_fsspec.timeindex.observed_times import (
     TimesRule,
     Undecided,
     are_equal,
-    centred,
     decide,
     fitting,
     grid_of,
     joined,
     look_at,
+    moment_of,
     months_around,
     nothing_seen,
     place_in,
@@ -46,7 +46,7 @@ from hda_fsspec.timeindex.observed_times import (
 )
 from hda_fsspec.timeindex.prediction_rules import HALF_UP, ROUNDINGS
 
-__all__ = ["RegularTimes", "Undecided", "predict_regular"]
+__all__ = ["RegularTimes", "Undecided"]
 
 _LENGTHS = {"second": SECOND, "minute": 60 * SECOND, "hour": HOUR, "day": DAY}
 _MONTHS = {"month": 1, "year": 12}
@@ -62,7 +62,24 @@ _MAX_TIMES = 50_000_000
 class RegularTimes:
     """The predictor of pieces of a query, which hold all times of a step between their bounds.
 
-    For the attributes see :func:`predict_regular`.
+    Pieces that were seen keep their own values. One whose times all lie outside of its bounds is
+    empty: asked for a range without any time the service delivers the nearest one. Numbers that are
+    no times tell nothing of other pieces; where there is no other one they are taken as they are.
+
+    Attributes
+    ----------
+    starts, ends : numpy.ndarray
+        The bounds of pieces in order, ``datetime64``; both are part of a piece.
+    step : tuple of (int, str), optional
+        The distance of times where something else tells it: ``(6, "hour")``. Units are second,
+        minute, hour, day, month and year. It is believed if what was seen fits it.
+    nominal : tuple of numpy.ndarray, optional
+        The times that the requests name, ``datetime64`` of all pieces in order, and how many of
+        them each piece has.
+    may_be_short : collection of int
+        Pieces that may lack their last times, since these are still to come.
+    until : numpy.datetime64, optional
+        The last moment of which there are data by now, where that is known.
     """
 
     starts: Array
@@ -74,116 +91,116 @@ class RegularTimes:
 
     def predict(self, known: Sequence[SeenProduct], *, asked: int) -> Prediction:
         """Predict the index, as :class:`hda_fsspec.timeindex.catalogue_times.Predictor` says."""
-        found = predict_regular(
-            self.starts,
-            self.ends,
-            known,
-            step=self.step,
-            nominal=self.nominal,
-            may_be_short=self.may_be_short,
-            until=self.until,
-        )
+        found = self.decide(known)
         if isinstance(found, Prediction):
             return found
         if found.ask is None or asked >= MAX_ASKED:
             raise UnpredictableError(found.reason)
         return Prediction(None, np.zeros(len(self.starts), np.int64), (found.ask,))
 
+    def decide(self, known: Sequence[SeenProduct]) -> Prediction | Undecided:
+        """Predict the index of all pieces from the times of some, at least one.
 
-def predict_regular(
-    starts: Array,
-    ends: Array,
-    known: Sequence[SeenProduct],
-    *,
-    step: tuple[int, str] | None = None,
-    nominal: tuple[Array, Array] | None = None,
-    may_be_short: Collection[int] = (),
-    until: np.datetime64 | None = None,
-) -> Prediction | Undecided:
-    """Predict the index of all pieces of a range from the times of some.
-
-    Pieces that were seen keep their own values. One whose times all lie outside of its bounds is
-    empty: asked for a range without any time the service delivers the nearest one. Numbers that are
-    no times tell nothing of other pieces; where there is no other one they are taken as they are.
-
-    Parameters
-    ----------
-    starts, ends : numpy.ndarray
-        The bounds of pieces in order, ``datetime64``; both are part of a piece.
-    known : sequence of SeenProduct
-        Pieces that were seen, at least one.
-    step : tuple of (int, str), optional
-        The distance of times where something else tells it: ``(6, "hour")``. Units are second,
-        minute, hour, day, month and year. It is believed if what was seen fits it.
-    nominal : tuple of numpy.ndarray, optional
-        The times that the requests name, ``datetime64`` of all pieces in order, and how many of
-        them each piece has.
-    may_be_short : collection of int
-        Pieces that may lack their last times, since these are still to come.
-    until : numpy.datetime64, optional
-        The last moment of which there are data by now, where that is known.
-
-    Returns
-    -------
-    Prediction or Undecided
         A prediction has always values. Lengths are 0 for pieces that no time lies in.
-    """
-    if len(starts) == 1 and known:
-        return _alone(starts, ends, known[0], may_be_elsewhere=nominal is not None)
-    try:
-        if nominal is None:
-            return _predict_steps(starts, ends, known, step, may_be_short, until=until)
-        found = _predict_named(len(starts), known, step, nominal, may_be_short, until=until)
-        if isinstance(found, Prediction) or found.ask is not None:
-            return found
-        # Not all of what a request names need be there: of fields of eight days, or in some years.
-        steps = _predict_steps(starts, ends, known, None, may_be_short, until=until)
-        return found if isinstance(steps, Undecided) and steps.ask is None else steps
-    except UnpredictableError as err:
-        return Undecided(err.reason)
+        """
+        if len(self.starts) == 1 and known:
+            return self._alone(known[0])
+        try:
+            if self.nominal is None:
+                return self._at_steps(known, self.step)
+            found = self._as_named(known, *self.nominal)
+            if isinstance(found, Prediction) or found.ask is not None:
+                return found
+            # Not all that a request names need be there: of fields of eight days, or in some years.
+            steps = self._at_steps(known, None)
+            return found if isinstance(steps, Undecided) and steps.ask is None else steps
+        except UnpredictableError as err:
+            return Undecided(err.reason)
 
+    def _alone(self, product: SeenProduct) -> Prediction:
+        """Return the times of a piece that is the whole: its own, or none if they lie elsewhere."""
+        values = product.values
+        axis = axis_of([values]) if values.size and self.nominal is None else None
+        if axis is not None and not isinstance(axis, DurationAxis):
+            edges = np.array([self.starts[0], self.ends[0] + np.timedelta64(1, "ms")], "M8[us]")
+            (first, after), exist = axis.place(edges)
+            ticks = axis.ticks(values)
+            if exist.all() and ((ticks < first) | (ticks >= after)).all():
+                values = values[:0]
+        return Prediction(values, np.array([len(values)], np.int64))
 
-def _alone(
-    starts: Array, ends: Array, product: SeenProduct, *, may_be_elsewhere: bool
-) -> Prediction:
-    """Return the times of a piece that is the whole: what it holds, unless it is the nearest."""
-    values = product.values
-    axis = axis_of([values]) if values.size and not may_be_elsewhere else None
-    if axis is not None and not isinstance(axis, DurationAxis):
-        edges = np.array([starts[0], ends[0] + np.timedelta64(1, "ms")], "datetime64[us]")
-        (first, after), exist = axis.place(edges)
-        ticks = axis.ticks(values)
-        if exist.all() and ((ticks < first) | (ticks >= after)).all():
-            values = values[:0]
-    return Prediction(values, np.array([len(values)], np.int64))
+    def _at_steps(
+        self, known: Sequence[SeenProduct], step: tuple[int, str] | None
+    ) -> Prediction | Undecided:
+        seen = look_at(self.starts, self.ends, known, self.may_be_short, self.until)
+        if isinstance(seen, Undecided):
+            return seen
+        if len(seen.own) == len(self.starts):
+            return joined(seen, None, known)
+        if not any(ticks.size for ticks in seen.own.values()):
+            return nothing_seen(len(self.starts), seen.own)
+        rules = list(fitting(seen, _step_rules(seen, [step]))) if step else []
+        if not rules:
+            rules = list(fitting(seen, _step_rules(seen, _steps_of(seen))))
+            # A piece that is said to be empty is never read. So a step that was guessed has to be
+            # seen: two times of which one follows the other, with nothing unread between them.
+            rules = [rule for rule in rules if _is_seen(seen, rule)]
+        if not rules:
+            return Undecided("the times that were read tell no regular step", _neighbour(seen))
+        return decide(seen, rules, known)
 
-
-def _predict_steps(
-    starts: Array,
-    ends: Array,
-    known: Sequence[SeenProduct],
-    step: tuple[int, str] | None,
-    may_be_short: Collection[int],
-    *,
-    until: np.datetime64 | None,
-) -> Prediction | Undecided:
-    seen = look_at(starts, ends, known, may_be_short, until)
-    if isinstance(seen, Undecided):
-        return seen
-    if len(seen.own) == len(starts):
-        return joined(seen, None, known)
-    if not any(ticks.size for ticks in seen.own.values()):
-        return nothing_seen(len(starts), seen.own)
-    rules = list(fitting(seen, _step_rules(seen, [step]))) if step else []
-    if not rules:
-        rules = list(fitting(seen, _step_rules(seen, _steps_of(seen))))
-        # A piece that is said to be empty is never read. So a step that was guessed has to be seen:
-        # two times of which one follows the other, with nothing between them that was not read.
-        rules = [rule for rule in rules if _is_seen(seen, rule)]
-    if not rules:
-        return Undecided("the times that were read tell no regular step", _neighbour(seen))
-    rules = centred(seen, rules, known) or rules
-    return decide(seen, rules, known)
+    def _as_named(
+        self, known: Sequence[SeenProduct], nominal: Array, counts: Array
+    ) -> Prediction | Undecided:
+        """Predict times that requests name: where in their day, month or year they stand."""
+        values = [product.values for product in known if product.values.size]
+        if not values:
+            return nothing_seen(len(counts), [product.piece for product in known])
+        axis = axis_of(values)
+        if axis is None or isinstance(axis, DurationAxis):
+            return Undecided("its index is no time that could be decoded")
+        named, exist = axis.place(nominal.astype("datetime64[us]"))
+        if not exist.all():
+            return Undecided("the calendar of its files has other days than ours")
+        high = np.cumsum(counts.astype(np.int64))
+        low = high - counts
+        end = moment_of(axis, self.until)
+        own: dict[int, Ticks] = {}
+        pairs: list[tuple[Ticks, Ticks]] = []
+        short = {len(counts) - 1, *self.may_be_short}
+        if end is not None:
+            short |= {product.piece for product in known if named[high[product.piece] - 1] > end}
+        for product in sorted(known, key=lambda product: product.piece):
+            ticks = axis.ticks(product.values) if product.values.size else np.empty(0, np.int64)
+            said = named[low[product.piece] : high[product.piece]]
+            if len(ticks) > len(said) or (len(ticks) < len(said) and product.piece not in short):
+                held = f"piece {product.piece + 1} holds {len(ticks)} times"
+                return Undecided(f"{held}, and {len(said)} were asked for")
+            own[product.piece] = ticks
+            pairs.append((said[: len(ticks)], ticks))
+        asked, there = (np.concatenate(part) for part in zip(*pairs, strict=True))
+        grid = grid_of(axis, known, own.values())
+        span = (nominal.min(), nominal.max())
+        seen = Seen(axis, low, high, span, own, grid, (), short)
+        if end is not None:
+            # Of what was seen the times are known, later ones, too.
+            latest = max([end, *(int(asked[-1]) for asked, _ in pairs if asked.size)])
+            edge = np.searchsorted(named, latest, side="right")
+            low, high = np.minimum(low, edge), np.minimum(high, edge)
+        rules: list[TimesRule] = []
+        offset = _offset(there - asked, seen)
+        months = _MONTHS.get(self.step[1], 0) if self.step else 0
+        most = _LATEST_OFFSET if months else DAY
+        if offset is not None and abs(offset) <= most:
+            name = "as asked for" if offset == 0 else f"{_told(offset)} after what was asked for"
+            rules += [
+                TimesRule(name, times, low, high) for _, times in _stored(seen, "", named + offset)
+            ]
+        if months and offset != 0:
+            rules += _named_months(seen, months, (named, asked, there), (low, high))
+        if not rules:
+            return Undecided("the times that were read are not those that were asked for")
+        return decide(seen, rules, known)
 
 
 def _is_seen(seen: Seen, rule: TimesRule) -> bool:
@@ -329,68 +346,6 @@ def _day_name(offset: int) -> str:
     if offset == 0:
         return "at the beginning"
     return f"{_told(offset)} after the beginning"
-
-
-def _predict_named(
-    count: int,
-    known: Sequence[SeenProduct],
-    step: tuple[int, str] | None,
-    nominal: tuple[Array, Array],
-    may_be_short: Collection[int],
-    *,
-    until: np.datetime64 | None,
-) -> Prediction | Undecided:
-    """Predict times that requests name, but for where in their day, month or year they stand."""
-    values = [product.values for product in known if product.values.size]
-    if not values:
-        return nothing_seen(count, [product.piece for product in known])
-    axis = axis_of(values)
-    counts = nominal[1].astype(np.int64)
-    if axis is None or isinstance(axis, DurationAxis):
-        return Undecided("its index is no time that could be decoded")
-    named, exist = axis.place(nominal[0].astype("datetime64[us]"))
-    if not exist.all():
-        return Undecided("the calendar of its files has other days than ours")
-    high = np.cumsum(counts)
-    low = high - counts
-    end = None if until is None else int(axis.place(np.array([until], "datetime64[us]"))[0][0])
-    own: dict[int, Ticks] = {}
-    pairs: list[tuple[Ticks, Ticks]] = []
-    short = {count - 1, *may_be_short}
-    if end is not None:
-        short |= {product.piece for product in known if named[high[product.piece] - 1] > end}
-    for product in sorted(known, key=lambda product: product.piece):
-        ticks = axis.ticks(product.values) if product.values.size else np.empty(0, np.int64)
-        said = named[low[product.piece] : high[product.piece]]
-        if len(ticks) > len(said) or (len(ticks) < len(said) and product.piece not in short):
-            held = f"piece {product.piece + 1} holds {len(ticks)} times"
-            return Undecided(f"{held}, and {len(said)} were asked for")
-        own[product.piece] = ticks
-        pairs.append((said[: len(ticks)], ticks))
-    asked, there = (np.concatenate(part) for part in zip(*pairs, strict=True))
-    grid = grid_of(axis, known, own.values())
-    span = (nominal[0].min(), nominal[0].max())
-    seen = Seen(axis, low, high, span, own, grid, (), short)
-    if end is not None:
-        # Of what was seen the times are known, later ones, too.
-        latest = max([end, *(int(asked[-1]) for asked, _ in pairs if asked.size)])
-        edge = np.searchsorted(named, latest, side="right")
-        low, high = np.minimum(low, edge), np.minimum(high, edge)
-    rules: list[TimesRule] = []
-    offset = _offset(there - asked, seen)
-    months = _MONTHS.get(step[1], 0) if step else 0
-    most = _LATEST_OFFSET if months else DAY
-    if offset is not None and abs(offset) <= most:
-        name = "as asked for" if offset == 0 else f"{_told(offset)} after what was asked for"
-        rules += [
-            TimesRule(name, times, low, high) for _, times in _stored(seen, "", named + offset)
-        ]
-    if months and offset != 0:
-        rules += _named_months(seen, months, (named, asked, there), (low, high))
-    if not rules:
-        return Undecided("the times that were read are not those that were asked for")
-    rules = centred(seen, rules, known) or rules
-    return decide(seen, rules, known)
 
 
 def _named_months(

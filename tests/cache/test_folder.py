@@ -169,7 +169,7 @@ def test_a_file_that_another_thread_is_making(tmp_path: Path) -> None:
     folder = Folder(tmp_path / "cache")
     folder.prepare()
     path = folder.path / "lengths" / "0.tsv"
-    folder.write_first(path, b"a\n")
+    folder.write(path, b"a\n", is_first=True)
     second = path.with_name(".second.tmp")
     os.link(path, second)
     gone = threading.Timer(0.005, second.unlink)
@@ -186,7 +186,7 @@ def test_a_file_that_keeps_a_second_name(tmp_path: Path) -> None:
     folder = Folder(tmp_path / "cache")
     folder.prepare()
     path = folder.path / "lengths" / "0.tsv"
-    folder.write_first(path, b"a\n")
+    folder.write(path, b"a\n", is_first=True)
     os.link(path, tmp_path / "victim")
 
     with pytest.raises(UntrustedFileError, match="not a file of this user alone"):

@@ -62,7 +62,7 @@ def opened(
     **more: Any,
 ) -> xr.Dataset:
     """Serve all pieces, and open them as one data set."""
-    ids = [grid.product_id(number) for number in range(len(grid))]
+    ids = [grid.named(number)[0] for number in range(len(grid))]
     change = more.pop("change", lambda number, piece: piece)
     files = {name: change(number, piece_of(grid, number, whole)) for number, name in enumerate(ids)}
     starts = {name: grid.bounds(n)[0] for n, name in enumerate(ids)}  # type: ignore[index]
@@ -137,7 +137,7 @@ def test_a_piece_near_the_present_may_be_short(stacks: Any) -> None:
 
     dataset = opened(stacks, grid, whole, provisional=(2,))
 
-    assert stacks.ordered == [grid.product_id(0), grid.product_id(2)]
+    assert stacks.ordered == [grid.named(0)[0], grid.named(2)[0]]
     xr.testing.assert_identical(dataset.load().drop_encoding(), whole.drop_encoding())
 
 
@@ -155,8 +155,8 @@ def test_a_piece_that_no_time_lies_in_is_empty(stacks: Any) -> None:
 
     dataset = opened(stacks, grid, whole, provisional=(6,), change=nearest)
 
-    assert {0, 6} <= {n for n in range(7) if grid.product_id(n) in stacks.ordered}
-    assert grid.product_id(0) not in {product.product_id for product in dataset.t.hda.products}
+    assert {0, 6} <= {n for n in range(7) if grid.named(n)[0] in stacks.ordered}
+    assert grid.named(0)[0] not in {product.product_id for product in dataset.t.hda.products}
     xr.testing.assert_identical(dataset.load().drop_encoding(), whole.drop_encoding())
 
 

@@ -119,8 +119,8 @@ def test_an_identity_tells_what_it_is() -> None:
     )
     name = "cmems-obs-wind-glo-phy-nrt-l4-0.125deg-pt1h_eastward-wind_2020-02-01-to-2020-02-10_"
 
-    assert grid.product_id(1).startswith(name)
-    assert re.fullmatch(r"[0-9a-f]{32}", grid.product_id(1).removeprefix(name))
+    assert grid.named(1)[0].startswith(name)
+    assert re.fullmatch(r"[0-9a-f]{32}", grid.named(1)[0].removeprefix(name))
     other = s.cut(
         s.marine(),
         "month",
@@ -128,7 +128,7 @@ def test_an_identity_tells_what_it_is() -> None:
         enddate="2020-02-10",
         variables="northward_wind",
     )
-    assert other.product_id(0) != grid.product_id(1)
+    assert other.named(0)[0] != grid.named(1)[0]
 
 
 @for_each(

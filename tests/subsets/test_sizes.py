@@ -14,10 +14,11 @@ from hda_fsspec.errors import QueryError
 from hda_fsspec.subsets.sizes import (
     compare,
     estimate,
-    fields_of,
     load,
+    loads,
     refine,
     split_that_fits,
+    unit_of,
 )
 
 LONG: dict[str, Any] = {"startdate": "2000", "enddate": "2023"}
@@ -136,7 +137,7 @@ def test_estimates_of_a_split() -> None:
         2 * 2 * 31,
     )
     assert told.hours == pytest.approx(2.88)
-    assert sum(fields_of(grid, n) or 0 for n in range(len(grid))) == fields
+    assert loads(grid).sum() == fields
     assert [(other.split, other.pieces) for other in others][:3] == [
         (None, 1),
         ({"variable": 1}, 2),
@@ -157,9 +158,9 @@ def test_a_query_that_asks_for_nothing_has_no_pieces() -> None:
 
     assert len(empty) == 0
     with pytest.raises(QueryError, match="asks for nothing"):
-        fields_of(empty, 0)
+        refine(empty, 0)
     with pytest.raises(IndexError, match="There is no piece 5"):
-        fields_of(grid, 5)
+        grid.position(5)
 
 
 def test_fields_of_uneven_pieces() -> None:
@@ -174,10 +175,10 @@ def test_fields_of_uneven_pieces() -> None:
         time=["00:00", "12:00"],
     )
 
-    assert [fields_of(grid, n) for n in range(6)] == [12, 12, 8, 174, 174, 116]
+    assert loads(grid).tolist() == [12, 12, 8, 174, 174, 116]
     assert estimate(grid).fields == 31 * 2 * 8
     assert estimate(grid).largest == 174
-    assert fields_of(s.cut(s.marine(), "month", **LONG), 0) is None
+    assert unit_of(s.cut(s.marine(), "month", **LONG)) == "milliseconds"
 
 
 def test_a_refused_split_is_made_finer_until_it_cannot_be() -> None:

@@ -16,7 +16,7 @@ from rows import for_each
 
 from hda_fsspec.timeindex.catalogue_times import Prediction, SeenProduct
 from hda_fsspec.timeindex.encoding import TimeEncoding
-from hda_fsspec.timeindex.regular_times import Undecided, predict_regular
+from hda_fsspec.timeindex.regular_times import RegularTimes, Undecided
 
 Array = np.ndarray[Any, Any]
 DATA = SHARED / "data"
@@ -48,7 +48,7 @@ def settle(
     encoding = more.pop("encoding", EXACT)
     known = [SeenProduct(n, inside(times, pieces, n), None, encoding) for n in seen or (0,)]
     for asked in range(4):
-        found = predict_regular(*pieces, known, **more)
+        found = RegularTimes(*pieces, **more).decide(known)
         if isinstance(found, Prediction) or found.ask is None:
             return found, asked
         assert found.ask not in {one.piece for one in known}
@@ -126,7 +126,7 @@ def test_weeks_may_leave_a_piece_empty() -> None:
     known = [SeenProduct(0, times[4:5]), SeenProduct(1, inside(times, pieces, 1))]
     assert known[0].values[0] < pieces[0][0]
     assert len(known[1].values) == 1
-    found = predict_regular(*pieces, known, step=(7, "day"))
+    found = RegularTimes(*pieces, step=(7, "day")).decide(known)
 
     check(found, times, pieces)
     assert isinstance(found, Prediction)
@@ -177,7 +177,7 @@ def test_one_time_does_not_tell_a_step(times: Array, count: int, step: tuple[int
     """
     pieces = bounds("2000-01-01", "2000-12-31", "1")
 
-    first = predict_regular(*pieces, [SeenProduct(0, inside(times, pieces, 0))])
+    first = RegularTimes(*pieces).decide([SeenProduct(0, inside(times, pieces, 0))])
     found, _ = settle(times, pieces)
 
     assert isinstance(first, Undecided)
@@ -232,12 +232,12 @@ def test_irregular_times_are_not_told() -> None:
     odd = np.array(["2000-01-01", "2000-01-02", "2000-01-05"], "M8[ns]")
 
     for values in (odd, odd[::-1], np.array([1.0, 2.0]), np.array([1, 2], "m8[h]")):
-        found = predict_regular(*pieces, [SeenProduct(0, values)])
+        found = RegularTimes(*pieces).decide([SeenProduct(0, values)])
         assert isinstance(found, Undecided)
         assert found.ask is None
         assert found.reason
-    crossing = predict_regular(
-        *pieces, [SeenProduct(0, np.array(["2000-01-31", "2000-02-01"], "M8[ns]"))]
+    crossing = RegularTimes(*pieces).decide(
+        [SeenProduct(0, np.array(["2000-01-31", "2000-02-01"], "M8[ns]"))]
     )
     assert isinstance(crossing, Undecided)
     assert "outside of its own bounds" in crossing.reason
@@ -248,10 +248,10 @@ def test_no_time_at_all_asks_for_another_piece() -> None:
     pieces = bounds("2000-01-01", "2000-12-31", "M")
     empty = SeenProduct(0, np.array([], "M8[ns]"))
 
-    found = predict_regular(*pieces, [empty])
+    found = RegularTimes(*pieces).decide([empty])
     assert isinstance(found, Undecided)
     assert found.ask == 6
-    named_first = predict_regular(*pieces, [empty], nominal=named(monthly("first"), pieces))
+    named_first = RegularTimes(*pieces, nominal=named(monthly("first"), pieces)).decide([empty])
     assert isinstance(named_first, Undecided)
     assert named_first.ask == 6
     later = monthly("first")[13:]
@@ -263,7 +263,9 @@ def test_all_pieces_that_were_read_are_as_they_are() -> None:
     pieces = bounds("2000-01-01", "2000-03-31", "M")
     odd = np.array(["2000-01-01", "2000-01-02", "2000-01-05", "2000-03-07"], "M8[ns]")
 
-    found = predict_regular(*pieces, [SeenProduct(n, inside(odd, pieces, n)) for n in (2, 0, 1)])
+    found = RegularTimes(*pieces).decide(
+        [SeenProduct(n, inside(odd, pieces, n)) for n in (2, 0, 1)]
+    )
 
     check(found, odd, pieces)
 
@@ -273,11 +275,13 @@ def test_hours_that_are_counted_from_nowhere() -> None:
     hours = SeenProduct(0, np.array([36.0, 40.0], "f4"))
 
     for nominal in (None, (np.array(["2000-01-01"], "M8[ms]"), np.array([1]))):
-        found = predict_regular(*bounds("2000-01-01", "2000-01-31", "M"), [hours], nominal=nominal)
+        found = RegularTimes(*bounds("2000-01-01", "2000-01-31", "M"), nominal=nominal).decide(
+            [hours]
+        )
         assert isinstance(found, Prediction)
         assert found.values is hours.values
         assert list(found.lengths) == [2]
-    several = predict_regular(*bounds("2000-01-01", "2000-03-31", "M"), [hours])
+    several = RegularTimes(*bounds("2000-01-01", "2000-03-31", "M")).decide([hours])
     assert isinstance(several, Undecided)
     assert "no time" in several.reason
 
@@ -372,10 +376,10 @@ def test_bounds_tell_the_middle_of_one_month() -> None:
     one = inside(times, pieces, 0)
     edges = np.array([["2000-01-01", "2000-02-01"]], "M8[ns]")
 
-    found = predict_regular(*pieces, [SeenProduct(0, one, edges)], step=(1, "month"))
+    found = RegularTimes(*pieces, step=(1, "month")).decide([SeenProduct(0, one, edges)])
     check(found, times, pieces)
-    other = predict_regular(
-        *pieces, [SeenProduct(0, one, edges + np.timedelta64(15, "D"))], step=(1, "month")
+    other = RegularTimes(*pieces, step=(1, "month")).decide(
+        [SeenProduct(0, one, edges + np.timedelta64(15, "D"))]
     )
     assert isinstance(other, Undecided)
 
@@ -391,7 +395,7 @@ def test_other_calendars(calendar: str) -> None:
     )
     own = np.array([day for day in days if day.year == 2000], object)
 
-    found = predict_regular(*pieces, [SeenProduct(0, own)])
+    found = RegularTimes(*pieces).decide([SeenProduct(0, own)])
 
     assert isinstance(found, Prediction)
     assert found.values is not None
@@ -418,8 +422,8 @@ def test_days_that_are_named_tell_all_but_the_hour(shift: str) -> None:
     offset = np.timedelta64(int(shift[:-1]), "h")
     nominal = named(days, pieces)
 
-    found = predict_regular(
-        *pieces, [SeenProduct(0, inside(days, pieces, 0) + offset)], nominal=nominal
+    found = RegularTimes(*pieces, nominal=nominal).decide(
+        [SeenProduct(0, inside(days, pieces, 0) + offset)]
     )
 
     assert isinstance(found, Prediction)
@@ -450,14 +454,14 @@ def test_a_piece_that_is_not_what_was_named_is_told() -> None:
     own = inside(times, pieces, 0)
 
     for values in (own[:-1], np.append(own, own[-1:] + np.timedelta64(1, "D")), own[:0]):
-        found = predict_regular(*pieces, [SeenProduct(0, values)], nominal=nominal)
+        found = RegularTimes(*pieces, nominal=nominal).decide([SeenProduct(0, values)])
         assert isinstance(found, Undecided)
-    moved = predict_regular(
-        *pieces, [SeenProduct(0, own + np.timedelta64(90, "D"))], nominal=nominal
+    moved = RegularTimes(*pieces, nominal=nominal).decide(
+        [SeenProduct(0, own + np.timedelta64(90, "D"))]
     )
     assert isinstance(moved, Undecided)
     last = SeenProduct(3, inside(times, pieces, 3)[:-5])
-    short = predict_regular(*pieces, [SeenProduct(0, own), last], nominal=nominal)
+    short = RegularTimes(*pieces, nominal=nominal).decide([SeenProduct(0, own), last])
     assert isinstance(short, Prediction)
     assert short.lengths.tolist() == [62, 58, 62, 55]
     assert short.values is not None

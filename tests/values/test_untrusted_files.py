@@ -56,7 +56,7 @@ ACTS_IN_FOLDERS: dict[str, Callable[[SafeFolder, Path], object]] = {
     "rename into": lambda safe, path: safe.rename(safe.root / "mine", path),
     "write": lambda safe, path: _write(safe, path, is_first=False),
     "write first": lambda safe, path: _write(safe, path, is_first=True),
-    "utime": lambda safe, path: safe.utime(path, (1.0, 1.0)),
+    "utime": lambda safe, path: safe.utime(path, 1.0),
     "files": lambda safe, path: safe.files(path.parent),
     "folders": lambda safe, path: list(safe.subfolders(path.parent)),
 }
@@ -96,7 +96,7 @@ def test_what_is_only_named_is_not_followed(root: Path, victim: Victim) -> None:
     safe, path = SafeFolder(root), root / "a" / "b" / "file"
     for plant in ("link to a file", "link to a folder"):
         plants.put(plant, path, victim)
-        safe.utime(path, (1.0, 1.0))
+        safe.utime(path, 1.0)
         assert safe.stat(path).st_mtime == 1.0
         safe.rename(path, root / "moved")
         safe.remove(root / "moved")
