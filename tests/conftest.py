@@ -6,6 +6,7 @@ import bisect
 import collections
 import contextlib
 import fcntl
+import gc
 import itertools
 import json
 import os
@@ -81,6 +82,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if hasattr(config, "workerinput"):  # and began anywhere
         items.sort(key=lambda item: item.path)
     items.sort(key=lambda item: item.path.parent.name not in _LONG)
+
+
+def pytest_collection_finish() -> None:
+    """Let the garbage collector pass over what lasts until the end: modules, and the tests."""
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:

@@ -200,11 +200,14 @@ def test_whatever_is_planted_under_any_name(shift: int, sort: list[str], team: T
     acts = (team.work, team.finish, team.look_after)
     failed = {}
     for n, name in enumerate(names):
-        # Of each sort a plant for each name, and an act for that: the fuzzer makes all triples.
-        plant = sort[n % len(sort)]
+        # Of links one for each name, of the other sorts one of them, and an act for that: the
+        # fuzzer makes all triples.
+        if shift and n % 3 != shift - 1:
+            continue
+        plant = sort[n // 3 % len(sort)] if shift else sort[n % len(sort)]
         if plant == "file" and name.endswith("/.data"):
             continue  # whether bytes are those of the product is for the transfer to find out
-        act = acts[(n // len(sort) + shift) % 3]
+        act = acts[(n // (3 if shift else len(sort)) + shift) % 3]
         team.again()
         plants.put(plant, team.root / name, team.victim)
         error = _attempt(act)
