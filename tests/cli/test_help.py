@@ -214,6 +214,7 @@ def test_completion(
     assert sorted(words) == sorted(offered)
 
 
+@pytest.mark.slow
 def test_help_loads_nothing_heavy() -> None:
     """The help of all commands needs neither the client nor what draws on a terminal."""
     (loaded,) = _loaded_by("--help")

@@ -60,6 +60,7 @@ def _spelled(part: ast.expr) -> str:
     return "'X'" if part.conversion == ord("r") else "X"
 
 
+@pytest.mark.slow
 def test_no_message_of_the_package_speaks_python_on_the_command_line() -> None:
     """What a command can do is said as its option; all else is marked, once for a line."""
     told = [(where, as_command_says(text, OPTIONS)) for where, text in messages()]

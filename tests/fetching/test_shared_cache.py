@@ -88,6 +88,7 @@ def test_looking_and_offline_touch_it_never(team: Team, bench: Any, monkeypatch:
     assert team.emulator.order_posts == 1
 
 
+@pytest.mark.slow
 def test_lazy_data_come_from_it(stacks: Any, tmp_path: Path) -> None:
     """A series that one machine computed is computed by another with no order."""
     days = {
@@ -273,6 +274,7 @@ def test_what_is_no_file_is_not_opened(lies: str, bench: Any, tmp_path: Path) ->
     assert team.emulator.order_posts == 2
 
 
+@pytest.mark.slow
 @for_each(
     ("verb", "error"),
     [

@@ -412,6 +412,7 @@ def test_the_command_copies_there(
     assert "NAME=VALUE" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_bucket_is_a_second_cache(bench: Any, bucket: Any, s3: dict[str, Any]) -> None:
     """What one machine put into a bucket another takes from there, and orders nothing."""
     emulator = bench.start(days=2)

@@ -129,6 +129,7 @@ def test_deep_nesting_is_cut_off() -> None:
     assert 400 <= parse_problem(500, nested.encode()).status <= 599
 
 
+@pytest.mark.slow
 @for_each(
     "sent",
     [
