@@ -176,6 +176,11 @@ def _attempt(act: Callable[[], None]) -> HDAError | None:
     return None
 
 
+def in_turns(plants: list[str]) -> list[tuple[str, bool]]:
+    """Return plants, the first one both with True and with False, and all others in turn."""
+    return [(plants[0], False), *((each, n % 2 == 0) for n, each in enumerate(plants))]
+
+
 LINKS = ["link to a file", "link to a folder", "link to nothing", "link to itself"]
 SPECIAL = ["FIFO", "socket", "device"]
 SORTS = ["link", "special", "file", "folder"]
@@ -287,8 +292,10 @@ def test_lengths_are_not_appended_to_a_hard_link(team: Team) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("plant", [each for each in plants.PLANTS if each != "file"])
-@pytest.mark.parametrize("is_remembered", [True, False])
+@pytest.mark.parametrize(
+    ("plant", "is_remembered"),
+    in_turns([each for each in plants.PLANTS if each != "file"]),
+)
 def test_a_product_that_is_replaced(
     plant: str, is_remembered: bool, team: Team, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -309,8 +316,7 @@ def test_a_product_that_is_replaced(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("plant", plants.PLANTS)
-@pytest.mark.parametrize("is_member", [True, False])
+@pytest.mark.parametrize(("plant", "is_member"), in_turns(list(plants.PLANTS)))
 def test_lazy_data_whose_file_is_replaced(plant: str, is_member: bool, team: Team) -> None:
     """Data that are open read what is fetched or unpacked anew, and nothing that was planted."""
     team.filesystem()
