@@ -186,7 +186,7 @@ def test_a_fault_of_a_look_is_told_once_and_ends_it(
 def test_fetches_that_end_at_once() -> None:
     """Thousands of fetches that end as they begin are no deep recursion."""
     service = Service()
-    wanted = products(5000)
+    wanted = products(2000)
     for product in wanted:
         service.futures[product] = concurrent.futures.Future()
         service.futures[product].set_exception(OrderError("no"))
