@@ -5,8 +5,10 @@ from __future__ import annotations
 import collections
 import contextlib
 import fcntl
+import hashlib
 import json
 import os
+import pickle
 import random
 import signal
 import socket
@@ -250,6 +252,19 @@ def bench(tmp_path: Path) -> Iterator[Bench]:
     bench.close()
 
 
+_encoded: dict[bytes, bytes] = {}
+
+
+def write_netcdf(ds: Any, path: Path, **options: Any) -> None:
+    """Write a data set to a file; one that is equal to an earlier one is not encoded once more."""
+    # Of what is equal the pickle may differ, which costs an encoding, but not the other way round.
+    key = hashlib.sha256(pickle.dumps((ds, options))).digest()
+    if key not in _encoded:
+        ds.to_netcdf(path, **options)
+        _encoded[key] = path.read_bytes()
+    path.write_bytes(_encoded[key])
+
+
 class Stacks:
     """Products that are written by a test, served, and opened as one data set."""
 
@@ -282,7 +297,7 @@ class Stacks:
             path = source
             if not isinstance(source, Path):
                 path = self.folder / name
-                source.to_netcdf(path, **(netcdf or {}))
+                write_netcdf(source, path, **(netcdf or {}))
             own = {
                 key: each(name) if callable(each) else each for key, each in (fields or {}).items()
             }
