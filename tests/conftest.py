@@ -5,10 +5,8 @@ from __future__ import annotations
 import collections
 import contextlib
 import fcntl
-import hashlib
 import json
 import os
-import pickle
 import random
 import signal
 import socket
@@ -22,6 +20,8 @@ from typing import Any
 import hypothesis
 import pytest
 from fsspec.implementations.memory import MemoryFileSystem
+from hypothesis.internal.conjecture import providers
+from written_files import write_netcdf
 
 from hda_fsspec import HDAFileSystem
 from hda_fsspec.emulator import (
@@ -40,6 +40,20 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 hypothesis.settings.register_profile("quick", deadline=None, max_examples=30)
 hypothesis.settings.register_profile("thorough", deadline=None, max_examples=1000)
 hypothesis.settings.load_profile("quick")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Try no numbers and texts of our own sources, but where a thousand inputs are tried.
+
+    Hypothesis looks them up in each process, which parses all of the package for them: as long as
+    all that it does else. It has no setting for it.
+    """
+    if config.getoption("--hypothesis-profile", None) is None and hasattr(
+        providers, "_get_local_constants"
+    ):
+        nothing = providers._local_constants
+        providers._get_local_constants = lambda: nothing
+
 
 _REAL_CONNECT = socket.socket.connect
 _REAL_CONNECT_EX = socket.socket.connect_ex
@@ -250,19 +264,6 @@ def bench(tmp_path: Path) -> Iterator[Bench]:
     bench = Bench(tmp_path)
     yield bench
     bench.close()
-
-
-_encoded: dict[bytes, bytes] = {}
-
-
-def write_netcdf(ds: Any, path: Path, **options: Any) -> None:
-    """Write a data set to a file; one that is equal to an earlier one is not encoded once more."""
-    # Of what is equal the pickle may differ, which costs an encoding, but not the other way round.
-    key = hashlib.sha256(pickle.dumps((ds, options))).digest()
-    if key not in _encoded:
-        ds.to_netcdf(path, **options)
-        _encoded[key] = path.read_bytes()
-    path.write_bytes(_encoded[key])
 
 
 class Stacks:
