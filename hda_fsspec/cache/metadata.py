@@ -105,7 +105,8 @@ class JsonStore:
         """
         # A note saves a request later on; the work at hand can go on without it.
         with self._folder.losing(f"Facts of the kind {self._kind!r}"):
-            self._folder.prepare()
+            if not self._folder.is_present():
+                self._folder.prepare()
             self._folder.write(self._path(name), data, modified_at=self._clock())
 
     def delete(self, name: str) -> None:
@@ -130,7 +131,8 @@ class JsonStore:
         """Return the path of a note within the folder ``v1``."""
         if not self._is_plain:
             name = hashlib.sha256(name.encode(errors="surrogatepass")).hexdigest()
-        return f"{self._kind}/{name[:2]}/{name}{_SUFFIX}"
+        # In few folders: one of a note takes longer to be made than the note to be written.
+        return f"{self._kind}/{name[:1]}/{name}{_SUFFIX}"
 
     def names(self) -> Iterator[str]:
         """Go through the names of all notes, where they are plain; none of them is opened."""
