@@ -74,6 +74,14 @@ def local_path(target: Any) -> str:
     return os.path.expanduser(text)  # noqa: PTH111  (pathlib drops the slash at the end)
 
 
+def can_be_path(text: str) -> bool:
+    """Whether a local file system can hold the characters of a path."""
+    try:
+        return b"\0" not in os.fsencode(text)
+    except UnicodeEncodeError:
+        return False
+
+
 def shown(target: Any) -> str:
     """Return a URL for a message: without a password, and without what may be a signature."""
     return _USERINFO.sub("", text_of(target)).partition("?")[0]

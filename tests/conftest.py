@@ -23,7 +23,6 @@ from typing import Any
 import hypothesis
 import pytest
 from fsspec.implementations.memory import MemoryFileSystem
-from hypothesis.internal.conjecture import providers
 from written_files import write_netcdf
 
 from hda_fsspec import HDAFileSystem
@@ -43,20 +42,6 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 hypothesis.settings.register_profile("quick", deadline=None, max_examples=30)
 hypothesis.settings.register_profile("thorough", deadline=None, max_examples=1000)
 hypothesis.settings.load_profile("quick")
-
-
-def pytest_configure(config: pytest.Config) -> None:
-    """Try no numbers and texts of our own sources, but where a thousand inputs are tried.
-
-    Hypothesis looks them up in each process, which parses all of the package for them: as long as
-    all that it does else. It has no setting for it.
-    """
-    if config.getoption("--hypothesis-profile", None) is None and hasattr(
-        providers, "_get_local_constants"
-    ):
-        nothing = providers._local_constants
-        providers._get_local_constants = lambda: nothing
-
 
 _REAL_CONNECT = socket.socket.connect
 _REAL_CONNECT_EX = socket.socket.connect_ex

@@ -7,6 +7,7 @@ is not known, and asked again. Notes know nothing of the service, and hold no se
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import hashlib
 import logging
 import os
@@ -26,6 +27,7 @@ logger = logging.getLogger("hda_fsspec")
 _SUFFIX = ".note"
 
 
+@dataclasses.dataclass(eq=False, repr=False)
 class JsonStore:
     """Notes of one kind, each under a name.
 
@@ -44,20 +46,14 @@ class JsonStore:
         digits and dots.
     """
 
-    def __init__(
-        self,
-        root: Path,
-        kind: str,
-        *,
-        clock: Callable[[], float] = time.time,
-        is_own: bool = False,
-        is_plain: bool = False,
-    ) -> None:
-        self._folder = Folder(Path(root))
-        self._is_own = is_own
-        self._is_plain = is_plain
-        self._kind = kind
-        self._clock = clock
+    root: Path
+    kind: str
+    clock: Callable[[], float] = time.time
+    is_own: bool = False
+    is_plain: bool = False
+
+    def __post_init__(self) -> None:
+        self._folder = Folder(Path(self.root))
 
     def get(self, name: str, *, max_age_seconds: float | None = None) -> Any:
         """Return the value of a note; None if there is none, or none as young as that."""
@@ -77,9 +73,9 @@ class JsonStore:
             with os.fdopen(self._folder.open(path), "rb") as handle:
                 facts = os.fstat(handle.fileno())
                 # One from the future is no younger: a clock was wrong, now or then.
-                age_seconds = abs(self._clock() - facts.st_mtime)
+                age_seconds = abs(self.clock() - facts.st_mtime)
                 is_old = max_age_seconds is not None and age_seconds > max_age_seconds
-                if is_old or (self._is_own and not self._folder.is_own(facts, path.parent)):
+                if is_old or (self.is_own and not self._folder.is_own(facts, path.parent)):
                     return None
                 return read_all(handle, path)
         except OSError as err:
@@ -104,10 +100,10 @@ class JsonStore:
         A folder that is read-only or full loses the note, and says so once in the log.
         """
         # A note saves a request later on; the work at hand can go on without it.
-        with self._folder.losing(f"Facts of the kind {self._kind!r}"):
+        with self._folder.losing(f"Facts of the kind {self.kind!r}"):
             if not self._folder.is_present():
                 self._folder.prepare()
-            self._folder.write(self._path(name), data, modified_at=self._clock())
+            self._folder.write(self._path(name), data, modified_at=self.clock())
 
     def delete(self, name: str) -> None:
         """Forget a note; nothing happens if there is none."""
@@ -129,15 +125,15 @@ class JsonStore:
 
     def _inside(self, name: str) -> str:
         """Return the path of a note within the folder ``v1``."""
-        if not self._is_plain:
+        if not self.is_plain:
             name = hashlib.sha256(name.encode(errors="surrogatepass")).hexdigest()
         # In few folders: one of a note takes longer to be made than the note to be written.
-        return f"{self._kind}/{name[:1]}/{name}{_SUFFIX}"
+        return f"{self.kind}/{name[:1]}/{name}{_SUFFIX}"
 
     def names(self) -> Iterator[str]:
         """Go through the names of all notes, where they are plain; none of them is opened."""
         if self._folder.is_present():
-            for _, inside in self._folder.subfolders(self._folder.path / self._kind):
+            for _, inside in self._folder.subfolders(self._folder.path / self.kind):
                 for name in names_in(inside):
                     if name.endswith(_SUFFIX):
                         yield name.removesuffix(_SUFFIX)
@@ -145,7 +141,7 @@ class JsonStore:
     def _all(self) -> list[Path]:
         return [
             folder / name
-            for folder, inside in self._folder.subfolders(self._folder.path / self._kind)
+            for folder, inside in self._folder.subfolders(self._folder.path / self.kind)
             for name, _ in files_in(inside)
             if name.endswith(_SUFFIX)
         ]

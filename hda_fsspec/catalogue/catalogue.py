@@ -105,7 +105,7 @@ class Catalogue:
         self.datasets = Datasets(settings, broker, self._answers)
         self._refused_sizes = metadata.subsets
         self._made = Resources()
-        self.terms = Terms(broker, metadata, account, self.datasets, accept=settings.accept_terms)
+        self.terms = Terms(broker, metadata, account, self.datasets, settings.accept_terms)
 
     @property
     def limits(self) -> Limits:

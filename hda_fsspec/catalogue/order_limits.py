@@ -6,6 +6,7 @@ queries are cut into pieces that fit.
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import time
 from collections.abc import Callable
@@ -25,6 +26,7 @@ logger = logging.getLogger("hda_fsspec")
 _REMEMBERED_SECONDS = 600.0
 
 
+@dataclasses.dataclass(eq=False, repr=False)
 class Limits:
     """The limits of the data sets of one broker.
 
@@ -40,18 +42,12 @@ class Limits:
         Seconds that go on whatever is done to the time of day.
     """
 
-    def __init__(
-        self,
-        broker: str,
-        store: JsonStore,
-        schema_of: Callable[[str], Schema],
-        *,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
-        self._broker = broker
-        self._store = store
-        self._schema_of = schema_of
-        self._clock = clock
+    broker: str
+    store: JsonStore
+    schema_of: Callable[[str], Schema]
+    clock: Callable[[], float] = time.monotonic
+
+    def __post_init__(self) -> None:
         #: The least that was refused of each data set in this process, how, and when.
         self._refused: dict[str, tuple[Limit, str, float]] = {}
         #: What was said of each request that was refused in this process, and when.
@@ -59,7 +55,7 @@ class Limits:
 
     def of(self, dataset_id: str) -> tuple[Limit, ...]:
         """Return what pieces of a data set may not exceed, as far as it is known."""
-        note = self._store.get(self._name(dataset_id))
+        note = self.store.get(self._name(dataset_id))
         found = note.items() if isinstance(note, dict) else ()
         return tuple(
             Limit(unit, float(most))
@@ -78,13 +74,13 @@ class Limits:
             What the service said: a limit in it is believed.
         """
         dataset_id = location.dataset or ""
-        self._said[location.path] = why, self._clock()
+        self._said[location.path] = why, self.clock()
         try:
             whole = self._grid(location)
             asked = Limit(unit_of(whole), load(whole))
             least, *_ = self._refused.get(dataset_id, (asked, why))
             if asked.unit == least.unit and asked.most <= least.most:
-                self._refused[dataset_id] = asked, why, self._clock()
+                self._refused[dataset_id] = asked, why, self.clock()
             finer = refine(whole, 0, why)
         except HDAError:
             return self.advice(location, why)
@@ -92,7 +88,7 @@ class Limits:
         known = {limit.unit: limit.most for limit in self.of(dataset_id)}
         # Else it was known before that as much as this is too large.
         if most < known.get(unit, float("inf")) and not asked.most > known.get(unit, asked.most):
-            self._store.put(self._name(dataset_id), {**known, unit: most})
+            self.store.put(self._name(dataset_id), {**known, unit: most})
         return self.advice(location, why)
 
     def advice(self, location: Location, why: str) -> str:
@@ -125,10 +121,10 @@ class Limits:
         return None if is_less else least[1]
 
     def _is_recent(self, then: float) -> bool:
-        return self._clock() - then < _REMEMBERED_SECONDS
+        return self.clock() - then < _REMEMBERED_SECONDS
 
     def _grid(self, location: Location) -> PieceGrid:
-        return PieceGrid(Axes.of(location.directory, self._schema_of(location.dataset or "")))
+        return PieceGrid(Axes.of(location.directory, self.schema_of(location.dataset or "")))
 
     def _name(self, dataset_id: str) -> str:
-        return f"{self._broker} limit {printable(dataset_id)}"
+        return f"{self.broker} limit {printable(dataset_id)}"

@@ -6,6 +6,7 @@ ever; "not accepted" never is.
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import threading
 from collections.abc import Iterable
@@ -24,6 +25,7 @@ from hda_fsspec.records import Term
 logger = logging.getLogger("hda_fsspec")
 
 
+@dataclasses.dataclass(eq=False, repr=False)
 class Terms:
     """The licences of one account.
 
@@ -37,24 +39,17 @@ class Terms:
         The name under which they are.
     datasets : Datasets
         Which licences a data set has.
-    accept : bool
+    accepts_all : bool
         The setting ``accept_terms``: accept what is missing without being asked.
     """
 
-    def __init__(
-        self,
-        broker: Broker,
-        metadata: MetadataStore,
-        account: str,
-        datasets: Datasets,
-        *,
-        accept: bool,
-    ) -> None:
-        self._broker = broker
-        self._metadata = metadata
-        self._account = account
-        self._accept_all = accept
-        self._datasets = datasets
+    broker: Broker
+    metadata: MetadataStore
+    account: str
+    datasets: Datasets
+    accepts_all: bool
+
+    def __post_init__(self) -> None:
         self._lock = threading.Lock()
         self._accepted: frozenset[str] = frozenset()
 
@@ -112,7 +107,7 @@ class Terms:
                 missing = missing or (list(terms) if says_so else [])
             if not missing and not says_so:
                 return False
-            if self._accept_all and missing and self._try_to_accept(missing, anew=True):
+            if self.accepts_all and missing and self._try_to_accept(missing, anew=True):
                 return True
         raise self._not_accepted(dataset_id, missing, None if is_known else refusal) from refusal
 
@@ -122,7 +117,7 @@ class Terms:
         Where it cannot be found out what is missing, all that the data set names is accepted.
         """
         with self._lock:
-            terms = self._datasets.get(dataset_id).terms
+            terms = self.datasets.get(dataset_id).terms
             try:
                 missing = self._missing(terms, anew=True)
             except UnavailableError:
@@ -132,37 +127,37 @@ class Terms:
 
     def status(self) -> dict[str, bool]:
         """Return all licences of the service by id, and whether each is accepted."""
-        accepted = self._broker.accepted_terms()
-        return {term_id: term_id in accepted for term_id in self._broker.terms()}
+        accepted = self.broker.accepted_terms()
+        return {term_id: term_id in accepted for term_id in self.broker.terms()}
 
     def _terms_if_told(self, dataset_id: str) -> tuple[str, ...]:
         try:
-            return self._datasets.get_if_told(dataset_id).terms
+            return self.datasets.get_if_told(dataset_id).terms
         except UnavailableError:
             return ()
 
     def _missing(self, terms: Iterable[str], *, anew: bool) -> list[str]:
         """Return which are not accepted, not by notes if anew; raises UnavailableError."""
         if not anew:
-            self._accepted |= self._metadata.accepted_terms(self._account)
+            self._accepted |= self.metadata.accepted_terms(self.account)
             if self._accepted.issuperset(terms):
                 return []
-        accepted = self._broker.conveniences.ask(
+        accepted = self.broker.conveniences.ask(
             "the list of accepted licences",
-            self._broker.accepted_terms,
+            self.broker.accepted_terms,
             "The service itself will say if one is missing.",
             anew=anew,
         )
         self._accepted = accepted
-        self._metadata.add_accepted_terms(self._account, accepted)
+        self.metadata.add_accepted_terms(self.account, accepted)
         return [term for term in terms if term not in accepted]
 
     def _accept_or_refuse(self, dataset_id: str, terms: tuple[str, ...]) -> None:
         try:
             missing = self._missing(terms, anew=False)
         except UnavailableError:
-            missing = list(terms) if self._accept_all else []
-        if missing and not self._accept_all:
+            missing = list(terms) if self.accepts_all else []
+        if missing and not self.accepts_all:
             raise self._not_accepted(dataset_id, missing)
         if missing:
             self._try_to_accept(missing)
@@ -170,7 +165,7 @@ class Terms:
     def _try_to_accept(self, terms: list[str], *, anew: bool = False) -> bool:
         """Accept licences, and return whether all of them are; if not, the log says why."""
         try:
-            self._broker.conveniences.ask(
+            self.broker.conveniences.ask(
                 "the acceptance of licences",
                 lambda: self._accept(terms, most_retries=RETRIES_OF_CONVENIENCES),
                 "The service itself will say if one is missing.",
@@ -184,13 +179,13 @@ class Terms:
         accepted: set[str] = set()
         try:
             for term in terms:
-                self._broker.accept_term(term, most_retries=most_retries)
+                self.broker.accept_term(term, most_retries=most_retries)
                 logger.info("accepted the licence %s", term)
                 accepted.add(term)
         finally:
             self._accepted |= accepted
             if accepted:
-                self._metadata.add_accepted_terms(self._account, self._accepted)
+                self.metadata.add_accepted_terms(self.account, self._accepted)
 
     def _not_accepted(
         self, dataset_id: str, missing: list[str], refusal: HDAError | None = None
@@ -198,8 +193,8 @@ class Terms:
         """Return the error; with a refusal, that is all which is known to be missing."""
         known: dict[str, Term] = {}
         try:
-            known = self._broker.conveniences.ask(
-                "the list of licences", self._broker.terms, "They are named by their ids."
+            known = self.broker.conveniences.ask(
+                "the list of licences", self.broker.terms, "They are named by their ids."
             )
         except UnavailableError:
             logger.debug("The licences of %s are named by their ids.", dataset_id)

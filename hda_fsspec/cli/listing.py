@@ -177,7 +177,7 @@ def _tell_queryables(filesystem: HDAFileSystem, location: Location, *, is_json: 
     echo(f"dataset_id: {view.dataset_id}", *(f"{name}: {text}" for name, text in view.facts))
     echo("")
     echo_table([("KEY", "TAKES", "DEFAULT", "CHOICES OR RANGE"), *view.rows])
-    shortened = [one.key for one in view.values() if one.is_shortened]
+    shortened = [parameter.key for parameter in view.values() if parameter.is_shortened]
     if shortened:
         word = shlex.quote(f"{PROTOCOL}://{view.dataset_id}")
         echo("", f"All choices of a key: hda-fsspec info {word} {shortened[0]}")
@@ -198,26 +198,28 @@ def _tell_key(filesystem: HDAFileSystem, location: Location, key: str, *, is_jso
     """Show all that is known of one key."""
     view = filesystem.queryables(location)
     try:
-        one = view[key]
+        parameter = view[key]
     except KeyError as err:
         msg = f"{err.args[0]} It has: {', '.join(view)}."
         raise QueryError(msg, key=key) from err
     if is_json:
-        echo_json(dataclasses.asdict(one))
+        echo_json(dataclasses.asdict(parameter))
         return
-    of_its_own = "" if one.key == one.native else f" ({one.native})"
-    echo(f"key: {one.key}{of_its_own}", f"takes: {one.type}")
-    if one.is_list:
+    of_its_own = "" if parameter.key == parameter.native else f" ({parameter.native})"
+    echo(f"key: {parameter.key}{of_its_own}", f"takes: {parameter.type}")
+    if parameter.is_list:
         echo("several values: with commas between")
-    if one.default:
-        echo(f"default: {','.join(one.default)}")
-    if one.range:
-        echo(f"range: {one.range}")
-    if one.pattern:
-        echo(f"matches: {one.pattern}")
-    if one.choices:
+    if parameter.default:
+        echo(f"default: {','.join(parameter.default)}")
+    if parameter.range:
+        echo(f"range: {parameter.range}")
+    if parameter.pattern:
+        echo(f"matches: {parameter.pattern}")
+    if parameter.choices:
         echo("choices:")
-        for choice, title in itertools.zip_longest(one.choices, one.titles, fillvalue=""):
+        for choice, title in itertools.zip_longest(
+            parameter.choices, parameter.titles, fillvalue=""
+        ):
             echo(f"  {choice}" + (f"  ({title})" if title not in {"", choice} else ""))
 
 

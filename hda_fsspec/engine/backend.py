@@ -12,7 +12,7 @@ import difflib
 import inspect
 import numbers
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import xarray as xr
@@ -135,7 +135,7 @@ class HDABackendEntrypoint(BackendEntrypoint):
             The product cannot be had.
         """
         location = _location(filename_or_obj)
-        _check_split(split, location, decoders)
+        _check_split(split, location)
         how = _stacked(
             concat_dim=concat_dim,
             scan=scan,
@@ -261,15 +261,21 @@ HDABackendEntrypoint.open_dataset_parameters = _parameters(HDABackendEntrypoint.
 
 
 def _known(decoders: dict[str, Any]) -> dict[str, Any]:
-    """Return decoders; raise TypeError for a name that no option has, as Python does."""
-    unknown = sorted(decoders.keys() - set(DECODERS))
-    if unknown:
-        methods = (HDABackendEntrypoint.open_dataset, HDABackendEntrypoint.open_groups_as_dict)
-        near = difflib.get_close_matches(unknown[0], _parameters(*methods), n=1)
-        hint = f" Did you mean {near[0]!r}?" if near else ""
-        msg = f'engine="hda" has no option {unknown[0]!r}.{hint} Nothing was ordered.'
-        raise TypeError(msg)
+    """Return decoders; raise TypeError for a name that no option has."""
+    methods = (HDABackendEntrypoint.open_dataset, HDABackendEntrypoint.open_groups_as_dict)
+    named = decoders.keys() - set(DECODERS)
+    refuse_unknown('engine="hda"', named, set(_parameters(*methods)) - named)
     return decoders
+
+
+def refuse_unknown(taker: str, given: Collection[str], known: Collection[str]) -> None:
+    """Raise TypeError for the first option that is not known, as Python does."""
+    unknown = sorted(set(given) - set(known))
+    if unknown:
+        near = difflib.get_close_matches(unknown[0], known, n=1)
+        hint = f" Did you mean {near[0]!r}?" if near else ""
+        msg = f"{taker} has no option {unknown[0]!r}.{hint} Nothing was ordered."
+        raise TypeError(msg)
 
 
 def _check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
@@ -337,11 +343,9 @@ def _stacked(
     )
 
 
-def _check_split(split: object, location: Location, others: Mapping[str, Any]) -> None:
+def _check_split(split: object, location: Location) -> None:
     from hda_fsspec.subsets import split as splits
 
-    if "split_on" in others:
-        raise splits.refuse_split_on()
     if location.product is not None and not splits.is_default(split):
         msg = (
             f"split={printable(split)!r} cuts a query, and {location.path} names one product. "

@@ -7,14 +7,14 @@ refused.
 
 from __future__ import annotations
 
-import difflib
+import dataclasses
 import inspect
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import xarray as xr
 
-from hda_fsspec.engine.backend import HDABackendEntrypoint
+from hda_fsspec.engine.backend import HDABackendEntrypoint, refuse_unknown
 from hda_fsspec.errors import LocationError, ProductMismatchError, no_products_error
 from hda_fsspec.fs.filesystem import HDAFileSystem
 from hda_fsspec.fs.info import Paths, list_of
@@ -131,6 +131,7 @@ class _Facts(NamedTuple):
     meaning: dict[str, dict[str, Any]]  # of each variable
 
 
+@dataclasses.dataclass(eq=False, repr=False)
 class _Prepare:
     """Gives each product its time after it was opened, and remembers where it lies.
 
@@ -144,26 +145,21 @@ class _Prepare:
         The dimensions that products shall have; None for any.
     """
 
-    def __init__(
-        self,
-        starts: Mapping[str, str | None],
-        own: Callable[[xr.Dataset], xr.Dataset] | None,
-        *,
-        along: Collection[str] | None,
-    ) -> None:
-        self._starts = starts
-        self._own = own
-        self._along = along
+    starts: Mapping[str, str | None]
+    own: Callable[[xr.Dataset], xr.Dataset] | None
+    along: Collection[str] | None
+
+    def __post_init__(self) -> None:
         self.seen: dict[str, _Facts] = {}
 
     def __reduce__(self) -> tuple[Any, ...]:
         # What a process elsewhere has seen stays there.
-        return _prepare, (dict(self._starts), self._own, self._along)
+        return _prepare, (dict(self.starts), self.own, self.along)
 
     def __call__(self, dataset: xr.Dataset) -> xr.Dataset:
         path = str(dataset.encoding.get("source"))
-        if self._own is not None:
-            dataset = self._own(dataset)
+        if self.own is not None:
+            dataset = self.own(dataset)
         dataset = self._timed(dataset, path)
         self.seen[path] = _facts(dataset)
         return dataset
@@ -174,9 +170,9 @@ class _Prepare:
         from hda_fsspec.stack.product_grid import start_times
 
         layout = find_layout(Header.of(dataset), None)
-        if self._along is not None and layout.dim not in self._along:
+        if self.along is not None and layout.dim not in self.along:
             return dataset
-        start = self._starts.get(path)
+        start = self.starts.get(path)
         if layout.is_from_catalogue and start is not None:
             time = start_times([(Location.parse(path).product or path, start)])
             step = xr.Variable((layout.dim,), time, {"standard_name": "time"})
@@ -188,7 +184,7 @@ class _Prepare:
     def check_order(self, cause: Exception | None = None) -> None:
         """Raise ProductMismatchError for two products of which xarray keeps one."""
         at: dict[Any, str] = {}
-        for path in self._starts:
+        for path in self.starts:
             if path not in self.seen:
                 continue
             facts = self.seen[path]
@@ -286,12 +282,7 @@ def _refuse_unknown(options: Mapping[str, Any]) -> None:
     known = {name for taker in takers for name in inspect.signature(taker).parameters}
     known.update(HDABackendEntrypoint.open_dataset_parameters or ())
     known -= {"kwargs", "paths", "filename_or_obj", "engine"}
-    unknown = sorted(options.keys() - known)
-    if unknown:
-        near = difflib.get_close_matches(unknown[0], known, n=1)
-        hint = f" Did you mean {near[0]!r}?" if near else ""
-        msg = f"hda_fsspec.open_mfdataset has no option {unknown[0]!r}.{hint} Nothing was ordered."
-        raise TypeError(msg)
+    refuse_unknown("hda_fsspec.open_mfdataset", options.keys(), known)
 
 
 def _paths(fs: HDAFileSystem, paths: Sequence[AnyPath]) -> list[str]:

@@ -232,6 +232,7 @@ def _is_notebook(modules: Mapping[str, Any]) -> bool:
     return shell is not None and "IPKernelApp" in shell.config
 
 
+@dataclasses.dataclass(eq=False, repr=False)
 class Reporter:
     """Watches fetches, and says what is waited for; for several threads.
 
@@ -251,22 +252,14 @@ class Reporter:
         Has the coroutine that it is given run, when there is something to wait for.
     """
 
-    def __init__(
-        self,
-        quota: Callable[[], QuotaView],
-        *,
-        is_shown: bool = True,
-        screen: Screen | None = None,
-        looks: Callable[[], bool] = somebody_looks,
-        clock: Callable[[], float] = time.time,
-        begin: Callable[[Coroutine[Any, None, None]], object] = lambda work: work.close(),
-    ) -> None:
-        self._quota = quota
-        self._is_shown = is_shown
-        self._screen = screen or Line()
-        self._looks = looks
-        self._clock = clock
-        self._begin = begin
+    quota: Callable[[], QuotaView]
+    is_shown: bool = True
+    screen: Screen = dataclasses.field(default_factory=Line)
+    looks: Callable[[], bool] = somebody_looks
+    clock: Callable[[], float] = time.time
+    begin: Callable[[Coroutine[Any, None, None]], object] = lambda work: work.close()
+
+    def __post_init__(self) -> None:
         # Of what is watched, and of what is said: a slow terminal must hold no fetch.
         self._lock = threading.Lock()
         self._saying = threading.Lock()
@@ -282,13 +275,13 @@ class Reporter:
             wait = self._waits.get(product)
             if wait is None:
                 quiet = _is_quiet.get()
-                wait = Wait(product, self._clock(), _purpose.get(), is_quiet=quiet)
+                wait = Wait(product, self.clock(), _purpose.get(), is_quiet=quiet)
                 self._waits[product] = wait
             wait.waiters += 1
             begins, self._has_begun = not self._has_begun, True
         waiter.add_done_callback(lambda ended: self._end(wait, ended))
         if begins:
-            self._begin(self._look_on())
+            self.begin(self._look_on())
 
     def tell(self, product: Product, received: int, size: int | None) -> None:
         """Take note of how much of a file is here."""
@@ -299,18 +292,18 @@ class Reporter:
     def look(self) -> float | None:
         """Say what is to be said now; return in how many seconds to look again, None for never."""
         with self._saying:
-            now = self._clock()
+            now = self.clock()
             with self._lock:
                 waits = [*self._waits.values()]
                 finished = self._finished
                 if not waits:
                     self._logged_at = None
             is_early = not waits or now - waits[0].since < GRACE_SECONDS
-            loud = [wait for wait in waits if not wait.is_quiet] if self._is_shown else []
-            if not is_early and loud and self._looks():
+            loud = [wait for wait in waits if not wait.is_quiet] if self.is_shown else []
+            if not is_early and loud and self.looks():
                 self._show(
                     what_to_say(
-                        loud, now, self._quota(), finished=finished, longest_name=_LONGEST_NAME
+                        loud, now, self.quota(), finished=finished, longest_name=_LONGEST_NAME
                     )
                 )
             else:
@@ -327,17 +320,17 @@ class Reporter:
             return
         self._is_showing = text is not None
         try:
-            self._screen.show(text)
+            self.screen.show(text)
         except (OSError, ValueError) as err:
             # The terminal is gone; what is fetched has nothing to do with it.
             logger.debug("Cannot show what is waited for: %s", err)
-            self._is_shown = self._is_showing = False
+            self.is_shown = self._is_showing = False
 
     def _log(self, waits: Sequence[Wait], now: float, finished: int) -> None:
         if self._logged_at is not None and now - self._logged_at < _LOG_EVERY_SECONDS:
             return
         self._logged_at = now
-        logger.info("%s", what_to_say(waits, now, self._quota(), finished=finished))
+        logger.info("%s", what_to_say(waits, now, self.quota(), finished=finished))
 
     def _end(self, wait: Wait, ended: concurrent.futures.Future[Any]) -> None:
         with self._lock:

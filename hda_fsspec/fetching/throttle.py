@@ -8,6 +8,7 @@ out and are polled whatever is being fetched.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import logging
 import threading
 import time
@@ -34,6 +35,7 @@ _TELL_AFTER_SECONDS = 10.0
 _CALL_PATIENCE_SECONDS = 600.0
 
 
+@dataclasses.dataclass(eq=False, repr=False)
 class RequestLimiter:
     """Lets requests through, so many at a time.
 
@@ -51,23 +53,16 @@ class RequestLimiter:
         How to wait, and seconds on a clock that never goes back.
     """
 
-    def __init__(
-        self,
-        locks: FileLocks,
-        name: str,
-        *,
-        own: int,
-        patience_seconds: float,
-        sleep: Callable[[float], None] = time.sleep,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
-        self._locks = locks
-        self._name = name
+    locks: FileLocks
+    name: str
+    own: int
+    patience_seconds: float
+    sleep: Callable[[float], None] = time.sleep
+    clock: Callable[[], float] = time.monotonic
+
+    def __post_init__(self) -> None:
         # Of one, a transfer may need a second one: to log in anew when its token is refused.
-        self._room = threading.Semaphore(max(2, own))
-        self._patience_seconds = patience_seconds
-        self._sleep = sleep
-        self._clock = clock
+        self._room = threading.Semaphore(max(2, self.own))
 
     @contextlib.contextmanager
     def request(self) -> Iterator[None]:
@@ -78,13 +73,13 @@ class RequestLimiter:
     @contextlib.asynccontextmanager
     async def transfer(self) -> AsyncIterator[None]:
         """Wait, without a thread, until a transfer may begin, and count it until the block ends."""
-        give_up_at = self._clock() + self._patience_seconds
+        give_up_at = self.clock() + self.patience_seconds
         with contextlib.ExitStack() as held:
             while not self._room.acquire(blocking=False):
                 await tasks.sleep(_TRANSFER_PAUSE_SECONDS)
             held.callback(self._room.release)
-            while (slot := self._locks.acquire_slot(self._name, _TRANSFER_SLOTS)) is None:
-                if self._clock() >= give_up_at:
+            while (slot := self.locks.acquire_slot(self.name, _TRANSFER_SLOTS)) is None:
+                if self.clock() >= give_up_at:
                     break
                 await tasks.sleep(_TRANSFER_PAUSE_SECONDS)
             else:
@@ -92,11 +87,11 @@ class RequestLimiter:
             yield
 
     def _wait_for_slot(self) -> Lock | None:
-        began = self._clock()
+        began = self.clock()
         pause = _FIRST_PAUSE_SECONDS
         has_told = False
-        while (slot := self._locks.acquire_slot(self._name, _CALL_SLOTS)) is None:
-            waited = self._clock() - began
+        while (slot := self.locks.acquire_slot(self.name, _CALL_SLOTS)) is None:
+            waited = self.clock() - began
             if waited >= _CALL_PATIENCE_SECONDS:
                 break
             if waited >= _TELL_AFTER_SECONDS and not has_told:
@@ -106,6 +101,6 @@ class RequestLimiter:
                     " processes on this cache; waiting for one of them to end.",
                     AT_ONCE,
                 )
-            self._sleep(pause)
+            self.sleep(pause)
             pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
         return slot

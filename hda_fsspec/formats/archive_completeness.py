@@ -273,7 +273,7 @@ def check_gzip(data: FileBytes) -> None:
 
 
 def _inflate(inflater: Any, packed: bytes) -> None:
-    """Unpack bytes piece by piece, and drop what comes out: a few can be as many as fit nowhere."""
+    """Unpack bytes piece by piece, and drop what comes out: all of it may not fit into memory."""
     while not inflater.eof:
         unpacked = inflater.decompress(packed, BLOCK_BYTES)
         packed = inflater.unconsumed_tail

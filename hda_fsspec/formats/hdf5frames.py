@@ -1,4 +1,4 @@
-"""HDF5 files that are another one, byte for byte, but for some values.
+"""Comparison of HDF5 files: whether one equals another byte for byte, but for some values.
 
 What a library makes of a file hangs on its bytes alone. If those of two files are the same but for
 the numbers of some arrays, where these lie, and some texts, then both are built alike, and what was

@@ -9,7 +9,7 @@ from typing import Any
 from hda_fsspec.errors import LocationError
 from hda_fsspec.fs.info import Paths, is_one_path, list_of, refuse_root
 from hda_fsspec.fs.write_errors import explained
-from hda_fsspec.localpaths import local_path, remote_scheme, shown
+from hda_fsspec.localpaths import can_be_path, local_path, remote_scheme, shown
 from hda_fsspec.paths.locations import Location
 from hda_fsspec.printable import lines
 
@@ -49,11 +49,7 @@ def local_target(source: Paths, target: Any) -> Any:
 
 def _checked(path: str) -> str:
     """Return a local path that can be one, before anything is ordered for it."""
-    try:
-        is_path = b"\0" not in os.fsencode(path)
-    except UnicodeEncodeError:
-        is_path = False
-    if not is_path:
+    if not can_be_path(path):
         msg = f"Cannot copy to {path!r}: no local path can hold its characters. Give another one."
         raise LocationError(msg)
     with explained(path), contextlib.suppress(FileNotFoundError, NotADirectoryError):

@@ -201,7 +201,7 @@ def with_tree(
     *,
     entry: Entry | None = None,
 ) -> T:
-    """Do something with all datasets of a product, by their nodes; as :func:`use`."""
+    """Do something with all datasets of a product, by their nodes; as :func:`with_dataset`."""
     client, mark_of = source.client, file_mark
     if entry is None:
         entry, mark_of = _make_local(client, source.pieces[number]), mark_seen

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import collections
 import concurrent.futures
+import dataclasses
 import itertools
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -182,31 +183,31 @@ class _Found(Generic[_Item]):
         return str(name) if is_id else (len(self), "no id")
 
 
+@dataclasses.dataclass(eq=False, repr=False)
 class _Reader:
     """Fetches and reads pages, and counts them, if not to the last: several threads do."""
 
-    def __init__(
-        self, fetch: Callable[[int], Any], what: str, show: Callable[[object, int], str]
-    ) -> None:
-        self._fetch = fetch
-        self._what = what
-        self._show = show
+    fetch: Callable[[int], Any]
+    what: str
+    show: Callable[[object, int], str]
+
+    def __post_init__(self) -> None:
         self._pages = 0
         self._items = 0
 
     def __call__(self, start: int) -> tuple[list[Mapping[str, Any]], Mapping[str, Any]]:
-        page = self._fetch(start)
+        page = self.fetch(start)
         features = page.get("features") if isinstance(page, Mapping) else None
         if not isinstance(features, list) or not all(type(f) is dict for f in features):
-            said = self._show(page, 200)
-            msg = f"A page of {self._what} holds no list of features: {said!r}. Try again later."
+            said = self.show(page, 200)
+            msg = f"A page of {self.what} holds no list of features: {said!r}. Try again later."
             raise BrokerError(msg, status=200)
         self._pages += 1
         self._items += len(features)
         is_thin = self._pages > _MOST_PAGES and self._items < _LEAST_PER_PAGE * self._pages
         if is_thin or self._items > _MOST_ITEMS:
             msg = (
-                f"{self._what[0].upper()}{self._what[1:]} has no end: {self._pages} pages brought "
+                f"{self.what[0].upper()}{self.what[1:]} has no end: {self._pages} pages brought "
                 f"{self._items} items, and there are said to be more. Try again later; if it stays "
                 "so, report it to the service."
             )

@@ -6,6 +6,7 @@ sent, is its caller's affair.
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 from collections.abc import Callable
 
@@ -14,6 +15,7 @@ from hda_fsspec.network.retries import RETRIES, delay_seconds
 logger = logging.getLogger("hda_fsspec")
 
 
+@dataclasses.dataclass(eq=False, repr=False)
 class Patience:
     """The time within which one request may be tried again and again.
 
@@ -29,18 +31,13 @@ class Patience:
         A factor for each delay.
     """
 
-    def __init__(
-        self,
-        seconds: float,
-        clock: Callable[[], float],
-        sleep: Callable[[float], None],
-        jitter: Callable[[], float],
-    ) -> None:
-        self._seconds = seconds
-        self._clock = clock
-        self._sleep = sleep
-        self._jitter = jitter
-        self._began = clock()
+    seconds: float
+    clock: Callable[[], float]
+    sleep: Callable[[float], None]
+    jitter: Callable[[], float]
+
+    def __post_init__(self) -> None:
+        self._began = self.clock()
         self._waited = 0.0
 
     def wait(self, failures: int, what: str, why: str, told: float | None = None) -> str:
@@ -60,18 +57,18 @@ class Patience:
         str
             Empty; or, where nobody waited because it would be too long, a sentence that says so.
         """
-        delay = delay_seconds(failures, self._jitter(), told)
-        spent = max(self._waited, self._clock() - self._began)
-        if spent + delay > self._seconds:
+        delay = delay_seconds(failures, self.jitter(), told)
+        spent = max(self._waited, self.clock() - self._began)
+        if spent + delay > self.seconds:
             wanted = "" if told is None else f"the service asks to wait for {told:.0f} s, "
             return (
                 f" It is not tried again: {wanted}the next try would be {spent + delay:.1f} s "
-                f"after the first, and max_wait is {self._seconds:g} s. Try again later, or raise "
+                f"after the first, and max_wait is {self.seconds:g} s. Try again later, or raise "
                 "max_wait (HDA_MAX_WAIT)."
             )
         self._waited = spent + delay
         logger.info("%s: %s; trying again in %.1f s", what, why, delay)
-        self._sleep(delay)
+        self.sleep(delay)
         return ""
 
 

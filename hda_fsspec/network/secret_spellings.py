@@ -137,7 +137,7 @@ def _inside(data: bytes, encode: Callable[[bytes], str]) -> Iterator[str]:
 def may_hold(text: str, wanted: Iterable[str]) -> bool:
     """Whether texts of needles may stand in another text, or in a part of it, told in short."""
     return any(kind in text for kind in _KINDS) or any(
-        each in text or " " in each for each in wanted
+        needle in text or " " in needle for needle in wanted
     )
 
 

@@ -7,6 +7,7 @@ again helps; what is asked for is its caller's affair.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import http.client
 import itertools
 import logging
@@ -69,6 +70,7 @@ _PIECE_BYTES = 1 << 20
 _random = random.SystemRandom()
 
 
+@dataclasses.dataclass(eq=False, repr=False)
 class Session:
     """Requests to one broker as one account.
 
@@ -85,24 +87,16 @@ class Session:
         on a clock that never goes back.
     """
 
-    def __init__(
-        self,
-        settings: Settings,
-        *,
-        on_response: Callable[[Mapping[str, str], float], object] = lambda _headers, _sent_at: None,
-        calls: Callable[[], contextlib.AbstractContextManager[object]] = contextlib.nullcontext,
-        sleep: Callable[[float], None] = time.sleep,
-        clock: Callable[[], float] = time.time,
-        jitter: Callable[[], float] = lambda: _random.uniform(0.8, 1.2),
-        monotonic: Callable[[], float] = time.monotonic,
-    ) -> None:
-        self._settings = settings
-        self._on_response = on_response
-        self._calls = calls
-        self._sleep = sleep
-        self._clock = clock
-        self._jitter = jitter
-        self._monotonic = monotonic
+    settings: Settings
+    on_response: Callable[[Mapping[str, str], float], object] = lambda _headers, _sent_at: None
+    calls: Callable[[], contextlib.AbstractContextManager[object]] = contextlib.nullcontext
+    sleep: Callable[[float], None] = time.sleep
+    clock: Callable[[], float] = time.time
+    jitter: Callable[[], float] = lambda: _random.uniform(0.8, 1.2)
+    monotonic: Callable[[], float] = time.monotonic
+
+    def __post_init__(self) -> None:
+        settings = self.settings
         self._base = f"{settings.endpoint_url}api/v1/"
         self._tokens = Tokens(
             settings.endpoint_url, settings.user, settings.password, self._post_plain
@@ -115,7 +109,7 @@ class Session:
     @property
     def address(self) -> str:
         """The canonical address of the broker, by which its products are told from others'."""
-        return self._settings.endpoint_url
+        return self.settings.endpoint_url
 
     @property
     def secrets(self) -> Secrets:
@@ -132,7 +126,7 @@ class Session:
 
     def log_in(self) -> None:
         """Get a token where there is none; raises what :meth:`head` raises."""
-        self._refuse_if_offline(f"A login at {self._settings.endpoint_url}")
+        self._refuse_if_offline(f"A login at {self.settings.endpoint_url}")
         self._tokens.current()
 
     def json(
@@ -273,7 +267,7 @@ class Session:
                 reply.allowance.arrived(len(piece))
                 yield piece
         except (urllib3.exceptions.HTTPError, OSError) as err:
-            address = self._settings.endpoint_url
+            address = self.settings.endpoint_url
             said = self.secrets.shown(connection_errors.words_of(err))
             raise BrokerError(f"GET {path} from {address} broke off: {said}.") from err
 
@@ -322,7 +316,7 @@ class Session:
                     self._tokens.renew(token)
                 continue
             is_final = problem.status == 429 and not retry_quota
-            told = retry_after(reply.headers, self._clock())
+            told = retry_after(reply.headers, self.clock())
             if tries.again(problem.status, f"status {problem.status}", told, is_final=is_final):
                 continue
             where = f", which leads to {shown(reply.response.url)}," * reply.is_elsewhere
@@ -331,13 +325,13 @@ class Session:
                 None if reply.is_elsewhere else status,
                 problem,
                 reply.headers,
-                user=self._settings.user,
-                now=self._clock(),
+                user=self.settings.user,
+                now=self.clock(),
                 given_up=tries.given_up,
             )
 
     def _refuse_if_offline(self, what: str) -> None:
-        if self._settings.offline:
+        if self.settings.offline:
             raise OfflineError(connection_errors.needs_network(what))
 
     def _follow(
@@ -376,15 +370,15 @@ class Session:
         raise AssertionError  # the count has no end
 
     def _exchange(self, method: str, address: str, *, is_elsewhere: bool, **options: Any) -> Reply:
-        timeout = self._settings.timeout
-        if self._settings.verify is False and address.startswith("https:"):
+        timeout = self.settings.timeout
+        if self.settings.verify is False and address.startswith("https:"):
             category = urllib3.exceptions.InsecureRequestWarning
-            connection_errors.warn_unverified(self._settings.endpoint_url, category)
+            connection_errors.warn_unverified(self.settings.endpoint_url, category)
         is_stream = bool(options.pop("stream", False))
-        options |= {"verify": self._settings.verify, "proxies": proxies_for(address)}
-        allowance = Allowance(timeout, clock=self._monotonic)
-        with contextlib.nullcontext() if is_stream else self._calls():
-            started, sent_at = time.monotonic(), self._clock()
+        options |= {"verify": self.settings.verify, "proxies": proxies_for(address)}
+        allowance = Allowance(timeout, clock=self.monotonic)
+        with contextlib.nullcontext() if is_stream else self.calls():
+            started, sent_at = time.monotonic(), self.clock()
             with allowing(allowance):
                 response = self._http.request(
                     method,
@@ -396,7 +390,7 @@ class Session:
                 )
             self._is_expected_there = True
             if not is_elsewhere:
-                self._on_response(response.headers, sent_at)
+                self.on_response(response.headers, sent_at)
             status, headers = response.status_code, response.headers
             if status < 300 and method != "HEAD" and is_encoded(headers):
                 response.close()
@@ -451,7 +445,7 @@ class Session:
             raise no_answer(asked, kind, count, said, given_up=given_up) from err
 
     def _patience(self) -> Patience:
-        return Patience(self._settings.max_wait, self._monotonic, self._sleep, self._jitter)
+        return Patience(self.settings.max_wait, self.monotonic, self.sleep, self.jitter)
 
     def _refused_by_proxy(self, asked: str, address: str, reply: Reply | None = None) -> HDAError:
         proxies = proxies_for(address)

@@ -54,6 +54,7 @@ class _Token:
     renew_at: float
 
 
+@dataclasses.dataclass(eq=False, repr=False)
 class Tokens:
     """The access token of one account in this process.
 
@@ -69,19 +70,13 @@ class Tokens:
         Seconds on a clock that never goes back.
     """
 
-    def __init__(
-        self,
-        url: str,
-        user: str | None,
-        password: str | None,
-        post: Post,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
-        self._url = url
-        self._user = user
-        self._password = password
-        self._post = post
-        self._clock = clock
+    url: str
+    user: str | None
+    password: str | None
+    post: Post
+    clock: Callable[[], float] = time.monotonic
+
+    def __post_init__(self) -> None:
         self._lock = threading.Lock()
         self._token: _Token | None = None
         self._issued: collections.deque[str] = collections.deque(maxlen=100)
@@ -94,7 +89,7 @@ class Tokens:
     def current(self) -> str:
         """Return a token that is believed to be valid, after a login where there is none."""
         token = self._token
-        if token is not None and self._clock() < token.renew_at:
+        if token is not None and self.clock() < token.renew_at:
             return token.access
         return self.renew(None if token is None else token.access)
 
@@ -143,7 +138,7 @@ class Tokens:
         found = access, tuple(self._issued.copy())
         known = self._known
         if known is None or known[0] != found:
-            known = self._known = found, Secrets(self._password, found[1], access, self._user)
+            known = self._known = found, Secrets(self.password, found[1], access, self.user)
         return known[1]
 
     def _refresh(self, token: _Token) -> _Token | None:
@@ -152,7 +147,7 @@ class Tokens:
         # Form data: the one call of the service that takes no JSON (hda 2.40, EODAG 4.10).
         form = {"grant_type": "refresh_token", "refresh_token": token.refresh}
         try:
-            status, payload = self._post(f"{self._url}refreshtoken", form=form)
+            status, payload = self.post(f"{self.url}refreshtoken", form=form)
         except BrokerError as err:
             if err.status is None:
                 raise
@@ -161,10 +156,10 @@ class Tokens:
         return self._read(payload) if status < 300 else None
 
     def _login(self) -> _Token:
-        if not self._user or not self._password:
-            missing = "user and password" if not self._user else f"password for {self._user!r}"
+        if not self.user or not self.password:
+            missing = "user and password" if not self.user else f"password for {self.user!r}"
             msg = (
-                f"Cannot log in at {self._url}: no {missing}. Set HDA_USER and HDA_PASSWORD, or "
+                f"Cannot log in at {self.url}: no {missing}. Set HDA_USER and HDA_PASSWORD, or "
                 f"write 'user: …' and 'password: …' into {rc_path()} ('hda-fsspec login' does it). "
                 "A password does not travel with lazy data: each Dask worker needs its own."
             )
@@ -172,8 +167,8 @@ class Tokens:
         # The endpoint moved in July 2026; which of the two answers is found out once.
         places = dict.fromkeys(
             (
-                f"{self._url}gettoken".replace("hda-broker", "identity"),
-                f"{self._url}gettoken",
+                f"{self.url}gettoken".replace("hda-broker", "identity"),
+                f"{self.url}gettoken",
             )
         )
         ways = [(place, origin) for place in places for origin in _ORIGINS]
@@ -188,10 +183,10 @@ class Tokens:
             # asked again at the other; but only once, for accounts are locked by many refusals.
             if place in absent or (origin is not None and refused - {place}):
                 continue
-            body = {"username": self._user, "password": self._password}
+            body = {"username": self.user, "password": self.password}
             body |= {"origin": origin} if origin else {}
             try:
-                status, payload = self._post(place, body=body)
+                status, payload = self.post(place, body=body)
             except BrokerError as err:
                 if err.status != 200:
                     raise
@@ -216,14 +211,14 @@ class Tokens:
             raise page
         if not refused:
             msg = (
-                f"Cannot log in at {self._url}: neither {' nor '.join(places)} is there "
+                f"Cannot log in at {self.url}: neither {' nor '.join(places)} is there "
                 f"({told}). Is that the address of a broker? If not, set endpoint_url, or "
                 "HDA_URL in the environment."
             )
             # No status: a 404 would be taken for an answer about what was asked with the token.
             raise BrokerError(msg)
         msg = (
-            f"Cannot log in at {self._url} as {self._user!r}: {told}. Check user and password "
+            f"Cannot log in at {self.url} as {self.user!r}: {told}. Check user and password "
             "(arguments, HDA_USER and HDA_PASSWORD, or ~/.hdarc) at https://www.wekeo.eu."
         )
         raise AuthenticationError(msg)
@@ -244,4 +239,4 @@ class Tokens:
         refresh = refresh if isinstance(refresh, str) and refresh else None
         # A token that was replaced may live on at the service for the rest of its hour.
         self._issued.extend(text for text in (access, refresh) if text)
-        return _Token(access, refresh, self._clock() + seconds - margin)
+        return _Token(access, refresh, self.clock() + seconds - margin)

@@ -27,7 +27,7 @@ class Prefetch:
 
     Attributes
     ----------
-    products : Client
+    client : Client
         Who fetches them.
     plan : Plan
         What it costs.
@@ -102,7 +102,7 @@ def prepare(
 
     Parameters
     ----------
-    products : Client
+    client : Client
         Who would fetch them.
     wanted : sequence of Product
         Which, in the order in which they matter.

@@ -1,4 +1,4 @@
-"""Chunks that Dask reads whole or in part, as it happens: those that several slices are taken of.
+"""Chunks that several slices are taken of: Dask reads them whole or in part, as it happens.
 
 Dask moves a slice into the task that reads a chunk, where no other task needs the chunk. Tasks
 that nobody asked for count too, until they are removed; and whether Dask removes them hangs on the

@@ -1,4 +1,4 @@
-"""Expressions that read all of what they are made of: told without making a single task.
+"""Recognition, without making a single task, of expressions that read all they are made of.
 
 A data set as it was opened, and what is computed of it chunk by chunk, has few layers and may have
 a hundred thousand chunks.

@@ -113,19 +113,19 @@ def _concat(files: Mapping[str, xr.Dataset], dim: str, *, name: str) -> xr.Datas
 
 
 def _check_dimensions(
-    files: Mapping[str, xr.Dataset], one: str, other: str, dim: str, *, name: str
+    files: Mapping[str, xr.Dataset], first: str, other: str, dim: str, *, name: str
 ) -> None:
-    here, there = files[one], files[other]
+    here, there = files[first], files[other]
     if (dim in here.sizes, dim in here.variables) != (dim in there.sizes, dim in there.variables):
-        raise conflict(name, one, other, f"{dim} is a coordinate in one of them only")
+        raise conflict(name, first, other, f"{dim} is a coordinate in one of them only")
     if dim in here.variables:
         attribute = different_meaning(here.variables[dim].attrs, there.variables[dim].attrs)
         if attribute is not None:
-            raise conflict(name, one, other, f"{dim} differs in its attribute {attribute}")
+            raise conflict(name, first, other, f"{dim} differs in its attribute {attribute}")
     for size in (here.sizes.keys() | there.sizes.keys()) - {dim}:
         if here.sizes.get(size) != there.sizes.get(size):
             why = f"dimension {size} has {here.sizes.get(size)} and {there.sizes.get(size)} steps"
-            raise conflict(name, one, other, why)
+            raise conflict(name, first, other, why)
 
 
 def _in_order(files: Mapping[str, xr.Dataset], dim: str, *, name: str) -> dict[str, xr.Dataset]:
@@ -200,13 +200,13 @@ class _Concatenation:
         self, name: str, holders: Mapping[str, xr.Dataset], lengths: Sequence[int]
     ) -> xr.Variable:
         parts = {file: ds.variables[name] for file, ds in holders.items()}
-        one, *others = parts
+        first, *others = parts
         for other in others:
-            attribute = different_meaning(parts[one].attrs, parts[other].attrs)
+            attribute = different_meaning(parts[first].attrs, parts[other].attrs)
             if attribute is not None:
-                raise self._differ(name, one, other, f"attribute {attribute}")
-            if parts[one].dims != parts[other].dims:
-                raise self._differ(name, one, other, "dimensions")
+                raise self._differ(name, first, other, f"attribute {attribute}")
+            if parts[first].dims != parts[other].dims:
+                raise self._differ(name, first, other, "dimensions")
         if not self._is_along(name, parts):
             return self._equal(name, parts)
         if len(parts) < len(self.files):
@@ -225,22 +225,22 @@ class _Concatenation:
         return variable
 
     def _is_along(self, name: str, parts: Mapping[str, xr.Variable]) -> bool:
-        one, *others = parts.values()
-        if self.dim in one.dims or name == self.dim:
+        first, *others = parts.values()
+        if self.dim in first.dims or name == self.dim:
             return True
         holder = next(iter(self.files.values()))
         if self.dim not in holder.sizes and any(name in ds.data_vars for ds in self.files.values()):
             return True
         # As a stack of products has it: single values that differ are a series of them.
-        return not one.dims and any(not one.equals(other) for other in others)  # type: ignore[no-untyped-call]
+        return not first.dims and any(not first.equals(other) for other in others)  # type: ignore[no-untyped-call]
 
     def _equal(self, name: str, parts: Mapping[str, xr.Variable]) -> xr.Variable:
-        one, *others = parts
+        first, *others = parts
         for other in others:
-            why = difference(parts[one], parts[other])
+            why = difference(parts[first], parts[other])
             if why:
-                raise self._differ(name, one, other, why)
-        return parts[one]
+                raise self._differ(name, first, other, why)
+        return parts[first]
 
     def _stacked(
         self, name: str, parts: Sequence[xr.Variable | None], lengths: Sequence[int]

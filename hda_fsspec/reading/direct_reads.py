@@ -93,7 +93,7 @@ def read_raw(descriptor: int, array: StoredArray) -> _Array | None:
     if array.chunk == array.shape and math.prod(array.shape) * dtype.itemsize <= _FEW_BYTES:
         return _piece(descriptor, array, dtype, *array.pieces[0])
     key = (slice(None),) * len(array.shape)
-    spans = [_Span(one, *sides) for one, *sides in zip(key, array.shape, array.chunk, strict=True)]
+    spans = [_Span(at, *sides) for at, *sides in zip(key, array.shape, array.chunk, strict=True)]
     is_read = _is_worth_it(array, spans, at_any_cost=True)
     return _block(descriptor, array, spans) if is_read else None
 
@@ -107,7 +107,7 @@ def read_stored(
     reads it better.
     """
     array = stored.array
-    spans = [_Span(one, *sides) for one, *sides in zip(key, array.shape, array.chunk, strict=True)]
+    spans = [_Span(at, *sides) for at, *sides in zip(key, array.shape, array.chunk, strict=True)]
     if any(not span.count for span in spans) or not _is_worth_it(
         array, spans, at_any_cost=at_any_cost
     ):

@@ -6,7 +6,6 @@ It knows the names of xarray's options; it opens nothing.
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import pickle
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -127,13 +126,8 @@ class OpenOptions:
         Raises
         ------
         ConfigurationError
-            A decoder has no such name, or a value cannot be pickled.
+            A value cannot be pickled.
         """
-        for unknown in sorted(decoders.keys() - set(DECODERS)):
-            near = difflib.get_close_matches(unknown, DECODERS, n=1)
-            hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(DECODERS)}."
-            msg = f"There is no option {unknown} to open a product with; {hint}"
-            raise ConfigurationError(msg)
         dropped = [drop_variables] if isinstance(drop_variables, str) else drop_variables or ()
         return cls(
             group=group,

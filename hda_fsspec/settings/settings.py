@@ -25,7 +25,7 @@ from fsspec.config import conf as fsspec_config
 from fsspec.registry import registry as fsspec_registry
 
 from hda_fsspec.errors import ConfigurationError
-from hda_fsspec.localpaths import local_path, remote_scheme
+from hda_fsspec.localpaths import can_be_path, local_path, remote_scheme
 from hda_fsspec.settings.rcfile import read_rc
 
 DEFAULT_URL = "https://gateway.prod.wekeo2.eu/hda-broker/"  # hda 2.40, BROKER_URL
@@ -100,17 +100,9 @@ def _text(value: object) -> str:
 
 def _path_text(value: object) -> str:
     text = os.fsdecode(value) if isinstance(value, (bytes, os.PathLike)) else str(value)
-    if "\0" in text or not _can_be_path(text):
+    if not can_be_path(text):
         raise ValueError("no path can hold its characters")
     return text
-
-
-def _can_be_path(text: str) -> bool:
-    try:
-        os.fsencode(text)
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def _verify(value: object) -> bool | str:

@@ -318,12 +318,16 @@ class _Mosaic:
         here, there = SharedVariable.of(mine), SharedVariable.of(theirs)
         if here.is_same(there):
             return True
-        one = recipe_of(mine)
-        if isinstance(one, StackArray) and self._times is not None and here.has_meaning_of(there):
+        recipe = recipe_of(mine)
+        if (
+            isinstance(recipe, StackArray)
+            and self._times is not None
+            and here.has_meaning_of(there)
+        ):
             # The bounds of equal times; each product's are checked when it is read.
-            template = one.stack.templates[one.kind]
+            template = recipe.stack.templates[recipe.kind]
             is_equal = bool((self._times == self._times[0]).all())
-            return is_equal and one.name in template.layout.bounds_of(template.header)
+            return is_equal and recipe.name in template.layout.bounds_of(template.header)
         return False
 
     def _placed(self, attrs: dict[str, Any], tile: int) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Products that the catalogue shows at the same times, refused before anything is ordered."""
+"""Refusal, before anything is ordered, of products that the catalogue shows at the same times."""
 
 from __future__ import annotations
 

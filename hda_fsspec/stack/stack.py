@@ -24,9 +24,7 @@ import concurrent.futures
 import dataclasses
 import functools
 import hashlib
-import json
 import weakref
-import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, BinaryIO
 
@@ -45,6 +43,7 @@ from hda_fsspec.printable import warn
 from hda_fsspec.reading.direct_reads import read_stored
 from hda_fsspec.reading.indexing import Key
 from hda_fsspec.reading.variables import NetCDFVariables, are_numbers
+from hda_fsspec.stack.array_packing import pack, unpack
 from hda_fsspec.stack.concat_dim import ConcatLayout
 from hda_fsspec.stack.header import Header
 from hda_fsspec.stack.header_reuse import AlikeFiles, Told
@@ -56,7 +55,6 @@ from hda_fsspec.stack.header_store import (
     with_grids,
     with_stored,
 )
-from hda_fsspec.stack.json_packing import packed_array, packed_axis, unpacked_array, unpacked_axis
 from hda_fsspec.stack.kept_header import FittingFile, KeptHeader
 from hda_fsspec.stack.product_checks import ExpectedPart, ExpectedProduct, lacks
 from hda_fsspec.stack.product_grid import CutFurther, asked_for
@@ -69,7 +67,7 @@ _Array = np.ndarray[Any, Any]
 #: What tells preliminary data of ERA5 from final ones; files have it, or not, from month to month.
 _VERSIONS = "expver"
 
-_OPTIONS = ("on_missing", "grid_tolerance", "mark")
+_OPTIONS = ("absent", "on_missing", "grid_tolerance", "mark")
 
 _known: weakref.WeakValueDictionary[tuple[Source, bytes], Stack] = weakref.WeakValueDictionary()
 _known_lock = ForkLock()
@@ -161,25 +159,11 @@ class Stack:
 
     @functools.cached_property
     def _packed(self) -> bytes:
-        grid = self.grid
-        state = {
-            "axes": [packed_axis(axis) for axis in grid.axes],
-            "cells": None if grid.cells is None else packed_array(grid.cells),
-            "templates": [
-                {
-                    "header": self._essentials(template).to_json(),
-                    "layout": dataclasses.asdict(template.layout),
-                    "number": template.number,
-                    "is_scanned": template.is_scanned,
-                    "kind": template.kind,
-                    "names": dict(template.names),
-                }
-                for template in self.templates
-            ],
-            "absent": {name: numbers.tolist() for name, numbers in self.absent.items()},
-            "options": {name: getattr(self, name) for name in _OPTIONS},
-        }
-        return zlib.compress(json.dumps(state, separators=(",", ":")).encode(), 6)
+        # Made anew, they hold nothing that can be computed again.
+        grid = Grid(tuple(map(dataclasses.replace, self.grid.axes)), self.grid.cells)
+        templates = [dataclasses.replace(t, header=self._essentials(t)) for t in self.templates]
+        options = {name: getattr(self, name) for name in _OPTIONS}
+        return pack((grid, templates, options))
 
     def _essentials(self, template: Template) -> Header:
         """Return of a template what travels."""
@@ -194,16 +178,8 @@ class Stack:
             found = _known.get((source, packed))
             if found is not None:
                 return found
-            state = json.loads(zlib.decompress(packed))
-            cells = None if state["cells"] is None else unpacked_array(state["cells"])
-            found = Stack(
-                source,
-                Grid(tuple(unpacked_axis(axis) for axis in state["axes"]), cells),
-                [_unpacked_template(**template) for template in state["templates"]],
-                absent=state["absent"],
-                **state["options"],
-                cut_further=cut_further,
-            )
+            grid, templates, options = unpack(packed)
+            found = Stack(source, grid, templates, **options, cut_further=cut_further)
             found.__dict__["_packed"] = packed
             _known[source, packed] = found
             return found
@@ -525,12 +501,3 @@ class Stack:
         """
         products = [self.source.pieces[number] for number in numbers]
         yield from zip(numbers, fetch_in_order(self.source.client, products), strict=True)
-
-
-def _unpacked_template(header: dict[str, Any], layout: dict[str, Any], **more: Any) -> Template:
-    found = Header.from_json(header)
-    if found is None:
-        msg = "Cannot read a pickled stack: another version of hda_fsspec wrote it."
-        raise ValueError(msg)
-    lists = {name: tuple(layout[name]) for name in ("stacked", "split_dims")}
-    return Template(found, ConcatLayout(**{**layout, **lists}), **more)

@@ -95,15 +95,6 @@ def is_default(split: object) -> bool:
     return split is None or is_auto(split)
 
 
-def refuse_split_on() -> QueryError:
-    """Return the error of the option that other packages have in the place of ``split``."""
-    msg = (
-        f'There is no option split_on. Here it is split: a step such as split="month", or '
-        f"split={_EXAMPLE}, where a number says how many values each piece asks for."
-    )
-    return QueryError(msg, key="split_on", suggestions=("split",))
-
-
 def refuse_split(dataset_id: str, split: object) -> QueryError:
     """Return the error of a split of a data set that has products, which are pieces already."""
     msg = (
@@ -298,8 +289,6 @@ def _unknown(whole: PieceGrid, name: object) -> QueryError:
     wanted = whole.wanted
     if isinstance(name, str) and name.lower() in _BOXES:
         return _by_box(name)
-    if name == "split_on":
-        return refuse_split_on()
     there = [key.name for key in wanted.keys]
     names = [*([TIME] if wanted.times is not None else []), *there]
     single = dict(wanted.body)

@@ -19,7 +19,7 @@ from hda_fsspec.concurrency.daskworkers import dask_worker
 from hda_fsspec.errors import ConfigurationError, note_once
 
 #: Counted up whenever what lazy data pickles as means something else to the code that reads it.
-PICKLE_FORMAT = 1
+PICKLE_FORMAT = 2
 
 # From so many bytes on, what several variables have in common is worth to be stored once.
 _SHARED_BYTES = 256

@@ -167,7 +167,7 @@ def test_a_terminal_that_is_gone_stops_nothing() -> None:
         looking.shown.append("tried")
         raise ValueError("I/O operation on closed file")
 
-    reporter._screen = types.SimpleNamespace(show=fail)
+    reporter.screen = types.SimpleNamespace(show=fail)
     fetch = a_fetch()
     reporter.watch(PRODUCT, fetch)
     looking.after(3)

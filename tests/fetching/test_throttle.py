@@ -101,7 +101,7 @@ def test_transfers_leave_slots_to_calls(tmp_path: Path, waits: Waits) -> None:
             raise Enough
 
         fifth = limiter(tmp_path, waits)
-        fifth._sleep = sleep
+        fifth.sleep = sleep
         with pytest.raises(Enough), fifth.request():
             pass
         assert waiting.is_set()

@@ -417,7 +417,7 @@ def test_a_file_that_drips_is_given_up(bench: Any, elsewhere: Any) -> None:
 
     emulator = _led_to(bench, elsewhere(answer))
     fs = bench.filesystem(emulator, timeout=TIMEOUT)
-    fs._client._session._monotonic = Clock()
+    fs._client._session.monotonic = Clock()
 
     with pytest.raises(DownloadError, match=r"broke off 6 times .* did not end within 60 s"):
         fs.cat(bench.path(1))

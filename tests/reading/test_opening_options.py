@@ -81,12 +81,6 @@ def test_one_dropped_variable_is_no_list_of_letters() -> None:
     assert OpenOptions.make(drop_variables="sst") == OpenOptions.make(drop_variables=["sst"])
 
 
-def test_unknown_decoders_are_refused() -> None:
-    """A misspelt decoder is told, with the nearest one."""
-    with pytest.raises(ConfigurationError, match=r"decode_time to .* mean decode_times"):
-        OpenOptions.make(decode_time=False)
-
-
 def test_what_cannot_travel_is_refused() -> None:
     """A value that no other process could have is told where it is given."""
     with pytest.raises(ConfigurationError, match="cannot be sent to other processes"):

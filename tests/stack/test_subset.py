@@ -223,7 +223,7 @@ def test_hours_that_are_counted_from_nowhere(tmp_path: Path) -> None:
 
 def test_the_name_that_others_have_for_it(cubes: Cubes) -> None:
     """What earthkit calls split_on is called split here."""
-    with pytest.raises(QueryError, match="split="):
+    with pytest.raises(TypeError, match="Did you mean 'split'"):
         cubes.open(SPRING, split_on="month")
 
 

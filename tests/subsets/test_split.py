@@ -16,7 +16,7 @@ from hda_fsspec.errors import QueryError
 from hda_fsspec.schema.schema import Schema
 from hda_fsspec.subsets.query_axes import box_warning
 from hda_fsspec.subsets.recency import provisional_from
-from hda_fsspec.subsets.split import refuse_split, refuse_split_on
+from hda_fsspec.subsets.split import refuse_split
 
 YEAR: dict[str, Any] = {"startdate": "2020", "enddate": "2020"}
 LISTS: dict[str, Any] = {"variable": ["2m_temperature", "total_precipitation"], **YEAR}
@@ -178,13 +178,12 @@ def test_a_split_finer_than_lists_is_refused() -> None:
         ("bbox", "interpolates"),
         ({"latitude": 2}, "interpolates"),
         ({"time": "month", "bbox": 2}, "interpolates"),
-        ({"split_on": "variable"}, "split="),
         ("1ms", "days"),
     ],
 )
 def test_what_is_no_split_is_refused(split: Any, part: str) -> None:
     """The error names what is wrong with it, and a value that does."""
-    assert refused(s.ERA5, split, part, **LISTS).key in {"split", "split_on"}
+    assert refused(s.ERA5, split, part, **LISTS).key == "split"
 
 
 def test_a_million_pieces_are_a_slip() -> None:
@@ -270,9 +269,8 @@ def test_one_job_is_refused_where_it_takes_several() -> None:
 
 
 def test_data_sets_of_products_are_not_split() -> None:
-    """Nor is there the option of other packages; both errors say what to do."""
+    """The error says what to do."""
     assert "leave split out" in str(refuse_split("EO:EUM:DAT:X", "month"))
-    assert refuse_split_on().suggestions == ("split",)
 
 
 @for_each(

@@ -24,6 +24,7 @@ from hda_fsspec.errors import (
     ProductFunctionError,
     QuotaError,
 )
+from hda_fsspec.workers.pickling import PICKLE_FORMAT
 
 
 @pytest.fixture(scope="module")
@@ -201,7 +202,7 @@ def test_a_worker_of_another_version(stacks: Any, workers: Workers) -> None:
         with pytest.raises(ConfigurationError, match="Install one and the same version") as caught:
             job.compute(workers.client)
     finally:
-        workers.client.run(_become, 1, hda_fsspec.__version__)
+        workers.client.run(_become, PICKLE_FORMAT, hda_fsspec.__version__)
 
     assert f"hda_fsspec {hda_fsspec.__version__} made this" in str(caught.value)
     assert "hda_fsspec 0.0.9 (state 0) cannot read it" in str(caught.value)

@@ -49,10 +49,11 @@ class _Packed:
 def test_another_version_passes_it_on(monkeypatch: pytest.MonkeyPatch) -> None:
     """What a process of another version cannot read it hands on unchanged."""
     given = pack({"a": b"x" * 1000})
-    monkeypatch.setattr(pickling, "PICKLE_FORMAT", pickling.PICKLE_FORMAT + 1)
+    state = pickling.PICKLE_FORMAT
+    monkeypatch.setattr(pickling, "PICKLE_FORMAT", state + 1)
     strange = unpack(*given)
     assert isinstance(strange, UnpickledElsewhere)
-    with pytest.raises(ConfigurationError, match=r"state 1.*state 2.*on host"):
+    with pytest.raises(ConfigurationError, match=rf"state {state}.*state {state + 1}.*on host"):
         strange[0]
     with pytest.raises(ConfigurationError, match="cannot read it"):
         _ = strange.shape
