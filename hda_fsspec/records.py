@@ -13,7 +13,7 @@ import hashlib
 import math
 import re
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from json.encoder import encode_basestring_ascii as _quoted
 from typing import Any, TypeGuard
 
@@ -53,6 +53,7 @@ _UPDATED_KEYS = (
     "ingestionDate",
     "processingDate",
 )
+_TELL_UPDATES = frozenset(_UPDATED_KEYS)
 
 
 def is_name(value: object) -> TypeGuard[str]:
@@ -148,19 +149,21 @@ def _is_scalar(value: object) -> bool:
 
 def _bbox_or_none(value: object) -> str | None:
     """Return W, S, E and N as text, None unless they are four numbers."""
-    if not isinstance(value, list) or len(value) != 4:
+    if not isinstance(value, list) or len(value) != 4 or not {*map(type, value)} <= _NUMBERS:
         return None
-    if not {*map(type, value)} <= _NUMBERS or not -_HUGE < min(value) <= max(value) < _HUGE:
-        return None
-    # What is no number is neither the least nor the greatest, unless it stands first.
-    return _box(*value) if math.isfinite(sum(value)) else None
+    return _box(*value)
 
 
 @functools.lru_cache(maxsize=1024)
-def _box(west: float, south: float, east: float, north: float) -> str:
+def _box(*sides: float) -> str | None:
     # Most products of a listing have the same box, or one of a few.
+    if not -_HUGE < min(sides) <= max(sides) < _HUGE:
+        return None
+    # What is no number is neither the least nor the greatest, unless it stands first.
+    if not math.isfinite(sum(sides)):
+        return None
     # A negative zero is equal to zero, and would be written as whichever came first.
-    return ",".join(f"{float(side) + 0.0:g}" for side in (west, south, east, north))
+    return ",".join(f"{float(side) + 0.0:g}" for side in sides)
 
 
 def _bbox_of_envelope(geometry: object) -> str | None:
@@ -216,6 +219,11 @@ def _digest(*values: str | int | None) -> str:
         for value in values
     ]
     return hashlib.sha256(f"[{', '.join(texts)}]".encode()).hexdigest()
+
+
+@functools.lru_cache(maxsize=64)
+def _names_of_dataset(broker: str, dataset_id: str) -> str:
+    return f"[{_quoted(broker)}, {_quoted(dataset_id)}, "
 
 
 class _Identity:
@@ -313,7 +321,9 @@ class Product(_Identity):
             size=_size_or_none(told.get("size")),
             startdate=_time_or_none(told.get("startdate")),
             enddate=_time_or_none(told.get("enddate")),
-            updated=next(
+            updated=None
+            if _TELL_UPDATES.isdisjoint(both)
+            else next(
                 (t for k in _UPDATED_KEYS if k in both and (t := _time_or_none(both[k]))), None
             ),
             properties=tuple(
@@ -354,7 +364,9 @@ class Product(_Identity):
         try:
             return self._key
         except AttributeError:
-            key = _digest(self.broker, self.dataset_id, self.product_id)
+            # What _digest makes of the three: all products of a listing share the first two.
+            name = f"{_names_of_dataset(self.broker, self.dataset_id)}{_quoted(self.product_id)}]"
+            key = hashlib.sha256(name.encode()).hexdigest()
             object.__setattr__(self, "_key", key)
             return key
 
@@ -394,7 +406,7 @@ class Product(_Identity):
             return False
         if start is None:
             return True
-        return last >= start if last - first <= timedelta(0) else last > start
+        return last > start if last > first else last >= start
 
     def to_json(self) -> dict[str, Any]:
         """Return the record as JSON values."""

@@ -24,6 +24,8 @@ from distributed.utils import get_mp_context
 
 #: What a setting of the machine must not decide.
 _FOREIGN = ("HDA_", "FSSPEC_", "DASK_")
+#: What tells an account, its settings and where its cache is.
+_OURS = ("HDA_", "FSSPEC_", "HOME", "XDG_")
 #: What a worker needs some seconds to import; xarray asks for the engines among it.
 _LARGE = (
     *("distributed", "dask.array", "xarray", "netCDF4", "pandas", "requests", "fsspec.asyn"),
@@ -34,7 +36,8 @@ _LARGE = (
 @contextlib.contextmanager
 def forked_workers() -> Iterator[None]:
     """Let clusters fork their workers from a server, with the environment that we have now."""
-    ours = {name: value for name, value in os.environ.items() if name.startswith(_FOREIGN[:2])}
+    # The server has the environment of the test that was the first to need it.
+    ours = {name: value for name, value in os.environ.items() if name.startswith(_OURS)}
     with dask.config.set(
         {
             "distributed.worker.multiprocessing-method": "forkserver",

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import bisect
 import collections
 import contextlib
 import fcntl
+import gc
+import itertools
 import json
 import os
 import random
@@ -20,6 +23,7 @@ from typing import Any
 import hypothesis
 import pytest
 from fsspec.implementations.memory import MemoryFileSystem
+from written_files import write_netcdf
 
 from hda_fsspec import HDAFileSystem
 from hda_fsspec.emulator import (
@@ -58,9 +62,33 @@ def pytest_xdist_auto_num_workers() -> int | None:
     return (len(affinity(0)) if affinity else os.cpu_count() or 1) + 1
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_configure(config: pytest.Config) -> None:
+    """Let each test process begin to collect at another folder.
+
+    What pytest makes of a file, the first time, is kept for the processes that come to it later;
+    all at the same file at the same time would each make it anew.
+    """
+    worker = getattr(config, "workerinput", None)
+    if worker is None or config.args != config.getini("testpaths"):
+        return
+    folders = sorted(path for path in Path(__file__).parent.glob("[a-z]*") if path.is_dir())
+    sizes = [sum(file.stat().st_size for file in each.glob("test_*.py")) for each in folders]
+    share = sum(sizes) * int(worker["workerid"].removeprefix("gw")) // worker["workercount"]
+    start = bisect.bisect_left(list(itertools.accumulate(sizes)), share)
+    config.args = [str(path) for path in (*folders[start:], *folders[:start])]
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Begin with the files that take long, so that no process is left alone with one at the end."""
+    if hasattr(config, "workerinput"):  # and began anywhere
+        items.sort(key=lambda item: item.path)
     items.sort(key=lambda item: item.path.parent.name not in _LONG)
+
+
+def pytest_collection_finish() -> None:
+    """Let the garbage collector pass over what lasts until the end: modules, and the tests."""
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
@@ -282,7 +310,7 @@ class Stacks:
             path = source
             if not isinstance(source, Path):
                 path = self.folder / name
-                source.to_netcdf(path, **(netcdf or {}))
+                write_netcdf(source, path, **(netcdf or {}))
             own = {
                 key: each(name) if callable(each) else each for key, each in (fields or {}).items()
             }

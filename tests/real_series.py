@@ -26,10 +26,10 @@ class Series:
 
 
 SERIES = {
-    "duacs": Series("cmems/duacs-med-adt-2005q2/daily/*.nc", 10, 25),
-    "sst": Series("cmems/sst-med-l3s-2022-jja/daily/*.nc", 6, 27),
+    "duacs": Series("cmems/duacs-med-adt-2005q2/daily/*.nc", 6, 27),
+    "sst": Series("cmems/sst-med-l3s-2022-jja/daily/*.nc", 5, 27),
     # The whole year, under each way to write times, is the matter of benchmarks/series_by_profile.
-    "eac4": Series("cams/eac4-co-2022/daily/*_2022*.nc", 8, 27, "valid_time"),
+    "eac4": Series("cams/eac4-co-2022/daily/*_2022*.nc", 6, 28, "valid_time"),
     "ostia": Series("cmems/ostia-anomaly-3days/*.nc", 3),
     "ssm": Series("clms/ssm1km-3days/*.nc", 3),
     "swi": Series("clms/swi1km-3days/*.nc", 3),

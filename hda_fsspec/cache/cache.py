@@ -14,7 +14,7 @@ import dataclasses
 import os
 import threading
 import time
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 
 from hda_fsspec.cache import eviction, partials
@@ -23,6 +23,7 @@ from hda_fsspec.cache.folder import READ_ONLY_ERRNOS, TRASH_PREFIX, Folder
 from hda_fsspec.cache.product_entries import (
     RECORD_NAME,
     Entry,
+    among,
     read_entry,
     read_record,
     verify_entry,
@@ -32,6 +33,7 @@ from hda_fsspec.cache.product_entries import (
 from hda_fsspec.cache.staging import Staging
 from hda_fsspec.errors import ProductFormatError
 from hda_fsspec.records import Product
+from hda_fsspec.untrusted_files import names_in
 
 __all__ = ["Cache", "Entry", "Staging", "Usage"]
 
@@ -129,6 +131,10 @@ class Cache:
         if is_new:
             self._remember(product, entry)
         return entry
+
+    def among(self, products: Sequence[Product]) -> list[int]:
+        """Return which of some products, by their numbers, :meth:`lookup` may find."""
+        return among(products, self._keys)
 
     def stage(
         self,
@@ -328,6 +334,12 @@ class Cache:
         if not self._folder.is_present():
             return []
         return [path for path, _ in eviction.entry_folders(self._folder)]
+
+    def _keys(self) -> Iterator[str]:
+        """Go through the keys of all products that may be there; no file is looked at."""
+        if self._folder.is_present():
+            for _, inside in self._folder.subfolders(self._folder.path / "products"):
+                yield from names_in(inside)
 
     def _discard_all(self, folders: list[Path]) -> int:
         freed = 0

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from hda_fsspec.cache.folder import CANNOT_KEEP_ERRNOS, Folder, dump_json, json_or_none
+from hda_fsspec.cache.product_entries import among
 from hda_fsspec.cache.product_lengths import KnownSizes
 from hda_fsspec.records import Product
 from hda_fsspec.untrusted_files import files_in, names_in, read_all, tell_once
@@ -24,8 +25,6 @@ from hda_fsspec.untrusted_files import files_in, names_in, read_all, tell_once
 logger = logging.getLogger("hda_fsspec")
 
 _SUFFIX = ".note"
-#: To list a folder that holds as many notes takes no longer than to look for so many of them.
-_MANY = 20_000
 
 
 @dataclasses.dataclass(eq=False, repr=False)
@@ -102,7 +101,8 @@ class JsonStore:
         """
         # A note saves a request later on; the work at hand can go on without it.
         with self._folder.losing(f"Facts of the kind {self.kind!r}"):
-            self._folder.prepare()
+            if not self._folder.is_present():
+                self._folder.prepare()
             self._folder.write(self._path(name), data, modified_at=self.clock())
 
     def delete(self, name: str) -> None:
@@ -127,7 +127,8 @@ class JsonStore:
         """Return the path of a note within the folder ``v1``."""
         if not self.is_plain:
             name = hashlib.sha256(name.encode(errors="surrogatepass")).hexdigest()
-        return f"{self.kind}/{name[:2]}/{name}{_SUFFIX}"
+        # In few folders: one of a note takes longer to be made than the note to be written.
+        return f"{self.kind}/{name[:1]}/{name}{_SUFFIX}"
 
     def names(self) -> Iterator[str]:
         """Go through the names of all notes, where they are plain; none of them is opened."""
@@ -171,14 +172,8 @@ class MetadataStore:
         return self._headers.get_bytes(_header_name(product))
 
     def with_header(self, products: Sequence[Product]) -> list[int]:
-        """Return which of some products, by their numbers, a description may be kept of.
-
-        Of many products the folder is listed once, instead of a look at the disk for each.
-        """
-        if len(products) < _MANY:
-            return list(range(len(products)))
-        kept = {name.partition(".")[0] for name in self._headers.names()}
-        return [number for number, product in enumerate(products) if product.key in kept]
+        """Return which of some products, by their numbers, a description may be kept of."""
+        return among(products, lambda: (n.partition(".")[0] for n in self._headers.names()))
 
     def put_header(self, product: Product, header: bytes) -> None:
         """Keep a description of a product; it survives the eviction of the file."""

@@ -15,7 +15,7 @@ import os
 import re
 import stat
 import unicodedata
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from io import BufferedReader
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,8 @@ from hda_fsspec.records import Product
 #: The name of the record beside a product's file.
 RECORD_NAME = "record.json"
 
+#: To list a folder that holds as many products takes no longer than to look for so many of them.
+_MANY = 20_000
 _MAX_NAME_BYTES = 200
 _MAX_SUFFIX_BYTES = 24
 _FORMAT = 1
@@ -122,6 +124,19 @@ def versions_folder(layout: Path, key: str) -> Path:
 def versions_name(key: str) -> str:
     """Return the same folder as it is named within ``v1``."""
     return f"products/{key[:2]}/{key}"
+
+
+def among(products: Sequence[Product], keys: Callable[[], Iterable[str]]) -> list[int]:
+    """Return which of some products, by their numbers, may lie in folders that hold some keys.
+
+    Of many products the folders are listed once, instead of a look at the disk for each; of few all
+    may.
+    """
+    if len(products) < _MANY:
+        return list(range(len(products)))
+    there = set(keys())
+    # Nothing is hashed as long as nothing is there.
+    return [n for n, product in enumerate(products) if product.key in there] if there else []
 
 
 def read_entry(folder: Folder, path: Path) -> Entry | None:

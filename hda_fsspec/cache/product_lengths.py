@@ -61,15 +61,16 @@ class KnownSizes:
         Where the true length is not known, the catalogue's size serves if the sizes of its data
         set have proved exact. The disk is looked at once for each data set.
         """
-        read: dict[tuple[str, str], _Known] = {}
-        sizes = []
+        read: dict[tuple[str, str], _Known | None] = {}
+        sizes: list[int | None] = []
         for product in products:
             whose = (product.broker, product.dataset_id)
-            known = read.get(whose)
-            if known is None:
-                known = read[whose] = self._read(*whose)
-            length = known.length_of(product)
-            if length is None and known.catalogue_is_exact:
+            if whose not in read:
+                found = self._read(*whose)
+                read[whose] = found if found.lengths else None
+            known = read[whose]
+            length = None if known is None else known.length_of(product)
+            if length is None and known is not None and known.catalogue_is_exact:
                 length = product.size
             sizes.append(length)
         return sizes

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import operator
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
@@ -51,7 +52,7 @@ def pack_products(products: Sequence[Product], *, left_out: Collection[str] = ()
         Fields that are not packed; they have their defaults when they are unpacked.
     """
     packed: dict[str, Any] = {
-        field.name: [getattr(product, field.name) for product in products]
+        field.name: list(map(operator.attrgetter(field.name), products))
         for field in _FIELDS
         if field.name not in left_out and field.name != "properties"
     }
@@ -89,9 +90,8 @@ def _pack_properties(products: Sequence[Product]) -> list[Any]:
     shapes: dict[tuple[str, ...], int] = {}
     rows: list[list[Any]] = []
     for product in products:
-        names = tuple(name for name, _ in product.properties)
-        shape = shapes.setdefault(names, len(shapes))
-        rows.append([shape, *(value for _, value in product.properties)])
+        names, values = zip(*product.properties, strict=True) if product.properties else ((), ())
+        rows.append([shapes.setdefault(names, len(shapes)), *values])
     return [[list(names) for names in shapes], rows]
 
 

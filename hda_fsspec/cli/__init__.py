@@ -63,14 +63,9 @@ class _Program(LazyGroup):
 
     def invoke(self, ctx: click.Context) -> int:
         """Run the command that was asked for, and return its exit code."""
-        options = ctx.ensure_object(Options)
         try:
-            code: int | None = super().invoke(ctx)
+            code = self._invoke(ctx)
             _flush_shared_caches()
-            if sys.stdout is not None:
-                sys.stdout.flush()
-        except (click.ClickException, click.exceptions.Exit):
-            raise
         except KeyboardInterrupt:
             echo_error("", f"{_PROGRAM}: interrupted")
             if ctx.invoked_subcommand in _ORDERING:
@@ -82,6 +77,17 @@ class _Program(LazyGroup):
         except BrokenPipeError:
             _close_stdout()
             return _PIPE_CLOSED
+        return code
+
+    def _invoke(self, ctx: click.Context) -> int:
+        """Run the command, or say why it failed."""
+        options = ctx.ensure_object(Options)
+        try:
+            code: int | None = super().invoke(ctx)
+            if sys.stdout is not None:
+                sys.stdout.flush()
+        except (click.ClickException, click.exceptions.Exit, BrokenPipeError):
+            raise
         except Exception as err:
             if options.is_debug:
                 raise

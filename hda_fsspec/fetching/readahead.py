@@ -12,7 +12,7 @@ import concurrent.futures
 import functools
 import logging
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Protocol, Self
 
 from hda_fsspec.cache.cache import Cache, Entry
@@ -175,11 +175,10 @@ class ReadAhead:
         with self._lock:
             if self._to_come and len(self._under_way) < self._client.settings.max_in_flight:
                 product = self._to_come[0]
-                size = self._budget.expected(product)
-                # One goes in any case, however large: somebody will read it.
-                if not self._budget or self._budget.fits(size):
+                # One goes in any case, however large: somebody will read it. What is local needs no
+                # room, so a size is not asked for before somebody has to fetch.
+                if not self._budget or self._budget.fits(self._budget.expected(product)):
                     self._under_way.add(self._to_come.popleft())
-                    self._budget.take(product, size)
                     return product
             self._is_advancing = False
             return None
@@ -189,11 +188,16 @@ class ReadAhead:
         if entry is not None:
             with self._lock:
                 self._under_way.remove(product)
+                # So large may be the next one, of which nobody knows it.
+                self._budget.take(product, entry.size)
                 self._budget.release(product)
                 if self._is_read_here:
                     # Looked up once is enough: it is read in a moment.
                     self._fetches[product] = done_future(entry)
             return
+        with self._lock:
+            if self._reads_left[product] > 0:
+                self._budget.take(product, self._budget.expected(product))
         fetch = self._client.fetch(product)
         with self._lock:
             self._fetches[product] = fetch
@@ -213,3 +217,17 @@ class ReadAhead:
             elif self._reads_left[product] > 0:
                 self._budget.take(product, fetch.result().size)
         self.advance()
+
+
+def fetch_in_order(
+    client: Client, products: Sequence[Product]
+) -> Iterator[concurrent.futures.Future[Entry]]:
+    """Yield the fetches of products that are read one after another, each read before the next."""
+    if len(products) == 1:
+        # As most chunks have it: nothing follows that could be fetched ahead.
+        yield client.fetch(products[0])
+        return
+    with ReadAhead(client, products) as ahead:
+        for product in products:
+            yield ahead.fetch(product)
+            ahead.mark_read(product)

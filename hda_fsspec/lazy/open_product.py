@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-from collections.abc import Sequence
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
 
 import xarray as xr
 from xarray.core import indexing  # xarray documents this module for writers of backends
@@ -20,8 +24,11 @@ from hda_fsspec.reading.options import OpenOptions
 from hda_fsspec.reading.requirements import check_installed
 from hda_fsspec.records import Product
 
+logger = logging.getLogger("hda_fsspec")
+
 #: The node of a tree that the others stand below.
 ROOT = "/"
+_HINT_WITHIN_SECONDS = 60.0
 
 
 class Nodes(dict[str, xr.Dataset]):
@@ -43,7 +50,8 @@ def open_product(client: Client, location: Location, options: OpenOptions) -> xr
     entry = client.local(product)
     if entry is None:
         check_can_be_read(location, [product], options)
-        entry = openfiles.make_local(source, 0)
+        with client.resources.get(SequentialOpenHint).waiting():
+            entry = openfiles.make_local(source, 0)
     return openfiles.with_dataset(
         source, 0, lambda ds, mark: as_recipes(ds, source, location.path, mark), entry=entry
     )
@@ -155,3 +163,36 @@ def as_recipes(dataset: xr.Dataset, source: Source, path: str, mark: FileStamp) 
     lazy.encoding = {**dataset.encoding, "source": path}
     lazy.set_close(Closer(source))
     return lazy
+
+
+class SequentialOpenHint:
+    """Says once that products are being waited for one after another.
+
+    Parameters
+    ----------
+    clock : callable
+        Seconds, from any start.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._waited_until = float("-inf")
+        self._is_told = False
+
+    @contextlib.contextmanager
+    def waiting(self) -> Iterator[None]:
+        """Take note of a wait for one product."""
+        with self._lock:
+            is_second = self._clock() - self._waited_until <= _HINT_WITHIN_SECONDS
+            is_told, self._is_told = self._is_told, self._is_told or is_second
+        if is_second and not is_told:
+            logger.warning(
+                "Products are ordered one after another as they are opened. fs.prefetch(…), or "
+                "hda_fsspec.open_mfdataset, orders them all at one time."
+            )
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._waited_until = self._clock()

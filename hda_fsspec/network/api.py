@@ -161,12 +161,10 @@ class Broker:
             body = {"dataset_id": dataset_id, **request, **page_parameters(start, _PAGE)}
             return self._session.json("POST", "dataaccess/search", body=body)
 
-        secrets = self._session.secrets
+        secrets, address = self._session.secrets, self._session.address
 
         def product(feature: Mapping[str, Any]) -> Product:
-            return Product.from_feature(
-                dataset_id, feature, broker=self._session.address, show=secrets.shown
-            )
+            return Product.from_feature(dataset_id, feature, broker=address, show=secrets.shown)
 
         try:
             products = self._collect(page, what, product, limit=self._max_products)

@@ -170,12 +170,17 @@ class _Found(Generic[_Item]):
         """Add a page, and return how much of it is new."""
         before = len(self)
         for feature in features:
-            name = next((feature[key] for key in _ID_KEYS if key in feature), None)
-            is_id = isinstance(name, (str, int)) and not isinstance(name, bool)
-            key = str(name) if is_id else (len(self), "no id")
+            name = feature.get("id")
+            # As nearly all have it, and thousands of them come in a row.
+            key = name if type(name) is str else self._other_key(feature)
             if key not in self._by_id:
                 self._by_id[key] = self._convert(feature)
         return len(self) - before
+
+    def _other_key(self, feature: Mapping[str, Any]) -> object:
+        name = next((feature[key] for key in _ID_KEYS if key in feature), None)
+        is_id = isinstance(name, (str, int)) and not isinstance(name, bool)
+        return str(name) if is_id else (len(self), "no id")
 
 
 @dataclasses.dataclass(eq=False, repr=False)

@@ -100,9 +100,15 @@ class Secrets:
 
     @functools.cached_property
     def _short(self) -> frozenset[str]:
-        """All texts that are looked for."""
+        """All texts that are looked for, but for those that hold another one of them."""
         needles = (*needles_for(self.masked), *self._places.needles(with_password=True))
-        return frozenset(needle.text for needle in needles)
+        texts = frozenset(needle.text for needle in needles)
+        # A space is written in several ways, so that what holds one may stand where it is not seen.
+        return frozenset(
+            text
+            for text in texts
+            if " " in text or not any(other in text for other in texts - {text})
+        )
 
     def product(self, product: Product) -> Product:
         """Return a record that can be kept.

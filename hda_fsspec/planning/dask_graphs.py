@@ -27,6 +27,7 @@ from dask._task_spec import (
 from dask.array import chunk
 from dask.base import is_dask_collection, optimize
 from dask.core import flatten
+from dask.highlevelgraph import HighLevelGraph, MaterializedLayer
 
 from hda_fsspec.lazy.map_task import ProductTask
 from hda_fsspec.lazy.product_table import Source
@@ -102,7 +103,8 @@ def products_in_order(dsk: Mapping[Any, Any], keys: Iterable[Any]) -> list[tuple
 
 def _optimised_graph(collections: list[Any]) -> tuple[dict[Any, Any], list[Any]]:
     """Return one graph of all collections, and the keys of what they ask for."""
-    optimised = optimize(*collections, traverse=False)  # type: ignore[no-untyped-call]
+    told = map(_with_data_as_tasks, collections)
+    optimised = optimize(*told, traverse=False)  # type: ignore[no-untyped-call]
     keys = [list(flatten(collection.__dask_keys__())) for collection in optimised]  # type: ignore[no-untyped-call]
     # They share one graph, as Dask documents. It is large: it is not merged once for each.
     graph = dict(optimised[0].__dask_graph__())
@@ -110,6 +112,29 @@ def _optimised_graph(collections: list[Any]) -> tuple[dict[Any, Any], list[Any]]
         if any(key not in graph for key in its_keys):
             graph.update(collection.__dask_graph__())
     return graph, [key for its_keys in keys for key in its_keys]
+
+
+def _with_data_as_tasks(collection: Any) -> Any:
+    """Return a collection whose graph has no layer that is bare data.
+
+    For one of those Dask makes the names of all chunks of all layers, of which there may be a
+    hundred thousand, to see whether the data hold names.
+    """
+    graph = _graph_of(collection)
+    if not isinstance(graph, HighLevelGraph):
+        return collection
+    layers = {
+        name: layer
+        if graph.dependencies[name] or not _is_bare(layer)
+        else MaterializedLayer(convert_legacy_graph(layer))
+        for name, layer in graph.layers.items()
+    }
+    rebuild, args = collection.__dask_postpersist__()
+    return rebuild(HighLevelGraph(layers, graph.dependencies), *args)
+
+
+def _is_bare(layer: Mapping[Any, Any]) -> bool:
+    return isinstance(layer, MaterializedLayer) and len(layer) == 1 and _holds_lazy(layer)
 
 
 class _Found:

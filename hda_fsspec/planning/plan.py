@@ -20,6 +20,7 @@ from hda_fsspec.service_limits import ORDERS_AN_HOUR, QUOTA_WINDOW_SECONDS
 from hda_fsspec.subsets.piece_grid import Split
 from hda_fsspec.subsets.sizes import Estimate
 from hda_fsspec.views import markup
+from hda_fsspec.views.formatting import orders_text
 
 _SHOWN_DATASETS = 3
 
@@ -144,13 +145,12 @@ class Plan:
             sizes.append(f"{format_bytes(self.bytes_estimated)} estimated")
         if self.sizes_unknown:
             sizes.append(f"{self.sizes_unknown} of unknown size")
-        ordered = f", {self.under_way} of them under way" if self.under_way else ""
         bound = "no bound" if self.cache_bound is None else format_bytes(self.cache_bound)
         free = "not known" if self.disk_free is None else f"{format_bytes(self.disk_free)} free"
         fields = [] if self.fields is None else [("fields", f"{self.fields:,}")]
         splits = self._splits() if self.splits else []
         return [
-            ("orders", f"{self.orders_needed} needed{ordered}, {self.local} local already"),
+            ("orders", orders_text(self.orders_needed, self.under_way, self.local)),
             *fields,
             ("bytes", f"{', '.join(sizes)}; {self._download()}"),
             ("quota", self._quota()),

@@ -66,8 +66,9 @@ def estimate_sizes(
     local: dict[Product, Entry] = {}
     known: dict[Product, int] = {}
     missing = []
-    for product in unique:
-        entry = client.cache.lookup(product, touch=False)
+    there = set(client.cache.among(unique))
+    for number, product in enumerate(unique):
+        entry = client.cache.lookup(product, touch=False) if number in there else None
         if entry is None:
             missing.append(product)
         else:

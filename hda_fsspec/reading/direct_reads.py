@@ -89,6 +89,9 @@ def coding_of(attrs: Mapping[str, Any]) -> dict[str, Any]:
 
 def read_raw(descriptor: int, array: StoredArray) -> _Array | None:
     """Return all values of an array as they are stored; None where they make no sense."""
+    dtype = np.dtype(array.dtype)
+    if array.chunk == array.shape and math.prod(array.shape) * dtype.itemsize <= _FEW_BYTES:
+        return _piece(descriptor, array, dtype, *array.pieces[0])
     key = (slice(None),) * len(array.shape)
     spans = [_Span(at, *sides) for at, *sides in zip(key, array.shape, array.chunk, strict=True)]
     is_read = _is_worth_it(array, spans, at_any_cost=True)

@@ -131,7 +131,9 @@ class HeaderIndex:
         pieces = self._source.pieces
         first_kept = min(self.known, default=len(pieces))
         cache = self._client.cache
-        for number in range(first_kept):
+        for number in cache.among(pieces) if first_kept else ():
+            if number >= first_kept:
+                break
             if cache.lookup(pieces[number], touch=False) is not None:
                 self.read([number])
                 break

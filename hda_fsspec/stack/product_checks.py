@@ -159,9 +159,9 @@ class ExpectedProduct:
         expected._check_sizes(header.sizes, dims)
         expected.check(theirs)
 
-    @functools.cached_property
-    def _grid(self) -> set[str]:
-        return self.layout.variables_to_match(self.template) & grid_names(self.template)
+    @property
+    def _grid(self) -> frozenset[str]:
+        return _compared(self.layout, self.template)[1]
 
     @property
     def _scan_step(self) -> str:
@@ -179,7 +179,7 @@ class ExpectedProduct:
             self._check_variable(name, template.variables[name], header.variables[name])
         dims = {dim for name in shared for dim in template.variables[name].dims}
         self._check_sizes(header.sizes, dims - {*layout.dims})
-        for name in sorted(layout.variables_to_match(template) - lacking):
+        for name in sorted(_compared(layout, template)[0] - lacking):
             mine, theirs = template.variables[name], header.variables[name]
             if mine.digest is None or theirs.digest == mine.digest:
                 continue
@@ -188,42 +188,11 @@ class ExpectedProduct:
         return lacking
 
     def _check_variable(self, name: str, mine: VariableHeader, theirs: VariableHeader) -> None:
-        if theirs.dims != mine.dims:
-            raise self._differs(f"{name!r} has dimensions {theirs.dims}, not {mine.dims}")
-        if not (mine.is_text and theirs.is_text):
-            self._check_dtype(name, mine, theirs)
-        attr = different_meaning(mine.meaning, theirs.meaning)
-        if attr is None:
-            return
-        here, there = (v.meaning.get(attr) for v in (theirs, mine))
-        is_time = attr == "calendar" or (
-            attr == "units" and all(" since " in str(units) for units in (here, there))
+        found = _difference(
+            name, mine, theirs, is_grid=name in self._grid, scan_step=self._scan_step
         )
-        verb = "are" if attr.endswith("s") else "is"
-        what = f"the {attr} of {name!r} {verb} {_brief(here)}, not {_brief(there)}"
-        if attr in PACKING:
-            raise self._differs(what, _PACKING_STEP)
-        if attr in GRID_MAPPING:
-            raise self._differs(what, _GRID_STEP)
-        raise self._differs(what, _DECODE_STEP if is_time else _KIND_STEP)
-
-    def _check_dtype(self, name: str, mine: VariableHeader, theirs: VariableHeader) -> None:
-        calendars = [v.encoding.get("calendar") for v in (theirs, mine)]
-        is_same = different_meaning(*({"calendar": calendar} for calendar in calendars)) is None
-        if mine.is_date and theirs.is_date and not is_same:
-            what = f"the calendar of {name!r} is {calendars[0]!r}, not {calendars[1]!r}"
-            raise self._differs(what, "Narrow the query to products of one calendar.")
-        if mine.is_date != theirs.is_date and {mine.dtype.kind, theirs.dtype.kind} == {"O", "M"}:
-            what = f"{name!r} holds {_kind_of(theirs)}, not {_kind_of(mine)}"
-            raise self._differs(what, _CALENDAR_STEP)
-        kinds = [_class_of(v) for v in (theirs, mine)]
-        is_other = kinds[0] != kinds[1] and kinds != ["b", "numbers"]
-        if name in self._grid and {mine.dtype.kind, theirs.dtype.kind} == {"f"}:
-            return  # by how much they differ is told of their values
-        if is_other or not np.can_cast(theirs.dtype, mine.dtype, "safe"):
-            what = f"{name!r} is of dtype {theirs.dtype}, not {mine.dtype}"
-            is_wider = not is_other and is_promoted(theirs.dtype, mine.dtype)
-            raise self._differs(what, self._scan_step if is_wider else _KIND_STEP)
+        if found is not None:
+            raise self._differs(*found)
 
     def _check_sizes(self, sizes: Mapping[str, int], dims: Collection[str]) -> None:
         """Raise unless some dimensions have as many elements as in the template."""
@@ -282,6 +251,64 @@ def lacks(product_id: str, name: str, *, is_scanned: bool) -> ProductMismatchErr
     if not is_scanned:
         step += ", or with scan=True, which shows it as missing there"
     return _differs(product_id, f"it lacks the variable {name!r}", f"{step}.")
+
+
+@functools.lru_cache(maxsize=64)
+def _compared(layout: ConcatLayout, template: Header) -> tuple[frozenset[str], frozenset[str]]:
+    """Return the variables that must be equal in all products, and those of them of the grid."""
+    names = layout.variables_to_match(template)
+    return frozenset(names), frozenset(names & grid_names(template))
+
+
+@functools.lru_cache(maxsize=256)
+def _difference(
+    name: str, mine: VariableHeader, theirs: VariableHeader, *, is_grid: bool, scan_step: str
+) -> tuple[str, str] | None:
+    """Return what differs in two variables but for their values, and what to do; None if nothing.
+
+    Products that are stored alike share the very same variables, of which it is told once.
+    """
+    if theirs.dims != mine.dims:
+        return f"{name!r} has dimensions {theirs.dims}, not {mine.dims}", _KIND_STEP
+    if not (mine.is_text and theirs.is_text):
+        found = _other_dtype(name, mine, theirs, is_grid=is_grid, scan_step=scan_step)
+        if found is not None:
+            return found
+    attr = different_meaning(mine.meaning, theirs.meaning)
+    if attr is None:
+        return None
+    here, there = (v.meaning.get(attr) for v in (theirs, mine))
+    is_time = attr == "calendar" or (
+        attr == "units" and all(" since " in str(units) for units in (here, there))
+    )
+    verb = "are" if attr.endswith("s") else "is"
+    what = f"the {attr} of {name!r} {verb} {_brief(here)}, not {_brief(there)}"
+    if attr in PACKING:
+        return what, _PACKING_STEP
+    if attr in GRID_MAPPING:
+        return what, _GRID_STEP
+    return what, _DECODE_STEP if is_time else _KIND_STEP
+
+
+def _other_dtype(
+    name: str, mine: VariableHeader, theirs: VariableHeader, *, is_grid: bool, scan_step: str
+) -> tuple[str, str] | None:
+    calendars = [v.encoding.get("calendar") for v in (theirs, mine)]
+    is_same = different_meaning(*({"calendar": calendar} for calendar in calendars)) is None
+    if mine.is_date and theirs.is_date and not is_same:
+        what = f"the calendar of {name!r} is {calendars[0]!r}, not {calendars[1]!r}"
+        return what, "Narrow the query to products of one calendar."
+    if mine.is_date != theirs.is_date and {mine.dtype.kind, theirs.dtype.kind} == {"O", "M"}:
+        return f"{name!r} holds {_kind_of(theirs)}, not {_kind_of(mine)}", _CALENDAR_STEP
+    kinds = [_class_of(v) for v in (theirs, mine)]
+    is_other = kinds[0] != kinds[1] and kinds != ["b", "numbers"]
+    if is_grid and {mine.dtype.kind, theirs.dtype.kind} == {"f"}:
+        return None  # by how much they differ is told of their values
+    if is_other or not np.can_cast(theirs.dtype, mine.dtype, "safe"):
+        is_wider = not is_other and is_promoted(theirs.dtype, mine.dtype)
+        what = f"{name!r} is of dtype {theirs.dtype}, not {mine.dtype}"
+        return what, scan_step if is_wider else _KIND_STEP
+    return None
 
 
 def _class_of(variable: VariableHeader) -> str:

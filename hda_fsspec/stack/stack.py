@@ -34,7 +34,7 @@ import xarray as xr
 from hda_fsspec.client import Entry
 from hda_fsspec.concurrency.forks import ForkLock
 from hda_fsspec.errors import PER_PRODUCT_ERRORS, OrderError, ProductMismatchError
-from hda_fsspec.fetching.readahead import ReadAhead
+from hda_fsspec.fetching.readahead import fetch_in_order
 from hda_fsspec.lazy import openfiles
 from hda_fsspec.lazy.fingerprint import digest_of
 from hda_fsspec.lazy.open_file_pool import FileStamp, file_mark
@@ -500,7 +500,4 @@ class Stack:
         See :class:`hda_fsspec.fetching.readahead.ReadAhead` for how many.
         """
         products = [self.source.pieces[number] for number in numbers]
-        with ReadAhead(self.source.client, products) as ahead:
-            for number, product in zip(numbers, products, strict=True):
-                yield number, ahead.fetch(product)
-                ahead.mark_read(product)
+        yield from zip(numbers, fetch_in_order(self.source.client, products), strict=True)

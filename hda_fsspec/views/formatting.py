@@ -34,3 +34,9 @@ def ends_of(rows: Sequence[T], first: int, last: int) -> tuple[Sequence[T], int,
     if len(rows) <= first + last + 1:
         return rows, 0, []
     return rows[:first], len(rows) - first - last, rows[len(rows) - last :]
+
+
+def orders_text(needed: int, under_way: int, local: int) -> str:
+    """Say how many orders are needed, how many of them went out, and what needs none."""
+    ordered = f", {under_way:,} of them under way" if under_way else ""
+    return f"{needed:,} needed{ordered}, {local:,} local already"

@@ -19,7 +19,7 @@ from hda_fsspec.printable import format_bytes, lines, plural, printable
 from hda_fsspec.records import Product
 from hda_fsspec.settings import Settings
 from hda_fsspec.views import markup
-from hda_fsspec.views.formatting import ends_of, minute_of
+from hda_fsspec.views.formatting import ends_of, minute_of, orders_text
 from hda_fsspec.views.markup import Markup, element
 from hda_fsspec.views.outlines import Outline, outlines_of
 from hda_fsspec.views.timebar import draw_times
@@ -47,8 +47,9 @@ class _State:
     left: int | None
 
     @property
-    def needed(self) -> int:
-        return sum(state == MISSING for state in self.states)
+    def orders(self) -> str:
+        local, under_way = (self.states.count(state) for state in (CACHED, UNDER_WAY))
+        return orders_text(len(self.states) - local, under_way, local)
 
 
 class QueryView(Sequence[Product]):
@@ -183,7 +184,7 @@ class QueryView(Sequence[Product]):
         if not total:
             return
         yield "size", _total_size(self.products, state.sizes)
-        yield "orders", f"{state.needed:,} needed"
+        yield "orders", state.orders
         if state.limit is not None:
             left = "" if state.left is None else f"{state.left:,} of "
             yield "quota", f"{left}{state.limit:,} orders an hour{' left' if left else ''}"

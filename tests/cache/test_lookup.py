@@ -127,3 +127,19 @@ def test_use_is_noted_once_a_minute(tmp_path: Path) -> None:
     clock.now += 2
     cache.lookup(product())
     assert record.stat().st_mtime == start + 61
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("count", [10, 25_000])
+def test_which_of_many_products_are_local(cache: Cache, count: int) -> None:
+    """None that is local is left out; of very many those are told that need not be looked for."""
+    products = [product(f"p{number}") for number in range(count)]
+    assert all(cache.lookup(products[number]) is None for number in cache.among(products))
+    put(cache, products[7])
+    put(cache, product("another"))
+
+    found = Cache(cache.root).among(products)
+
+    assert 7 in found
+    assert len(found) <= 10
+    assert [n for n in found if cache.lookup(products[n]) is not None] == [7]

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from cached_products import product, put
 from hypothesis import given
-from hypothesis import strategies as st
+from random_inputs import any_text
 from rows import for_each
 
 from hda_fsspec.cache.cache import Cache
@@ -52,7 +52,7 @@ def test_hostile_names_stay_in_their_folder(name: str, expected: str) -> None:
 
 
 @pytest.mark.slow
-@given(st.text(), st.text())
+@given(any_text(), any_text())
 def test_safe_names_are_safe_and_stable(name: str, fallback: str) -> None:
     """Whatever comes in, the name is one path component, printable, and safe once more."""
     safe = safe_name(name, fallback)

@@ -153,12 +153,12 @@ def test_many_writers_lose_no_length(root: Path) -> None:
 @pytest.mark.slow
 def test_thousands_of_lengths_are_asked_quickly(root: Path) -> None:
     """Listing a large directory may ask for the length of each product: each costs the same."""
-    products = _many(4_000)
+    products = _many(2_000)
     lengths = KnownSizes(root)
     lengths.record(products[0], 1)
 
     def ask(count: int) -> list[int | None]:
         return [lengths.length_of(product) for product in products[:count]]
 
-    few = cpu_seconds(lambda: ask(200), tries=3)
-    assert cpu_seconds(lambda: ask(4_000), tries=3) < 3 * 20 * few
+    few = cpu_seconds(lambda: ask(100), tries=3)
+    assert cpu_seconds(lambda: ask(2_000), tries=3) < 3 * 20 * few

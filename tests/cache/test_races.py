@@ -191,6 +191,7 @@ def test_kill_at_any_moment_leaves_nothing_that_is_taken_for_data(crew: _Writers
     assert resumed > 3
 
 
+@pytest.mark.slow
 def test_killed_writer_that_nobody_buried_is_gone(tmp_path: Path) -> None:
     """A killed process whose parent has not noticed yet does not block its partial."""
     crew = _Writers(tmp_path / "cache", reap=False)

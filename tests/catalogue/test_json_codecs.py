@@ -10,6 +10,7 @@ import pytest
 from checkout import ROOT
 from hypothesis import given
 from hypothesis import strategies as st
+from random_inputs import any_text
 from rows import for_each
 
 from hda_fsspec.cache.metadata import JsonStore
@@ -52,8 +53,7 @@ def test_a_large_listing_is_small_and_little_more_than_json(tmp_path: Path) -> N
         "products = unpack_products(JsonStore(Path(sys.argv[1]), 'listings').get('query'));"
         "print(len(products), (time.process_time() - middle) / (middle - start))"
     )
-    ratios = []
-    for _ in range(3):
+    for _ in range(3):  # of which the best counts: the machine has other work, too
         done = subprocess.run(
             [sys.executable, "-c", script, str(root), str(file)],
             capture_output=True,
@@ -63,12 +63,13 @@ def test_a_large_listing_is_small_and_little_more_than_json(tmp_path: Path) -> N
         )
         count, ratio = done.stdout.split()
         assert int(count) == 10_000
-        ratios.append(float(ratio))
-    assert min(ratios) < 5
+        if float(ratio) < 5:
+            break
+    assert float(ratio) < 5
     assert unpack_products(store.get("query")) == products
 
 
-_TEXT = st.text(max_size=10)
+_TEXT = any_text(max_size=10)
 _MAYBE = st.none() | _TEXT
 
 

@@ -42,14 +42,22 @@ HEAVY = {
 }
 
 
-def _loaded_by(*words: str) -> set[str]:
-    """Run a command in a process of its own, and return all modules that it has at its end."""
-    code = (
-        "import sys; from hda_fsspec.cli import main; code = main(sys.argv[1:]); "
-        "print(*sys.modules, file=sys.stderr); sys.exit(code)"
-    )
+_LOADED = """
+import os, sys
+from hda_fsspec.cli import main
+for line in sys.argv[1:]:
+    if (pid := os.fork()):
+        ended = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+        assert ended == 0, line
+        continue
+    sys.exit(main(line.split()) or print("loaded", *sys.modules, file=sys.stderr))
+"""
+
+
+def _loaded_by(*lines: str) -> list[set[str]]:
+    """Run commands in new processes, and return all modules that each of them has at its end."""
     done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", code, *words],
+        [sys.executable, "-W", "error", "-c", _LOADED, *lines],
         cwd=ROOT,
         env={**os.environ, "PYTHONPATH": ""},
         capture_output=True,
@@ -58,7 +66,8 @@ def _loaded_by(*words: str) -> set[str]:
         timeout=60,
     )
     assert done.returncode == 0, done.stderr
-    return set(done.stderr.split())
+    told = (line.split() for line in done.stderr.splitlines())
+    return [set(words[1:]) for words in told if words[0] == "loaded"]
 
 
 def test_all_commands_are_there() -> None:
@@ -91,6 +100,11 @@ def test_help_of_a_command(
     assert out.isascii()
 
 
+def _context(command: click.Command, name: str, given: list[str]) -> click.Context:
+    # Which options ask for help, a command keeps from the first time.
+    return command.make_context(name, given, **cli._program.context_settings)
+
+
 @for_each("words", [w for w, command in COMMANDS.items() if not isinstance(command, click.Group)])
 def test_each_example_is_a_command(words: tuple[str, ...]) -> None:
     """The words of an example are taken by the command that they are an example of."""
@@ -99,7 +113,7 @@ def test_each_example_is_a_command(words: tuple[str, ...]) -> None:
         # What stands beside it in a pipe is another program.
         [mine] = [part for part in line.split(" | ") if part.lstrip().startswith("hda-fsspec")]
         given = shlex.split(mine)[1 + len(words) :]
-        with command.make_context(words[-1], given) as ctx:
+        with _context(command, words[-1], given) as ctx:
             assert ctx.args == []
 
 
@@ -118,7 +132,7 @@ def test_documented_commands_are_commands(words: list[str]) -> None:
     known = next(words[:n] for n in (2, 1) if tuple(words[:n]) in COMMANDS)
     command = COMMANDS[tuple(known)]
 
-    with command.make_context(known[-1], words[len(known) :]) as ctx:
+    with _context(command, known[-1], words[len(known) :]) as ctx:
         assert ctx.args == []
     assert not isinstance(command, click.Group)
 
@@ -205,45 +219,36 @@ def test_completion(
     assert sorted(words) == sorted(offered)
 
 
+@pytest.mark.slow
 def test_help_loads_nothing_heavy() -> None:
     """The help of all commands needs neither the client nor what draws on a terminal."""
-    loaded = _loaded_by("--help")
+    (loaded,) = _loaded_by("--help")
 
     assert HEAVY & loaded == set()
     assert {"fsspec", "hda_fsspec.settings", "hda_fsspec.emulator", "asyncio"} & loaded == set()
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "words",
-    [
-        ["datasets", "test"],
-        ["ls", "-l", "QUERY"],
-        ["info", "QUERY"],
-        ["info", "DATASET"],
-        ["cache", "ls"],
-        ["orders", "--offline"],
-    ],
-    ids=" ".join,
-)
 def test_what_is_kept_is_told_without_what_asks_and_counts(
-    words: list[str], bench: Any, monkeypatch: pytest.MonkeyPatch
+    bench: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What was asked before, by anyone, loads neither what speaks HTTP nor what holds arrays."""
     emulator = bench.start()
     for name, value in emulator.environment.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setenv("HDA_CACHE_DIR", str(bench.cache_dir))
-    named = {"QUERY": bench.query, "DATASET": f"hda://{bench.dataset}"}
-    asked = [named.get(word, word) for word in words]
-    assert main(asked) == 0
-    if words[0] == "cache":
-        assert main(["get", bench.path(1), str(bench.folder / "out")]) == 0
+    lines = [
+        *("datasets test", f"ls -l {bench.query}", f"info {bench.query}"),
+        *(f"info hda://{bench.dataset}", "cache ls", "orders --offline"),
+    ]
+    for line in (*lines, f"get {bench.path(1)} {bench.folder}/out"):
+        assert main(line.split()) == 0
     requests = len(emulator.log)
 
-    loaded = _loaded_by(*asked)
+    loaded = _loaded_by(*lines)
 
-    assert HEAVY & loaded == set()
+    assert len(loaded) == len(lines)
+    assert [HEAVY & found for found in loaded] == [set()] * len(lines)
     assert len(emulator.log) == requests
 
 

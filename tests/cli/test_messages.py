@@ -15,6 +15,7 @@ from typing import Any
 
 import click
 import pytest
+from checkout import nodes_of
 
 import hda_fsspec
 from hda_fsspec.cli import main
@@ -34,14 +35,13 @@ def messages() -> Iterator[tuple[str, str]]:
     for path in sorted(SOURCES.rglob("*.py")):
         if {"emulator", "cli", "probing"} & set(path.relative_to(SOURCES).parts):
             continue  # whose words are of no Python that a user writes
-        tree = ast.parse(path.read_text(encoding="utf-8"))
         left_out = set()
-        for node in ast.walk(tree):
+        for node in nodes_of(path):
             if isinstance(node, ast.Expr):
                 left_out.add(id(node.value))
             if isinstance(node, ast.JoinedStr):
                 left_out |= {id(inner) for inner in ast.walk(node) if inner is not node}
-        for node in ast.walk(tree):
+        for node in nodes_of(path):
             if id(node) in left_out:
                 continue
             where = f"{path.name}:{getattr(node, 'lineno', 0)}"
@@ -60,6 +60,7 @@ def _spelled(part: ast.expr) -> str:
     return "'X'" if part.conversion == ord("r") else "X"
 
 
+@pytest.mark.slow
 def test_no_message_of_the_package_speaks_python_on_the_command_line() -> None:
     """What a command can do is said as its option; all else is marked, once for a line."""
     told = [(where, as_command_says(text, OPTIONS)) for where, text in messages()]

@@ -264,6 +264,7 @@ def test_what_cannot_be_opened(
     assert says in capsys.readouterr().err
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:Use `@` matmul:PendingDeprecationWarning")  # rioxarray
 def test_open_puts_tiles_side_by_side(
     stacks: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

@@ -19,7 +19,11 @@ from hda_fsspec.emulator import (
     marine_subset,
 )
 
-hda_api = pytest.importorskip("hda.api", reason="the official client is not installed")
+
+def hda_api() -> Any:
+    """Import the official client, if it is there, where it is needed."""
+    return pytest.importorskip("hda.api", reason="the official client is not installed")
+
 
 DATASET = "EO:TEST:DAT:DAILY"
 BODIES = {f"p_202405{day:02}.nc": bytes([day]) * (1000 + day) for day in range(1, 13)}
@@ -28,7 +32,7 @@ BODIES = {f"p_202405{day:02}.nc": bytes([day]) * (1000 + day) for day in range(1
 @pytest.fixture(autouse=True)
 def _no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
     # Its order runner sleeps one second before the first poll.
-    monkeypatch.setattr(hda_api.time, "sleep", lambda _seconds: None)
+    monkeypatch.setattr(hda_api().time, "sleep", lambda _seconds: None)
 
 
 def serve(**options: Any) -> Emulator:
@@ -40,10 +44,10 @@ def serve(**options: Any) -> Emulator:
 
 def connect(emulator: Emulator) -> Any:
     """Return the official client for an emulator."""
-    config = hda_api.Configuration(
+    config = hda_api().Configuration(
         url=emulator.url, user=emulator.user, password=emulator.password, path="/nonexistent"
     )
-    return hda_api.Client(config, progress=False)
+    return hda_api().Client(config, progress=False)
 
 
 def close(client: Any) -> None:
@@ -136,7 +140,7 @@ def test_the_quota_stops_it(tmp_path: Path) -> None:
         matches.download(str(tmp_path / "out"))
         assert read_all(tmp_path / "out") == dict(list(BODIES.items())[:1])
         assert emulator.orders == 1
-        with pytest.raises(hda_api.QuotaReachedError, match="0 requests remaining out of 1"):
+        with pytest.raises(hda_api().QuotaReachedError, match="0 requests remaining out of 1"):
             matches._get_download_id(matches.results[1])
         close(client)
 

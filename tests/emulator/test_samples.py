@@ -18,6 +18,7 @@ import xarray as xr
 
 from hda_fsspec import HDAFileSystem
 from hda_fsspec.emulator import Catalogue, Emulator, samples, write_samples
+from hda_fsspec.emulator.identity import name_of
 
 pytestmark = pytest.mark.slow
 
@@ -43,9 +44,18 @@ def catalogue(written: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_samples(copied, today=TODAY)
 
 
+@pytest.fixture(scope="module")
+def home(catalogue: Path) -> str:
+    """Return the name of a service that offers the samples, for which all files are read."""
+    return name_of(Catalogue.from_json(catalogue))
+
+
 @pytest.fixture
-def options(catalogue: Path, tmp_path: Path) -> Iterator[dict[str, Any]]:
+def options(
+    catalogue: Path, home: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[dict[str, Any]]:
     """Serve the samples, and return the storage options of a client of them."""
+    monkeypatch.setattr("hda_fsspec.emulator.emulator.name_of", lambda _: home)
     with Emulator(Catalogue.from_json(catalogue)) as emulator:
         yield {"cache_dir": str(tmp_path / "cache"), "emulator": emulator}
 

@@ -123,12 +123,13 @@ def test_sources_without_parameter_numbers_have_no_grib(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("told_by", ["status", "order", "search"])
 @pytest.mark.parametrize(
-    ("text", "expected"),
+    ("told_by", "text", "expected"),
     [
-        ("new", "Your request is too large, please reduce your selection."),
-        ("old", "Request too large. Requesting 8 items, limit is 7."),
+        ("status", "new", "Your request is too large, please reduce your selection."),
+        ("order", "new", "Your request is too large, please reduce your selection."),
+        ("search", "old", "Request too large. Requesting 8 items, limit is 7."),
+        ("order", "old", "Request too large. Requesting 8 items, limit is 7."),
     ],
 )
 def test_a_request_beyond_the_limit(source: Path, told_by: str, text: str, expected: str) -> None:

@@ -7,11 +7,13 @@ import posixpath
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from forking import in_a_fork, status_of
 from subset_sources import MARINE, write_marine
+from unsendable import raise_unsendable
 
 from hda_fsspec.emulator import marine_subset
 from hda_fsspec.emulator.jobs import worker
@@ -19,10 +21,17 @@ from hda_fsspec.emulator.jobs.worker import Worker
 from hda_fsspec.errors import ConfigurationError
 
 
-@pytest.mark.slow
-def test_calls_are_made_elsewhere() -> None:
-    """A call returns or raises what it does in the other process, whatever that prints."""
+@pytest.fixture(scope="module")
+def process() -> Iterator[Worker]:
+    """Return a process for all tests, which is started by the first that calls it."""
     process = Worker()
+    yield process
+    process.close()
+
+
+@pytest.mark.slow
+def test_calls_are_made_elsewhere(process: Worker) -> None:
+    """A call returns or raises what it does in the other process, whatever that prints."""
     numbers = {process.call(os.getpid) for _ in range(3)}
     process.call(os.system, "echo what a library prints")
     with pytest.raises(FileNotFoundError):
@@ -30,19 +39,15 @@ def test_calls_are_made_elsewhere() -> None:
 
     assert len(numbers - {os.getpid()}) == 1
     assert process.call(posixpath.join, "a", "b") == "a/b"
-    process.close()
-    process.close()
 
 
 @pytest.mark.slow
-def test_a_process_that_ended_is_started_again() -> None:
+def test_a_process_that_ended_is_started_again(process: Worker) -> None:
     """A call that ends the process is a typed error, and the next one is answered."""
-    process = Worker()
     with pytest.raises(ConfigurationError, match="in which the emulator calls _exit ended"):
         process.call(os._exit, 1)
 
     assert process.call(os.getpid) != os.getpid()
-    process.close()
 
 
 def test_sources_are_found_from_anywhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -57,9 +62,8 @@ def test_sources_are_found_from_anywhere(tmp_path: Path, monkeypatch: pytest.Mon
 
 
 @pytest.mark.slow
-def test_threads_share_a_process() -> None:
+def test_threads_share_a_process(process: Worker) -> None:
     """Threads get the answers to their own calls."""
-    process = Worker()
     found: dict[int, list[str]] = {}
 
     def ask(number: int) -> None:
@@ -70,7 +74,6 @@ def test_threads_share_a_process() -> None:
         thread.start()
     for thread in threads:
         thread.join()
-    process.close()
 
     assert found == {number: [f"{number}/{n}" for n in range(20)] for number in range(4)}
 
@@ -100,6 +103,7 @@ def test_a_fork_does_not_keep_the_process_alive() -> None:
     read, write = os.pipe()
     child = in_a_fork(lambda: os.read(read, 1) == b"x")
     process.close()
+    process.close()
 
     with pytest.raises(ProcessLookupError):
         os.kill(number, 0)
@@ -110,16 +114,14 @@ def test_a_fork_does_not_keep_the_process_alive() -> None:
 
 
 @pytest.mark.slow
-def test_a_fork_in_the_middle_of_a_call() -> None:
+def test_a_fork_in_the_middle_of_a_call(process: Worker) -> None:
     """The child calls a process of its own, whoever holds the lock of its parent's."""
-    process = Worker()
     process.call(os.getpid)
     with process._lock:
         child = in_a_fork(lambda: worker.call(os.getpid) != os.getpid() and _ends())
 
     assert status_of(child) == 0
     assert process.call(posixpath.join, "a", "b") == "a/b"
-    process.close()
 
 
 def _ends() -> bool:
@@ -128,23 +130,8 @@ def _ends() -> bool:
 
 
 @pytest.mark.slow
-def test_an_error_that_cannot_be_sent_arrives_as_text() -> None:
+def test_an_error_that_cannot_be_sent_arrives_as_text(process: Worker) -> None:
     """What a library raises may be made of what no other process can have."""
-    process = Worker()
     with pytest.raises(ConfigurationError, match="UnsendableError: it is so"):
         process.call(raise_unsendable)
     assert process.call(posixpath.join, "a", "b") == "a/b"
-    process.close()
-
-
-class UnsendableError(Exception):
-    """Cannot be made from its arguments alone."""
-
-    def __init__(self, said: str, *, detail: object) -> None:
-        super().__init__(said)
-        self.detail = detail
-
-
-def raise_unsendable() -> None:
-    """Raise what does not travel."""
-    raise UnsendableError("it is so", detail=threading.Lock())

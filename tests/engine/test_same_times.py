@@ -118,6 +118,8 @@ def test_a_dimension_that_is_no_time(stacks: Any) -> None:
 
 def without(monkeypatch: pytest.MonkeyPatch, *modules: str) -> None:
     """Let packages look as if they were not installed."""
+    # Else xarray warns of engines that it has found, and cannot load.
+    xr.backends.list_engines()
     real = importlib.util.find_spec
     monkeypatch.setattr(
         importlib.util,

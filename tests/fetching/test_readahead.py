@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import concurrent.futures
 import dataclasses
+from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
@@ -27,23 +28,27 @@ class Service:
         self.local: set[Product] = set()
         self.asked: list[Product] = []
         self.touched = 0
+        self.sized: set[Product] = set()
+        self.on_lookup: Callable[[Product], None] = lambda _: None
         self.futures: dict[Product, concurrent.futures.Future[Any]] = {}
         self.reads_ahead: set[ReadAhead] = set()
         self.settings: Any = SimpleNamespace(max_in_flight=most)
         self.cache: Any = SimpleNamespace(max_bytes=bound, lookup=self._lookup)
         self._size = size
 
-    def _lookup(self, product: Product, *, touch: bool) -> Product | None:
+    def _lookup(self, product: Product, *, touch: bool) -> Any:
         self.touched += touch
-        return product if product in self.local else None
+        self.on_lookup(product)
+        return SimpleNamespace(size=10) if product in self.local else None
 
     def fetch(self, product: Product) -> concurrent.futures.Future[Any]:
         """Ask for a product, once more if it has failed."""
         self.asked.append(product)
         return self.futures.setdefault(product, concurrent.futures.Future())
 
-    def size(self, _: Product) -> int | None:
+    def size(self, product: Product) -> int | None:
         """Return what all products weigh."""
+        self.sized.add(product)
         return self._size
 
     def arrive(self, product: Product, size: int = 10) -> None:
@@ -81,6 +86,34 @@ def test_what_is_local_is_passed_over() -> None:
 
     assert service.asked == wanted[4990:4993]
     assert service.touched == 0
+
+
+def test_the_size_of_what_is_local_is_not_looked_up() -> None:
+    """It needs no room: the disk is not asked what thousands of local products weigh."""
+    service = Service(bound=60)
+    wanted = products(50)
+    service.local = set(wanted[:48])
+
+    service.begin(wanted)
+
+    assert service.asked == wanted[48:]
+    assert not service.sized & service.local
+
+
+def test_what_was_read_before_its_turn_keeps_no_room() -> None:
+    """Who reads may be quicker: then nobody is to come who would give the room back."""
+    service = Service(bound=30)
+    first, second, third = wanted = products(3)
+    ahead = ReadAhead(service, wanted)
+    service.on_lookup = lambda product: ahead.mark_read(first) if product == first else None
+
+    ahead.advance()
+    assert service.asked == [first, second]
+    service.arrive(first)
+    service.arrive(second)
+    ahead.mark_read(second)
+
+    assert service.asked == [first, second, third]
 
 
 def test_nothing_is_asked_for_twice() -> None:
@@ -186,7 +219,7 @@ def test_a_fault_of_a_look_is_told_once_and_ends_it(
 def test_fetches_that_end_at_once() -> None:
     """Thousands of fetches that end as they begin are no deep recursion."""
     service = Service()
-    wanted = products(5000)
+    wanted = products(2000)
     for product in wanted:
         service.futures[product] = concurrent.futures.Future()
         service.futures[product].set_exception(OrderError("no"))

@@ -88,6 +88,7 @@ def test_looking_and_offline_touch_it_never(team: Team, bench: Any, monkeypatch:
     assert team.emulator.order_posts == 1
 
 
+@pytest.mark.slow
 def test_lazy_data_come_from_it(stacks: Any, tmp_path: Path) -> None:
     """A series that one machine computed is computed by another with no order."""
     days = {
@@ -172,6 +173,7 @@ def no_data(team: Team) -> None:
     team.files()["data"].unlink()
 
 
+@pytest.mark.slow
 @for_each(
     ("spoil",),
     [(spoil_bytes,), (cut,), (lengthen,), (empty,), (another_format,), (damaged,), (no_data,)],
@@ -206,34 +208,41 @@ def record_of(**changed: Any) -> bytes:
     return json.dumps(right | changed).encode()
 
 
-@for_each(
-    ("record",),
-    [
-        (b"",),
-        (b"\xff\xfe",),
-        (b"[1]",),
-        (b"null",),
-        (b"[" * 9000,),
-        (record_of(size="3"),),
-        (record_of(size=-1),),
-        (record_of(size=True),),
-        (record_of(size=1e300),),
-        (record_of(name=None),),
-        (record_of(sha256="../../../../etc/passwd"),),
-        (record_of(sha256="0" * 63),),
-        (record_of(sha256=f"{'0' * 64}\n"),),
-        (record_of(sha256=5),),
-        (record_of(name="a" * 20_000),),
-    ],
-)
-def test_what_is_no_record_counts_as_none(record: bytes, bench: Any, tmp_path: Path) -> None:
-    """Whatever lies there in the place of a record, the product is ordered."""
-    team = Team(bench, bench.start(days=1), tmp_path)
-    data = team.give()
-    team.files()["record"].write_bytes(record)
+NO_RECORDS = [
+    b"",
+    b"\xff\xfe",
+    b"[1]",
+    b"null",
+    b"[" * 9000,
+    record_of(size="3"),
+    record_of(size=-1),
+    record_of(size=True),
+    record_of(size=1e300),
+    record_of(name=None),
+    record_of(sha256="../../../../etc/passwd"),
+    record_of(sha256="0" * 63),
+    record_of(sha256=f"{'0' * 64}\n"),
+    record_of(sha256=5),
+    record_of(name="a" * 20_000),
+]
 
-    assert team.machine("second").cat_file(bench.path(1)) == data
-    assert team.emulator.order_posts == 2
+
+@pytest.mark.slow
+def test_what_is_no_record_counts_as_none(bench: Any) -> None:
+    """Whatever lies there in the place of a record, the product is ordered."""
+    count = len(NO_RECORDS)
+    team = Team(bench, bench.start(days=count))
+    first = team.machine("first")
+    first.prefetch(bench.query)
+    first.flush_shared_cache()
+    places = sorted(team.folder.rglob("record.json"))
+    for place, record in zip(places, NO_RECORDS, strict=True):
+        place.write_bytes(record)
+
+    got = team.machine("second").cat(f"{bench.query}/*")
+
+    assert list(got.values()) == [bench.body(day) for day in range(1, count + 1)]
+    assert team.emulator.order_posts == 2 * count
 
 
 def test_a_name_in_a_record_leads_nowhere(team: Team, bench: Any, tmp_path: Path) -> None:
@@ -265,6 +274,7 @@ def test_what_is_no_file_is_not_opened(lies: str, bench: Any, tmp_path: Path) ->
     assert team.emulator.order_posts == 2
 
 
+@pytest.mark.slow
 @for_each(
     ("verb", "error"),
     [

@@ -18,6 +18,7 @@ from shared_caches import SECRET, Team, Vault, run, warnings_in
 from hda_fsspec import client
 from hda_fsspec.cli import main
 from hda_fsspec.client import get_client
+from hda_fsspec.emulator import Fault
 from hda_fsspec.fetching.shared_cache import SharedCache, is_settled
 from hda_fsspec.records import Product
 
@@ -187,10 +188,13 @@ def test_a_product_without_a_version_is_ordered(bench: Any) -> None:
     assert team.files() == {}
 
 
+@pytest.mark.parametrize(("lost", "code"), [(0, 0), (1, 1)])
 def test_the_command_line_waits_for_what_it_fetched(
-    team: Team, bench: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    team: Team, bench: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lost: int, code: int
 ) -> None:
-    """When a command ends, what it fetched is in the shared cache."""
+    """When a command ends, what it fetched is in the shared cache, even if another one failed."""
+    if lost:
+        team.emulator.fault(Fault("order-failed", product_id=bench.product_id(2), times=None))
     environment = {
         **team.emulator.environment,
         "HDA_CACHE_DIR": str(tmp_path / "cli"),
@@ -200,9 +204,9 @@ def test_the_command_line_waits_for_what_it_fetched(
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
 
-    assert main(["get", bench.query, str(tmp_path / "out")]) == 0
+    assert main(["get", bench.query, str(tmp_path / "out")]) == code
 
-    assert len(list(team.folder.rglob("record.json"))) == 4
+    assert len(list(team.folder.rglob("record.json"))) == 4 - lost
 
 
 def test_flush_is_not_called_in_the_loop_that_it_needs(team: Team) -> None:

@@ -22,7 +22,6 @@ import s3_parts
 import xarray as xr
 from fsspec.callbacks import Callback
 from fsspec.implementations.local import LocalFileSystem
-from moto.server import ThreadedMotoServer
 from s3_parts import PART_BYTES, in_parts
 from upath import UPath
 
@@ -62,6 +61,8 @@ class Shelf(LocalFileSystem):  # type: ignore[misc]  # fsspec is untyped
 @pytest.fixture(scope="module")
 def s3() -> Iterator[dict[str, Any]]:
     """Options of a real S3 server on loopback."""
+    from moto.server import ThreadedMotoServer  # which takes its time, in all processes of a run
+
     for name in ("HTTP_PROXY", "http_proxy"):
         os.environ.pop(name, None)
     server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
@@ -86,6 +87,13 @@ def bucket(s3: dict[str, Any]) -> Iterator[Any]:
     for upload in fs.list_multipart_uploads("bucket"):
         fs.abort_mpu("bucket", upload["Key"], upload["UploadId"])
     fs.rm("bucket", recursive=True)
+
+
+@pytest.fixture
+def _bucket_if_needed(kind: str, request: pytest.FixtureRequest) -> None:
+    """Make an empty bucket where a test is about that kind."""
+    if kind == "s3":
+        request.getfixturevalue("bucket")
 
 
 @pytest.fixture
@@ -123,8 +131,9 @@ def content(url: str, options: dict[str, Any]) -> dict[str, bytes]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["s3", "memory", "shelf"])
+@pytest.mark.usefixtures("_bucket_if_needed")
 def test_copies_go_there_and_are_found_again(
-    kind: str, bench: Any, bucket: Any, targets: Any, tmp_path: Path
+    kind: str, bench: Any, targets: Any, tmp_path: Path
 ) -> None:
     """Delivered names, addresses in order; with skip_existing only what lacks is ordered.
 
@@ -161,8 +170,9 @@ def test_copies_go_there_and_are_found_again(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["s3", "memory", "shelf"])
+@pytest.mark.usefixtures("_bucket_if_needed")
 def test_equal_names_and_foreign_files(
-    kind: str, bench: Any, bucket: Any, targets: Any, caplog: pytest.LogCaptureFixture
+    kind: str, bench: Any, targets: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Products of one name get their ids; what somebody else wrote stays as it is.
 
@@ -402,6 +412,7 @@ def test_the_command_copies_there(
     assert "NAME=VALUE" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_bucket_is_a_second_cache(bench: Any, bucket: Any, s3: dict[str, Any]) -> None:
     """What one machine put into a bucket another takes from there, and orders nothing."""
     emulator = bench.start(days=2)

@@ -15,6 +15,7 @@ from typing import Any
 import cloudpickle
 import fsspec
 import pytest
+from ready_processes import run_script
 
 from hda_fsspec import HDAFileSystem
 from hda_fsspec.emulator import Fault, ProductEntry, dated_product
@@ -60,11 +61,14 @@ def test_a_filesystem_pickles_without_its_password(bench: Any) -> None:
             again.ls(bench.query)
     code = (
         "import pickle, sys\n"
-        "for _ in range(2):\n"
-        "    fs = pickle.load(sys.stdin.buffer)\n"
+        "for data in sys.argv[1:]:\n"
+        "    fs = pickle.loads(bytes.fromhex(data))\n"
         f"    print(len(fs.ls({bench.query!r})), fs.cat({bench.path(1)!r})[:3])"
     )
-    shown = in_new_process(code, stdin=b"".join(pickles), HDA_PASSWORD=emulator.password)
+    environment = {**os.environ, "HDA_PASSWORD": emulator.password}
+    shown = run_script(
+        code, [data.hex() for data in pickles], folder=bench.folder, environment=environment
+    )
     assert shown.splitlines() == ["2 b'CDF'", "2 b'CDF'"]
 
 
@@ -101,10 +105,10 @@ def test_an_open_file_works_in_a_process_with_an_empty_cache(bench: Any, tmp_pat
 
     code = (
         "import pickle, sys\n"
-        "with pickle.load(sys.stdin.buffer) as f: print(f.tell(), f.size, str(f.name))"
+        "with pickle.loads(bytes.fromhex(sys.argv[1])) as f: print(f.tell(), f.size, str(f.name))"
     )
-    environment["HDA_CACHE_DIR"] = str(tmp_path / "other")
-    shown = in_new_process(code, stdin=data, **environment)
+    environment = {**os.environ, **environment, "HDA_CACHE_DIR": str(tmp_path / "other")}
+    shown = run_script(code, [data.hex()], folder=tmp_path, environment=environment)
 
     assert shown.startswith(f"5 2032 {tmp_path / 'other'}")
     assert emulator.downloads == 2

@@ -10,6 +10,7 @@ from __future__ import annotations
 import ast
 import contextlib
 import dataclasses
+import functools
 import io
 import json
 import pickle
@@ -39,6 +40,8 @@ from hda_fsspec.fetching.quota import ServiceQuota
 from hda_fsspec.filenames import alike, is_plain, plain_name
 from hda_fsspec.formats.detect import check_complete, extension, sniff
 from hda_fsspec.formats.file_reader import CorruptFileError, FileBytes
+from hda_fsspec.formats.hdf5frames import Frame, take_frame
+from hda_fsspec.formats.hdf5values import find_arrays
 from hda_fsspec.formats.references import find_reference
 from hda_fsspec.network import responses
 from hda_fsspec.network.api import Broker
@@ -70,6 +73,7 @@ _QUERIES: tuple[Mapping[str, tuple[str, ...]], ...] = (
     {"variable": ("a", "b"), "cloudCover": ("10",), "year": ("2024",), "productType": ("x",)},
 )
 _MOST_UNPACKED_BYTES = 1 << 24
+_ARRAYS = ("time", "x")
 
 
 class Broken(Exception):
@@ -402,6 +406,24 @@ def formats(data: bytes) -> None:
                         expect(unpacked.is_relative_to(scratch), "a member leads elsewhere")
 
 
+def frames(data: bytes) -> None:
+    """Compare any file with known ones: of another frame, or its arrays lie where a walk leads."""
+    file = FileBytes(io.BytesIO(data))
+    own = take_frame(file, _ARRAYS, {"history": "made on day 01"})
+    for frame in (own, *_known_frames()):
+        contents = None if frame is None else frame.look(file)
+        if contents is not None:
+            expect(contents.arrays == find_arrays(file, contents.arrays), "values lie elsewhere")
+            expect(all(map(len, contents.texts.values())), "a text has no bytes")
+
+
+@functools.cache
+def _known_frames() -> list[Frame]:
+    files = [FileBytes(io.BytesIO(data)) for data in Target(frames).corpus()]
+    taken = [take_frame(file, _ARRAYS, {"history": "made on day 01"}) for file in files]
+    return [frame for frame in taken if frame is not None]
+
+
 def references(data: bytes) -> None:
     """Look for what leads out of any file: a reference, none, or a CorruptFileError."""
     with tempfile.TemporaryFile() as stream:
@@ -479,6 +501,7 @@ TARGETS = {
         Target(recording, is_json=True),
         Target(neighbours),
         Target(formats),
+        Target(frames),
         Target(references),
         Target(names),
     )

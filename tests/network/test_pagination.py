@@ -303,7 +303,7 @@ def test_a_fault_of_one_page_stops_the_others() -> None:
 
 
 @pytest.mark.slow
-@settings(deadline=None, derandomize=True, max_examples=examples(60))
+@settings(deadline=None, derandomize=True, max_examples=examples(30))
 @given(
     count=st.integers(0, 300),
     caps=st.lists(st.integers(1, 40), min_size=1, max_size=8),

@@ -14,6 +14,7 @@ from checkout import SHARED
 from costs import cpu_seconds
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from random_inputs import any_text
 from rows import for_each
 
 from hda_fsspec.network.responses import (
@@ -128,6 +129,7 @@ def test_deep_nesting_is_cut_off() -> None:
     assert 400 <= parse_problem(500, nested.encode()).status <= 599
 
 
+@pytest.mark.slow
 @for_each(
     "sent",
     [
@@ -160,7 +162,7 @@ def _read_ten_thousand_words() -> int:
 
 
 json_values = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
+    st.none() | st.booleans() | st.integers() | st.floats() | any_text(max_size=8),
     lambda inner: (
         st.lists(inner, max_size=3)
         | st.dictionaries(
@@ -298,7 +300,7 @@ def test_delivered_names(value: str, name: str | None) -> None:
     assert delivered_name({"Content-Disposition": value}) == name
 
 
-header_texts = st.text(max_size=60) | st.lists(
+header_texts = any_text(max_size=60) | st.lists(
     st.sampled_from(
         ["filename", "*", "=", '"', "\\", ";", "'", "utf-8", "%FF", "bytes ", "5-9/", "1"]
     )

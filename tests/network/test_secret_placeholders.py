@@ -11,7 +11,7 @@ from urllib.parse import quote, quote_plus, unquote
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from random_inputs import examples
+from random_inputs import any_text, examples
 from rows import for_each
 
 from hda_fsspec.errors import BrokerError
@@ -49,7 +49,7 @@ def _read(text: str) -> str:
     return html.unescape(unquote(text))
 
 
-secrets_of_any_kind = st.one_of(st.sampled_from(SECRETS), st.text(min_size=1, max_size=12))
+secrets_of_any_kind = st.one_of(st.sampled_from(SECRETS), any_text(min_size=1, max_size=12))
 tokens = st.lists(st.text("0123abcp-{}:%+_\\&", min_size=1, max_size=30), max_size=3)
 # Words, or a secret (by its number, modulo) in one of the ways.
 parts = st.lists(

@@ -357,3 +357,21 @@ def test_what_is_read_as_a_whole_is_told_without_its_tasks() -> None:
         # Once its tasks are made a layer keeps them.
         assert not any(getattr(each, "_cached_dict", None) for each in layers)
         assert any(isinstance(each, Blockwise) for each in layers)
+
+
+def test_a_slice_of_very_many_chunks_is_told_without_the_names_of_all(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Of a hundred thousand chunks ten may be wanted: those that nobody wants are not named."""
+    named: list[str] = []
+
+    def output_keys(layer: Blockwise) -> set[Any]:
+        named.append(layer.output)
+        return set()
+
+    monkeypatch.setattr(Blockwise, "get_output_keys", output_keys)
+
+    found = told(open_toy()[["a", "offset"]].isel(time=slice(4, 6)))
+
+    assert found == {"one": {2}}
+    assert named == []

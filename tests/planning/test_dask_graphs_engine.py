@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 import xarray as xr
+from rows import for_each
 
 import hda_fsspec.engine.accessor  # noqa: F401  (registers it)
 from hda_fsspec.client import close_clients, get_client
-from hda_fsspec.emulator import dated_product
+from hda_fsspec.emulator import ProductEntry, dated_product
 from hda_fsspec.engine.backend import HDABackendEntrypoint
 from hda_fsspec.settings import Settings
 
@@ -32,18 +33,59 @@ CHUNKED: dict[str, Expression] = {
 # Where groups cut a chunk, what Dask reads of it differs each time: see the last test.
 WIDE = ("mean", "rolling")
 PLAIN = ("list", "backwards", "without the dimension")
-CASES = [
-    *(pytest.param(f, {}, id=name) for name, f in {**SELECTIONS, **CHUNKED}.items()),
-    *(pytest.param(CHUNKED[name], {"time": 3}, id=f"{name}, chunks of 3") for name in WIDE),
-    *(pytest.param(SELECTIONS[name], None, id=f"{name}, not chunked") for name in PLAIN),
+CASES: list[tuple[str, Expression, Any]] = [
+    *((name, f, {}) for name, f in {**SELECTIONS, **CHUNKED}.items()),
+    *((name, CHUNKED[name], {"time": 3}) for name in WIDE),
+    *((name, SELECTIONS[name], None) for name in PLAIN),
 ]
 
 
+class Served:
+    """Daily products behind an emulator, and one cache."""
+
+    def __init__(self, bench: Any, products: list[ProductEntry]) -> None:
+        self.emulator = bench.start(products=products)
+        self.query = bench.query
+        self.options = bench.settings(self.emulator)
+
+    @property
+    def cache(self) -> Any:
+        """Where what is fetched is kept."""
+        return get_client(Settings.resolve(**self.options)).cache
+
+    def open(self, chunks: Any) -> xr.Dataset:
+        """Open all of them as one data set."""
+        return xr.open_dataset(
+            self.query, engine=HDABackendEntrypoint, chunks=chunks, storage_options=self.options
+        )
+
+    def evict(self) -> None:
+        """Empty the cache; headers are kept."""
+        close_clients()
+        self.cache.clear()
+
+    @property
+    def sent(self) -> tuple[int, int]:
+        """How often something was ordered, and downloaded."""
+        return self.emulator.order_posts, self.emulator.downloads
+
+    @property
+    def local(self) -> set[str]:
+        """The ids of what is in the cache."""
+        return {entry.product.product_id for entry in self.cache.entries()}
+
+
+@pytest.fixture
+def served(bench: Any, products: list[ProductEntry]) -> Served:
+    """Serve eight daily products."""
+    return Served(bench, products)
+
+
 @pytest.fixture(scope="module")
-def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
-    """Eight daily files, by name."""
+def products(tmp_path_factory: pytest.TempPathFactory) -> list[ProductEntry]:
+    """Write eight daily files."""
     folder: Path = tmp_path_factory.mktemp("files")
-    found = {}
+    found = []
     for day in range(1, 9):
         path = folder / f"sst_202405{day:02}.nc"
         xr.Dataset(
@@ -54,35 +96,30 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
                 "flag": ("time", [float(day)]),
             },
         ).to_netcdf(path)
-        found[path.name] = path.read_bytes()
+        found.append(dated_product(path.name, path.read_bytes()))
     return found
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("expression", "chunks"), CASES)
+@for_each(("name", "expression", "chunks"), CASES)
 def test_what_is_told_becomes_local(
-    bench: Any, files: dict[str, bytes], expression: Expression, chunks: Any
+    served: Served, name: str, expression: Expression, chunks: Any
 ) -> None:
     """Nothing is ordered by telling; computing then makes those products local, and no others."""
-    emulator = bench.start(products=[dated_product(name, body) for name, body in files.items()])
-    options = bench.settings(emulator)
-    cache = get_client(Settings.resolve(**options)).cache
-    dataset = xr.open_dataset(
-        bench.query, engine=HDABackendEntrypoint, chunks=chunks, storage_options=options
-    )
-    made = expression(dataset)
-    orders = emulator.orders
+    made = expression(served.open(chunks))
+    # Of the first row that of the template, then what the row before has left.
+    before, sent = served.local, served.sent
+    assert before
 
-    told = [product.product_id for product in made.hda.products]
+    told = {product.product_id for product in made.hda.products}
 
-    assert made.hda.plan().orders_needed == len(set(told) - _local(cache))
-    assert emulator.orders == orders == 1
-    # The template is local since the data set was opened.
-    close_clients()
-    cache.clear()
-    made.compute()
-    assert _local(cache) == set(told)
-    assert made.compute().hda.products == []
+    assert made.hda.plan().orders_needed == len(told - before), name
+    assert served.local == before
+    assert served.sent == sent
+    served.evict()
+    computed = made.compute()
+    assert served.local == told
+    assert computed.hda.products == []
 
 
 CUTTING: dict[str, tuple[Expression, set[int]]] = {
@@ -95,29 +132,16 @@ CUTTING: dict[str, tuple[Expression, set[int]]] = {
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", CUTTING)
-def test_of_chunks_that_groups_cut_never_too_few_are_told(
-    bench: Any, files: dict[str, bytes], name: str
-) -> None:
+@for_each("name", CUTTING)
+def test_of_chunks_that_groups_cut_never_too_few_are_told(served: Served, name: str) -> None:
     """Dask reads such a chunk whole or in part, each time anew: all of it is told, and no other."""
     expression, most = CUTTING[name]
-    emulator = bench.start(products=[dated_product(name, body) for name, body in files.items()])
-    options = bench.settings(emulator)
-    cache = get_client(Settings.resolve(**options)).cache
-    dataset = xr.open_dataset(
-        bench.query, engine=HDABackendEntrypoint, chunks={"time": 3}, storage_options=options
-    )
-    made = expression(dataset)
+    made = expression(served.open({"time": 3}))
 
     told = {product.product_id for product in made.hda.products}
 
     assert told == {f"sst_202405{day:02}.nc" for day in most}
     for _ in range(2):
-        close_clients()
-        cache.clear()
+        served.evict()
         made.compute()
-        assert _local(cache) <= told
-
-
-def _local(cache: Any) -> set[str]:
-    return {entry.product.product_id for entry in cache.entries()}
+        assert served.local <= told

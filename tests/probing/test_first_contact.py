@@ -61,18 +61,24 @@ def contact(tmp_path: Path) -> Contact:
     return run
 
 
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """Write small netCDF files of three days."""
+    paths = []
+    for day in range(1, 4):
+        time = np.array([f"2024-05-{day:02}T12:00"], "datetime64[ns]")
+        ds = xr.Dataset({"sst": (("time", "lat"), [[280.0, 281.0]])}, {"time": time})
+        paths.append(tmp_path_factory.getbasetemp() / f"sst_202405{day:02}.nc")
+        ds.to_netcdf(paths[-1])
+    return paths
+
+
 @pytest.fixture
-def serve(bench: Any, tmp_path: Path) -> Callable[..., Emulator]:
+def serve(bench: Any, files: list[Path]) -> Callable[..., Emulator]:
     """Return what starts an emulator with some days of small netCDF files."""
 
     def start(days: int = 3, **options: Any) -> Emulator:
-        products = []
-        for day in range(1, days + 1):
-            time = np.array([f"2024-05-{day:02}T12:00"], "datetime64[ns]")
-            ds = xr.Dataset({"sst": (("time", "lat"), [[280.0, 281.0]])}, {"time": time})
-            path = tmp_path / f"sst_202405{day:02}.nc"
-            ds.to_netcdf(path)
-            products.append(dated_product(path.name, path))
+        products = [dated_product(path.name, path) for path in files[:days]]
         started: Emulator = bench.start(products=products, polls=3, **options)
         return started
 
@@ -206,7 +212,11 @@ def test_each_reading_is_told_and_replayed(
 
 @pytest.mark.slow
 def test_a_recording_serves_the_package(
-    serve: Callable[..., Emulator], contact: Contact, bench: Any, tmp_path: Path
+    serve: Callable[..., Emulator],
+    contact: Contact,
+    bench: Any,
+    files: list[Path],
+    tmp_path: Path,
 ) -> None:
     """What was probed can be listed and opened from the recording; what was not is refused."""
     emulator = serve(quota=100)
@@ -223,7 +233,7 @@ def test_a_recording_serves_the_package(
         replay.fault(Fault("status", status=503, times=1))
         assert fs.ls(query, detail=False, refresh=True) == [path]
 
-    assert body == (tmp_path / "sst_20240502.nc").read_bytes()
+    assert body == files[1].read_bytes()
 
 
 def test_consent_is_asked(serve: Callable[..., Emulator], contact: Contact, bench: Any) -> None:
@@ -239,16 +249,16 @@ def test_consent_is_asked(serve: Callable[..., Emulator], contact: Contact, benc
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("page", [200, 1000])
+@pytest.mark.parametrize("page", [40, 1000])
 def test_the_largest_page(page: int, bench: Any, contact: Contact) -> None:
     """Where a query finds more than is on a page, the largest page is seen."""
-    emulator = bench.start_many(600, max_page=page)
+    emulator = bench.start_many(250, max_page=page)
 
     facts = contact(emulator, f"hda://{bench.dataset}", consent=False)
 
     fact = facts["largest page"]
     assert fact.state == "settled"
-    assert f" {min(page, 600)} came" in fact.seen
+    assert f" {min(page, 250)} came" in fact.seen
 
 
 def test_an_order_that_is_never_ready_ends(bench: Any, contact: Contact) -> None:

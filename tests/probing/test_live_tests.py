@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 from checkout import ROOT
+from ready_processes import run_script
+
+_TESTS = f"""
+import os, pytest
+os.chdir({str(ROOT)!r})
+pytest.main(["-n", "0", "-q", "-p", "no:cacheprovider", "tests/live"])
+"""
 
 
 @pytest.mark.slow
@@ -25,17 +30,9 @@ def test_they_pass_where_all_is_as_expected(bench: Any, tmp_path: Path) -> None:
         "HDA_LIVE_RECORDING": str(recording),
     }
 
-    ended = subprocess.run(
-        [sys.executable, "-m", "pytest", "-n", "0", "-q", "-p", "no:cacheprovider", "tests/live"],
-        cwd=ROOT,
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=100,
-    )
+    told = run_script(_TESTS, folder=tmp_path, environment=environment)
 
-    assert "1 failed, 3 passed" in ended.stdout, ended.stdout
-    assert "limit 99" in ended.stdout
+    assert "1 failed, 3 passed" in told, told
+    assert "limit 99" in told
     assert emulator.orders == 1
     assert emulator.password not in recording.read_text()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import dataclasses
+import functools
 import subprocess
 import sys
 from pathlib import Path
@@ -60,13 +61,20 @@ def _is_type_checking(test: ast.expr) -> bool:
     )
 
 
-def _nodes(node: ast.AST) -> Iterator[ast.AST]:
-    """Walk a tree, function bodies included, but not what only type checkers execute."""
-    yield node
-    skipped = node.body if isinstance(node, ast.If) and _is_type_checking(node.test) else []
-    for child in ast.iter_child_nodes(node):
-        if child not in skipped:
-            yield from _nodes(child)
+@functools.cache
+def _nodes(tree: ast.Module) -> list[ast.stmt | ast.Attribute]:
+    """Return all imports and attributes, but of what only type checkers execute."""
+    found: list[ast.stmt | ast.Attribute] = []
+    left: list[ast.AST] = [tree]
+    while left:
+        node = left.pop()
+        if isinstance(node, ast.Import | ast.ImportFrom | ast.Attribute):
+            found.append(node)
+        if isinstance(node, ast.If) and _is_type_checking(node.test):
+            left += node.orelse
+        else:
+            left += ast.iter_child_nodes(node)
+    return found
 
 
 def _imports(source: Source) -> Iterator[tuple[str, int]]:
@@ -126,9 +134,10 @@ def test_only_settings_reads_the_environment() -> None:
     def check(source: Source) -> Iterator[str]:
         if source.room == "settings":
             return
-        mentions = [["os", each] for each in sorted(ENVIRONMENT_NAMES)]
         for node in _nodes(source.tree):
-            if isinstance(node, ast.Attribute) and _dotted(node) in mentions:
+            if not isinstance(node, ast.Attribute) or node.attr not in ENVIRONMENT_NAMES:
+                continue
+            if _dotted(node) == ["os", node.attr]:
                 yield f"{node.lineno} uses os.{node.attr}"
         for name, line in _imports(source):
             if name in {f"os.{each}" for each in ENVIRONMENT_NAMES}:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from unittest import mock
 
 import fsspec
+import matplotlib
 import pytest
 from checkout import ROOT
 from clusters import forked_workers
@@ -19,6 +20,7 @@ from rows import for_each
 
 from hda_fsspec import errors
 from hda_fsspec.emulator import Catalogue, Emulator, Fault
+from hda_fsspec.emulator.identity import name_of
 from hda_fsspec.emulator.permanent_faults import ODDITIES
 from hda_fsspec.settings import Settings
 
@@ -62,9 +64,15 @@ def catalogue(samples: Path) -> Catalogue:
     return Catalogue.from_json(samples)
 
 
+@pytest.fixture(scope="module")
+def home(catalogue: Catalogue) -> str:
+    """Return the name of a service that offers them, for which all their files are read."""
+    return name_of(catalogue)
+
+
 @pytest.fixture
 def emulator(
-    samples: Path, catalogue: Catalogue, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    samples: Path, catalogue: Catalogue, home: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> Iterator[Emulator]:
     """Serve the catalogue where the environment leads, with a working folder of its own.
 
@@ -74,6 +82,8 @@ def emulator(
     work.mkdir()
     (work / "samples").symlink_to(samples.parent)
     monkeypatch.chdir(work)
+    monkeypatch.setattr("hda_fsspec.emulator.emulator.name_of", lambda _: home)
+    monkeypatch.setitem(matplotlib.rcParams, "savefig.dpi", 25)  # which nobody looks at
     with mock.patch.dict(os.environ), Emulator(catalogue) as running:
         os.environ.update(running.environment)
         _forget_instances()

@@ -13,7 +13,6 @@ from pathlib import Path
 import pytest
 from checkout import ROOT, nodes_of, parse
 from conftest import line_of_skips
-from rows import for_each
 
 PACKAGE = ROOT / "hda_fsspec"
 #: Lines of code: blank lines, comments and docstrings do not count.
@@ -150,29 +149,35 @@ def test_files_stay_short() -> None:
     assert {path: lines for path, lines in lengths.items() if lines > MAX_LINES} == {}
 
 
+IMPORTS = [
+    ("os", "hda_fsspec"),
+    ("os", "hda_fsspec.settings"),
+    ("os", "hda_fsspec.fs.filesystem"),
+    ("os", "hda_fsspec.cli"),
+    ("xarray", "hda_fsspec.engine.backend"),
+]
+_LOADED = f"""
+import importlib, json, os, sys
+for first, module in {IMPORTS}:
+    if pid := os.fork():
+        assert os.waitpid(pid, 0) == (pid, 0), module
+        continue
+    importlib.import_module(first)
+    before = set(sys.modules)
+    importlib.import_module(module)
+    print(json.dumps(sorted(set(sys.modules) - before)))
+    break
+"""
+
+
 @pytest.mark.slow
-@for_each(
-    ("before", "module"),
-    [
-        ("os", "hda_fsspec"),
-        ("os", "hda_fsspec.settings"),
-        ("os", "hda_fsspec.fs.filesystem"),
-        ("os", "hda_fsspec.cli"),
-        ("xarray", "hda_fsspec.engine.backend"),
-    ],
-)
-def test_import_is_light(before: str, module: str) -> None:
+def test_import_is_light() -> None:
     """Importing the front door, the filesystem or the terminal loads no heavy library.
 
     Nor does the engine, which xarray imports whatever it opens.
     """
-    code = (
-        f"import json, sys, {before}; before = set(sys.modules); import {module}; "
-        "print(json.dumps(sorted(set(sys.modules) - before)))"
-    )
-
     done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", code],
+        [sys.executable, "-W", "error", "-c", _LOADED],
         cwd=ROOT,
         capture_output=True,
         text=True,
@@ -181,7 +186,11 @@ def test_import_is_light(before: str, module: str) -> None:
     )
 
     assert done.returncode == 0, done.stderr
-    assert sorted(HEAVY & set(json.loads(done.stdout))) == []
+    loaded = [set(json.loads(line)) for line in done.stdout.splitlines()]
+    assert [module in found for (_, module), found in zip(IMPORTS, loaded, strict=True)] == (
+        [True] * len(IMPORTS)
+    )
+    assert [sorted(HEAVY & found) for found in loaded] == [[]] * len(IMPORTS)
 
 
 def test_skips_are_told_in_one_line() -> None:

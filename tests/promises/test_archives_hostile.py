@@ -92,6 +92,14 @@ def test_members_that_only_resemble(make: Callable[[Sequence[str]], bytes], tmp_
     assert [member.name for member in list_members(path)] == names
 
 
+@pytest.fixture
+def inner(tmp_path: Path) -> bytes:
+    """Return a small netCDF file."""
+    path = tmp_path / "inner.nc"
+    xr.Dataset({"v": ("x", np.arange(3.0))}).to_netcdf(path, format="NETCDF3_CLASSIC")
+    return path.read_bytes()
+
+
 @pytest.mark.slow
 @for_each("make", MAKERS)
 @for_each(
@@ -103,13 +111,11 @@ def test_members_that_only_resemble(make: Callable[[Sequence[str]], bytes], tmp_
     ],
 )
 def test_members_with_names_that_mean_something(
-    make: Callable[[Sequence[str]], bytes], name: str, tmp_path: Path
+    make: Callable[[Sequence[str]], bytes], name: str, inner: bytes, tmp_path: Path
 ) -> None:
     """They are unpacked under harmless ones, however long they are, and found by their own."""
-    inner = tmp_path / "inner.nc"
-    xr.Dataset({"v": ("x", np.arange(3.0))}).to_netcdf(inner, format="NETCDF3_CLASSIC")
     path = tmp_path / "p"
-    path.write_bytes(make([name, "other.nc"], inner.read_bytes()))  # type: ignore[call-arg]
+    path.write_bytes(make([name, "other.nc"], inner))  # type: ignore[call-arg]
     member = next(each for each in list_members(path) if each.name != "other.nc")
 
     target = unpack(path, member, tmp_path / "scratch")
@@ -117,7 +123,7 @@ def test_members_with_names_that_mean_something(
     with open_local(path, options, name="p", scratch=tmp_path / "scratch") as ds:
         assert ds["v"].values.tolist() == [0.0, 1.0, 2.0]
 
-    assert target.read_bytes() == inner.read_bytes()
+    assert target.read_bytes() == inner
     assert all(is_plain(part) for part in target.relative_to(tmp_path / "scratch").parts)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import errno
 import os
 from collections.abc import Callable
@@ -11,11 +12,11 @@ from typing import Any
 import pytest
 from fsspec.utils import other_paths
 from hypothesis import given
-from hypothesis import strategies as st
+from random_inputs import any_text
 
 from hda_fsspec import HDAFileSystem, Location
 from hda_fsspec.cache.product_entries import safe_name
-from hda_fsspec.emulator import Catalogue, DatasetEntry, Emulator, ProductEntry
+from hda_fsspec.emulator import ProductEntry
 from hda_fsspec.errors import LocationError
 from hda_fsspec.filenames import alike, is_device, is_plain, plain_name
 
@@ -39,13 +40,15 @@ VERBS: dict[str, Callable[..., Any]] = {
 }
 
 
-def entry(product_id: str, name: str | None) -> ProductEntry:
+def entry(
+    product_id: str, name: str | None, day: datetime.date = datetime.date(2024, 5, 2)
+) -> ProductEntry:
     """Return a product that has its id in it, and the name that it is delivered under."""
     return ProductEntry(
         product_id,
         b"CDF\x01" + bytes(28) + product_id.encode(),
-        "2024-05-02T00:00:00.000Z",
-        "2024-05-02T23:59:59.999Z",
+        f"{day}T00:00:00.000Z",
+        f"{day}T23:59:59.999Z",
         delivered_name=name,
     )
 
@@ -74,26 +77,25 @@ def is_harmless(name: str) -> bool:
 @pytest.mark.slow
 def test_odd_ids_are_copied_under_harmless_names(bench: Any, tmp_path: Path) -> None:
     """Whatever an id is, or the name that the service delivers, the file is called otherwise."""
-    datasets = [
-        DatasetEntry(
-            f"{DATASET}:{number}",
-            [entry(product_id, product_id if product_id.isprintable() else None)],
-        )
-        for number, product_id in enumerate(ODD)
+    days = [datetime.date(2024, 5, 1) + datetime.timedelta(number) for number in range(len(ODD))]
+    products = [
+        entry(product_id, product_id if product_id.isprintable() else None, day)
+        for product_id, day in zip(ODD, days, strict=True)
     ]
-    with Emulator(Catalogue(datasets)) as emulator:
-        fs = bench.filesystem(emulator)
-        for number, product_id in enumerate(ODD):
-            query = bench.query.replace(DATASET, f"{DATASET}:{number}")
-            for verb, copy in VERBS.items():
-                folder = tmp_path / str(number) / verb
-                folder.mkdir(parents=True)
+    fs = bench.filesystem(bench.start(products=products))
+    *ways_to_get, download = VERBS
+    for number, (product_id, day) in enumerate(zip(ODD, days, strict=True)):
+        query = f"hda://{DATASET}/enddate={day}/startdate={day}"
+        # All ways to get make the same names.
+        for verb in (ways_to_get[number % 5], ways_to_get[(number + 2) % 5], download):
+            folder = tmp_path / str(day) / verb
+            folder.mkdir(parents=True)
 
-                copy(fs, query, folder)
+            VERBS[verb](fs, query, folder)
 
-                (written,) = folder.iterdir()
-                assert is_harmless(written.name), (product_id, verb)
-                assert written.read_bytes().endswith(product_id.encode()), (product_id, verb)
+            (written,) = folder.iterdir()
+            assert is_harmless(written.name), (product_id, verb)
+            assert written.read_bytes().endswith(product_id.encode()), (product_id, verb)
 
 
 @pytest.mark.slow
@@ -267,7 +269,7 @@ def test_an_id_that_is_too_long_is_refused_before_it_is_ordered(bench: Any, tmp_
 
 
 @pytest.mark.slow
-@given(st.text(min_size=1))
+@given(any_text(min_size=1))
 def test_names_of_any_ids_are_harmless(text: str) -> None:
     """The name of a product in a path, and a name made of what a service delivers."""
     try:

@@ -29,7 +29,7 @@ _LOGIN = ("POST", "identity/gettoken")
 _SCHEMA = ("GET", "dataaccess/queryable/")
 _TERMS = ("GET", "termsaccepted")
 _DATA_SETS = ("GET", "datasets")
-_PLACES = [_SEARCH, _ORDER, _STATUS, _FILE, _LOGIN, _SCHEMA, _TERMS]
+_BEFORE = [_SEARCH, _LOGIN, _SCHEMA, _TERMS]
 _PAGE = "<!DOCTYPE html><html><body>Bad Gateway</body></html>"
 
 
@@ -51,21 +51,34 @@ _PASSING: dict[str, tuple[str, dict[str, Any]]] = {
     "408": ("status", {"status": 408, "times": 1}),
     "reset": ("reset", {"times": 2}),
 }
-#: Each fault where JSON, a status alone and a file are answered; of each sort one at each place.
-_PAIRS = [
-    (name, place)
-    for place in _PLACES
-    for name in _PASSING
-    if place in {_ORDER, _STATUS, _FILE} or name in {"502 with HTML", "reset"}
-]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("place", [_ORDER, _FILE], ids=" ".join)
+def test_what_passes_of_a_product_is_retried(place: tuple[str, str], bench: Any) -> None:
+    """Where JSON and where a file is answered a fault costs time and nothing else."""
+    emulator = bench.start(days=len(_PASSING))
+    fs = bench.filesystem(emulator)
+    for day, (name, (kind, more)) in enumerate(_PASSING.items(), start=1):
+        emulator.fault(fault(kind, place, **more))
+        before = len(emulator.log)
+
+        assert fs.cat(bench.path(day)) == bench.body(day), name
+        spoilt = [record for record in list(emulator.log)[before:] if record.faults]
+        assert len(spoilt) == more["times"], name
+    assert emulator.orders == len(_PASSING)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("name", "place"), _PAIRS, ids=[f"{name}-{'-'.join(place)}" for name, place in _PAIRS]
+    ("name", "place"),
+    [
+        *((name, place) for place in _BEFORE for name in ("502 with HTML", "reset")),
+        *((name, _STATUS) for name in _PASSING),
+    ],
 )
-def test_what_passes_is_retried(name: str, place: tuple[str, str], bench: Any) -> None:
-    """A fault that strikes once or twice, wherever it does, costs time and nothing else."""
+def test_what_passes_of_a_job_is_retried(name: str, place: tuple[str, str], bench: Any) -> None:
+    """A fault that strikes before there is a file costs time and nothing else."""
     kind, more = _PASSING[name]
     emulator = bench.start(days=1)
     emulator.fault(fault(kind, place, **more))

@@ -118,7 +118,7 @@ def test_everything_is_odd_at_once(bench: Any) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("odd", _UNREADABLE_LISTS)
+@pytest.mark.parametrize("odd", _UNREADABLE_LISTS[::2])
 def test_accepted_by_setting_without_a_list(odd: str, bench: Any) -> None:
     """With `accept_terms` all that the data set names is accepted, once for all processes."""
     emulator = start(bench, odd, accepted_terms=())
@@ -136,7 +136,8 @@ def test_accepted_by_setting_without_a_list(odd: str, bench: Any) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("odd", "status"), [*((odd, 403) for odd in _UNREADABLE_LISTS), (_UNREADABLE_LISTS[0], 404)]
+    ("odd", "status"),
+    [*((odd, 403) for odd in _UNREADABLE_LISTS[1::2]), (_UNREADABLE_LISTS[0], 404)],
 )
 def test_refused_without_a_list(odd: str, status: int, bench: Any) -> None:
     """Without it the service is asked, and its refusal is explained with the line to paste."""
@@ -163,8 +164,8 @@ def test_refused_without_a_list(odd: str, status: int, bench: Any) -> None:
 @pytest.mark.parametrize(
     ("status", "place", "is_listed"),
     [
-        *((status, _SEARCH, False) for status in (400, 403, 404, 409, 422, 451)),
-        *((status, _ORDER, True) for status in (400, 403, 404, 409, 422, 451)),
+        *((status, _SEARCH, False) for status in (403, 404, 409, 451)),
+        *((status, _ORDER, True) for status in (400, 403, 404, 422)),
         (403, _SEARCH, True),
         (403, _ORDER, False),
     ],

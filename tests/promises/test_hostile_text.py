@@ -53,7 +53,7 @@ HOSTILE = {
     "shell": "X'\";$(touch$IFS/pwned)`id`&|\\",
     "markup": "X<script>alert(1)</script><img src=x onerror=alert(1)>&amp;",
     "python": "X\"+__import__('os').system('id')+\"",
-    "overlong": "X" + "y" * 100_000,
+    "overlong": "X" + "y" * 40_000,  # more than LONGEST
     "unassigned": "X\U000e0fff\ue000\U0010ffff",
 }
 LONGEST = 30_000

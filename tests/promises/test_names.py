@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from hda_fsspec.cache.cache import Cache
-from hda_fsspec.emulator import Catalogue, DatasetEntry, Emulator, Fault, dated_product
+from hda_fsspec.emulator import Fault, ProductEntry
 
 HOSTILE = [
     "../../../escaped.nc",
@@ -56,21 +55,6 @@ def tree(folder: Path, *leave_out: Path) -> dict[str, bytes | None]:
     }
 
 
-@pytest.fixture
-def hostile(bench: Any) -> Iterator[Emulator]:
-    """Start a service with a data set for each hostile id, which is that of its one product."""
-    datasets = [
-        DatasetEntry(
-            f"{bench.dataset}:{number}",
-            [dated_product(product_id, bench.body(1), delivered_name="")],
-            date_keys=None,
-        )
-        for number, product_id in enumerate(HOSTILE)
-    ]
-    with Emulator(Catalogue(datasets)) as emulator:
-        yield emulator
-
-
 def is_inside(path: Path, folder: Path) -> bool:
     """Whether a file is really below a folder."""
     return path.resolve().is_relative_to(folder.resolve()) and path.resolve() != folder.resolve()
@@ -106,26 +90,19 @@ def test_hostile_delivered_names(is_quoted: bool, bench: Any, tmp_path: Path) ->
 
 
 @pytest.mark.slow
-def test_hostile_product_ids_in_the_cache(hostile: Emulator, bench: Any, tmp_path: Path) -> None:
-    """However a product is named, it is one entry of the cache, and opens by its path."""
-    fs = bench.filesystem(hostile)
-    before = tree(tmp_path, bench.cache_dir)
-    for number, product_id in enumerate(HOSTILE):
-        (info,) = fs.ls(f"hda://{bench.dataset}:{number}")
-        (local,) = fs.prefetch(info["name"])
+def test_hostile_product_ids(bench: Any, tmp_path: Path) -> None:
+    """However a product is named, it is one entry of the cache, and opens by its path.
 
-        assert info["product_id"] == product_id
-        assert is_inside(Path(local), bench.cache_dir / "v1" / "products"), product_id
-        assert Path(local).read_bytes() == fs.cat(info["name"]) == bench.body(1)
-    assert tree(tmp_path, bench.cache_dir) == before
-
-
-@pytest.mark.slow
-def test_hostile_product_ids_outside_the_cache(
-    hostile: Emulator, bench: Any, tmp_path: Path
-) -> None:
-    """`fs.get` and `fs.download` write into their target, or refuse; never anywhere else."""
-    fs = bench.filesystem(hostile)
+    `fs.get` and `fs.download` write into their target, or refuse; never anywhere else.
+    """
+    days = [f"2024-05-{number:02}" for number in range(1, len(HOSTILE) + 1)]
+    products = [
+        ProductEntry(
+            product_id, bench.body(1), f"{day}T00:00:00Z", f"{day}T23:59:59Z", delivered_name=""
+        )
+        for product_id, day in zip(HOSTILE, days, strict=True)
+    ]
+    fs = bench.filesystem(bench.start(products=products))
     targets = [
         [tmp_path / str(number) / "a" / "b" / f"target{each}" for each in range(3)]
         for number in range(len(HOSTILE))
@@ -135,9 +112,10 @@ def test_hostile_product_ids_outside_the_cache(
         target.mkdir(parents=True)
     before = tree(tmp_path, bench.cache_dir, *every_target)
 
-    for number, (one, all_of_it, downloaded) in enumerate(targets):
-        query = f"hda://{bench.dataset}:{number}"
+    for product_id, day, (one, all_of_it, downloaded) in zip(HOSTILE, days, targets, strict=True):
+        query = f"hda://{bench.dataset}/enddate={day}/startdate={day}"
         (info,) = fs.ls(query)
+        assert info["product_id"] == product_id
         # A name too long for the disk, or one that cannot be a file's, may be refused.
         with contextlib.suppress(OSError, ValueError):
             fs.get(info["name"], f"{one}/")
@@ -145,6 +123,9 @@ def test_hostile_product_ids_outside_the_cache(
             fs.get(f"{query}/", f"{all_of_it}/", recursive=True)
         with contextlib.suppress(OSError, ValueError):
             fs.download(query, downloaded)
+        (local,) = fs.prefetch(info["name"])
+        assert is_inside(Path(local), bench.cache_dir / "v1" / "products"), product_id
+        assert Path(local).read_bytes() == fs.cat(info["name"]) == bench.body(1)
 
     assert tree(tmp_path, bench.cache_dir, *every_target) == before
     assert all(is_inside(Path(path), target) for target in every_target for path in tree(target))

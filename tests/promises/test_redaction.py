@@ -66,7 +66,7 @@ def _seen(bench: Any, cache: str, **options: Any) -> dict[str, Any]:
             bench.body(day),
             metadata={"cloudCover": "0", "year": 2024, "publication": "2024-05-09T00:00:00.000Z"},
         )
-        for day in range(1, 4)
+        for day in range(1, 3)
     ]
     emulator = bench.start(
         products=products, entry={"terms": [TERM]}, accepted_terms=[TERM], polls=1, **options

@@ -25,7 +25,7 @@ from hda_fsspec import Location
 from hda_fsspec.emulator import Emulator, Fault
 from hda_fsspec.errors import HDAError
 
-_DAYS = 4
+_DAYS = 2
 #: Whatever logs somewhere below a job.
 _LOGGERS = ("hda_fsspec", "urllib3", "requests", "fsspec", "asyncio", "dask")
 
@@ -115,7 +115,7 @@ def test_a_whole_job_with_xarray(stacks: Any, logs: Callable[[], str]) -> None:
     """A job with faults, quota and renewals leaves no secret anywhere but in the settings."""
     stacks.serve(
         {f"sst_202405{day:02}.nc": daily(day) for day in range(1, _DAYS + 1)},
-        quota=2,
+        quota=1,
         quota_window_seconds=0.3,
     )
     emulator: Emulator = stacks.emulator

@@ -110,11 +110,11 @@ def test_estimates_are_no_lengths(bench: Any) -> None:
 @pytest.mark.slow
 def test_sizes_are_unknown_until_proved(bench: Any) -> None:
     """A size is None until the product was fetched, or until the catalogue proved exact."""
-    emulator = bench.start(days=20)
+    emulator = bench.start(days=12)
     fs = bench.filesystem(emulator)
     assert {info["size"] for info in fs.ls(bench.query)} == {None}
 
-    fs.prefetch([bench.path(day) for day in range(1, 16)])
+    fs.prefetch([bench.path(day) for day in range(1, 11)])
 
     assert {info["size"] for info in fs.ls(bench.query)} == {len(bench.body(1))}
     assert {info["catalogue_size"] for info in fs.ls(bench.query)} == {len(bench.body(1))}
@@ -123,14 +123,14 @@ def test_sizes_are_unknown_until_proved(bench: Any) -> None:
 @pytest.mark.slow
 def test_estimates_never_prove(bench: Any) -> None:
     """However many products are fetched, estimates do not become lengths of others."""
-    emulator = bench.start(days=20, sizes="estimate")
+    emulator = bench.start(days=12, sizes="estimate")
     fs = bench.filesystem(emulator)
 
-    fs.prefetch([bench.path(day) for day in range(1, 16)])
+    fs.prefetch([bench.path(day) for day in range(1, 12)])
 
     sizes = {info["product_id"]: info["size"] for info in fs.ls(bench.query)}
     assert sizes[bench.product_id(1)] == len(bench.body(1))
-    assert sizes[bench.product_id(20)] is None
+    assert sizes[bench.product_id(12)] is None
 
 
 def test_lengths_are_remembered_after_eviction(bench: Any) -> None:

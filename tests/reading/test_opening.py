@@ -28,7 +28,7 @@ ENGINES = {
 }
 MODULES = {"netcdf4": "netCDF4", "cfgrib": "cfgrib", "rasterio": "rioxarray"}
 #: Of what is larger only a corner is compared.
-MAX_VALUES = 1_000_000
+MAX_VALUES = 200_000
 
 #: What lies there once more in parts.
 CUT_UP = "c3s/era5-2t-uk-2019-03-grib/source/"

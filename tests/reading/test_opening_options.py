@@ -95,16 +95,18 @@ def test_the_spelling_is_the_same_in_every_process() -> None:
         "print(OpenOptions.make(decode_times=xr.coders.CFDatetimeCoder(),"
         " product_engine_kwargs={'keys': {'b', 'a', 'c'}}))"
     )
-    spelt = {
-        subprocess.run(
-            [sys.executable, "-c", code],
-            check=True,
-            capture_output=True,
-            text=True,
-            env={**os.environ, "PYTHONHASHSEED": seed},
-            timeout=60,
-        ).stdout
-        for seed in ("1", "2")
-    }
+    here = OpenOptions.make(
+        decode_times=xr.coders.CFDatetimeCoder(), product_engine_kwargs={"keys": {"b", "a", "c"}}
+    )
+    seed = "1" if os.environ.get("PYTHONHASHSEED") != "1" else "2"
 
-    assert len(spelt) == 1
+    elsewhere = subprocess.run(
+        [sys.executable, "-c", code],
+        check=True,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONHASHSEED": seed},
+        timeout=60,
+    )
+
+    assert elsewhere.stdout == f"{here}\n"

@@ -26,9 +26,10 @@ DAYS = 4
 NAMES = """
 import json, sys, warnings
 import xarray as xr
+from hda_fsspec.engine.backend import HDABackendEntrypoint
 
 warnings.simplefilter("error")
-ds = xr.open_dataset(sys.argv[1], engine="hda", chunks={})
+ds = xr.open_dataset(sys.argv[1], engine=HDABackendEntrypoint, chunks={})
 print(json.dumps({str(name): ds[name].data.name for name in ds.data_vars}))
 """
 READ = """

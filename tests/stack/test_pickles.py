@@ -16,7 +16,7 @@ import xarray as xr
 from hda_fsspec.lazy.arrays import recipe_under
 from hda_fsspec.stack.arrays import StackArray
 
-FEW, MANY = 20, 320
+FEW, MANY = 20, 170
 
 
 def product_id(number: int) -> str:

@@ -89,7 +89,6 @@ ASKED: dict[str, Any] = {
     [
         ("month", 1),
         ("week", 1),
-        ({"time": "month", "variable": 1}, 2),
         ({"time": "month", "pressure_level": 2}, 1),
         ({"time": "month", "variable": 1, "pressure_level": 1}, 2),
         ({"variable": 1}, 2),

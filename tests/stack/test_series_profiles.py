@@ -16,9 +16,9 @@ from hda_fsspec.errors import ProductMismatchError
     ("name", "profile", "count"),
     [
         ("duacs", "sensing", 4),
-        ("duacs", "month", 6),
-        ("sst", "exact", 4),
-        ("eac4", "exact", 4),
+        ("duacs", "month", 4),
+        ("sst", "exact", 3),
+        ("eac4", "exact", 3),
         ("eac4", "nominal+publication", 4),
         ("ostia", "day-before", 3),
         ("swi", "exact", 3),

@@ -26,6 +26,7 @@ class Real:
     settings: dict[str, Any] = dataclasses.field(default_factory=dict)
     #: What the query leaves of a file of more times.
     times: tuple[str | None, str | None] = (None, None)
+    names: tuple[str, ...] = ()
 
     def entry(self, shared_data: Path) -> DatasetEntry:
         """Return the data set."""
@@ -43,9 +44,16 @@ class Real:
         whole = whole.rename({old: name for old, name in new.items() if old in whole.dims})
         flat = [name for name in whole if {"latitude", "longitude"} - set(whole[name].dims)]
         whole = whole.drop_vars(flat).sel(valid_time=slice(*self.times))
+        whole = whole[list(self.names)] if self.names else whole
         return plain(whole.sortby("latitude", ascending=False))
 
 
+LEVELS = Real(
+    "c3s/era5_pl_uv_etna_20250602-04_hourly.nc",
+    "EO:ECMWF:DAT:REANALYSIS_ERA5_PRESSURE_LEVELS",
+    f"variable=u,v/pressure_level=800,1000/year=2025/month=06/day=02,03/time={HOURS}",
+    times=("2025-06-02", "2025-06-03"),
+)
 REAL = {
     "duacs": Real(
         "cmems/duacs-med-adt-2005q2/source/dt_med_allsat_phy_l4_2005T2.nc",
@@ -61,15 +69,16 @@ REAL = {
     "land": Real(
         "c3s/era5land_stl_alaska_monthly_1999-2023.nc",
         "EO:ECMWF:DAT:REANALYSIS_ERA5_LAND_MONTHLY_MEANS",
-        "variable=t2m,stl1,stl2,stl3,stl4/startdate=1999-01/enddate=2008-12",
+        "variable=t2m,stl1,stl4/startdate=1999-01/enddate=2008-12",
         {"stream": "moda"},
         ("1999", "2008"),
+        ("t2m", "stl1", "stl4"),
     ),
-    "levels": Real(
-        "c3s/era5_pl_uv_etna_20250602-04_hourly.nc",
-        "EO:ECMWF:DAT:REANALYSIS_ERA5_PRESSURE_LEVELS",
-        f"variable=u,v/pressure_level=800,1000/year=2025/month=06/day=02,03/time={HOURS}",
-        times=("2025-06-02", "2025-06-03"),
+    "levels": LEVELS,
+    "a day": dataclasses.replace(
+        LEVELS,
+        query=LEVELS.query.replace("day=02,03", "day=03"),
+        times=("2025-06-03", "2025-06-03"),
     ),
     "psl": Real(
         "c3s/psl_ERA5_mon_194001-202212.nc",
@@ -83,12 +92,12 @@ CUTS: list[tuple[str, Any, int]] = [
     ("duacs", None, 1),
     ("duacs", "month", 2),
     ("eac4", "auto", 1),
-    ("land", {"time": "5YS", "variable": 1}, 5),
-    ("land", {"time": 60, "variable": 2}, 3),
+    ("land", {"time": "5YS", "variable": 1}, 3),
+    ("land", {"time": 60, "variable": 2}, 2),
     ("levels", "day", 1),
     ("levels", {"time": "day", "pressure_level": 1}, 1),
-    ("levels", {"variable": 1, "pressure_level": 1, "time": "12h"}, 2),
-    ("psl", "10YS", 1),
+    ("a day", {"variable": 1, "pressure_level": 1, "time": "12h"}, 2),
+    ("psl", "30YS", 1),
 ]
 
 
