@@ -6,6 +6,7 @@ import bisect
 import collections
 import contextlib
 import fcntl
+import functools
 import gc
 import itertools
 import json
@@ -204,6 +205,11 @@ def _no_shared_products() -> Iterator[None]:
         sys.modules["hda_fsspec.client"].close_clients()
 
 
+@functools.lru_cache(maxsize=32)  # of megabytes, some of them
+def _body(seed: int, size: int) -> bytes:
+    return b"CDF\x01" + bytes(28) + random.Random(seed).randbytes(size)
+
+
 class Bench:
     """An emulator with small daily products of May 2024, and filesystems that use it."""
 
@@ -225,7 +231,7 @@ class Bench:
 
     def body(self, day: int = 1, size: int = 2000) -> bytes:
         """Return a day's file: a valid netCDF-3 header, then bytes that differ from day to day."""
-        return b"CDF\x01" + bytes(28) + random.Random(day).randbytes(size)
+        return _body(day, size)
 
     def start(
         self,
