@@ -6,6 +6,7 @@ import bisect
 import collections
 import contextlib
 import fcntl
+import functools
 import gc
 import itertools
 import json
@@ -85,10 +86,16 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     items.sort(key=lambda item: item.path.parent.name not in _LONG)
 
 
-def pytest_collection_finish() -> None:
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Iterator[None]:
     """Let the garbage collector pass over what lasts until the end: modules, and the tests."""
-    gc.collect()
-    gc.freeze()
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.enable()
+        gc.collect()
+        gc.freeze()
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
@@ -199,6 +206,11 @@ def _no_shared_products() -> Iterator[None]:
         sys.modules["hda_fsspec.client"].close_clients()
 
 
+@functools.lru_cache(maxsize=32)  # of megabytes, some of them
+def _body(seed: int, size: int) -> bytes:
+    return b"CDF\x01" + bytes(28) + random.Random(seed).randbytes(size)
+
+
 class Bench:
     """An emulator with small daily products of May 2024, and filesystems that use it."""
 
@@ -220,7 +232,7 @@ class Bench:
 
     def body(self, day: int = 1, size: int = 2000) -> bytes:
         """Return a day's file: a valid netCDF-3 header, then bytes that differ from day to day."""
-        return b"CDF\x01" + bytes(28) + random.Random(day).randbytes(size)
+        return _body(day, size)
 
     def start(
         self,

@@ -268,5 +268,5 @@ class CacheAgainstDict(RuleBasedStateMachine):
 
 TestCacheAgainstDict = pytest.mark.slow(CacheAgainstDict.TestCase)
 TestCacheAgainstDict.settings = settings(
-    max_examples=examples(15), stateful_step_count=25, deadline=None
+    max_examples=examples(10), stateful_step_count=25, deadline=None
 )

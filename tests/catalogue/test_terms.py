@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from collections.abc import Sequence
 from typing import Any
 
 import pytest
+from ready_processes import run_script
 
 from hda_fsspec.client import close_clients
 from hda_fsspec.emulator import Emulator, Fault
@@ -100,7 +99,7 @@ def test_accepted_is_asked_once_per_account(bench: Any) -> None:
     )
     settings = json.dumps(bench.settings(emulator), default=str)
 
-    subprocess.run([sys.executable, "-c", script, settings, bench.query], check=True, timeout=60)
+    run_script(script, [settings, bench.query], folder=bench.folder)
 
     assert emulator.count("GET", "termsaccepted") == 1
     assert emulator.count("POST", "dataaccess/search") == 3

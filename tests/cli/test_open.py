@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import xarray as xr
+from rows import for_each
 
 from hda_fsspec.cli import main
 from hda_fsspec.emulator import dated_product
@@ -85,7 +86,7 @@ def test_plan_of_the_latest(bench: Any, emulator: Any, capsys: pytest.CaptureFix
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
+@for_each(
     ("selections", "count"),
     [
         (["time=2024-05-02:2024-05-04"], 3),
@@ -189,9 +190,10 @@ def test_plan_of_what_needs_a_second_product_orders_nothing(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
+@for_each(
     ("selection", "says"),
     [
+        # Before anything is ordered, and what is told of a product that is there then.
         ("time", "write DIM=VALUE or DIM=FIRST:LAST"),
         ("time=1:2:3", "write DIM=VALUE or DIM=FIRST:LAST"),
         ("lon=3", "no such index. It has: lat, time"),

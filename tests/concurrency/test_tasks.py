@@ -163,13 +163,16 @@ def test_two_tasks_at_one_time_get_two_threads() -> None:
 def test_threads_are_bounded_and_end() -> None:
     """There are never more threads than allowed, and none when there has been nothing to do."""
     tasks: SharedTasks[int] = SharedTasks(3, idle_seconds=0.05)
-    before = threading.active_count()
+    before = set(threading.enumerate())  # of which those of earlier tests may end meanwhile
     most = 0
+
+    def ours() -> set[threading.Thread]:
+        return set(threading.enumerate()) - before
 
     async def work(_task: Task[int]) -> int:
         nonlocal most
         for _ in range(3):
-            most = max(most, threading.active_count() - before)
+            most = max(most, len(ours()))
             await sleep(0.001)
         return 0
 
@@ -178,9 +181,9 @@ def test_threads_are_bounded_and_end() -> None:
 
     assert 1 <= most <= 3
     until = time.monotonic() + _PATIENCE_SECONDS
-    while threading.active_count() > before and time.monotonic() < until:
+    while ours() and time.monotonic() < until:
         time.sleep(0.01)
-    assert threading.active_count() <= before
+    assert ours() == set()
     assert tasks.submit("again", constant(4)).result(_PATIENCE_SECONDS) == 4
 
 

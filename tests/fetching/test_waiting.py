@@ -37,16 +37,23 @@ def looking(monkeypatch: pytest.MonkeyPatch) -> Looking:
     return looking
 
 
-@pytest.fixture
-def emulator(bench: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
-    """Serve three days of data that are not ready before the test says so."""
-    entries = []
+@pytest.fixture(scope="module")
+def bodies(tmp_path_factory: pytest.TempPathFactory) -> list[bytes]:
+    """Return three days of data."""
+    file = tmp_path_factory.mktemp("days") / "day.nc"
+    bodies = []
     for day in (1, 2, 3):
-        file = tmp_path / f"{day}.nc"
         xr.Dataset(
             {"sst": (("time", "x"), [[1.0, day]])}, {"time": [f"2024-05-{day:02}T12:00"]}
         ).assign_coords(time=lambda ds: ds.time.astype("datetime64[ns]")).to_netcdf(file)
-        entries.append(dated_product(bench.product_id(day), file.read_bytes()))
+        bodies.append(file.read_bytes())
+    return bodies
+
+
+@pytest.fixture
+def emulator(bench: Any, bodies: list[bytes], monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Serve three days of data that are not ready before the test says so."""
+    entries = [dated_product(bench.product_id(day), body) for day, body in enumerate(bodies, 1)]
     emulator = bench.start(products=entries, preparation_seconds=3600, quota=50)
     for name, value in emulator.environment.items():
         monkeypatch.setenv(name, value)

@@ -90,22 +90,23 @@ def test_caches_of_fsspec_in_front(bench: Any, tmp_path: Path, how: str) -> None
 
 @pytest.mark.slow
 @_fsspec_leaves_a_file
-@pytest.mark.parametrize("block_size", [None, 4096, 1 << 20])
-def test_blocks_of_a_file(bench: Any, tmp_path: Path, block_size: int | None) -> None:
+def test_blocks_of_a_file(bench: Any, tmp_path: Path) -> None:
     """A file says what it was opened with, which blockcache:: keeps books by."""
     options = bench.settings(bench.start(days=1))
     fs = fsspec.filesystem("hda", **options)
-    with fs.open(bench.path(1), block_size=block_size) as handle:
-        assert handle.blocksize == (block_size or fs.blocksize)
+    for block_size in (None, 4096, 1 << 20):
+        with fs.open(bench.path(1), block_size=block_size) as handle:
+            assert handle.blocksize == (block_size or fs.blocksize)
 
-    chain = {"hda": options, "blockcache": {"cache_storage": str(tmp_path / "blocks")}}
-    cached, path = fsspec.url_to_fs(f"blockcache::{bench.path(1)}", **chain)
-    for _ in range(2):
-        with cached.open(path, block_size=block_size) as handle:
-            assert handle.read() == bench.body(1)
-    with pytest.raises(BlocksizeMismatchError):
-        cached.open(path, block_size=512)
-    # The refused file is fsspec's to close, which leaves it to the garbage collector.
+        blocks = {"cache_storage": str(tmp_path / f"blocks of {block_size}")}
+        chain = {"hda": options, "blockcache": blocks}
+        cached, path = fsspec.url_to_fs(f"blockcache::{bench.path(1)}", **chain)
+        for _ in range(2):
+            with cached.open(path, block_size=block_size) as handle:
+                assert handle.read() == bench.body(1)
+        with pytest.raises(BlocksizeMismatchError):
+            cached.open(path, block_size=512)
+    # The refused files are fsspec's to close, which leaves them to the garbage collector.
     gc.collect()
 
 

@@ -167,33 +167,31 @@ def test_download_replaces_older_files_only_when_complete(bench: Any, tmp_path: 
     assert fs.download(bench.query, str(tmp_path)) == first
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    ("target", "written"),
-    [
-        ("mine.nc", "mine.nc"),
-        ("new/deep/mine.nc", "new/deep/mine.nc"),
-        ("mine", "mine"),
-        ("there", "there/A.csv"),
-        ("there/", "there/A.csv"),
-        ("new/", "new/A.csv"),
-        ("old.nc", "old.nc"),
-    ],
-)
+TARGETS = {
+    "mine.nc": "mine.nc",
+    "new/deep/mine.nc": "new/deep/mine.nc",
+    "mine": "mine",
+    "there": "there/A.csv",
+    "there/": "there/A.csv",
+    "new/": "new/A.csv",
+    "old.nc": "old.nc",
+}
+
+
 @pytest.mark.parametrize("kind", [str, Location.parse, UPath])
-def test_one_product_and_a_target_that_is_no_folder(
-    bench: Any, tmp_path: Path, target: str, written: str, kind: Any
-) -> None:
+def test_one_product_and_a_target_that_is_no_folder(bench: Any, tmp_path: Path, kind: Any) -> None:
     """That file is written, as in all of fsspec; a folder, or what ends as one does, stays one."""
     fs = bench.filesystem(bench.start(products=products({"a": "A.csv"})))
-    (tmp_path / "there").mkdir()
-    (tmp_path / "old.nc").write_bytes(b"old")
+    for number, (target, written) in enumerate(TARGETS.items()):
+        folder = tmp_path / str(number)
+        (folder / "there").mkdir(parents=True)
+        (folder / "old.nc").write_bytes(b"old")
 
-    paths = fs.download(kind(bench.query + "/a"), f"{tmp_path}/{target}")
+        paths = fs.download(kind(bench.query + "/a"), f"{folder}/{target}")
 
-    assert paths == [str(tmp_path / written)]
-    assert (tmp_path / written).read_bytes() == b"a"
-    assert not list(tmp_path.rglob(".*.part"))
+        assert paths == [str(folder / written)], target
+        assert (folder / written).read_bytes() == b"a", target
+        assert not list(folder.rglob(".*.part")), target
 
 
 def test_several_products_need_a_folder(bench: Any, tmp_path: Path) -> None:

@@ -40,9 +40,10 @@ def entry(product_id: str, body: bytes | Path, **more: Any) -> ProductEntry:
     return ProductEntry(product_id, body, *TIMES, **more)
 
 
-@pytest.fixture
-def formats(tmp_path: Path) -> dict[str, bytes]:
+@pytest.fixture(scope="module")
+def formats(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, bytes]:
     """Return small files of several formats, by the ids under which they are offered."""
+    tmp_path = tmp_path_factory.mktemp("formats")
     ds = xr.Dataset({"sst": ("x", [280.0, 281.0])})
     ds.to_netcdf(tmp_path / "3.nc", format="NETCDF3_64BIT", engine="netcdf4")
     ds.to_netcdf(tmp_path / "4.nc", engine="netcdf4")
@@ -115,7 +116,7 @@ def test_an_incomplete_copy_is_fetched(
 @pytest.mark.slow
 @pytest.mark.parametrize("verb", VERBS)
 def test_every_format_tells_by_itself_on_another_machine(
-    bench: Any, tmp_path: Path, formats: dict[str, bytes], verb: str
+    bench: Any, tmp_path: Path, formats: Mapping[str, bytes], verb: str
 ) -> None:
     """Nothing is known of the lengths, and nothing was noted: names and formats are enough."""
     emulator = bench.start(products=[entry(name, body) for name, body in formats.items()])
@@ -143,11 +144,11 @@ def test_every_format_tells_by_itself_on_another_machine(
     ids=lambda item: item[0],
 )
 def test_damaged_files_are_replaced(
-    bench: Any, tmp_path: Path, formats: dict[str, bytes], damage: Any
+    bench: Any, tmp_path: Path, formats: Mapping[str, bytes], damage: Any
 ) -> None:
     """Whatever is left of a file by another program's end, it is not taken for the product."""
-    formats.pop("without_suffix")
-    emulator = bench.start(products=[entry(name, body) for name, body in formats.items()])
+    offered = {name: body for name, body in formats.items() if name != "without_suffix"}
+    emulator = bench.start(products=[entry(name, body) for name, body in offered.items()])
     fs = bench.filesystem(emulator)
     paths = [Path(path) for path in fs.download(bench.query, tmp_path / "out")]
     bodies = [path.read_bytes() for path in paths]

@@ -456,7 +456,7 @@ def test_a_recording_that_is_none(tmp_path: Path) -> None:
     """Damaged and foreign files are refused with what is wrong."""
     path = tmp_path / "r.jsonl"
     head = '{"format": "hda_fsspec recording 1"}\n'
-    bomb = base64.b64encode(zlib.compress(bytes(80 << 20))).decode()
+    bomb = base64.b64encode(zlib.compress(bytes(80 << 20), 1)).decode()
     request = '{"request": {"method": "GET", "path": "/"}, "response": '
     for text in (
         *("", "no json", "[]", '{"format": "other"}', f"{head}{{}}", head + '{"request": 1}'),

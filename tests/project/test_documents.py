@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 from unittest import mock
 
 import fsspec
-import matplotlib
 import pytest
 from checkout import ROOT
 from clusters import forked_workers
@@ -78,6 +77,8 @@ def emulator(
 
     Samples are there already for pages that have them written.
     """
+    import matplotlib  # which takes its time, in all processes of a run
+
     work = tmp_path / "work"
     work.mkdir()
     (work / "samples").symlink_to(samples.parent)

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from collections.abc import Callable
 from email.utils import formatdate
 from pathlib import Path
@@ -13,6 +10,7 @@ from typing import Any
 
 import pytest
 from clocks import Clock
+from ready_processes import run_script
 from rows import for_each
 
 from hda_fsspec.cache.cache import Cache, Entry
@@ -74,7 +72,7 @@ print(json.dumps(got))
 
 
 @pytest.mark.slow
-def test_a_job_goes_on_while_the_clock_jumps(bench: Any) -> None:
+def test_a_job_goes_on_while_the_clock_jumps(bench: Any, tmp_path: Path) -> None:
     """By years and hours, to and fro: products are listed, ordered within the quota, and opened."""
     jumps = [0.0, 10 * YEARS, -20 * YEARS, 0.0, -5400.0, 86_400.0, 0.0]
     emulator = bench.start(days=len(jumps), quota=2, quota_window_seconds=0.4)
@@ -85,17 +83,9 @@ def test_a_job_goes_on_while_the_clock_jumps(bench: Any) -> None:
         "query": bench.query,
     }
 
-    done = subprocess.run(
-        [sys.executable, "-c", _JUMPS_ABOUT, json.dumps(job, default=str)],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
-        env=dict(os.environ),
-    )
+    told = run_script(_JUMPS_ABOUT, [json.dumps(job, default=str)], folder=tmp_path)
 
-    assert done.returncode == 0, done.stderr
-    for day, (listed, new, old, seconds) in enumerate(json.loads(done.stdout), start=1):
+    for day, (listed, new, old, seconds) in enumerate(json.loads(told.splitlines()[-1]), start=1):
         assert listed == len(jumps)
         assert (new, old) == (bench.body(day).hex(), bench.body(1).hex())
         assert seconds < 20  # no wait was reckoned by the clock that jumps

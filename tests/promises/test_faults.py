@@ -136,18 +136,18 @@ def test_a_server_that_never_answers(bench: Any) -> None:
 @pytest.mark.parametrize("refresh", [True, False])
 def test_a_token_that_expires_in_mid_job(expired_status: int, refresh: bool, bench: Any) -> None:
     """Tokens that expire while many products are under way are renewed once, by one thread."""
-    emulator = bench.start(days=10, preparation_seconds=0.2, expired_status=expired_status)
+    emulator = bench.start(days=6, preparation_seconds=0.2, expired_status=expired_status)
     fs = bench.filesystem(emulator)
     fs.ls(bench.query)
     job = threading.Thread(target=fs.prefetch, args=(bench.query,))
 
     job.start()
-    while emulator.orders < 5:
+    while emulator.orders < 3:
         time.sleep(0.005)
     emulator.expire_tokens(refresh=refresh)
     job.join()
 
-    assert emulator.downloads == 10
+    assert emulator.downloads == 6
     assert emulator.logins == (2 if refresh else 1)
     assert emulator.count("POST", "refreshtoken") == 1
 

@@ -205,12 +205,12 @@ def test_processes_share_the_quota(bench: Any, processes: Any) -> None:
 @pytest.mark.slow
 def test_more_products_than_the_quota(bench: Any) -> None:
     """Several times as many products as the quota allows come one window after another."""
-    emulator = bench.start_many(35, quota=10, quota_window_seconds=0.6)
+    emulator = bench.start_many(21, quota=6, quota_window_seconds=0.6)
 
-    assert len(bench.filesystem(emulator).prefetch(bench.query)) == 35
+    assert len(bench.filesystem(emulator).prefetch(bench.query)) == 21
 
-    assert (emulator.orders, emulator.downloads) == (35, 35)
-    assert emulator.order_posts <= 35 + 10
+    assert (emulator.orders, emulator.downloads) == (21, 21)
+    assert emulator.order_posts <= 21 + 6
 
 
 @pytest.mark.slow

@@ -38,10 +38,19 @@ def _day(day: int, *, scale: float = 0.5, lon: float = 0.0) -> xr.Dataset:
     return ds
 
 
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Write three daily products, which a test does not change."""
+    folder = tmp_path_factory.mktemp("days")
+    for day in (1, 2, 3):
+        _day(day).to_netcdf(folder / _name(day))
+    return {path.name: path for path in sorted(folder.iterdir())}
+
+
 @pytest.fixture
-def days(stacks: Any) -> Any:
+def days(stacks: Any, files: dict[str, Path]) -> Any:
     """Three daily products."""
-    stacks.serve({_name(day): _day(day) for day in (1, 2, 3)})
+    stacks.serve(files)
     return stacks
 
 
