@@ -197,7 +197,7 @@ def test_raw_numbers_of_other_packing_are_refused(stacks: Any) -> None:
         tuple(_raw(day, **attrs) for day, attrs in enumerate(pair, start=2 * number + 1))
         for number, pair in enumerate(RAW.values())
     ]
-    serve(stacks, {day: ds for day, ds in enumerate((ds for p in pairs for ds in p), start=1)})
+    serve(stacks, dict(enumerate((ds for pair in pairs for ds in pair), start=1)))
 
     for number, (case, pair) in enumerate(zip(RAW, pairs, strict=True)):
         query, second = _pair(stacks, number)
