@@ -5,6 +5,7 @@ It knows lengths and offsets; no format.
 
 from __future__ import annotations
 
+import io
 import os
 from collections.abc import Iterator
 from typing import BinaryIO, NamedTuple
@@ -94,3 +95,20 @@ class FileBytes:
                 return offset + len(block) - len(rest)
             offset += len(block)
         return offset
+
+
+class BytesInMemory(FileBytes):
+    """A file that was read as a whole: to look at a piece of it asks no system."""
+
+    def __init__(self, data: bytes) -> None:
+        super().__init__(io.BytesIO(data))
+        self._data = data
+
+    def read(self, offset: int, count: int, what: str) -> bytes:
+        """Return exactly ``count`` bytes from ``offset``; CorruptFileError if some lack."""
+        self.require(offset + count, what)
+        return self._data[offset : offset + count]
+
+    def peek(self, offset: int, count: int) -> bytes:
+        """Return up to ``count`` bytes from ``offset``: fewer, or none, at the end of the file."""
+        return self._data[offset : offset + count] if 0 <= offset < self.size else b""

@@ -23,6 +23,8 @@ from hda_fsspec.formats.hdf5values import StoredArray, find_arrays
 from hda_fsspec.reading.variables import VariableFacts, decoded
 
 _Array = np.ndarray[Any, Any]
+#: Returns so many bytes from a place on, or fewer at the end.
+_Read = Callable[[int, int], bytes]
 
 #: The attributes by which xarray decodes numbers to other numbers.
 _CODING = ("_FillValue", "missing_value", "scale_factor", "add_offset", "_Unsigned", "dtype")
@@ -87,15 +89,16 @@ def coding_of(attrs: Mapping[str, Any]) -> dict[str, Any]:
     return {key: attrs[key] for key in _CODING if key in attrs}
 
 
-def read_raw(descriptor: int, array: StoredArray) -> _Array | None:
+def read_raw(data: FileBytes, array: StoredArray) -> _Array | None:
     """Return all values of an array as they are stored; None where they make no sense."""
     dtype = np.dtype(array.dtype)
-    if array.chunk == array.shape and math.prod(array.shape) * dtype.itemsize <= _FEW_BYTES:
-        return _piece(descriptor, array, dtype, *array.pieces[0])
+    is_one_piece = array.chunk == array.shape and len(array.pieces) == 1
+    if is_one_piece and math.prod(array.shape) * dtype.itemsize <= _FEW_BYTES:
+        return _piece(data.peek, array, dtype, *array.pieces[0])
     key = (slice(None),) * len(array.shape)
     spans = [_Span(at, *sides) for at, *sides in zip(key, array.shape, array.chunk, strict=True)]
     is_read = _is_worth_it(array, spans, at_any_cost=True)
-    return _block(descriptor, array, spans) if is_read else None
+    return _block(data.peek, array, spans) if is_read else None
 
 
 def read_stored(
@@ -112,7 +115,7 @@ def read_stored(
         array, spans, at_any_cost=at_any_cost
     ):
         return None
-    block = _block(descriptor, array, spans)
+    block = _block(lambda offset, count: os.pread(descriptor, count, offset), array, spans)
     if block is None:
         return None
     for axis in range(len(spans) - 1, -1, -1):
@@ -175,20 +178,18 @@ class _Span:
             self.inside = np.arange(first - before, last + 1 - before, -steps.step)[::-1]
 
 
-def _block(descriptor: int, array: StoredArray, spans: list[_Span]) -> _Array | None:
+def _block(read: _Read, array: StoredArray, spans: list[_Span]) -> _Array | None:
     """Return the pieces that are needed, side by side."""
     dtype = np.dtype(array.dtype)
     shape = tuple(span.shape for span in spans)
     if len(array.pieces) == 1:
-        piece = _piece(descriptor, array, dtype, *array.pieces[0])
+        piece = _piece(read, array, dtype, *array.pieces[0])
         cut = tuple(map(slice, shape))
         return None if piece is None else piece if array.chunk == shape else piece[cut]
     counts = [-(-size // side) for size, side in zip(array.shape, array.chunk, strict=True)]
     out = np.empty(shape, dtype)
     for place in itertools.product(*(span.pieces for span in spans)):
-        piece = _piece(
-            descriptor, array, dtype, *array.pieces[int(np.ravel_multi_index(place, counts))]
-        )
+        piece = _piece(read, array, dtype, *array.pieces[int(np.ravel_multi_index(place, counts))])
         if piece is None:
             return None
         target = []
@@ -201,12 +202,12 @@ def _block(descriptor: int, array: StoredArray, spans: list[_Span]) -> _Array | 
 
 
 def _piece(
-    descriptor: int, array: StoredArray, dtype: np.dtype[Any], offset: int, count: int
+    read: _Read, array: StoredArray, dtype: np.dtype[Any], offset: int, count: int
 ) -> _Array | None:
     size = math.prod(array.chunk) * dtype.itemsize
     if count > 2 * size + _FEW_BYTES:
         return None
-    data = os.pread(descriptor, count, offset)
+    data = read(offset, count)
     if array.is_deflated:
         inflate = zlib.decompressobj()
         try:

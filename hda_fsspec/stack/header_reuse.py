@@ -9,14 +9,13 @@ way, so that all of their bytes are the same but for those: they need not be ope
 from __future__ import annotations
 
 import dataclasses
-import io
 import threading
 from collections.abc import Callable, Collection
 from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 
-from hda_fsspec.formats.file_reader import FileBytes
+from hda_fsspec.formats.file_reader import BytesInMemory, FileBytes
 from hda_fsspec.formats.hdf5frames import Contents, Frame, take_frame
 from hda_fsspec.lazy.fingerprint import digest_of
 from hda_fsspec.reading.direct_reads import StoredVariable, coding_of, find_stored, read_raw
@@ -158,6 +157,7 @@ class AlikeFiles:
         if structure is None or not structure.is_alike(self._structure):
             return None
         stored = dict[str, StoredVariable]()
+        data = FileBytes(stream)
         if self._placed:
             names = self._placed | self._values.keys()
             stored = find_stored(stream, structure.facts, names, group=variables.group)
@@ -165,7 +165,7 @@ class AlikeFiles:
         def read(name: str) -> np.ndarray[Any, Any]:
             theirs = None
             if name in stored:
-                theirs = read_raw(stream.fileno(), stored[name].array)
+                theirs = read_raw(data, stored[name].array)
             return variables.stored(name) if theirs is None else theirs
 
         told = self._told_by(structure, stored, read)
@@ -178,7 +178,7 @@ class AlikeFiles:
             for name, text in structure.attrs.items()
             if isinstance(text, str) and "\0" not in text
         }
-        frame = take_frame(FileBytes(stream), stored, texts, group=variables.group)
+        frame = take_frame(data, stored, texts, group=variables.group)
         return told if frame is None else told._replace(way=(frame, structure))
 
     def note(self, told: Told) -> None:
@@ -198,18 +198,18 @@ class AlikeFiles:
         """
         head = stream.read(_READ_AT_ONCE + 1)
         is_small = len(head) <= _READ_AT_ONCE
-        data = FileBytes(io.BytesIO(head) if is_small else stream)
+        data = BytesInMemory(head) if is_small else FileBytes(stream)
         try:
             for frame, structure in self._ways:
                 contents = frame.look(data)
                 if contents is not None:
-                    return self._of_contents(stream, structure, contents)
+                    return self._of_contents(data, structure, contents)
         except _NOT_UNDERSTOOD:
             pass
         return None
 
     def _of_contents(
-        self, stream: BinaryIO, structure: StoredStructure, contents: Contents
+        self, data: FileBytes, structure: StoredStructure, contents: Contents
     ) -> Told | None:
         texts = {name: text.decode() for name, text in contents.texts.items()}
         if any("\0" in text for text in texts.values()):
@@ -220,9 +220,7 @@ class AlikeFiles:
         }
 
         its_own = dataclasses.replace(structure, attrs={**structure.attrs, **texts})
-        return self._told_by(
-            its_own, stored, lambda name: read_raw(stream.fileno(), stored[name].array)
-        )
+        return self._told_by(its_own, stored, lambda name: read_raw(data, stored[name].array))
 
     def _told_by(
         self,
