@@ -22,6 +22,8 @@ from hda_fsspec.client import Entry
 K = TypeVar("K")
 T = TypeVar("T")
 
+#: So many are open at a time in a process, the last used.
+MOST_OPEN = 64
 _DECODED_BY = f"xarray {xr.__version__}"
 
 #: When the file was fetched, its length and time of change, and what decodes it.

@@ -26,6 +26,7 @@ import xarray as xr
 
 from hda_fsspec.client import Client, Entry, open_clients
 from hda_fsspec.formats.detect import Format, sniff
+from hda_fsspec.lazy import open_file_pool
 from hda_fsspec.lazy.open_file_pool import FileStamp, Pool, file_mark, is_unchanged, mark_seen
 from hda_fsspec.lazy.product_table import Source
 from hda_fsspec.printable import printable
@@ -39,7 +40,6 @@ from hda_fsspec.workers import computations, waiting
 
 T = TypeVar("T")
 
-_OPEN_DATASETS = 64
 _INDEXES = "create_default_indexes"
 _CAN_DO_WITHOUT_INDEXES = _INDEXES in inspect.signature(xr.open_dataset).parameters
 _ROOT = "/"
@@ -80,9 +80,9 @@ class OpenFiles:
     """
 
     def __init__(self) -> None:
-        self.trees: Pool[_Place, _Tree] = Pool(_OPEN_DATASETS, _is_current)
+        self.trees: Pool[_Place, _Tree] = Pool(open_file_pool.MOST_OPEN, _is_current)
         self.variables: Pool[tuple[Path, str | None], NetCDFVariables | None] = Pool(
-            _OPEN_DATASETS, _is_current
+            open_file_pool.MOST_OPEN, _is_current
         )
         self.held: collections.Counter[Product] = collections.Counter()
         self._held_lock = threading.Lock()

@@ -13,7 +13,7 @@ import xarray as xr
 from forking import in_a_fork, status_of
 
 from hda_fsspec.client import close_clients, get_client, open_clients
-from hda_fsspec.lazy import openfiles
+from hda_fsspec.lazy import open_file_pool, openfiles
 from hda_fsspec.lazy.open_file_pool import Pool
 from hda_fsspec.lazy.openfiles import OpenFiles
 from hda_fsspec.settings import Settings
@@ -92,7 +92,7 @@ def test_a_node_is_read_again_as_itself(stacks: Any) -> None:
 @pytest.mark.slow
 def test_few_products_stay_open(days: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """However many products are read, the number of open files does not grow."""
-    monkeypatch.setattr(openfiles, "_OPEN_DATASETS", 2)
+    monkeypatch.setattr(open_file_pool, "MOST_OPEN", 2)
 
     for day in (1, 2, 3, 1, 2, 3):
         assert _open(days, day)["sst"].to_numpy().tolist() == [10.0 * day, 10.0 * day + 1]
