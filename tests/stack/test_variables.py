@@ -183,21 +183,32 @@ RAW: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
 }
 
 
+def _pair(stacks: Any, number: int) -> tuple[str, str]:
+    """Return the query of a pair of products, and the name of the second one."""
+    first, second = 2 * number + 1, 2 * number + 2
+    days = f"startdate=2024-05-{first:02}/enddate=2024-05-{second:02}"
+    return f"hda://{stacks.dataset}/{days}", name(second)
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("case", RAW)
-def test_raw_numbers_of_other_packing_are_refused(stacks: Any, case: str) -> None:
+def test_raw_numbers_of_other_packing_are_refused(stacks: Any) -> None:
     """Numbers that are not decoded are no numbers of the first product's attributes."""
-    one, other = RAW[case]
-    serve(stacks, {1: _raw(1, **one), 2: _raw(2, **other)})
+    pairs = [
+        tuple(_raw(day, **attrs) for day, attrs in enumerate(pair, start=2 * number + 1))
+        for number, pair in enumerate(RAW.values())
+    ]
+    serve(stacks, dict(enumerate((ds for pair in pairs for ds in pair), start=1)))
 
-    found = stacks.open(chunks={}, mask_and_scale=False)
+    for number, (case, pair) in enumerate(zip(RAW, pairs, strict=True)):
+        query, second = _pair(stacks, number)
+        found = stacks.open(query, chunks={}, mask_and_scale=False)
 
-    assert found["k"].isel(time=[0]).load().to_numpy().tolist() == [1]
-    with pytest.raises(ProductMismatchError, match=f"{name(2)} .*of 'k' is.*mask_and_scale"):
-        found["k"].load()
-    decoded = stacks.open(chunks={}, scan=True)["k"].load()
-    parts = [xr.decode_cf(ds) for ds in (_raw(1, **one), _raw(2, **other))]
-    np.testing.assert_array_equal(decoded, np.concatenate([ds["k"].values for ds in parts]))
+        assert found["k"].isel(time=[0]).load().to_numpy().tolist() == [2 * number + 1], case
+        with pytest.raises(ProductMismatchError, match=f"{second} .*of 'k' is.*mask_and_scale"):
+            found["k"].load()
+        decoded = stacks.open(query, chunks={}, scan=True)["k"].load()
+        parts = [xr.decode_cf(ds)["k"].values for ds in pair]
+        np.testing.assert_array_equal(decoded, np.concatenate(parts), err_msg=case)
 
 
 @pytest.mark.slow
@@ -265,15 +276,16 @@ MEANING: dict[str, tuple[Callable[[int], xr.Dataset], Callable[[int], xr.Dataset
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("case", MEANING)
-def test_attributes_that_carry_meaning(stacks: Any, case: str) -> None:
+def test_attributes_that_carry_meaning(stacks: Any) -> None:
     """A product whose values mean something else does not stack, and the attribute is named."""
-    one, other, told = MEANING[case]
-    serve(stacks, {1: one(1), 2: other(2)})
+    made = [make for one, other, _ in MEANING.values() for make in (one, other)]
+    serve(stacks, {day: make(day) for day, make in enumerate(made, start=1)})
 
-    for scan in (False, True):
-        with pytest.raises(ProductMismatchError, match=f"{name(2)} .*{told}"):
-            stacks.open(scan=scan).load()
+    for number, (_, _, told) in enumerate(MEANING.values()):
+        query, second = _pair(stacks, number)
+        for scan in (False, True):
+            with pytest.raises(ProductMismatchError, match=f"{second} .*{told}"):
+                stacks.open(query, scan=scan).load()
     assert stacks.open(f"hda://{stacks.dataset}/p_20240501*").load().sizes["time"] == 1
 
 

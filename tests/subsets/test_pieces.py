@@ -13,8 +13,9 @@ import numpy as np
 import pandas as pd
 import pytest
 import subset_schemas as s
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
+from random_inputs import examples
 from rows import for_each
 
 from hda_fsspec.errors import QueryError
@@ -84,8 +85,13 @@ def check_pieces(grid: PieceGrid, wanted: set[date]) -> None:
 
 
 @pytest.mark.slow
-@given(first=DATES, length=st.integers(0, 1500), step=st.sampled_from(STEPS))
-@pytest.mark.parametrize("told", [s.ERA5, s.STATISTICS, s.LAND, s.FLOODS])
+@settings(max_examples=examples(60))
+@given(
+    told=st.sampled_from([s.ERA5, s.STATISTICS, s.LAND, s.FLOODS]),
+    first=DATES,
+    length=st.integers(0, 1500),
+    step=st.sampled_from(STEPS),
+)
 def test_pieces_of_a_range_are_its_days(told: Schema, first: date, length: int, step: str) -> None:
     """No day is asked for twice, none is missing, none lies outside of the range."""
     last = min(first + length * DAY, LAST)
@@ -96,13 +102,14 @@ def test_pieces_of_a_range_are_its_days(told: Schema, first: date, length: int, 
 
 
 @pytest.mark.slow
+@settings(max_examples=examples(60))
 @given(
+    told=st.sampled_from([s.ERA5, s.LEVELED, s.FLOODS]),
     years=st.sets(st.integers(1940, 2030), min_size=1, max_size=6),
     months=st.sets(st.integers(1, 12), min_size=1),
     days=st.sets(st.integers(1, 31), min_size=1),
     step=st.sampled_from(STEPS),
 )
-@pytest.mark.parametrize("told", [s.ERA5, s.LEVELED, s.FLOODS])
 def test_pieces_of_lists_are_their_days(
     told: Schema, years: set[int], months: set[int], days: set[int], step: str
 ) -> None:
