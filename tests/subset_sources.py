@@ -23,6 +23,8 @@ _MARINE_LATITUDES = np.arange(40.0625, 44, 0.5).astype(np.float32)
 _MARINE_LONGITUDES = np.arange(-5.9375, 6, 0.5).astype(np.float32)
 _LATITUDES = np.arange(45.0, 39.9, -0.25)
 _LONGITUDES = np.arange(-3.0, 3.1, 0.25)
+#: A grid of four places, for what asks for no box.
+SMALL: dict[str, Any] = {"latitudes": [45.0, 44.75], "longitudes": [0.0, 0.25]}
 _PACKED = {"dtype": "int16", "scale_factor": 0.01, "add_offset": 20.0, "_FillValue": -32767}
 
 

@@ -158,7 +158,7 @@ def test_threads_that_use_the_engine_first_at_once(bench: Any, bodies: list[byte
     served = Served(bench, bodies[:2])
     options = {k: str(v) for k, v in served.options.items()}
     code = (
-        "import concurrent.futures, json, sys, threading, xarray as xr\n"
+        "import concurrent.futures, json, os, sys, threading, xarray as xr\n"
         "from hda_fsspec.engine import backend\n"
         "query, path, options = json.loads(sys.argv[1])\n"
         "engine = backend.HDABackendEntrypoint()\n"
@@ -174,6 +174,7 @@ def test_threads_that_use_the_engine_first_at_once(bench: Any, bodies: list[byte
         "with concurrent.futures.ThreadPoolExecutor(len(ways)) as pool:\n"
         "    assert 'dask' not in sys.modules\n"
         "    list(pool.map(work, ways))\n"
+        "os._exit(0)\n"  # how Python ends is the matter of another test
     )
     given = json.dumps([bench.query, bench.path(1), options])
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from cubes import Cubes, cubes_of
-from subset_sources import ERA5, MARINE, write_era5, write_marine
+from subset_sources import ERA5, MARINE, SMALL, write_era5, write_marine
 
 from hda_fsspec.cli import main
 from hda_fsspec.emulator import ecmwf_subset, marine_subset
@@ -26,9 +26,8 @@ def sources(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """Files of two years, and of one."""
     folder = tmp_path_factory.mktemp("sources")
     days = np.arange("2000-01-01", "2002-01-01", dtype="datetime64[D]")
-    small = {"latitudes": [45.0, 44.75], "longitudes": [0.0, 0.25]}
     return {
-        ERA5: write_era5(folder / "era5.nc", names=("t2m",), times=days, expver=False, **small),
+        ERA5: write_era5(folder / "era5.nc", names=("t2m",), times=days, expver=False, **SMALL),
         MARINE: write_marine(folder / "marine.nc"),
     }
 

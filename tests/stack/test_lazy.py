@@ -24,13 +24,14 @@ from hda_fsspec.emulator import dated_product
 
 DAYS = 4
 NAMES = """
-import json, sys, warnings
+import json, os, sys, warnings
 import xarray as xr
 from hda_fsspec.engine.backend import HDABackendEntrypoint
 
 warnings.simplefilter("error")
 ds = xr.open_dataset(sys.argv[1], engine=HDABackendEntrypoint, chunks={})
-print(json.dumps({str(name): ds[name].data.name for name in ds.data_vars}))
+print(json.dumps({str(name): ds[name].data.name for name in ds.data_vars}), flush=True)
+os._exit(0)  # how Python ends is the matter of another test
 """
 READ = """
 import pickle, sys, warnings

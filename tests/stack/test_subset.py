@@ -13,7 +13,7 @@ import pytest
 import xarray as xr
 from checkout import SHARED
 from cubes import Cubes, cubes_of, plain
-from subset_sources import ERA5, MARINE, write_era5, write_marine
+from subset_sources import ERA5, MARINE, SMALL, write_era5, write_marine
 
 from hda_fsspec.emulator import dated_product, ecmwf_subset, marine_subset
 from hda_fsspec.emulator.dataset_entries import DatasetEntry, ProductEntry
@@ -193,7 +193,7 @@ def test_other_families(sources: dict[str, Path], tmp_path: Path) -> None:
 def test_too_many_kinds_are_refused(cubes: Cubes, tmp_path: Path) -> None:
     """No more than twenty orders show what a data set is like."""
     names = tuple(f"v{number:02}" for number in range(21))
-    entry = ecmwf_subset(ERA5, write_era5(tmp_path / "many.nc", names=names, expver=False))
+    entry = ecmwf_subset(ERA5, write_era5(tmp_path / "many.nc", names=names, expver=False, **SMALL))
     with cubes_of(tmp_path / "many", entry) as many:
         query = f"{ERA5}/variable={','.join(names)}/{HOURS}/year=2024/month=02/day=01"
         with pytest.raises(QueryError, match=r'"variable": 2.*Nothing was ordered'):

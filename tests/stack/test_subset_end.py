@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import xarray as xr
 from cubes import Cubes, cubes_of
-from subset_sources import ERA5, MARINE, write_era5, write_marine
+from subset_sources import ERA5, MARINE, SMALL, write_era5, write_marine
 
 from hda_fsspec.emulator import ecmwf_subset, marine_subset
 from hda_fsspec.errors import OrderError
@@ -46,7 +46,7 @@ def sources(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     hours = np.arange("2024-06-01", "2025-01-01", 6, dtype="datetime64[h]")
     days = np.arange("2024-06-01", "2025-01-01", dtype="datetime64[D]")
     return {
-        ERA5: write_era5(folder / "era5.nc", names=("t2m",), times=hours),
+        ERA5: write_era5(folder / "era5.nc", names=("t2m",), times=hours, **SMALL),
         MARINE: write_marine(folder / "marine.nc", times=days),
     }
 

@@ -13,7 +13,7 @@ import subset_schemas
 import xarray as xr
 from clocks import Clock
 from cubes import Cubes, cubes_of, plain
-from subset_sources import ERA5, write_era5
+from subset_sources import ERA5, SMALL, write_era5
 
 from hda_fsspec.cache.metadata import MetadataStore
 from hda_fsspec.catalogue.order_limits import Limits
@@ -183,8 +183,7 @@ def test_a_longer_month_is_cut_as_it_is_read(
     """Half of February fits, and whole months do not: these are cut further, without an error."""
     times = np.arange("2023-02-15", "2023-06-01", 6, dtype="datetime64[h]")
     names = tuple(NAMES.values())
-    small: dict[str, Any] = {"latitudes": [45.0, 44.75], "longitudes": [0.0, 0.25]}
-    source = write_era5(tmp_path / "era5.nc", names=names, times=times, expver=False, **small)
+    source = write_era5(tmp_path / "era5.nc", names=names, times=times, expver=False, **SMALL)
     hours = ",".join(f"{hour:02}:00" for hour in range(0, 24, 6))
     months = f"startdate=2023-02-15/enddate=2023-05-31/time={hours}"
     query = f"{ERA5}/variable={','.join(NAMES)}/{months}"
@@ -210,9 +209,8 @@ def test_a_longer_month_is_cut_as_it_is_read(
 def test_a_part_of_what_is_cut_further_is_missing(tmp_path: Path, on_missing: str) -> None:
     """Where it may be, it is missing alone, and not all that was refused."""
     times = np.arange("2023-02-15", "2023-06-01", 6, dtype="datetime64[h]")
-    small: dict[str, Any] = {"latitudes": [45.0, 44.75], "longitudes": [0.0, 0.25]}
     names = tuple(NAMES.values())
-    source = write_era5(tmp_path / "era5.nc", names=names, times=times, expver=False, **small)
+    source = write_era5(tmp_path / "era5.nc", names=names, times=times, expver=False, **SMALL)
     hours = ",".join(f"{hour:02}:00" for hour in range(0, 24, 6))
     query = f"{ERA5}/variable={','.join(NAMES)}/startdate=2023-02-15/enddate=2023-05-31"
     with (

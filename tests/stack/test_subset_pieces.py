@@ -10,7 +10,7 @@ import pytest
 import xarray as xr
 from cubes import cubes_of, plain
 from rows import for_each
-from subset_sources import ERA5, MARINE, write_era5, write_marine
+from subset_sources import ERA5, MARINE, SMALL, write_era5, write_marine
 
 from hda_fsspec.emulator import Fault, ecmwf_subset, marine_subset
 from hda_fsspec.errors import ProductMismatchError
@@ -46,7 +46,7 @@ def test_a_range_without_a_step_is_empty(tmp_path: Path) -> None:
 )
 def test_containers_differ_from_piece_to_piece(tmp_path: Path, split: Any, versions: str) -> None:
     """A ZIP of variables of two kinds of steps, or of preliminary data, is one piece."""
-    source = write_era5(tmp_path / "era5.nc", names=("t2m", "tp"))
+    source = write_era5(tmp_path / "era5.nc", names=("t2m", "tp"), **SMALL)
     entry = ecmwf_subset(
         ERA5,
         source,
@@ -67,7 +67,9 @@ def test_containers_differ_from_piece_to_piece(tmp_path: Path, split: Any, versi
 def test_grib_has_the_names_of_netcdf(tmp_path: Path) -> None:
     """Whoever asks for GRIB gets the dimensions that the data stores' netCDF has."""
     pytest.importorskip("cfgrib")
-    source = write_era5(tmp_path / "era5.nc", names=("t2m",), expver=False, levels=[850.0, 500.0])
+    source = write_era5(
+        tmp_path / "era5.nc", names=("t2m",), expver=False, levels=[850.0, 500.0], **SMALL
+    )
     entry = ecmwf_subset(ERA5, source, variables={"2m_temperature": "t2m"})
     query = f"{ERA5}/variable=2m_temperature/startdate=2024-02-26/enddate=2024-03-04/time=00:00"
     with cubes_of(tmp_path, entry) as cubes:
@@ -91,7 +93,7 @@ def test_versions_in_some_pieces_only(tmp_path: Path, first: bool) -> None:
     for folder in (with_them, without):
         folder.mkdir()
     sources = [
-        write_era5(folder / "era5.nc", names=("t2m",), expver=folder is with_them)
+        write_era5(folder / "era5.nc", names=("t2m",), expver=folder is with_them, **SMALL)
         for folder in (with_them, without)
     ]
     one, other = sources if first else sources[::-1]
@@ -134,7 +136,7 @@ def test_fields_of_eight_days(tmp_path: Path, split: Any, more: dict[str, Any]) 
     """Not all days that a request names are there: those that are there tell which."""
     days = np.arange("2024-01-01", "2024-05-31", 8, dtype="datetime64[D]")
     dataset_id = "EO:ECMWF:DAT:SATELLITE_LAI_FAPAR"
-    source = write_era5(tmp_path / "lai.nc", times=days, expver=False, names=("lai",))
+    source = write_era5(tmp_path / "lai.nc", times=days, expver=False, names=("lai",), **SMALL)
     entry = ecmwf_subset(dataset_id, source, lists=("year", "month", "day"))
     with cubes_of(tmp_path, entry) as cubes, xr.open_dataset(source) as whole:
         query = f"{dataset_id}/variable=lai/startdate=2024-01-01/enddate=2024-05-31"
@@ -144,7 +146,7 @@ def test_fields_of_eight_days(tmp_path: Path, split: Any, more: dict[str, Any]) 
 @pytest.mark.slow
 def test_a_service_without_a_schema(tmp_path: Path) -> None:
     """Where the schema cannot be had a query is cut all the same, by what its keys are called."""
-    source = write_era5(tmp_path / "era5.nc", names=("t2m", "tp"), expver=False)
+    source = write_era5(tmp_path / "era5.nc", names=("t2m", "tp"), expver=False, **SMALL)
     with cubes_of(tmp_path, ecmwf_subset(ERA5, source, variables=NAMES)) as cubes:
         cubes.emulator.fault(Fault("status", path="dataaccess/queryable", status=404, times=99))
         query = (

@@ -20,7 +20,7 @@ import xarray as xr
 from checkout import TESTS
 from clusters import DAYS, VALUES, Job, wait_until
 from cubes import cubes_of
-from subset_sources import ERA5, write_era5
+from subset_sources import ERA5, SMALL, write_era5
 
 from hda_fsspec.emulator import ecmwf_subset
 
@@ -152,7 +152,7 @@ def test_pieces_of_a_job_that_is_killed_again_and_again(
 ) -> None:
     """Each piece is ordered once by all runs, though it is searched when it is ordered."""
     days = np.arange("2024-01-01", "2024-08-01", dtype="datetime64[D]")
-    source = write_era5(tmp_path / "era5.nc", names=("t2m",), times=days, expver=False)
+    source = write_era5(tmp_path / "era5.nc", names=("t2m",), times=days, expver=False, **SMALL)
     entry = ecmwf_subset(
         ERA5,
         source,
