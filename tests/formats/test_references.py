@@ -109,7 +109,7 @@ def test_documents_behind_a_long_prolog(before: str, root: str, tmp_path: Path) 
 
 
 @pytest.mark.slow
-@for_each("sign", [b" ", b"\n", b"<!-- -->", b"\0 ", b" \0\0\0"])
+@for_each("sign", [b" ", b"\n", b"<!--" + b" " * 60 + b"-->", b"\0 ", b" \0\0\0"])
 def test_a_document_that_does_not_begin_is_refused(sign: bytes, tmp_path: Path) -> None:
     """What begins behind more than 16 MiB of nothing is read by nobody here."""
     path = tmp_path / "p"
