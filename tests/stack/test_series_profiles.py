@@ -15,10 +15,8 @@ from hda_fsspec.errors import ProductMismatchError
 @pytest.mark.parametrize(
     ("name", "profile", "count"),
     [
-        ("duacs", "sensing", 4),
         ("duacs", "month", 4),
         ("sst", "exact", 3),
-        ("eac4", "exact", 3),
         ("eac4", "nominal+publication", 4),
         ("ostia", "day-before", 3),
         ("swi", "exact", 3),
