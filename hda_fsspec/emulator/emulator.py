@@ -190,8 +190,9 @@ class Emulator:
     def hold_orders(self, count: int) -> None:
         """Let no order that is placed from now on be ready before ``count`` are in preparation.
 
-        Then all of them are, and later ones are as quick as ever. So a test can ask whether a
-        client has so many orders under way at one time, however slow the machine is.
+        Then all of them are, and later ones are as quick as ever; 0 lets them go at once. So a test
+        can ask whether a client has so many orders under way at one time, or what it does while it
+        waits, however slow the machine is.
         """
         self._broker.delivery.orders.hold(count)
 

@@ -209,14 +209,20 @@ class PlacedOrders:
             del self._preparing[download_id]
         self.max_in_preparation = max(self.max_in_preparation, len(self._preparing))
         if 0 < self._held_until <= len(self._preparing):
-            self._held_until = 0
-            for order in self._preparing.values():
+            self._let_go()
+
+    def _let_go(self) -> None:
+        for order in self._preparing.values():
+            if order.ready_at == math.inf:
                 order.ready_at = time.monotonic() + self._preparation_seconds
+        self._held_until = 0
 
     def hold(self, count: int) -> None:
         """Let no order that comes be ready before so many are in preparation at one time."""
         with self._lock:
             self._held_until = count
+            if not count:
+                self._let_go()
 
     def get(self, download_id: str) -> Order | None:
         """Return an order, None if the id is not known (any more)."""

@@ -185,11 +185,13 @@ def test_a_failed_order(bench: Any, caplog: pytest.LogCaptureFixture) -> None:
 @pytest.mark.slow
 def test_an_order_that_failed_in_an_earlier_run(bench: Any) -> None:
     """An order of an earlier run that failed since is repeated, and nothing is told."""
-    emulator = bench.start(days=1, preparation_seconds=0.3)
+    emulator = bench.start(days=1)
+    emulator.hold_orders(2)
     emulator.fault(Fault("order-failed"))
     impatient = bench.filesystem(emulator, max_wait=0.05)
     with pytest.raises(OrderTimeoutError):
         impatient.open(bench.path(1))
+    emulator.hold_orders(0)
 
     assert bench.filesystem(emulator).cat(bench.path(1)) == bench.body(1)
     assert emulator.order_posts == 2
@@ -209,7 +211,8 @@ def test_an_order_that_is_refused(bench: Any) -> None:
 @pytest.mark.slow
 def test_an_order_that_is_gone_in_mid_job(bench: Any) -> None:
     """An order that the service forgets while it is waited for is placed anew."""
-    emulator = bench.start(days=1, preparation_seconds=0.3)
+    emulator = bench.start(days=1)
+    emulator.hold_orders(2)
     fs = bench.filesystem(emulator)
     got: list[bytes] = []
     job = threading.Thread(target=lambda: got.append(fs.cat(bench.path(1))))
@@ -218,6 +221,7 @@ def test_an_order_that_is_gone_in_mid_job(bench: Any) -> None:
     while not emulator.count(*_STATUS):
         time.sleep(0.005)
     emulator.forget_orders()
+    emulator.hold_orders(0)
     job.join()
 
     assert got == [bench.body(1)]
@@ -227,9 +231,11 @@ def test_an_order_that_is_gone_in_mid_job(bench: Any) -> None:
 @pytest.mark.slow
 def test_an_order_that_is_gone_at_a_restart(bench: Any) -> None:
     """An order of an earlier run that the service forgot is placed anew."""
-    emulator = bench.start(days=1, preparation_seconds=0.2)
+    emulator = bench.start(days=1)
+    emulator.hold_orders(2)
     with pytest.raises(OrderTimeoutError):
         bench.filesystem(emulator, max_wait=0.05).open(bench.path(1))
+    emulator.hold_orders(0)
     emulator.forget_orders()
 
     assert bench.filesystem(emulator).cat(bench.path(1)) == bench.body(1)
@@ -259,10 +265,12 @@ def test_not_ready_after_all(bench: Any) -> None:
 @pytest.mark.slow
 def test_an_order_that_takes_too_long_is_kept(bench: Any) -> None:
     """After `max_wait` the wait is over, and the order is taken up later."""
-    emulator = bench.start(days=1, preparation_seconds=0.4)
+    emulator = bench.start(days=1)
+    emulator.hold_orders(2)
 
     with pytest.raises(OrderTimeoutError, match="The order is kept") as caught:
         bench.filesystem(emulator, max_wait=0.1).open(bench.path(1))
+    emulator.hold_orders(0)
 
     assert caught.value.product_id == bench.product_id(1)
     assert isinstance(caught.value, TimeoutError)
@@ -273,7 +281,8 @@ def test_an_order_that_takes_too_long_is_kept(bench: Any) -> None:
 @pytest.mark.slow
 def test_a_coroutine_tells_that_an_order_takes_too_long(bench: Any) -> None:
     """`cat` and `get` say the same as `open` when an order takes too long."""
-    emulator = bench.start(days=1, preparation_seconds=0.4)
+    emulator = bench.start(days=1)
+    emulator.hold_orders(2)
 
     with pytest.raises(OrderTimeoutError, match="The order is kept"):
         bench.filesystem(emulator, max_wait=0.1).cat(bench.path(1))

@@ -210,6 +210,7 @@ CURED = ("another dtype", "two steps", "no step", "another time", "another scala
 
 @pytest.mark.slow
 @pytest.mark.parametrize("case", [key for key, odd in CASES.items() if odd.message])
+@pytest.mark.usefixtures("opened")  # before any header is known
 def test_a_scan_tells_it_at_opening(crowd: Any, case: str) -> None:
     """What differs in more than times, lengths and kinds of numbers is known with all headers."""
     odd, day = CASES[case], ODD_DAYS[case]
