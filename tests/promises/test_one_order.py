@@ -79,11 +79,13 @@ def test_processes_order_once(bench: Any, processes: Any) -> None:
 @pytest.mark.slow
 def test_an_order_under_way_is_resumed(bench: Any, processes: Any) -> None:
     """The order of a process that is killed while it waits is taken up by the next one."""
-    emulator = bench.start(days=1, preparation_seconds=0.6)
+    emulator = bench.start(days=1)
+    emulator.hold_orders(2)
     pid = processes.start(bench.settings(emulator), [bench.path(1)])
     processes.wait_until(lambda: emulator.count("HEAD", "dataaccess/download") > 0)
 
     processes.kill(pid)
+    emulator.hold_orders(0)
 
     fs = bench.filesystem(emulator)
     assert fs.cat(bench.path(1)) == bench.body(1)

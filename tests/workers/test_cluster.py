@@ -74,9 +74,10 @@ def test_a_cache_folder_for_each_worker(stacks: Any, workers: Workers, tmp_path:
 @pytest.mark.slow
 def test_a_task_takes_its_slot_again_when_it_has_waited(stacks: Any, workers: Workers) -> None:
     """Many wait for orders at one time; no more go on than the worker has threads."""
-    job = Job(stacks, preparation_seconds=0.8)
+    job = Job(stacks)
     workers.set(job.account, job.account)
     lazy = stacks.open()["sst"]
+    job.emulator.hold_orders(3)
     days = [lazy.isel(time=day) for day in range(DAYS)]
 
     met = workers.client.gather(workers.client.map(read_and_meet, days, workers=[0]))
@@ -340,7 +341,8 @@ def fail(_: xr.Dataset) -> None:
 @pytest.mark.slow
 def test_a_task_for_each_product(stacks: Any, workers: Workers) -> None:
     """Orders go out together, though few products are worked on at a time; each is one order."""
-    job = Job(stacks, preparation_seconds=0.4)
+    job = Job(stacks)
+    job.emulator.hold_orders(3)
     workers.set(job.account, job.account)
     tasks = hda_fsspec.map_products(
         stacks.query,
