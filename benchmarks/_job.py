@@ -14,6 +14,8 @@ import resource
 import sys
 from typing import Any
 
+from benchmarks._serving import storage_options
+
 DATASET = "EO:TEST:DAT:FAULTS"
 QUERY = f"hda://{DATASET}/startdate=2024-01-01/enddate=2024-12-31"
 REQUEST = {
@@ -46,7 +48,7 @@ def _with_hda(account: dict[str, str], target: str, _cache_dir: str) -> None:
 def _with_ours(account: dict[str, str], target: str, cache_dir: str) -> None:
     import fsspec
 
-    fsspec.filesystem("hda", **account, cache_dir=cache_dir).download(QUERY, target)
+    fsspec.filesystem("hda", **storage_options(account, cache_dir)).download(QUERY, target)
 
 
 def main() -> None:

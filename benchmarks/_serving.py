@@ -86,6 +86,12 @@ class Seen:
     has_token: bool
 
 
+def storage_options(account: Mapping[str, str], cache_dir: Any) -> dict[str, Any]:
+    """Return the options of this package for what the official client calls an account."""
+    given = {"endpoint_url": account["url"], "user": account["user"]}
+    return {**given, "password": account["password"], "cache_dir": str(cache_dir)}
+
+
 class Served:
     """An emulator in another process."""
 
@@ -95,12 +101,12 @@ class Served:
 
     @property
     def account(self) -> dict[str, str]:
-        """How to reach it, by the names of both clients' settings."""
-        return {"endpoint_url": self.url, "user": self.user, "password": self.password}
+        """How to reach it, by the names that the official client has for that."""
+        return {"url": self.url, "user": self.user, "password": self.password}
 
     def options(self, cache_dir: Any) -> dict[str, Any]:
         """Return storage options with a cache folder."""
-        return {**self.account, "cache_dir": str(cache_dir)}
+        return storage_options(self.account, cache_dir)
 
     def count(self) -> Counters:
         """Ask what it has counted."""

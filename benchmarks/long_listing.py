@@ -31,8 +31,7 @@ if given["what"] == "hda":
     import hda
     logging.getLogger("hda").setLevel(logging.CRITICAL)
     imported = time.perf_counter()
-    account = {name: given["options"][name] for name in ("endpoint_url", "user", "password")}
-    client = hda.Client(hda.Configuration(**account, path="/nonexistent"), progress=False)
+    client = hda.Client(hda.Configuration(**given["account"], path="/nonexistent"), progress=False)
     found = len(client.search(given["request"]))
 else:
     import fsspec, hda_fsspec.fs.filesystem, hda_fsspec.client
@@ -50,8 +49,8 @@ def measure(scratch: Path) -> dict[str, tuple[float, float]]:
     """Return the median seconds of each way, and those of its import."""
     request = {
         "dataset_id": QUERY.split("/")[2],
-        "startdate": "1990-01-01T00:00:00.000Z",
-        "enddate": "2020-12-31T23:59:59.999Z",
+        "startdate": "1900-01-01T00:00:00.000Z",
+        "enddate": "2179-12-31T23:59:59.999Z",
     }
     seen: dict[str, list[tuple[float, float]]] = {}
     make = "benchmarks.open_query:many_products"
@@ -62,6 +61,7 @@ def measure(scratch: Path) -> dict[str, tuple[float, float]]:
                 given: dict[str, Any] = {
                     "what": _WHAT[name],
                     "options": options,
+                    "account": served.account,
                     "query": QUERY,
                     "request": request,
                 }
