@@ -19,10 +19,16 @@ def touch(one: Sequence[float], other: Sequence[float]) -> bool:
     """Whether two boxes have a place in common."""
     if one[1] > other[3] or one[3] < other[1]:
         return False
-    return any(
-        first <= east and west <= last
-        for west, east in _longitudes(one)
-        for first, last in _longitudes(other)
+    mine, theirs = _longitudes(one), _longitudes(other)
+    return _meet_at_edge(mine, theirs) or any(
+        first <= east and west <= last for west, east in mine for first, last in theirs
+    )
+
+
+def _meet_at_edge(mine: list[tuple[float, float]], theirs: list[tuple[float, float]]) -> bool:
+    """Whether both reach the edge of the map: its two sides are the same meridian."""
+    return all(
+        any(west == -180 or east == 180 for west, east in ranges) for ranges in (mine, theirs)
     )
 
 
