@@ -491,3 +491,25 @@ def test_what_fails_after_a_command_is_told(
     assert ended.code == 1
     assert ended.lines, "what the command found stands there"
     assert "error: the cache is not to be trusted any more" in ended.err
+
+
+def test_who_stops_reading_keeps_nothing_from_the_shared_cache(
+    emulator: Emulator, bench: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the reader of the output is gone, the shared cache is waited for all the same."""
+    waited: list[str] = []
+
+    class Uploading:
+        def flush_shared_cache(self) -> None:
+            """Note that it was waited for."""
+            waited.append("waited")
+
+    monkeypatch.setattr(client, "open_clients", lambda: [Uploading()])
+    reader, writer = os.pipe()
+    os.close(reader)
+    with os.fdopen(writer, "w") as gone:
+        monkeypatch.setattr(sys, "stdout", gone)
+
+        assert main(["ls", bench.query]) == 141
+
+    assert waited == ["waited"]
