@@ -39,4 +39,8 @@ def _longitudes(box: Sequence[float]) -> list[tuple[float, float]]:
         if not -360 < east - west < 360:
             return [(-180.0, 180.0)]
         west, east = ((edge + 180) % 360 - 180 for edge in (west, east))
-    return [(west, east)] if west <= east else [(west, 180.0), (-180.0, east)]
+    if west <= east:
+        return [(west, east)]
+    # One that begins or ends at the edge lies on one side of it.
+    sides = ((west, 180.0), (-180.0, east))
+    return [side for side in sides if side[0] < side[1]] or [(180.0, 180.0)]
