@@ -10,7 +10,7 @@ import contextlib
 import difflib
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import click
 
@@ -64,8 +64,9 @@ class _Program(LazyGroup):
     def invoke(self, ctx: click.Context) -> int:
         """Run the command that was asked for, and return its exit code."""
         try:
-            code = self._invoke(ctx)
-            _flush_shared_caches()
+            code = self._run(ctx)
+            # Of a command that failed, too: some of what it wanted may be here.
+            return self._told(ctx, _flush_shared_caches) or code
         except KeyboardInterrupt:
             echo_error("", f"{_PROGRAM}: interrupted")
             if ctx.invoked_subcommand in _ORDERING:
@@ -74,16 +75,20 @@ class _Program(LazyGroup):
                     " shows them, and the same command takes them up"
                 )
             return _INTERRUPTED
+
+    def _run(self, ctx: click.Context) -> int:
+        """Run the command, and return its exit code."""
+        try:
+            return self._told(ctx, lambda: super(_Program, self).invoke(ctx))
         except BrokenPipeError:
             _close_stdout()
             return _PIPE_CLOSED
-        return code
 
-    def _invoke(self, ctx: click.Context) -> int:
-        """Run the command, or say why it failed."""
+    def _told(self, ctx: click.Context, work: Callable[[], int | None]) -> int:
+        """Do something and return its exit code, or say why it failed."""
         options = ctx.ensure_object(Options)
         try:
-            code: int | None = super().invoke(ctx)
+            code = work()
             if sys.stdout is not None:
                 sys.stdout.flush()
         except (click.ClickException, click.exceptions.Exit, BrokenPipeError):

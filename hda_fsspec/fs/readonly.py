@@ -15,11 +15,11 @@ def refuse(verb: str, path: Any) -> NoReturn:
     raise OSError(errno.EROFS, msg)
 
 
-def _refusing(verb: str, position: int = 0) -> Any:
-    """Return a coroutine method that refuses to write to one of the paths that it is given."""
+def _refusing(verb: str) -> Any:
+    """Return a coroutine method that refuses to write to the path that it is given."""
 
-    async def method(_: Any, *args: Any, **kwargs: Any) -> NoReturn:
-        refuse(verb, [*args, *kwargs.values()][position])
+    async def method(_: Any, path: Any, *_args: Any, **_kwargs: Any) -> NoReturn:
+        refuse(verb, path)
 
     return method
 
@@ -29,10 +29,16 @@ class ReadOnly:
 
     _mkdir = _makedirs = _refusing("make the directory")
     _rm = _rm_file = _refusing("remove")
-    _cp_file = _refusing("copy to", 1)
-    _mv_file = _refusing("move")
     _pipe_file = _refusing("write")
-    _put_file = _refusing("write", 1)
+
+    async def _cp_file(self, path1: Any, path2: Any, **kwargs: Any) -> NoReturn:
+        refuse("copy to", path2)
+
+    async def _mv_file(self, path1: Any, path2: Any, **kwargs: Any) -> NoReturn:
+        refuse("move", path1)
+
+    async def _put_file(self, lpath: Any, rpath: Any, *args: Any, **kwargs: Any) -> NoReturn:
+        refuse("write", rpath)
 
     def rmdir(self, path: Any) -> NoReturn:
         """Raise OSError (EROFS)."""

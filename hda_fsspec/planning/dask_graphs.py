@@ -24,7 +24,7 @@ from dask._task_spec import (
     convert_legacy_graph,
     cull,
 )
-from dask.array import chunk
+from dask.array import Array, chunk
 from dask.base import is_dask_collection, optimize
 from dask.core import flatten
 from dask.highlevelgraph import HighLevelGraph, MaterializedLayer
@@ -121,7 +121,8 @@ def _with_data_as_tasks(collection: Any) -> Any:
     hundred thousand, to see whether the data hold names.
     """
     graph = _graph_of(collection)
-    if not isinstance(graph, HighLevelGraph):
+    # Others may not be made anew of a graph: a delayed chunk of an array is of no layer by its key.
+    if not isinstance(graph, HighLevelGraph) or not isinstance(collection, Array):
         return collection
     layers = {
         name: layer
@@ -129,7 +130,7 @@ def _with_data_as_tasks(collection: Any) -> Any:
         else MaterializedLayer(convert_legacy_graph(layer))
         for name, layer in graph.layers.items()
     }
-    rebuild, args = collection.__dask_postpersist__()
+    rebuild, args = collection.__dask_postpersist__()  # type: ignore[no-untyped-call]
     return rebuild(HighLevelGraph(layers, graph.dependencies), *args)
 
 

@@ -33,6 +33,8 @@ _CALENDAR_STEP = (
 #: Coordinates that differ by less than this part of a grid step differ by noise.
 _NOISE = 0.01
 _MAX_SHOWN = 80
+#: What holds more, as grids that are compared with a tolerance do, is too large to be remembered.
+_FEW_VALUES = 4096
 _GRID_STEP = (
     "Products without a common grid (swaths, tiles) do not stack: mosaic=True puts tiles of one "
     'reference system side by side; xr.open_datatree(…, engine="hda") opens each tile or product '
@@ -159,9 +161,15 @@ class ExpectedProduct:
         expected._check_sizes(header.sizes, dims)
         expected.check(theirs)
 
+    @functools.cached_property
+    def _matched(self) -> tuple[frozenset[str], frozenset[str]]:
+        is_small = sum(v.size for v in self.template.variables.values()) <= _FEW_VALUES
+        compared = _compared if is_small else _compared.__wrapped__
+        return compared(self.layout, self.template)
+
     @property
     def _grid(self) -> frozenset[str]:
-        return _compared(self.layout, self.template)[1]
+        return self._matched[1]
 
     @property
     def _scan_step(self) -> str:
@@ -179,7 +187,7 @@ class ExpectedProduct:
             self._check_variable(name, template.variables[name], header.variables[name])
         dims = {dim for name in shared for dim in template.variables[name].dims}
         self._check_sizes(header.sizes, dims - {*layout.dims})
-        for name in sorted(_compared(layout, template)[0] - lacking):
+        for name in sorted(self._matched[0] - lacking):
             mine, theirs = template.variables[name], header.variables[name]
             if mine.digest is None or theirs.digest == mine.digest:
                 continue
@@ -188,7 +196,9 @@ class ExpectedProduct:
         return lacking
 
     def _check_variable(self, name: str, mine: VariableHeader, theirs: VariableHeader) -> None:
-        found = _difference(
+        is_small = mine.size + theirs.size <= _FEW_VALUES
+        difference = _difference if is_small else _difference.__wrapped__
+        found = difference(
             name, mine, theirs, is_grid=name in self._grid, scan_step=self._scan_step
         )
         if found is not None:

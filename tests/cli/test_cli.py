@@ -17,10 +17,11 @@ from typing import Any
 import pytest
 from checkout import ROOT
 
-from hda_fsspec import __version__
+from hda_fsspec import __version__, client
 from hda_fsspec.cli import main
 from hda_fsspec.client import close_clients
 from hda_fsspec.emulator import Emulator, dated_product
+from hda_fsspec.errors import ConfigurationError
 
 PASSWORD = "pW-9xKq_77Lr"
 
@@ -471,3 +472,44 @@ def test_emulator_refuses_what_it_cannot_serve(
 
     assert (done.code, done.out) == (1, "")
     assert part in done.err
+
+
+def test_what_fails_after_a_command_is_told(
+    emulator: Emulator, bench: Any, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What fails when the shared cache is waited for is an error in a line, and no traceback."""
+
+    class Unable:
+        def flush_shared_cache(self) -> None:
+            """Fail."""
+            raise ConfigurationError("the cache is not to be trusted any more")
+
+    monkeypatch.setattr(client, "open_clients", lambda: [Unable()])
+
+    ended = run("ls", bench.query)
+
+    assert ended.code == 1
+    assert ended.lines, "what the command found stands there"
+    assert "error: the cache is not to be trusted any more" in ended.err
+
+
+def test_who_stops_reading_keeps_nothing_from_the_shared_cache(
+    emulator: Emulator, bench: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the reader of the output is gone, the shared cache is waited for all the same."""
+    waited: list[str] = []
+
+    class Uploading:
+        def flush_shared_cache(self) -> None:
+            """Note that it was waited for."""
+            waited.append("waited")
+
+    monkeypatch.setattr(client, "open_clients", lambda: [Uploading()])
+    reader, writer = os.pipe()
+    os.close(reader)
+    with os.fdopen(writer, "w") as gone:
+        monkeypatch.setattr(sys, "stdout", gone)
+
+        assert main(["ls", bench.query]) == 141
+
+    assert waited == ["waited"]

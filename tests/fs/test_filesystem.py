@@ -68,6 +68,25 @@ def test_writing_is_refused_and_costs_nothing(bench: Any, verb: str) -> None:
     assert emulator.order_posts == 0
 
 
+@for_each(
+    "write",
+    [
+        lambda fs, p: fs.rm(recursive=True, path=p),
+        lambda fs, p: fs.makedirs(exist_ok=True, path=p),
+        lambda fs, p: fs.pipe_file(value=b"much", path=p),
+        lambda fs, p: fs.put_file(rpath=p, lpath=__file__),
+        lambda fs, p: fs.cp_file(path2=p, path1="hda://EO:TEST:DAT/x=1/other"),
+    ],
+)
+def test_what_cannot_be_written_is_named(write: Callable[[Any, str], Any], bench: Any) -> None:
+    """A refusal names the path, in whatever order the arguments are given, and no content."""
+    path = "hda://EO:TEST:DAT/x=1/p"
+    fs = bench.filesystem(bench.start(days=1))
+
+    with pytest.raises(OSError, match=rf"Cannot [a-z ]+ {path}: hda:// is read-only"):
+        write(fs, path)
+
+
 def test_prefetch_keeps_the_order_of_what_was_asked(bench: Any) -> None:
     """Queries, patterns, products and locations may be mixed; each stands in its place."""
     emulator = bench.start(days=5, preparation_seconds=0.05)

@@ -233,6 +233,7 @@ CHUNKED: dict[str, Expression] = {
     "a Dask array with a new axis": lambda d: d.a.data[5][None],
     "delayed": lambda d: delayed(lambda x: x.sum())(d.a.isel(time=[3]).data),
     "a bag of blocks": lambda d: delayed(list)(list(d.a.data.to_delayed().ravel()[1:3])),
+    "a block that was not optimised": lambda d: d.a.data.to_delayed(optimize_graph=False)[3, 0, 0],
     "quantile": lambda d: d.a.chunk(time=-1).isel(lat=0).quantile(0.5, "time"),
     "polynomial": lambda d: d.a.isel(time=slice(0, 6)).mean("lat").polyfit("time", 1),
 }

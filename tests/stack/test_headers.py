@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import gc
 import json
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +18,10 @@ from rows import for_each
 from hda_fsspec.formats.hdf5values import StoredArray
 from hda_fsspec.lazy.fingerprint import digest_of
 from hda_fsspec.reading.direct_reads import StoredVariable
+from hda_fsspec.stack.concat_dim import find_layout
 from hda_fsspec.stack.header import Header, array_from_json, array_to_json
 from hda_fsspec.stack.kept_header import KeptHeader, dump, load
+from hda_fsspec.stack.product_checks import ExpectedProduct
 
 
 def header_of(dataset: xr.Dataset) -> Header:
@@ -196,3 +200,24 @@ def test_headers_of_real_products_survive(shared_data: Path) -> None:
         assert again is not None
         digests = {n: v.digest for n, v in again.header.variables.items()}
         assert digests == {n: v.digest for n, v in header.variables.items()}
+
+
+def test_grids_that_were_checked_are_not_held() -> None:
+    """Headers that hold grids, which are large, go with those who had them."""
+    lat = np.linspace(0.0, 1.0, 10_000)
+    dataset = xr.Dataset(
+        {"sst": (("time", "lat"), np.zeros((1, 10_000), "i1"))}, {"time": [0], "lat": lat}
+    )
+    template = header_of(dataset)
+    expected = ExpectedProduct("p", template, find_layout(template, None), grid_tolerance=1e-3)
+    grids = []
+    for _ in range(3):
+        header = header_of(dataset.assign_coords(lat=lat + 1e-4))
+        expected.check(header)
+        grids.append(weakref.ref(header.variables["lat"]))
+    grids.append(weakref.ref(template.variables["lat"]))
+
+    del header, template, expected
+    gc.collect()
+
+    assert [grid() for grid in grids] == [None] * 4
