@@ -148,7 +148,8 @@ def opened(path: Path) -> Iterator[Reader]:
     except ProductFormatError:
         raise
     except damage_errors() as err:
-        if not is_damage(err):
+        # Of what a file says, memory is short where it is checked; here another thing may need it.
+        if isinstance(err, MemoryError) or not is_damage(err):
             raise
         problem = str(err) or type(err).__name__
         raise damaged(path, reader.reading if reader else "", problem) from err

@@ -74,7 +74,7 @@ def test_two_dimensional_coordinates(stacks: Any) -> None:
         stacks.open(grid_tolerance=1e-9).load()
 
 
-@pytest.mark.parametrize("value", [-1, "0.1", float("nan"), True])
+@pytest.mark.parametrize("value", [-1, "0.1", float("nan"), True, 10**400])
 def test_a_tolerance_is_a_number(stacks: Any, value: Any) -> None:
     """Anything else is refused before anything is ordered."""
     serve(stacks, {1: product(1)})
