@@ -12,7 +12,6 @@ import difflib
 import inspect
 import numbers
 import os
-import sys
 from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -328,8 +327,10 @@ def _stacked(
     _check_choice("on_overlap", on_overlap, ("raise", "latest", "earliest"))
     # numpy's numbers are numbers, too; Python's booleans would be.
     is_number = isinstance(grid_tolerance, numbers.Real) and not isinstance(grid_tolerance, bool)
-    is_tolerance = is_number and 0 <= grid_tolerance <= sys.float_info.max
-    if grid_tolerance is not None and not is_tolerance:
+    tolerance = float("nan")
+    with contextlib.suppress(OverflowError):
+        tolerance = float(grid_tolerance) if is_number else tolerance
+    if grid_tolerance is not None and not 0 <= tolerance < float("inf"):
         msg = (
             "grid_tolerance is a number of 0 or more, in the units of the grid, not "
             f"{printable(repr(grid_tolerance))}."
@@ -339,7 +340,7 @@ def _stacked(
         concat_variables=_names(concat_variables),
         on_missing=on_missing,
         on_overlap=on_overlap,
-        grid_tolerance=None if grid_tolerance is None else float(grid_tolerance),
+        grid_tolerance=None if grid_tolerance is None else tolerance,
         **others,
     )
 
