@@ -101,8 +101,7 @@ class JsonStore:
         """
         # A note saves a request later on; the work at hand can go on without it.
         with self._folder.losing(f"Facts of the kind {self.kind!r}"):
-            if not self._folder.is_present():
-                self._folder.prepare()
+            self._folder.prepare()
             self._folder.write(self._path(name), data, modified_at=self.clock())
 
     def delete(self, name: str) -> None:

@@ -162,6 +162,18 @@ def test_world_writable_folder_is_refused(root: Path) -> None:
         MetadataStore(root).put_header(_PRODUCT, b"x")
 
 
+def test_a_folder_that_becomes_world_writable_gets_no_more_notes(root: Path) -> None:
+    """It is looked at whenever something is kept, not only when it was first used."""
+    notes = MetadataStore(root)
+    notes.put_header(_PRODUCT, b"x")
+    root.chmod(0o777)
+
+    with pytest.raises(ConfigurationError):
+        notes.put_header(_PRODUCT, b"y")
+    root.chmod(0o700)
+    assert notes.header(_PRODUCT) == b"x"
+
+
 def test_notes_are_cleared(root: Path) -> None:
     """All of a kind go, also one that a clock which is ahead has dated."""
     shelf, other = JsonStore(root, "listings"), JsonStore(root, "headers")
